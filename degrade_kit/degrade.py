@@ -1,0 +1,101 @@
+"""Record and HQ image in, LQ image out: a pure function, in the parts that writers and readers of shards need."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from degrade_kit.canvas import Canvas, Encoded
+from degrade_kit.image import Image, Pixels, check_image, to_float
+from degrade_kit.linear import OPENCV_FILTERS
+from degrade_kit.ops import Op, Resize, Seat, run_all
+from degrade_kit.record import Record
+
+
+@dataclass(frozen=True, slots=True)
+class NativeLq:
+    """An LQ image before the last upsampling, with what remains to be done to it."""
+
+    canvas: Canvas
+    tail: tuple[Op, ...]
+    """Steps for `finish`; see `Record.split`."""
+
+    @property
+    def encoded(self) -> Encoded | None:
+        """The last lossy file of the chain, where the chain's native part ends with one."""
+        return self.canvas.encoded()
+
+    @property
+    def pixels(self) -> Pixels:
+        """The image, uint8, shape (native height, native width, 3)."""
+        return self.canvas.pixels()
+
+
+def degrade(record: Record, hq: Pixels | Image) -> NativeLq:
+    """Run a record up to its native LQ image.
+
+    Args:
+        record: What to do.
+        hq: Shape (height, width, 3), RGB; uint8, or float32 in [0, 1].
+    """
+    steps, tail = record.split()
+    canvas = _canvas(hq)
+    run_all(steps, canvas, Seat(record.seed, ()))
+    return NativeLq(canvas, tail)
+
+
+def finish(native: Pixels, tail: tuple[Op, ...], size: tuple[int, int]) -> Pixels:
+    """Upsample a native LQ image and run the colour steps that follow: what a reader of shards does.
+
+    Args:
+        native: uint8, shape (native height, native width, 3).
+        tail: From `Record.split`, or the `lq0_tail` field of a sample.
+        size: Height and width of the HQ image.
+    """
+    if not tail:
+        return native
+    if len(tail) == 1 and isinstance(tail[0], Resize):
+        height, width = size
+        if native.shape[:2] == size:
+            return native
+        return np.asarray(cv2.resize(native, (width, height), interpolation=OPENCV_FILTERS[tail[0].filter]), np.uint8)
+    canvas = Canvas(pixels=native)
+    canvas.full_size = size
+    run_all(tail, canvas, Seat(0, ()))  # nothing in a tail draws noise
+    return canvas.pixels()
+
+
+def make_target(record: Record, hq: Pixels) -> Pixels:
+    """The training target: the HQ image itself unless the recipe changes it (gray faces, shifted faces)."""
+    if not record.target:
+        return hq
+    canvas = Canvas(pixels=hq)
+    run_all(record.target, canvas, Seat(record.seed, ()))
+    return canvas.pixels()
+
+
+def apply(record: Record, hq: Image) -> Image:
+    """The LQ image of `record` at the size of `hq`, exactly as a reader of shards gets it.
+
+    Args:
+        record: What to do.
+        hq: See `degrade_kit.image`.
+
+    Returns:
+        Float32 in [0, 1], in steps of 1/255, the shape of `hq`.
+
+    Raises:
+        ValueError: If `hq` breaks the image contract.
+    """
+    check_image(hq, "hq")
+    native = degrade(record, hq)
+    return to_float(finish(native.pixels, native.tail, (hq.shape[0], hq.shape[1])))
+
+
+def _canvas(hq: Pixels | Image) -> Canvas:
+    if hq.dtype == np.uint8:
+        return Canvas(pixels=np.asarray(hq, np.uint8))
+    planes = np.ascontiguousarray(hq.transpose(2, 0, 1), np.float32) * np.float32(255)
+    return Canvas(planes=planes)

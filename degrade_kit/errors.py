@@ -1,0 +1,44 @@
+"""The errors that a caller can act on.
+
+DegradeKitError          base of all; its message is complete: what was expected, what came, where, what to do
+├── ConfigError          an option, recipe or configuration file is wrong; nothing was started (exit status 2)
+├── ImageError           one input image cannot be used; counted and reported, the run goes on
+├── ShardError           a shard, sidecar or manifest is missing, cut short or altered
+└── RunError             a run cannot start or go on: no space, output of another configuration, lost workers
+"""
+
+from __future__ import annotations
+
+
+class DegradeKitError(Exception):
+    """Base of every error that degrade-kit raises on purpose."""
+
+
+class ConfigError(DegradeKitError):
+    """An option, a recipe or a configuration file does not say what it must."""
+
+
+class ImageError(DegradeKitError):
+    """One input image cannot be used.
+
+    Args:
+        reason: Short class of the fault, equal for all images with it: reports count by it.
+        detail: What was found in this image.
+    """
+
+    def __init__(self, reason: str, detail: str = "") -> None:
+        super().__init__(f"{reason}: {detail}" if detail else reason)
+        self.reason = reason
+        self.detail = detail
+
+    def __reduce__(self) -> tuple[type[ImageError], tuple[str, str]]:
+        """Pickle both parts, since the message alone does not hold them."""
+        return type(self), (self.reason, self.detail)
+
+
+class ShardError(DegradeKitError):
+    """A shard, its sidecar or the manifest is missing, incomplete or altered."""
+
+
+class RunError(DegradeKitError):
+    """A run cannot start, or cannot go on."""

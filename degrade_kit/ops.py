@@ -1,0 +1,456 @@
+"""The operations of a record: plain numbers that say exactly what is done to one image.
+
+Each class is one step with nothing left to chance but a noise field, which follows from the record's seed and the step's
+place. `steps.py` holds their random counterparts, which draw these. Sizes are in pixels of the image that the step meets,
+noise levels on the 0..255 scale that papers print, angles in radians.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar, Literal, TypeAlias, cast
+
+import cv2
+import numpy as np
+
+from degrade_kit import kernels
+from degrade_kit.canvas import Canvas, Convolution, Encoded, Separable
+from degrade_kit.linear import AxisBlur, AxisDecimate, AxisResize, Filter, Planes
+from degrade_kit.noise import bit_stream, normals, poisson_noise
+
+KernelKind = Literal[
+    "iso", "aniso", "generalized_iso", "generalized_aniso", "plateau_iso", "plateau_aniso"
+]  # the names of basicsr's `random_mixed_kernels`
+
+LUMA = (0.299, 0.587, 0.114)
+"""ITU-R BT.601 weights of red, green and blue, as OpenCV and Pillow make gray."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seat:
+    """Where a step stands: the record's noise seed and the step's position, nested ones having more than one number."""
+
+    seed: int
+    position: tuple[int, ...]
+
+    def bits(self) -> np.random.SFC64:
+        """Bit generator of this step alone."""
+        return bit_stream(self.seed, self.position)
+
+    def inner(self, index: int) -> Seat:
+        """Seat of the `index`-th step inside this one."""
+        return Seat(self.seed, (*self.position, index))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Blur:
+    """Correlation with a kernel of the Gaussian family; see `degrade_kit.kernels`."""
+
+    name: ClassVar[str] = "blur"
+    kernel: KernelKind = "iso"
+    size: int = 41
+    """Odd side of the kernel."""
+    sigma_x: float
+    sigma_y: float
+    """Equal to `sigma_x` in the isotropic kinds."""
+    rotation: float = 0.0
+    beta: float = 1.0
+    """Shape of the generalised and plateau kinds; 1 and unused in the others."""
+
+    def run(self, canvas: Canvas, seat: Seat) -> None:
+        """Note the blur on the canvas."""
+        del seat
+        if self.kernel == "iso":
+            axis = AxisBlur(kernels.gaussian_taps(self.size, self.sigma_x))
+            canvas.linear(Separable(axis, axis))
+        else:
+            canvas.linear(Convolution(kernels.trim(self.array())))
+
+    def array(self) -> kernels.Kernel:
+        """The kernel itself, shape (size, size)."""
+        if self.kernel.startswith("generalized"):
+            return kernels.generalized_gaussian(self.size, self.sigma_x, self.sigma_y, self.rotation, self.beta)
+        if self.kernel.startswith("plateau"):
+            return kernels.plateau(self.size, self.sigma_x, self.sigma_y, self.rotation, self.beta)
+        return kernels.gaussian(self.size, self.sigma_x, self.sigma_y, self.rotation)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SincBlur:
+    """Circular low-pass filter; see `degrade_kit.kernels.sinc`."""
+
+    name: ClassVar[str] = "sinc_blur"
+    size: int
+    cutoff: float
+
+    def run(self, canvas: Canvas, seat: Seat) -> None:
+        """Note the filter on the canvas."""
+        del seat
+        canvas.linear(Convolution(kernels.trim(kernels.sinc(self.size, self.cutoff))))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MotionBlur:
+    """Blur along a straight line; see `degrade_kit.kernels.motion`."""
+
+    name: ClassVar[str] = "motion_blur"
+    size: int
+    length: float
+    angle: float
+
+    def run(self, canvas: Canvas, seat: Seat) -> None:
+        """Note the blur on the canvas."""
+        del seat
+        canvas.linear(Convolution(kernels.trim(kernels.motion(self.size, self.length, self.angle))))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Resize:
+    """Resampling to HQ side / scale, rounded down, at least one pixel; scale 1 is the full size."""
+
+    name: ClassVar[str] = "resize"
+    scale: float
+    filter: Filter = "linear"
+
+    def run(self, canvas: Canvas, seat: Seat) -> None:
+        """Note the resize on the canvas."""
+        del seat
+        height, width = (max(1, int(side // self.scale)) for side in canvas.full_size)
+        canvas.linear(Separable(AxisResize(height, self.filter), AxisResize(width, self.filter)))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Decimate:
+    """Gaussian blur, then every `factor`-th pixel, the kernel shifted by (factor - 1) / 2 so that no pixel moves.
+
+    Source: BSRGAN `degradation_bsrgan`, second branch of `downsample2`.
+    """
+
+    name: ClassVar[str] = "decimate"
+    factor: int
+    sigma: float
+    size: int = 25
+
+    def run(self, canvas: Canvas, seat: Seat) -> None:
+        """Note blur and shrink on the canvas."""
+        del seat
+        axis = AxisDecimate(_shifted_taps(self.size, self.sigma, (self.factor - 1) / 2), self.factor)
+        canvas.linear(Separable(axis, axis))
+
+
+@dataclass(frozen=True, slots=True)
+class Clip:
+    """Clip to [0, 255]; for published chains that do so after a filter with negative weights."""
+
+    name: ClassVar[str] = "clip"
+
+    def run(self, canvas: Canvas, seat: Seat) -> None:
+        """Clip the canvas."""
+        del seat
+        canvas.set_planes(np.clip(canvas.planes(), 0, 255))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GaussianNoise:
+    """White Gaussian noise, then a clip to [0, 255]."""
+
+    name: ClassVar[str] = "gaussian_noise"
+    level: float
+    """Standard deviation on the 0..255 scale."""
+    gray: bool = False
+    """One field for the three channels."""
+
+    def run(self, canvas: Canvas, seat: Seat) -> None:
+        """Add the noise."""
+        shape = (1 if self.gray else 3, canvas.height, canvas.width)
+        _add_noise(canvas, normals(shape, seat.bits(), self.level))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CovarianceNoise:
+    """Gaussian noise whose channels are correlated, then a clip to [0, 255].
+
+    Source: BSRGAN `add_Gaussian_noise`, third kind.
+    """
+
+    name: ClassVar[str] = "covariance_noise"
+    covariance: tuple[float, ...]
+    """Nine numbers, row by row, 0..255 scale squared; negative eigenvalues, which the source allows, count as zero."""
+
+    def run(self, canvas: Canvas, seat: Seat) -> None:
+        """Add the noise."""
+        values, vectors = np.linalg.eigh(np.reshape(self.covariance, (3, 3)))
+        mixing = (vectors * np.sqrt(np.clip(values, 0, None))).astype(np.float32)
+        fields = normals((3, canvas.height * canvas.width), seat.bits())
+        _add_noise(canvas, (mixing @ fields).reshape(3, canvas.height, canvas.width))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PoissonNoise:
+    """Shot noise, stronger where it is brighter, then a clip to [0, 255]; see `degrade_kit.noise.poisson_noise`."""
+
+    name: ClassVar[str] = "poisson_noise"
+    scale: float
+    """Multiple of the natural strength."""
+    gray: bool = False
+
+    def run(self, canvas: Canvas, seat: Seat) -> None:
+        """Add the noise."""
+        planes = np.clip(canvas.planes(), 0, 255)
+        canvas.set_planes(planes)
+        image = _luma(planes)[None] if self.gray else planes
+        _add_noise(canvas, poisson_noise(image, seat.bits()) * np.float32(self.scale))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Jpeg:
+    """Baseline JPEG by OpenCV with its default chroma subsampling, 4:2:0."""
+
+    name: ClassVar[str] = "jpeg"
+    quality: int
+
+    def run(self, canvas: Canvas, seat: Seat) -> None:
+        """Encode the canvas."""
+        del seat
+        _encode(canvas, "jpg", [cv2.IMWRITE_JPEG_QUALITY, self.quality])
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WebP:
+    """Lossy WebP by OpenCV."""
+
+    name: ClassVar[str] = "webp"
+    quality: int
+
+    def run(self, canvas: Canvas, seat: Seat) -> None:
+        """Encode the canvas."""
+        del seat
+        _encode(canvas, "webp", [cv2.IMWRITE_WEBP_QUALITY, self.quality])
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ColorShift:
+    """A constant added to each channel, then a clip to [0, 255]. Source: GFPGAN `color_jitter`."""
+
+    name: ClassVar[str] = "color_shift"
+    red: float
+    green: float
+    blue: float
+
+    def run(self, canvas: Canvas, seat: Seat) -> None:
+        """Shift the colours."""
+        del seat
+        shift = np.array([self.red, self.green, self.blue], np.float32).reshape(3, 1, 1)
+        canvas.set_planes(np.clip(canvas.planes() + shift, 0, 255))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ColorJitter:
+    """Brightness, contrast, saturation and hue in the order given. Source: GFPGAN `color_jitter_pt`, torchvision."""
+
+    name: ClassVar[str] = "color_jitter"
+    order: tuple[str, ...]
+    """A permutation of brightness, contrast, saturation, hue."""
+    brightness: float
+    """Factor; 1 changes nothing."""
+    contrast: float
+    """Factor on the distance from the mean gray; 1 changes nothing."""
+    saturation: float
+    """Factor on the distance from gray; 1 changes nothing, 0 is gray."""
+    hue: float
+    """Turn of the hue in [-0.5, 0.5] of the circle."""
+
+    def run(self, canvas: Canvas, seat: Seat) -> None:
+        """Adjust one after the other; each clips to [0, 255]."""
+        del seat
+        planes = canvas.planes()
+        for part in self.order:
+            planes = JITTERS[part](planes, getattr(self, part))
+        canvas.set_planes(planes)
+
+
+@dataclass(frozen=True, slots=True)
+class Gray:
+    """Three equal channels by BT.601 luma."""
+
+    name: ClassVar[str] = "gray"
+
+    def run(self, canvas: Canvas, seat: Seat) -> None:
+        """Replace the colours by their luma."""
+        del seat
+        gray = _luma(canvas.planes())
+        canvas.set_planes(np.stack([gray, gray, gray]))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Haze:
+    """Blend towards white: image * alpha + 255 * (1 - alpha). Source: RestoreFormer++ `hazy_prob`."""
+
+    name: ClassVar[str] = "haze"
+    alpha: float
+
+    def run(self, canvas: Canvas, seat: Seat) -> None:
+        """Blend the canvas."""
+        del seat
+        canvas.set_planes(canvas.planes() * np.float32(self.alpha) + np.float32(255 * (1 - self.alpha)))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Shift:
+    """Move the picture; what moves in mirrors the edge, its pixel repeated. Source: RestoreFormer++ `shift_prob`."""
+
+    name: ClassVar[str] = "shift"
+    right: int
+    down: int
+
+    def run(self, canvas: Canvas, seat: Seat) -> None:
+        """Move the canvas."""
+        del seat
+        margins = (
+            (0, 0),
+            (max(self.down, 0), max(-self.down, 0)),
+            (max(self.right, 0), max(-self.right, 0)),
+        )
+        padded = np.pad(canvas.planes(), margins, mode="symmetric")
+        top, left = max(-self.down, 0), max(-self.right, 0)
+        canvas.set_planes(np.ascontiguousarray(padded[:, top : top + canvas.height, left : left + canvas.width]))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Uneven:
+    """A square of the image is degraded by `inside`, the rest by `outside`; each must end at the full size.
+
+    Source: RestoreFormer++ `uneven_prob`. Places are shares of the free room, so that a record fits any image size.
+    """
+
+    name: ClassVar[str] = "uneven"
+    side: float
+    """Side of the square as a share of the image's shorter side."""
+    left: float
+    top: float
+    """Place of the square in [0, 1]: 0 at the left or top edge, 1 at the right or bottom one."""
+    inside: tuple[Op, ...]
+    outside: tuple[Op, ...]
+
+    def run(self, canvas: Canvas, seat: Seat) -> None:
+        """Degrade the canvas twice and put the square in."""
+        start = canvas.planes()
+        inner, outer = Canvas(planes=start), Canvas(planes=start)
+        run_all(self.inside, inner, seat.inner(0))
+        run_all(self.outside, outer, seat.inner(1))
+        side = max(1, round(self.side * min(canvas.height, canvas.width)))
+        top, left = round(self.top * (canvas.height - side)), round(self.left * (canvas.width - side))
+        square = (slice(None), slice(top, top + side), slice(left, left + side))
+        planes = outer.planes().copy()
+        planes[square] = inner.planes()[square]
+        canvas.set_planes(planes)
+
+
+Op: TypeAlias = (
+    Blur
+    | SincBlur
+    | MotionBlur
+    | Resize
+    | Decimate
+    | Clip
+    | GaussianNoise
+    | CovarianceNoise
+    | PoissonNoise
+    | Jpeg
+    | WebP
+    | ColorShift
+    | ColorJitter
+    | Gray
+    | Haze
+    | Shift
+    | Uneven
+)
+
+OPS: dict[str, type[Op]] = {
+    op.name: op
+    for op in (
+        Blur,
+        SincBlur,
+        MotionBlur,
+        Resize,
+        Decimate,
+        Clip,
+        GaussianNoise,
+        CovarianceNoise,
+        PoissonNoise,
+        Jpeg,
+        WebP,
+        ColorShift,
+        ColorJitter,
+        Gray,
+        Haze,
+        Shift,
+        Uneven,
+    )
+}
+"""Every operation by the name that a record gives it."""
+
+
+def run_all(ops: tuple[Op, ...], canvas: Canvas, seat: Seat) -> None:
+    """Run `ops` in order, each from its own seat inside `seat`."""
+    for index, op in enumerate(ops):
+        op.run(canvas, seat.inner(index))
+
+
+def _add_noise(canvas: Canvas, noise: Planes) -> None:
+    """Add a field of shape (3 or 1, height, width) and clip."""
+    noisy = np.add(canvas.planes(), noise, out=noise if noise.shape[0] == 3 else None)
+    canvas.set_planes(np.clip(noisy, 0, 255, out=noisy))
+
+
+def _encode(canvas: Canvas, extension: str, options: list[int]) -> None:
+    bgr = cv2.cvtColor(canvas.pixels(), cv2.COLOR_RGB2BGR)
+    done, data = cv2.imencode(f".{extension}", bgr, options)
+    assert done, f"OpenCV has no {extension} encoder"
+    canvas.set_encoded(Encoded(data.tobytes(), extension))
+
+
+def _luma(planes: Planes) -> Planes:
+    red, green, blue = (np.float32(weight) for weight in LUMA)
+    return red * planes[0] + green * planes[1] + blue * planes[2]
+
+
+def _brightness(planes: Planes, factor: float) -> Planes:
+    return np.clip(planes * np.float32(factor), 0, 255)
+
+
+def _contrast(planes: Planes, factor: float) -> Planes:
+    mean = _luma(planes).mean(dtype=np.float64)
+    return np.clip(planes * np.float32(factor) + np.float32((1 - factor) * mean), 0, 255)
+
+
+def _saturation(planes: Planes, factor: float) -> Planes:
+    return np.clip(planes * np.float32(factor) + _luma(planes) * np.float32(1 - factor), 0, 255)
+
+
+def _hue(planes: Planes, turn: float) -> Planes:
+    # OpenCV's float HSV: hue in degrees, the others in the units of the input, so the scale can stay.
+    hsv = cv2.cvtColor(np.ascontiguousarray(planes.transpose(1, 2, 0)), cv2.COLOR_RGB2HSV)
+    hsv[..., 0] = (hsv[..., 0] + np.float32(360 * turn)) % 360
+    rgb = cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)
+    return np.ascontiguousarray(rgb.transpose(2, 0, 1), np.float32)
+
+
+JITTERS: dict[str, Callable[[Planes, float], Planes]] = {
+    "brightness": _brightness,
+    "contrast": _contrast,
+    "saturation": _saturation,
+    "hue": _hue,
+}
+
+
+@functools.lru_cache(maxsize=8)
+def _shifted_taps(size: int, sigma: float, shift: float) -> kernels.Kernel:
+    """Gaussian taps moved by `shift` pixels to the right through linear interpolation, as BSRGAN's `shift_pixel`."""
+    taps = np.pad(kernels.gaussian_taps(size, sigma), size)
+    centre = taps.size // 2
+    positions = np.clip(np.arange(size) - size // 2 - shift, -(size // 2), size // 2) + centre
+    moved = np.interp(positions, np.arange(taps.size), taps)
+    return cast(kernels.Kernel, moved / moved.sum())

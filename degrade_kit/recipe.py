@@ -1,0 +1,228 @@
+"""A recipe: steps with ranges, from a published method or a user's YAML file, that draws records."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+
+from degrade_kit.errors import ConfigError
+from degrade_kit.record import Record
+from degrade_kit.steps import STEPS, Drawn, OneOf, Option, RandomJpeg, RandomResize, RandomWebP, Shuffle, Step, Uneven
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """What may happen to an image, step by step.
+
+    >>> from degrade_kit.steps import RandomBlur, RandomResize
+    >>> recipe = Recipe(name="blurry", steps=(RandomBlur(sigma=(1, 3)), RandomResize(scale=4), RandomResize(scale=1)))
+    >>> [op.name for op in recipe.draw(np.random.default_rng(0)).steps]
+    ['blur', 'resize', 'resize']
+    """
+
+    name: str
+    """Lower case, words joined by dashes or plus signs."""
+    steps: tuple[Step, ...]
+    source: str = ""
+    """Where the numbers come from: paper, file and keys."""
+    notes: str = ""
+    """Where it departs from its source, and why."""
+
+    def __post_init__(self) -> None:
+        if not self.steps:
+            raise ConfigError(f"recipe {self.name}: expected at least one step")
+        if not _ends_at_full_size(self.steps, start=True):
+            raise ConfigError(
+                f"recipe {self.name}: its last resize must go back to the full size, since LQ and HQ reach a trainer "
+                f"at one size; end it with `- resize: {{scale: 1}}`"
+            )
+
+    def draw(self, rng: np.random.Generator) -> Record:
+        """Decide everything about one LQ image.
+
+        Args:
+            rng: Source of all decisions; `degrade_kit.seeding.generator` gives one per sample.
+        """
+        drawn = Drawn()
+        for step in self.steps:
+            step.draw(rng, drawn)
+        seed = int(rng.bit_generator.random_raw()) >> 16
+        return Record(seed=seed, steps=tuple(drawn.steps), target=tuple(drawn.target))
+
+    def native_format(self) -> str | None:
+        """`jpg` or `webp` if the native part of every record ends with that file, else None."""
+        return _last_format(self.steps)
+
+    def to_mapping(self) -> dict[str, Any]:
+        """Plain lists and dictionaries, as in a YAML file; defaults are left out."""
+        head = {key: value for key in ("name", "source", "notes") if (value := getattr(self, key))}
+        return {**head, "steps": [_step_to_plain(step) for step in self.steps]}
+
+    def digest(self) -> str:
+        """Hash of everything that changes pixels: twelve hexadecimal digits."""
+        steps = json.dumps(self.to_mapping()["steps"], sort_keys=True)
+        return hashlib.sha256(steps.encode()).hexdigest()[:12]
+
+
+def load_recipe(path: str | Path) -> Recipe:
+    """Read a recipe from a YAML file; see docs/recipes.md for the format.
+
+    Raises:
+        ConfigError: If the file cannot be read or says something else than a recipe.
+    """
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"cannot read recipe {path}: {error}") from error
+    return recipe_from_mapping(parse_yaml(text, path.name), path.name)
+
+
+def parse_yaml(text: str, where: str) -> Any:  # noqa: ANN401 (parsed YAML)
+    """Parse YAML without tags, aliases or Python objects: a configuration needs none, and they can do harm."""
+    import yaml
+
+    try:
+        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader=yaml.SafeLoader)):
+            raise ConfigError(f"{where}: YAML aliases (*name) are not allowed here")
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{where}: not plain YAML: {error}") from error
+
+
+def recipe_from_mapping(data: Any, where: str) -> Recipe:  # noqa: ANN401 (parsed YAML)
+    """Build a recipe from what `Recipe.to_mapping` gives or a YAML file holds; `where` starts every error message."""
+    mapping = _mapping(data, where)
+    _refuse_unknown(mapping, ("name", "source", "notes", "steps"), where)
+    for key in ("name", "steps"):
+        if key not in mapping:
+            raise ConfigError(f"{where}: `{key}` is missing")
+    texts = {key: str(mapping.get(key, "")) for key in ("name", "source", "notes")}
+    return Recipe(steps=_steps_from_plain(mapping["steps"], f"{where}: steps"), **texts)
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """A hint naming the known word that `word` may be a slip of, or all of them."""
+    words = list(known)
+    close = difflib.get_close_matches(word, words, n=1, cutoff=0.5)
+    return f"did you mean `{close[0]}`?" if close else f"known are {', '.join(words)}"
+
+
+def _steps_from_plain(data: Any, where: str) -> tuple[Step, ...]:  # noqa: ANN401 (parsed YAML)
+    if not isinstance(data, (list, tuple)):
+        raise ConfigError(f"{where}: expected a list of steps, got {data!r}")
+    return tuple(_step_from_plain(entry, f"{where}[{i}]") for i, entry in enumerate(cast("list[Any]", data)))
+
+
+def _step_from_plain(entry: Any, where: str) -> Step:  # noqa: ANN401 (parsed YAML)
+    if isinstance(entry, str):
+        entry = {entry: {}}
+    if not isinstance(entry, Mapping) or len(cast("Mapping[str, Any]", entry)) != 1:
+        raise ConfigError(f"{where}: expected one step as `name: {{...}}`, got {entry!r}")
+    name, params = next(iter(cast("Mapping[str, Any]", entry).items()))
+    if name not in STEPS:
+        raise ConfigError(f"{where}: unknown step `{name}`; {nearest(str(name), STEPS)}")
+    return _build(STEPS[name], params, f"{where}.{name}")
+
+
+def _build(cls: type[Any], params: Any, where: str) -> Any:  # noqa: ANN401 (parsed YAML)
+    """Make a step or an option of a dictionary of its fields."""
+    values = dict(_mapping({} if params is None else params, where))
+    known = {field.name: field for field in dataclasses.fields(cls)}
+    _refuse_unknown(values, known, where)
+    for name, field in known.items():
+        if name not in values and field.default is field.default_factory is dataclasses.MISSING:
+            raise ConfigError(f"{where}: `{name}` is missing")
+    if "steps" in values:
+        values["steps"] = _steps_from_plain(values["steps"], f"{where}.steps")
+    if "options" in values and isinstance(values["options"], list):
+        entries = cast("list[Any]", values["options"])
+        values["options"] = [_build(Option, entry, f"{where}.options[{i}]") for i, entry in enumerate(entries)]
+    try:
+        return cls(**values)
+    except ConfigError as error:
+        raise ConfigError(f"{where}.{error}") from error
+
+
+def _mapping(data: Any, where: str) -> Mapping[str, Any]:  # noqa: ANN401 (parsed YAML)
+    if not isinstance(data, Mapping):
+        raise ConfigError(f"{where}: expected `key: value` pairs, got {data!r}")
+    return cast("Mapping[str, Any]", data)
+
+
+def _refuse_unknown(values: Mapping[str, Any], known: Iterable[str], where: str) -> None:
+    names = list(known)
+    for key in values:
+        if key not in names:
+            raise ConfigError(f"{where}: unknown key `{key}`; {nearest(str(key), names)}")
+
+
+def _step_to_plain(step: Step) -> dict[str, Any]:
+    return {step.name: _fields_to_plain(step)}
+
+
+def _fields_to_plain(step: Step | Option) -> dict[str, Any]:
+    plain: dict[str, Any] = {}
+    for field in dataclasses.fields(step):
+        value = getattr(step, field.name)
+        default = field.default_factory() if field.default_factory is not dataclasses.MISSING else field.default
+        if value == default:
+            continue
+        if field.name == "steps":
+            value = [_step_to_plain(inner) for inner in value]
+        elif field.name == "options":
+            value = [_fields_to_plain(option) for option in value]
+        elif isinstance(value, tuple):
+            value = list(cast("tuple[Any, ...]", value))
+        plain[field.name] = value
+    return plain
+
+
+def _ends_at_full_size(steps: tuple[Step, ...], *, start: bool) -> bool:
+    """Whether an image at the full size (or not: `start`) is sure to be at the full size after `steps`."""
+    full = start
+    for step in steps:
+        if isinstance(step, Uneven):
+            full = _ends_at_full_size(step.steps, start=full)
+        elif isinstance(step, Shuffle):
+            after = [_ends_at_full_size((inner,), start=full) for inner in step.steps]
+            full = all(after) and full
+        elif isinstance(step, OneOf):
+            full = all(_ends_at_full_size(option.steps, start=full) for option in step.options if option.weight)
+        elif isinstance(step, RandomResize):
+            to_full = step.scale == (1.0, 1.0) or step.factor == (1.0, 1.0)
+            full = to_full and (full or step.prob == 1.0)
+        elif step.name == "decimate":
+            full = False
+    return full
+
+
+def _last_format(steps: tuple[Step, ...]) -> str | None:
+    """Extension of the file that the steps always end with, once the tail that readers run is taken off."""
+    rest = list(steps)
+    while rest and rest[-1].name in ("color_shift", "color_jitter", "gray"):
+        rest.pop()
+    if rest and isinstance(rest[-1], RandomResize):
+        resize = rest.pop()
+        assert isinstance(resize, RandomResize)
+        if resize.scale != (1.0, 1.0) or resize.prob < 1.0 or resize.clip or "cubic_aa" in resize.filter:
+            return None
+    return _file_at_end(rest)
+
+
+def _file_at_end(steps: Sequence[Step]) -> str | None:
+    last = steps[-1] if steps else None
+    if isinstance(last, (RandomJpeg, RandomWebP)) and last.prob == 1.0:
+        return {RandomJpeg: "jpg", RandomWebP: "webp"}[type(last)]
+    if isinstance(last, OneOf):
+        formats = {_file_at_end(option.steps) for option in last.options if option.weight}
+        return formats.pop() if len(formats) == 1 else None
+    return None

@@ -1,0 +1,104 @@
+"""A record: everything that was decided about one LQ image, as plain numbers."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from typing import Any, cast
+
+from degrade_kit.ops import OPS, ColorJitter, ColorShift, Gray, Op, Resize, Uneven
+
+_POINTWISE = (ColorShift, ColorJitter, Gray)
+_READER_FILTERS = ("linear", "cubic", "area")
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One drawn degradation.
+
+    >>> from degrade_kit.ops import Blur, Jpeg
+    >>> record = Record(seed=7, steps=(Blur(sigma_x=2.0, sigma_y=2.0), Jpeg(quality=60)))
+    >>> Record.from_json(record.to_json()) == record
+    True
+    """
+
+    seed: int
+    """Seed of all noise in the record, 0 <= seed < 2**48, so that JSON readers with doubles keep it."""
+    steps: tuple[Op, ...]
+    """What makes the LQ image from the HQ image, in order."""
+    target: tuple[Op, ...] = ()
+    """What makes the training target from the HQ image; nothing in most recipes."""
+
+    def split(self) -> tuple[tuple[Op, ...], tuple[Op, ...]]:
+        """Steps up to the *native* LQ image, which a shard stores, and the tail that a reader runs on it.
+
+        The tail is the last resize to the full size and the pointwise colour steps behind it; empty if there is none.
+        """
+        at = len(self.steps)
+        while at and isinstance(self.steps[at - 1], _POINTWISE):
+            at -= 1
+        last = self.steps[at - 1] if at else None
+        if isinstance(last, Resize) and last.scale == 1.0 and last.filter in _READER_FILTERS:
+            return self.steps[: at - 1], self.steps[at - 1 :]
+        return self.steps, ()
+
+    def to_json(self) -> str:
+        """Compact JSON with the steps in order; `from_json` gives an equal record, floats to the last bit."""
+        fields = {"seed": self.seed, "steps": _to_plain(self.steps), "target": _to_plain(self.target)}
+        return json.dumps(fields, separators=(",", ":"))
+
+    @classmethod
+    def from_json(cls, text: str) -> Record:
+        """Parse what `to_json` wrote.
+
+        Raises:
+            ValueError: If the text is no record: not JSON, an unknown step, a missing, unknown or mistyped field.
+        """
+        try:
+            data = json.loads(text)
+            return cls(int(data["seed"]), ops_from_plain(data["steps"]), ops_from_plain(data["target"]))
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"not a degradation record ({error!r}): {text[:200]}") from error
+
+
+def ops_to_json(ops: tuple[Op, ...]) -> str:
+    """JSON list of operations, as in `Record.to_json`."""
+    return json.dumps(_to_plain(ops), separators=(",", ":"))
+
+
+def ops_from_json(text: str) -> tuple[Op, ...]:
+    """Parse what `ops_to_json` wrote; errors as `Record.from_json`."""
+    try:
+        return ops_from_plain(json.loads(text))
+    except TypeError as error:
+        raise ValueError(f"not a list of operations ({error}): {text[:200]}") from error
+
+
+def ops_from_plain(entries: Any) -> tuple[Op, ...]:  # noqa: ANN401 (parsed JSON)
+    """Operations from plain dictionaries, each naming its class under `op`."""
+    return tuple(_op_from_plain(entry) for entry in cast("list[dict[str, Any]]", entries))
+
+
+def _op_from_plain(entry: dict[str, Any]) -> Op:
+    fields = dict(entry)
+    name = fields.pop("op", None)
+    if name not in OPS:
+        raise ValueError(f"unknown operation {name!r} in a record; known are {', '.join(OPS)}")
+    for key, value in fields.items():
+        if key in ("inside", "outside"):
+            fields[key] = ops_from_plain(value)
+        elif isinstance(value, list):
+            fields[key] = tuple(cast("list[Any]", value))
+    return OPS[name](**fields)
+
+
+def _to_plain(ops: tuple[Op, ...]) -> list[dict[str, Any]]:
+    return [{"op": op.name, **_fields(op)} for op in ops]
+
+
+def _fields(op: Op) -> dict[str, Any]:
+    fields = {field.name: getattr(op, field.name) for field in dataclasses.fields(op)}
+    if isinstance(op, Uneven):
+        fields |= {"inside": _to_plain(op.inside), "outside": _to_plain(op.outside)}
+    return fields

@@ -1,0 +1,570 @@
+"""The steps of a recipe: ranges and probabilities from which the operations of a record are drawn.
+
+Every class draws from `np.random.Generator.random` alone, whose stream NumPy keeps, so a seed gives the same record on
+every version. Fields are checked when a step is made, by hand or from YAML, with one error message for both.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any, ClassVar, TypeAlias, TypeVar, cast
+
+import numpy as np
+
+from degrade_kit import ops
+from degrade_kit.errors import ConfigError
+from degrade_kit.fields import (
+    Range,
+    flag,
+    names,
+    number,
+    numbers_of,
+    optional,
+    probability,
+    span,
+    whole,
+)
+from degrade_kit.kernels import full_size
+from degrade_kit.linear import FILTERS, Filter
+
+Rng = np.random.Generator
+
+KERNEL_KINDS: tuple[ops.KernelKind, ...] = (
+    "iso",
+    "aniso",
+    "generalized_iso",
+    "generalized_aniso",
+    "plateau_iso",
+    "plateau_aniso",
+)
+
+
+@dataclass
+class Drawn:
+    """Operations drawn so far."""
+
+    steps: list[ops.Op] = field(default_factory=list[ops.Op])
+    target: list[ops.Op] = field(default_factory=list[ops.Op])
+
+
+class _Step:
+    """Common to all steps: checked fields, and a probability to happen at all."""
+
+    __slots__ = ()
+    name: ClassVar[str]
+
+    def __post_init__(self) -> None:
+        for item in fields(self):  # pyright: ignore[reportArgumentType] (every subclass is a dataclass)
+            checked = item.metadata["check"](getattr(self, item.name), item.name)
+            object.__setattr__(self, item.name, checked)
+
+    def draw(self, rng: Rng, drawn: Drawn) -> None:
+        """Append what this step comes to this time, perhaps nothing."""
+        prob: float = getattr(self, "prob", 1.0)
+        # No number is spent on what is certain: a recipe without probabilities draws the same as before it had them.
+        if prob < 1.0 and rng.random() >= prob:
+            return
+        self._draw(rng, drawn)
+
+    def _draw(self, rng: Rng, drawn: Drawn) -> None:
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, kw_only=True)
+class RandomBlur(_Step):
+    """Blur by a kernel of the Gaussian family. Source of the draws: basicsr `random_mixed_kernels`."""
+
+    name: ClassVar[str] = "blur"
+    kernels: dict[ops.KernelKind, float] = field(
+        default_factory=lambda: {"iso": 1.0}, metadata={"check": numbers_of(KERNEL_KINDS)}
+    )
+    """Kinds with their weights, which need not sum to 1."""
+    sigma: Range | None = field(default=None, metadata={"check": optional(span(0, 200))})
+    """Range of the standard deviation in pixels; an anisotropic kernel draws one for each axis."""
+    variance: Range | None = field(default=None, metadata={"check": optional(span(0, 40000))})
+    """Instead of `sigma`: range of its square (BSRGAN draws eigenvalues)."""
+    support: int | str | tuple[int, ...] = field(
+        default=41, metadata={"check": lambda value, key: _support(value, key)}
+    )
+    """Side of the kernel: odd number (published face recipes: 41), several to choose from, or `full` (see
+    `degrade_kit.kernels.full_size`)."""
+    rotation: Range = field(default=(-math.pi, math.pi), metadata={"check": span(-7, 7)})
+    """Range of the angle of anisotropic kernels, radians."""
+    beta_generalized: Range = field(default=(0.5, 4.0), metadata={"check": span(0.01, 20)})
+    """Shape of generalised kernels: half of the draws below 1, half above."""
+    beta_plateau: Range = field(default=(1.0, 2.0), metadata={"check": span(0.01, 20)})
+    """Shape of plateau kernels, likewise."""
+    prob: float = field(default=1.0, metadata={"check": probability})
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if (self.sigma is None) == (self.variance is None):
+            raise ConfigError("blur: expected exactly one of `sigma` and `variance`")
+
+    def _draw(self, rng: Rng, drawn: Drawn) -> None:
+        kind = _pick(rng, self.kernels)
+        sigma_x = self._sigma(rng)
+        sigma_y, rotation, beta = sigma_x, 0.0, 1.0
+        if kind.endswith("aniso"):
+            sigma_y, rotation = self._sigma(rng), _uniform(rng, self.rotation)
+        if kind.startswith(("generalized", "plateau")):
+            low, high = self.beta_generalized if kind.startswith("generalized") else self.beta_plateau
+            below = rng.random() < 0.5
+            beta = _uniform(rng, (low, max(low, 1.0)) if below else (min(high, 1.0), high))
+        size = _size(rng, self.support, max(sigma_x, sigma_y))
+        drawn.steps.append(
+            ops.Blur(kernel=kind, size=size, sigma_x=sigma_x, sigma_y=sigma_y, rotation=rotation, beta=beta)
+        )
+
+    def _sigma(self, rng: Rng) -> float:
+        if self.sigma is not None:
+            return _uniform(rng, self.sigma)
+        assert self.variance is not None
+        return math.sqrt(_uniform(rng, self.variance))
+
+
+@dataclass(frozen=True, kw_only=True)
+class RandomSincBlur(_Step):
+    """Circular low-pass filter that rings. Source: Real-ESRGAN, section 3.3."""
+
+    name: ClassVar[str] = "sinc_blur"
+    support: int | str | tuple[int, ...] = field(
+        metadata={"check": lambda value, key: _support(value, key, full=False)}
+    )
+    cutoff: Range = field(default=(math.pi / 3, math.pi), metadata={"check": span(0.01, 3.1416)})
+    """Range of the cut-off frequency, radians per pixel."""
+    prob: float = field(default=1.0, metadata={"check": probability})
+
+    def _draw(self, rng: Rng, drawn: Drawn) -> None:
+        size = _size(rng, self.support, 0.0)
+        drawn.steps.append(ops.SincBlur(size=size, cutoff=min(_uniform(rng, self.cutoff), math.pi)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class RandomMotionBlur(_Step):
+    """Blur along a straight line of any direction."""
+
+    name: ClassVar[str] = "motion_blur"
+    length: Range = field(metadata={"check": span(0, 200)})
+    """Range of the path's length in pixels."""
+    angle: Range = field(default=(0.0, math.pi), metadata={"check": span(-7, 7)})
+    prob: float = field(default=1.0, metadata={"check": probability})
+
+    def _draw(self, rng: Rng, drawn: Drawn) -> None:
+        length = _uniform(rng, self.length)
+        size = 2 * math.ceil(length / 2) + 1
+        drawn.steps.append(ops.MotionBlur(size=size, length=length, angle=_uniform(rng, self.angle)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class RandomResize(_Step):
+    """Resampling to a drawn size. The last one of a recipe goes back to the full size: `resize: {scale: 1}`."""
+
+    name: ClassVar[str] = "resize"
+    scale: Range | None = field(default=None, metadata={"check": optional(span(0.1, 512))})
+    """Range of HQ side / side after this step, drawn uniformly; below 1 enlarges."""
+    factor: Range | None = field(default=None, metadata={"check": optional(span(1 / 512, 10))})
+    """Instead of `scale`: range of its inverse, drawn uniformly (Real-ESRGAN draws so)."""
+    filter: tuple[Filter, ...] = field(default=("linear",), metadata={"check": names(FILTERS)})
+    """One of linear, cubic, area, cubic_aa, or several with equal chances."""
+    clip: bool = field(default=False, metadata={"check": flag})
+    """Clip to [0, 255] afterwards, as BSRGAN does."""
+    prob: float = field(default=1.0, metadata={"check": probability})
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if (self.scale is None) == (self.factor is None):
+            raise ConfigError("resize: expected exactly one of `scale` and `factor`")
+
+    def _draw(self, rng: Rng, drawn: Drawn) -> None:
+        if self.scale is not None:
+            scale = _uniform(rng, self.scale)
+        else:
+            assert self.factor is not None
+            scale = 1.0 / _uniform(rng, self.factor)
+        chosen = self.filter[_whole(rng, (0, len(self.filter) - 1))]
+        drawn.steps.append(ops.Resize(scale=scale, filter=chosen))
+        if self.clip and chosen in ("cubic", "cubic_aa"):  # the others cannot leave the range
+            drawn.steps.append(ops.Clip())
+
+
+@dataclass(frozen=True, kw_only=True)
+class RandomDecimate(_Step):
+    """Gaussian blur and every n-th pixel. Source: BSRGAN, second branch of `downsample2`."""
+
+    name: ClassVar[str] = "decimate"
+    factor: int = field(metadata={"check": whole(1, 64)})
+    sigma: Range = field(metadata={"check": span(0, 100)})
+    prob: float = field(default=1.0, metadata={"check": probability})
+
+    def _draw(self, rng: Rng, drawn: Drawn) -> None:
+        drawn.steps.append(ops.Decimate(factor=self.factor, sigma=_uniform(rng, self.sigma)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class RandomGaussianNoise(_Step):
+    """White Gaussian noise."""
+
+    name: ClassVar[str] = "gaussian_noise"
+    level: Range = field(metadata={"check": span(0, 255)})
+    """Range of the standard deviation on the 0..255 scale."""
+    whole: bool = field(default=False, metadata={"check": flag})
+    """Draw whole numbers, both ends included."""
+    gray_prob: float = field(default=0.0, metadata={"check": probability})
+    """Probability of one field for the three channels."""
+    prob: float = field(default=1.0, metadata={"check": probability})
+
+    def _draw(self, rng: Rng, drawn: Drawn) -> None:
+        level = float(_whole(rng, self.level)) if self.whole else _uniform(rng, self.level)
+        drawn.steps.append(ops.GaussianNoise(level=level, gray=_happens(rng, self.gray_prob)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class RandomCovarianceNoise(_Step):
+    """Gaussian noise with a random covariance of the channels. Source: BSRGAN `add_Gaussian_noise`, third kind."""
+
+    name: ClassVar[str] = "covariance_noise"
+    level: float = field(default=25.0, metadata={"check": number(0, 255)})
+    """Largest standard deviation on the 0..255 scale."""
+    prob: float = field(default=1.0, metadata={"check": probability})
+
+    def _draw(self, rng: Rng, drawn: Drawn) -> None:
+        spread = np.diag([rng.random() for _ in range(3)])
+        basis = np.linalg.svd(np.array([[rng.random() for _ in range(3)] for _ in range(3)]))[0]
+        covariance = np.abs(self.level**2 * basis.T @ spread @ basis)
+        drawn.steps.append(ops.CovarianceNoise(covariance=tuple(float(value) for value in covariance.ravel())))
+
+
+@dataclass(frozen=True, kw_only=True)
+class RandomPoissonNoise(_Step):
+    """Shot noise. Source: basicsr `random_generate_poisson_noise`."""
+
+    name: ClassVar[str] = "poisson_noise"
+    scale: Range = field(metadata={"check": span(0, 20)})
+    """Range of the multiple of the natural strength."""
+    gray_prob: float = field(default=0.0, metadata={"check": probability})
+    prob: float = field(default=1.0, metadata={"check": probability})
+
+    def _draw(self, rng: Rng, drawn: Drawn) -> None:
+        drawn.steps.append(ops.PoissonNoise(scale=_uniform(rng, self.scale), gray=_happens(rng, self.gray_prob)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class RandomJpeg(_Step):
+    """JPEG compression."""
+
+    name: ClassVar[str] = "jpeg"
+    quality: Range = field(metadata={"check": span(1, 100)})
+    """Range of the quality; whole numbers, both ends included."""
+    prob: float = field(default=1.0, metadata={"check": probability})
+
+    def _draw(self, rng: Rng, drawn: Drawn) -> None:
+        drawn.steps.append(ops.Jpeg(quality=_whole(rng, self.quality)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class RandomWebP(_Step):
+    """Lossy WebP compression."""
+
+    name: ClassVar[str] = "webp"
+    quality: Range = field(metadata={"check": span(1, 100)})
+    prob: float = field(default=1.0, metadata={"check": probability})
+
+    def _draw(self, rng: Rng, drawn: Drawn) -> None:
+        drawn.steps.append(ops.WebP(quality=_whole(rng, self.quality)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class RandomColorShift(_Step):
+    """A constant for each channel. Source: GFPGAN `color_jitter`."""
+
+    name: ClassVar[str] = "color_shift"
+    limit: float = field(default=20.0, metadata={"check": number(0, 255)})
+    """Each channel moves by U(-limit, limit) on the 0..255 scale."""
+    prob: float = field(default=1.0, metadata={"check": probability})
+
+    def _draw(self, rng: Rng, drawn: Drawn) -> None:
+        red, green, blue = (_uniform(rng, (-self.limit, self.limit)) for _ in range(3))
+        drawn.steps.append(ops.ColorShift(red=red, green=green, blue=blue))
+
+
+@dataclass(frozen=True, kw_only=True)
+class RandomColorJitter(_Step):
+    """Brightness, contrast, saturation and hue in random order. Source: GFPGAN `color_jitter_pt`."""
+
+    name: ClassVar[str] = "color_jitter"
+    brightness: Range = field(default=(0.5, 1.5), metadata={"check": span(0, 10)})
+    contrast: Range = field(default=(0.5, 1.5), metadata={"check": span(0, 10)})
+    saturation: Range = field(default=(0.0, 1.5), metadata={"check": span(0, 10)})
+    hue: Range = field(default=(-0.1, 0.1), metadata={"check": span(-0.5, 0.5)})
+    prob: float = field(default=1.0, metadata={"check": probability})
+
+    def _draw(self, rng: Rng, drawn: Drawn) -> None:
+        parts = tuple(ops.JITTERS)
+        drawn.steps.append(
+            ops.ColorJitter(
+                order=tuple(parts[i] for i in _permutation(rng, len(parts))),
+                brightness=_uniform(rng, self.brightness),
+                contrast=_uniform(rng, self.contrast),
+                saturation=_uniform(rng, self.saturation),
+                hue=_uniform(rng, self.hue),
+            )
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class RandomGray(_Step):
+    """Gray LQ, and a gray target too if asked, so that a restorer does not learn to invent colours."""
+
+    name: ClassVar[str] = "gray"
+    target: bool = field(default=False, metadata={"check": flag})
+    """Make the training target gray as well (`gt_gray` of GFPGAN's options)."""
+    prob: float = field(default=1.0, metadata={"check": probability})
+
+    def _draw(self, rng: Rng, drawn: Drawn) -> None:
+        del rng
+        drawn.steps.append(ops.Gray())
+        if self.target:
+            drawn.target.append(ops.Gray())
+
+
+@dataclass(frozen=True, kw_only=True)
+class RandomHaze(_Step):
+    """Blend towards white. Source: RestoreFormer++ `hazy_prob`."""
+
+    name: ClassVar[str] = "haze"
+    alpha: Range = field(metadata={"check": span(0, 1)})
+    """Range of the share that the image keeps."""
+    prob: float = field(default=1.0, metadata={"check": probability})
+
+    def _draw(self, rng: Rng, drawn: Drawn) -> None:
+        drawn.steps.append(ops.Haze(alpha=_uniform(rng, self.alpha)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class RandomShift(_Step):
+    """Move the face, in the target and in the LQ image. Source: RestoreFormer++ `shift_prob`."""
+
+    name: ClassVar[str] = "shift"
+    limit: int = field(default=32, metadata={"check": whole(0, 256)})
+    """Each axis moves by a whole number of pixels in [-limit, limit]."""
+    prob: float = field(default=1.0, metadata={"check": probability})
+
+    def _draw(self, rng: Rng, drawn: Drawn) -> None:
+        right, down = (_whole(rng, (-self.limit, self.limit)) for _ in range(2))
+        shift = ops.Shift(right=right, down=down)
+        drawn.steps.append(shift)
+        drawn.target.append(shift)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shuffle(_Step):
+    """Steps in random order."""
+
+    name: ClassVar[str] = "shuffle"
+    steps: tuple[Step, ...] = field(metadata={"check": lambda value, key: _steps(value, key)})
+    in_order: tuple[int, ...] = field(default=(), metadata={"check": lambda value, key: _positions(value, key)})
+    """Positions in `steps`, from 0, that keep their order among themselves (BSRGAN's two resizes)."""
+    prob: float = field(default=1.0, metadata={"check": probability})
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if any(position >= len(self.steps) for position in self.in_order):
+            raise ConfigError(f"shuffle.in_order: expected positions below {len(self.steps)}, got {self.in_order}")
+
+    def _draw(self, rng: Rng, drawn: Drawn) -> None:
+        order = _permutation(rng, len(self.steps))
+        ordered = iter(sorted(self.in_order))
+        for position in [next(ordered) if at in self.in_order else at for at in order]:
+            self.steps[position].draw(rng, drawn)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Option:
+    """One choice of `one_of`."""
+
+    weight: float = field(metadata={"check": number(0, 1e6)})
+    steps: tuple[Step, ...] = field(metadata={"check": lambda value, key: _steps(value, key, empty=True)})
+
+    def __post_init__(self) -> None:
+        for item in fields(self):
+            object.__setattr__(self, item.name, item.metadata["check"](getattr(self, item.name), item.name))
+
+
+@dataclass(frozen=True, kw_only=True)
+class OneOf(_Step):
+    """One of several lists of steps, by weight; an empty list is a choice too."""
+
+    name: ClassVar[str] = "one_of"
+    options: tuple[Option, ...] = field(metadata={"check": lambda value, key: _options(value, key)})
+    prob: float = field(default=1.0, metadata={"check": probability})
+
+    def _draw(self, rng: Rng, drawn: Drawn) -> None:
+        option = self.options[_pick(rng, {i: option.weight for i, option in enumerate(self.options)})]
+        for step in option.steps:
+            step.draw(rng, drawn)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Uneven(_Step):
+    """`steps` drawn once for the whole image, or, with `square_prob`, once for a square and again for the rest.
+
+    Source: RestoreFormer++ `uneven_prob`.
+    """
+
+    name: ClassVar[str] = "uneven"
+    steps: tuple[Step, ...] = field(metadata={"check": lambda value, key: _steps(value, key)})
+    """Must end at the full size."""
+    square_prob: float = field(metadata={"check": probability})
+    side: Range = field(default=(0.25, 0.5), metadata={"check": span(0.01, 1)})
+    """Range of the square's side as a share of the image's."""
+    prob: float = field(default=1.0, metadata={"check": probability})
+
+    def _draw(self, rng: Rng, drawn: Drawn) -> None:
+        if rng.random() >= self.square_prob:
+            for step in self.steps:
+                step.draw(rng, drawn)
+            return
+        inside, outside = Drawn(), Drawn()
+        for half in (inside, outside):
+            for step in self.steps:
+                step.draw(rng, half)
+        drawn.steps.append(
+            ops.Uneven(
+                side=_uniform(rng, self.side),
+                left=rng.random(),
+                top=rng.random(),
+                inside=tuple(inside.steps),
+                outside=tuple(outside.steps),
+            )
+        )
+
+
+Step: TypeAlias = (
+    RandomBlur
+    | RandomSincBlur
+    | RandomMotionBlur
+    | RandomResize
+    | RandomDecimate
+    | RandomGaussianNoise
+    | RandomCovarianceNoise
+    | RandomPoissonNoise
+    | RandomJpeg
+    | RandomWebP
+    | RandomColorShift
+    | RandomColorJitter
+    | RandomGray
+    | RandomHaze
+    | RandomShift
+    | Shuffle
+    | OneOf
+    | Uneven
+)
+
+STEPS: dict[str, type[Step]] = {
+    step.name: step
+    for step in (
+        RandomBlur,
+        RandomSincBlur,
+        RandomMotionBlur,
+        RandomResize,
+        RandomDecimate,
+        RandomGaussianNoise,
+        RandomCovarianceNoise,
+        RandomPoissonNoise,
+        RandomJpeg,
+        RandomWebP,
+        RandomColorShift,
+        RandomColorJitter,
+        RandomGray,
+        RandomHaze,
+        RandomShift,
+        Shuffle,
+        OneOf,
+        Uneven,
+    )
+}
+"""Every step by the name that a recipe file gives it."""
+
+
+def _uniform(rng: Rng, ends: Range) -> float:
+    """One number in [low, high)."""
+    low, high = ends
+    return low + (high - low) * rng.random()
+
+
+def _whole(rng: Rng, ends: tuple[float, float]) -> int:
+    """One whole number, both ends included."""
+    low, high = math.ceil(ends[0]), math.floor(ends[1])
+    return low + int(rng.random() * (high - low + 1))
+
+
+def _happens(rng: Rng, prob: float) -> bool:
+    return prob > 0 and rng.random() < prob
+
+
+_K = TypeVar("_K")
+
+
+def _pick(rng: Rng, weights: dict[_K, float]) -> _K:
+    """One key, with a chance in proportion to its weight."""
+    at = rng.random() * sum(weights.values())
+    for key, weight in weights.items():
+        at -= weight
+        if at < 0:
+            return key
+    return next(key for key in reversed(weights) if weights[key] > 0)  # rounding may leave a last crumb
+
+
+def _permutation(rng: Rng, count: int) -> list[int]:
+    """All of 0..count-1 in random order."""
+    return [int(i) for i in np.argsort(rng.random(count), kind="stable")]
+
+
+def _size(rng: Rng, support: int | str | tuple[int, ...], sigma: float) -> int:
+    """Odd kernel size for a `support`."""
+    if isinstance(support, int):
+        return support
+    if isinstance(support, str):
+        return full_size(sigma)
+    return support[_whole(rng, (0, len(support) - 1))]
+
+
+def _support(value: Any, key: str, *, full: bool = True) -> int | str | tuple[int, ...]:  # noqa: ANN401 (user input)
+    """Check of a kernel size: odd, several odd ones, or `full`."""
+    if full and value == "full":
+        return "full"
+    sizes = cast("Sequence[Any]", value) if isinstance(value, (list, tuple)) else (value,)
+    for size in sizes:
+        if not isinstance(size, int) or isinstance(size, bool) or not 1 <= size <= 255 or size % 2 == 0:
+            wanted = "an odd number in [1, 255], several in a list" + (", or `full`" if full else "")
+            raise ConfigError(f"{key}: expected {wanted}, got {value!r}")
+    if not sizes:
+        raise ConfigError(f"{key}: expected at least one size")
+    return tuple(cast("Sequence[int]", sizes)) if len(sizes) > 1 else sizes[0]
+
+
+def _positions(value: Any, key: str) -> tuple[int, ...]:  # noqa: ANN401 (user input)
+    if not isinstance(value, (list, tuple)):
+        raise ConfigError(f"{key}: expected a list of positions, got {value!r}")
+    return tuple(whole(0, 1000)(position, key) for position in cast("Sequence[Any]", value))
+
+
+def _steps(value: Any, key: str, *, empty: bool = False) -> tuple[Step, ...]:  # noqa: ANN401 (user input)
+    steps = tuple(cast("Sequence[Any]", value)) if isinstance(value, (list, tuple)) else ()
+    if (not steps and not (empty and isinstance(value, (list, tuple)))) or not all(
+        isinstance(step, _Step) for step in steps
+    ):
+        raise ConfigError(f"{key}: expected a list of steps, got {value!r}")
+    return cast("tuple[Step, ...]", steps)
+
+
+def _options(value: Any, key: str) -> tuple[Option, ...]:  # noqa: ANN401 (user input)
+    options = tuple(cast("Sequence[Any]", value)) if isinstance(value, (list, tuple)) else ()
+    if not options or not all(isinstance(option, Option) for option in options):
+        raise ConfigError(f"{key}: expected a list of `weight` and `steps`, got {value!r}")
+    if sum(cast("Option", option).weight for option in options) <= 0:
+        raise ConfigError(f"{key}: expected a positive weight for at least one option")
+    return cast("tuple[Option, ...]", options)
