@@ -160,7 +160,11 @@ def _bsrgan() -> Recipe:
             options=(
                 Option(
                     weight=0.5,
-                    steps=(RandomBlur(kernels={"aniso": 1}, variance=(0, 4 + factor), support=sizes, rotation=(0, math.pi)),),
+                    steps=(
+                        RandomBlur(
+                            kernels={"aniso": 1}, variance=(0, 4 + factor), support=sizes, rotation=(0, math.pi)
+                        ),
+                    ),
                 ),
                 Option(weight=0.5, steps=(RandomBlur(sigma=(0, 2 + 0.2 * factor), support=sizes),)),
             )
@@ -169,7 +173,9 @@ def _bsrgan() -> Recipe:
             options=(
                 Option(
                     weight=0.75,
-                    steps=(RandomResize(scale=(base, 2 * base * factor), filter=("linear", "cubic", "area"), clip=True),),
+                    steps=(
+                        RandomResize(scale=(base, 2 * base * factor), filter=("linear", "cubic", "area"), clip=True),
+                    ),
                 ),
                 Option(weight=0.25, steps=(RandomDecimate(factor=factor, sigma=(0.1, 0.6 * factor)),)),
             )

@@ -1,0 +1,455 @@
+"""The data set on disk: plain WebDataset tars, a sidecar for each, and a manifest. docs/shards.md is its specification.
+
+Writing is whole or not at all, and the bytes depend on the content alone: headers carry no time and no owner. Reading
+decodes images and JSON only, whatever a foreign tar contains, and never unpacks anything to disk.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import tarfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, cast
+
+from degrade_kit.degrade import finish, make_target
+from degrade_kit.errors import ShardError
+from degrade_kit.image import Pixels, decode_image
+from degrade_kit.parameters import Statistics
+from degrade_kit.record import Record, ops_from_json
+from degrade_kit.store import Store
+
+FORMAT = 1
+"""Version of the shard format; readers refuse a higher one."""
+
+HIDDEN = ".degrade_kit"
+"""Sidecars live here: `load_dataset` would take JSON files beside the tars for the data."""
+
+MANIFEST = "manifest.json"
+CONFIG = f"{HIDDEN}/config.yaml"
+FAILURES = f"{HIDDEN}/failures.jsonl"
+
+READABLE = frozenset({"png", "jpg", "webp", "json", "txt"})
+"""Extensions of members that are read; all others are ignored and counted."""
+
+MAX_MEMBER_BYTES = 1 << 28
+_BLOCK = 512
+
+
+def shard_name(index: int) -> str:
+    """Name of a shard without extension.
+
+    >>> shard_name(12)
+    'shard-000012'
+    """
+    return f"shard-{index:06d}"
+
+
+def sample_key(index: int) -> str:
+    """Key of the sample made of the `index`-th source: no dots, where WebDataset would split.
+
+    >>> sample_key(42)
+    '000000042'
+    """
+    return f"{index:09d}"
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """One LQ image, ready to be stored."""
+
+    data: bytes
+    extension: str
+    """`png`, `jpg` or `webp`."""
+    width: int
+    height: int
+    """Native size in pixels."""
+    origin: str
+    """What made it, such as `recipe:gfpgan@fcc2f87a6939`."""
+    record: Record
+    tail: str
+    """JSON list of the operations left to the reader; `[]` where the image is complete."""
+    target: str
+    """JSON list of the operations that make the training target from the HQ member; usually `[]`."""
+
+
+@dataclass(frozen=True, slots=True)
+class SourceNote:
+    """Where a sample's HQ image came from."""
+
+    name: str
+    """Display name of the source."""
+    sha256: str
+    """Of the source file's bytes."""
+    changes: str
+    """JSON list of what was done to it; see `degrade_kit.prepare`."""
+
+
+def sample_members(
+    hq: bytes, hq_extension: str, size: tuple[int, int], source: SourceNote, variants: Sequence[Variant]
+) -> list[tuple[str, bytes]]:
+    """Members of one sample as (extension, bytes), in the order in which they stand in the tar.
+
+    The JSON is flat and closed, with the same keys and types in every sample and no nulls: Hugging Face's reader infers
+    the columns from the first five samples and silently drops or casts what differs later.
+    """
+    height, width = size
+    fields: dict[str, str | int] = {
+        "format": FORMAT,
+        "source": source.name,
+        "source_sha256": source.sha256,
+        "hq_sha256": hashlib.sha256(hq).hexdigest(),
+        "hq_changes": source.changes,
+        "height": height,
+        "width": width,
+        "variants": len(variants),
+    }
+    for i, variant in enumerate(variants):
+        fields |= {
+            f"lq{i}_origin": variant.origin,
+            f"lq{i}_height": variant.height,
+            f"lq{i}_width": variant.width,
+            f"lq{i}_tail": variant.tail,
+            f"lq{i}_target": variant.target,
+            f"lq{i}_record": variant.record.to_json(),
+        }
+    text = json.dumps(fields, ensure_ascii=False, separators=(",", ":")).encode()
+    images = [(f"lq{i}.{variant.extension}", variant.data) for i, variant in enumerate(variants)]
+    return [(f"hq.{hq_extension}", hq), ("json", text), *images]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Failure:
+    """One input that could not be used."""
+
+    source: str
+    reason: str
+    detail: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Sidecar:
+    """What is known of one finished shard. Its file is written after the tar: a shard with a sidecar is done."""
+
+    shard: str
+    """Name without extension."""
+    first: int
+    """Number of the first source of the shard; `last` is one past its last."""
+    last: int
+    count: int
+    """Samples in the tar."""
+    bytes: int
+    sha256: str
+    extensions: list[str]
+    """Of the members of every sample, in order."""
+    index: list[list[Any]]
+    """Per sample its key, the offset of its first tar header, and the size of each member in bytes."""
+    failures: list[Failure]
+    counters: dict[str, int]
+    """How many HQ images were passed through, enlarged, cropped and so on."""
+    statistics: dict[str, Any]
+    """Of the drawn parameters; see `degrade_kit.parameters`."""
+    config_sha256: str
+    versions: dict[str, str]
+
+    def to_json(self) -> bytes:
+        """For the file."""
+        return json.dumps({"format": FORMAT, **asdict(self)}, ensure_ascii=False, separators=(",", ":")).encode()
+
+    @classmethod
+    def from_json(cls, data: bytes, where: str) -> Sidecar:
+        """From the file.
+
+        Raises:
+            ShardError: If it is no sidecar of a format known here.
+        """
+        fields = parse_json(data, where)
+        try:
+            fields["failures"] = [Failure(**failure) for failure in fields["failures"]]
+            return cls(**fields)
+        except (KeyError, TypeError) as error:
+            raise ShardError(f"{where}: not a sidecar of format {FORMAT}: {error}") from error
+
+
+def sidecar_path(shard: str) -> str:
+    """Name of the sidecar of a shard inside the store."""
+    return f"{HIDDEN}/{shard}.json"
+
+
+def read_sidecar(store: Store, shard: str) -> Sidecar | None:
+    """The sidecar of a shard, None if the shard is not done."""
+    path = sidecar_path(shard)
+    try:
+        data = store.read(path)
+    except FileNotFoundError:
+        return None
+    return Sidecar.from_json(data, f"{store.url}/{path}")
+
+
+def parse_json(data: bytes, where: str) -> dict[str, Any]:
+    """A JSON object of a known format version, without its `format` field."""
+    try:
+        fields = json.loads(data)
+    except ValueError as error:
+        raise ShardError(f"{where}: not JSON: {error}") from error
+    if not isinstance(fields, dict):
+        raise ShardError(f"{where}: expected a JSON object, got {type(fields).__name__}")
+    fields = cast("dict[str, Any]", fields)
+    version = fields.pop("format", None)
+    if version != FORMAT:
+        raise ShardError(f"{where}: format {version!r} is not the format {FORMAT} of this degrade-kit")
+    return fields
+
+
+class ShardWriter:
+    """Writes one tar to a scratch file and publishes it when the block ends without an error.
+
+    A shard without samples leaves no tar: readers choke on empty ones.
+    """
+
+    def __init__(self, store: Store, shard: str) -> None:
+        self._store = store
+        self._shard = shard
+        self._path = store.scratch(f"{shard}.tar")
+        self._file = _HashedFile(self._path)
+        self._tar = tarfile.open(fileobj=self._file, mode="w", format=tarfile.USTAR_FORMAT)  # noqa: SIM115 (closed in __exit__)
+        self.extensions: list[str] = []
+        self.index: list[list[Any]] = []
+        self.bytes = 0
+        self.sha256 = ""
+
+    def add(self, key: str, members: Sequence[tuple[str, bytes]]) -> None:
+        """Append one sample; all samples have the same extensions in the same order."""
+        extensions = [extension for extension, _ in members]
+        assert self.extensions in ([], extensions), "the member set of a data set is fixed"
+        self.extensions = extensions
+        self.index.append([key, self._tar.offset, *(len(data) for _, data in members)])
+        for extension, data in members:
+            info = tarfile.TarInfo(f"{key}.{extension}")  # its defaults carry no time and no owner
+            info.size = len(data)
+            self._tar.addfile(info, io.BytesIO(data))
+
+    def __enter__(self) -> ShardWriter:
+        """Start writing."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Publish, or remove the scratch file."""
+        try:
+            if kind is None:
+                self._tar.close()
+                self._file.close()
+                if self.index:
+                    self.bytes, self.sha256 = self._file.size, self._file.hash.hexdigest()
+                    self._store.publish(self._path, f"{self._shard}.tar")
+        finally:
+            self._file.close()
+            self._path.unlink(missing_ok=True)
+
+
+class _HashedFile(io.RawIOBase):
+    """A file for writing that hashes what goes in."""
+
+    def __init__(self, path: Path) -> None:
+        self._stream = path.open("wb", buffering=1 << 20)
+        self.hash = hashlib.sha256()
+        self.size = 0
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:  # noqa: ANN401 (anything with a buffer)
+        self.hash.update(data)
+        self.size += len(data)
+        return self._stream.write(data)
+
+    def tell(self) -> int:
+        return self.size
+
+    def close(self) -> None:
+        self._stream.close()
+        super().close()
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One sample as read from a tar, nothing decoded yet."""
+
+    key: str
+    members: dict[str, bytes]
+    """By extension, such as `hq.png`; only those in `READABLE`."""
+    ignored: tuple[str, ...] = field(default=())
+    """Extensions of members that were not read."""
+
+    @property
+    def info(self) -> dict[str, Any]:
+        """The sample's JSON."""
+        return parse_json(self._member("json"), f"sample {self.key}")
+
+    def hq(self) -> Pixels:
+        """HQ image, uint8, shape (height, width, 3)."""
+        return decode_image(self.image("hq"), min_side=1).pixels
+
+    def native_lq(self, variant: int) -> Pixels:
+        """LQ image at its native size, uint8."""
+        return decode_image(self.image(f"lq{variant}"), min_side=1).pixels
+
+    def record(self, variant: int) -> Record:
+        """How the LQ image was made."""
+        return Record.from_json(self.info[f"lq{variant}_record"])
+
+    def pair(self, variant: int) -> tuple[Pixels, Pixels]:
+        """Training target and LQ image, both uint8 of shape (height, width, 3)."""
+        info = self.info
+        tail = ops_from_json(info[f"lq{variant}_tail"])
+        lq = finish(self.native_lq(variant), tail, (info["height"], info["width"]))
+        return make_target(self.record(variant), self.hq()), lq
+
+    def image(self, name: str) -> bytes:
+        """File of the member `hq` or `lq0`, ... whatever its image format."""
+        for extension, data in self.members.items():
+            if extension.partition(".")[0] == name and extension != "json":
+                return data
+        raise ShardError(f"sample {self.key}: no image member `{name}`; it has {', '.join(self.members)}")
+
+    def _member(self, extension: str) -> bytes:
+        if extension not in self.members:
+            raise ShardError(f"sample {self.key}: no member `{extension}`; it has {', '.join(self.members)}")
+        return self.members[extension]
+
+
+def iterate_samples(path: Path) -> Iterator[Sample]:
+    """Samples of one tar, in order.
+
+    Args:
+        path: A plain tar; compressed ones are refused, since a small file could unpack to any size.
+
+    Raises:
+        ShardError: If the tar is cut, or a name leaves the flat layout.
+    """
+    key, members, ignored = "", dict[str, bytes](), list[str]()
+    for name, data in iterate_members(path):
+        base, _, extension = name.partition(".")
+        if base != key:
+            if members:
+                yield Sample(key, members, tuple(ignored))
+            key, members, ignored = base, {}, []
+        if data is None:
+            ignored.append(extension)
+        else:
+            members[extension] = data
+    if members:
+        yield Sample(key, members, tuple(ignored))
+
+
+def iterate_members(path: Path) -> Iterator[tuple[str, bytes | None]]:
+    """Names and bytes of a tar's members; None for what is not in `READABLE` or no regular file."""
+    try:
+        with tarfile.open(path, mode="r:") as tar:
+            for member in tar:
+                readable = member.isreg() and member.name.rpartition(".")[2] in READABLE
+                if not readable or "/" in member.name or member.size > MAX_MEMBER_BYTES:
+                    yield member.name, None
+                    continue
+                stream = tar.extractfile(member)
+                assert stream is not None, "a regular member has a stream"
+                data = stream.read()
+                if len(data) != member.size:
+                    raise ShardError(f"{path}: cut inside {member.name}")
+                yield member.name, data
+    except tarfile.TarError as error:
+        raise ShardError(f"{path}: not a whole tar: {error}") from error
+    if path.stat().st_size % _BLOCK or not _ends_with_zeros(path):
+        raise ShardError(f"{path}: cut: a tar ends with two empty blocks")
+
+
+def _ends_with_zeros(path: Path) -> bool:
+    with path.open("rb") as stream:
+        stream.seek(-2 * _BLOCK, io.SEEK_END)
+        return not any(stream.read())
+
+
+@dataclass(frozen=True, slots=True)
+class ShardSet:
+    """A data set as its manifest describes it."""
+
+    store: Store
+    manifest: Mapping[str, Any]
+
+    @property
+    def shards(self) -> list[dict[str, Any]]:
+        """Name, count, bytes and sha256 of each shard that has a tar."""
+        return self.manifest["shards"]
+
+    def sidecars(self) -> list[Sidecar]:
+        """All sidecars, in order, those of empty shards too."""
+        found = (read_sidecar(self.store, shard_name(i)) for i in range(self.manifest["num_shards"]))
+        return [sidecar for sidecar in found if sidecar is not None]
+
+    def samples(self) -> Iterator[Sample]:
+        """Every sample, in order."""
+        for shard in self.shards:
+            yield from iterate_samples(self.store.local_copy(f"{shard['name']}.tar"))
+
+    def sample(self, key: str) -> Sample:
+        """One sample by its key.
+
+        Raises:
+            ShardError: If there is none of that key.
+        """
+        for sidecar in self.sidecars():
+            if any(entry[0] == key for entry in sidecar.index):
+                path = self.store.local_copy(f"{sidecar.shard}.tar")
+                return next(sample for sample in iterate_samples(path) if sample.key == key)
+        raise ShardError(f"{self.store.url}: no sample {key!r}; keys are nine digits, such as 000000000")
+
+    def statistics(self) -> Statistics:
+        """Of all drawn parameters."""
+        merged = Statistics()
+        for sidecar in self.sidecars():
+            merged.merge(Statistics.from_plain(sidecar.statistics))
+        return merged
+
+
+def open_shards(store: Store) -> ShardSet:
+    """Open a finished data set.
+
+    Raises:
+        ShardError: If there is no manifest: the run that makes it has not ended, or this is something else.
+    """
+    try:
+        data = store.read(MANIFEST)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise ShardError(
+            f"{store.url}: no {MANIFEST}. It is written last: run the `degrade-kit synth` command again to finish the "
+            "data set, or check the path"
+        ) from error
+    return ShardSet(store, parse_json(data, f"{store.url}/{MANIFEST}"))
+
+
+def manifest_bytes(sidecars: Sequence[Sidecar], extra: Mapping[str, Any]) -> bytes:
+    """The manifest of finished shards; a function of their content alone."""
+    shards = [
+        {"name": sidecar.shard, "count": sidecar.count, "bytes": sidecar.bytes, "sha256": sidecar.sha256}
+        for sidecar in sidecars
+        if sidecar.count
+    ]
+    digest = hashlib.sha256("".join(shard["sha256"] for shard in shards).encode()).hexdigest()
+    fields = {
+        "format": FORMAT,
+        **extra,
+        "num_shards": len(sidecars),
+        "num_samples": sum(shard["count"] for shard in shards),
+        "num_failures": sum(len(sidecar.failures) for sidecar in sidecars),
+        "bytes": sum(shard["bytes"] for shard in shards),
+        "extensions": next((sidecar.extensions for sidecar in sidecars if sidecar.count), []),
+        "digest": digest,
+        "shards": shards,
+    }
+    return json.dumps(fields, ensure_ascii=False, indent=1).encode()

@@ -1,0 +1,579 @@
+"""Where HQ faces come from: a folder, a list, a zip, WebDataset tars or a BasicSR LMDB, all read alike.
+
+    sources = open_sources("ffhq/images1024x1024")
+    sources.names[0]            # "00000/00000.png"
+    sources.read(0)             # the file's bytes, for `degrade_kit.image.decode_image`
+    sources.select(0, 100)      # what a worker needs, and no more
+
+A *name* is a relative path with forward slashes. It says which image is meant in records and reports, and its random
+numbers follow from it, so it depends on neither the machine nor its locale: names are read and sorted as bytes, and
+bytes that are not UTF-8 stand as surrogates (`errors="surrogateescape"`). `display_name` makes them fit for people and
+JSON.
+
+What a listing refuses is never dropped in silence: `Sources.skipped` has its name, a reason and the detail. Reasons are
+those of `degrade_kit.image` ("unreadable": a dangling link, a loop of links, no permission; "truncated"; "too large";
+"unsupported format") and three more: "not a file" (a folder, pipe or device; a link within an archive), "unsafe name"
+(absolute or with ".." in an archive) and "duplicate" (a name again, or a link to a folder that is listed already).
+Nothing is ever extracted to disk, and no read waits for a pipe.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import functools
+import glob
+import heapq
+import os
+import posixpath
+import re
+import stat
+import struct
+import tarfile
+import threading
+import zipfile
+import zlib
+from collections import Counter
+from collections.abc import Generator, Iterable
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, BinaryIO, Final, NamedTuple, Protocol
+
+from degrade_kit.errors import ConfigError, ImageError
+from degrade_kit.image import TOO_LARGE, TRUNCATED, UNREADABLE, UNSUPPORTED
+
+if TYPE_CHECKING:
+    import lmdb
+
+IMAGE_EXTENSIONS: Final = (".png", ".jpg", ".jpeg", ".jfif", ".webp", ".bmp", ".tif", ".tiff", ".gif")
+"""Which files are listed; case does not matter. What a file is, its content decides."""
+MAX_BYTES: Final = 256 * 2**20
+"""Greatest size of one image file or member, so that a wrong file does not fill the memory."""
+
+NOT_A_FILE: Final = "not a file"
+UNSAFE_NAME: Final = "unsafe name"
+DUPLICATE: Final = "duplicate"
+
+_ACCEPTED = (
+    "a folder of images, an image, a .txt or .lst file with one path per line, a .zip, a .tar (not compressed), a"
+    " folder or a pattern of .tar files (shard-*.tar, shard-{000000..000009}.tar), or a BasicSR folder NAME.lmdb"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """A sorted list of images and the means to read them. Small to pickle: it holds places, no open files."""
+
+    names: tuple[str, ...]
+    """Unique, sorted by their bytes."""
+    skipped: tuple[tuple[str, str, str], ...]
+    """Name, reason and detail of what the listing refused; empty in a selection, so that it is counted once."""
+    _reader: _Reader = field(repr=False)
+
+    def __len__(self) -> int:
+        """Count the names."""
+        return len(self.names)
+
+    def read(self, index: int) -> bytes:
+        """Read the bytes of an image.
+
+        Raises:
+            ImageError: If it cannot be read ("unreadable" with the system's words, "truncated") or is "too large".
+        """
+        return self._reader.read(self.names[index])
+
+    def select(self, start: int, stop: int) -> Sources:
+        """Take `names[start:stop]` with what their reading needs."""
+        names = self.names[start:stop]
+        return Sources(names, (), self._reader.narrow(names))
+
+
+def open_sources(spec: str | Path, *, include: str | None = None, list_root: Path | None = None) -> Sources:
+    """List the images that `spec` names.
+
+    A folder is listed with all below it but hidden folders. Links are followed, and each real folder is listed once.
+    Where it holds .tar files and no images, or is a data set of this toolkit, the members of the tars are the images.
+
+    Args:
+        spec: A folder of images, an image, a list (.txt or .lst, one path per line), a .zip, a .tar, a folder or a
+            glob or brace pattern of .tar files, or an .lmdb folder in BasicSR's layout. Members of a tar are named
+            `TAR/MEMBER`. URLs are not read.
+        include: Glob that the whole name must match, such as `*.hq.png`; `*` matches slashes too.
+        list_root: Folder that the paths of a list are relative to; the list's own where this is None.
+
+    Raises:
+        ConfigError: If `spec` is none of these, or no image is found.
+    """
+    given = os.path.expanduser(str(spec))
+    listing = _Listing(include)
+    reader = _list(given, list_root, listing)
+    if not listing.names:
+        raise ConfigError(f"{display_name(given)}: {listing.explain_nothing()}")
+    names = sorted(listing.names, key=_to_bytes)
+    return Sources(tuple(names), tuple(sorted(listing.skipped, key=lambda skip: _to_bytes(skip[0]))), reader)
+
+
+def display_name(name: str) -> str:
+    r"""Write a name so that JSON and terminals take it: bytes that are not UTF-8 become percent signs and two digits.
+
+    >>> display_name("caf\udce9.png")
+    'caf%E9.png'
+    """
+    return re.sub("[\udc80-\udcff]", lambda found: f"%{ord(found[0]) - 0xDC00:02X}", name)
+
+
+# -------------------------------------------------------------------------------------------------------------- listing
+
+
+class _Listing:
+    """What a listing has found so far."""
+
+    def __init__(self, include: str | None) -> None:
+        self.names: list[str] = []
+        self.skipped: list[tuple[str, str, str]] = []
+        self._include = include
+        self._matches = None if include is None else re.compile(fnmatch.translate(include)).match
+        self._excluded = 0
+        self._others: Counter[str] = Counter()
+
+    def wants(self, name: str) -> bool:
+        """Tell whether a file's name makes it a source; count it if not."""
+        if not _is_image_name(name):
+            self._others[posixpath.splitext(name)[1].lower() or "without extension"] += 1
+            return False
+        return self.includes(name)
+
+    def includes(self, name: str) -> bool:
+        if self._matches is None or self._matches(name):
+            return True
+        self._excluded += 1
+        return False
+
+    def skip(self, name: str, reason: str, detail: str) -> None:
+        self.skipped.append((name, reason, detail))
+
+    def explain_nothing(self) -> str:
+        kinds = ", ".join(f"{count} {kind}" for kind, count in self._others.most_common(5))
+        parts = [f"no image found; looked for {', '.join(IMAGE_EXTENSIONS)}"]
+        parts.append(f"saw {self._others.total()} other files" + (f" ({kinds})" if kinds else ""))
+        if self._excluded:
+            parts.append(f"{self._excluded} images do not match {self._include!r}")
+        if self.skipped:
+            name, reason, detail = self.skipped[0]
+            parts.append(f"refused {len(self.skipped)}, the first: {display_name(name)}: {reason}, {detail}")
+        return "; ".join(parts)
+
+
+def _list(spec: str, list_root: Path | None, listing: _Listing) -> _Reader:
+    """Find out what `spec` names, and list it."""
+    is_list = spec.lower().endswith((".txt", ".lst"))
+    if list_root is not None and not is_list:
+        raise ConfigError(f"{display_name(spec)}: a list root is for lists (.txt, .lst) only; leave it out")
+    try:
+        mode = os.stat(spec).st_mode
+    except (OSError, ValueError) as error:
+        return _list_tars(*_expand(spec, error), listing)
+    path = os.path.abspath(spec)
+    if stat.S_ISDIR(mode):
+        return _list_lmdb(path, listing) if path.lower().endswith(".lmdb") else _list_folder(path, listing)
+    if not stat.S_ISREG(mode):
+        raise ConfigError(f"{display_name(spec)}: {_kind(mode)}; expected {_ACCEPTED}")
+    if is_list:
+        return _list_lines(path, os.path.abspath(list_root or os.path.dirname(path)), listing)
+    if path.lower().endswith(".zip"):
+        return _list_zip(path, listing)
+    if path.lower().endswith(".tar"):
+        return _list_tars(os.path.dirname(path), [path], listing)
+    if _is_image_name(path):
+        listing.names.append(_name(os.path.basename(path)))
+        return _Files(os.path.dirname(path))
+    raise ConfigError(f"{display_name(spec)}: expected {_ACCEPTED}")
+
+
+def _expand(pattern: str, error: Exception) -> tuple[str, list[str]]:
+    """Expand a pattern of tars to the folder that their names are relative to, and their paths."""
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]*:", pattern):
+        raise ConfigError(f"{display_name(pattern)}: URLs are not read; expected {_ACCEPTED}") from error
+    wild = re.search(r"[*?\[{]", pattern)
+    if wild is None:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise ConfigError(f"{display_name(pattern)}: {reason}; expected {_ACCEPTED}") from error
+    from braceexpand import braceexpand
+
+    try:
+        patterns = list(braceexpand(pattern)) if "{" in pattern else [pattern]
+    except ValueError as unbalanced:
+        raise ConfigError(f"{display_name(pattern)}: {unbalanced}") from unbalanced
+    paths = {os.path.abspath(path): None for each in patterns for path in sorted(glob.glob(each, recursive=True))}
+    tars = [path for path in paths if path.lower().endswith(".tar")]
+    missing = [each for each in patterns if not glob.has_magic(each) and not os.path.exists(each)]
+    if missing or not tars:
+        found = f"{len(missing)} files are missing, the first: {missing[0]}" if missing else "no .tar file matches"
+        raise ConfigError(f"{display_name(pattern)}: {display_name(found)}") from error
+    return os.path.abspath(os.path.dirname(pattern[: wild.start()])), tars
+
+
+def _list_folder(root: str, listing: _Listing) -> _Reader:
+    try:
+        with os.scandir(root) as entries:
+            tars = sorted(entry.path for entry in entries if entry.name.lower().endswith(".tar") and entry.is_file())
+    except OSError as error:
+        raise ConfigError(f"{display_name(root)}: {_text(error)}") from error
+    if tars and os.path.isdir(os.path.join(root, ".degrade_kit")):
+        return _list_tars(root, tars, listing)
+    _walk(os.fsencode(root), listing)
+    if tars and listing.names:
+        raise ConfigError(
+            f"{display_name(root)}: holds {len(tars)} .tar files and {len(listing.names)} images; expected one or the"
+            f" other. For the tars, name {display_name(root)}/*.tar; for the images, a list of them or a folder below"
+        )
+    return _list_tars(root, tars, listing) if tars else _Files(root)
+
+
+def _walk(root: bytes, listing: _Listing) -> None:
+    """List the files below a folder, real folders before linked ones, so that the names do not depend on chance."""
+    folders, links, seen = [b""], list[bytes](), set[tuple[int, int]]()
+    while folders or links:
+        folder = folders.pop() if folders else heapq.heappop(links)
+        path = os.path.join(root, folder)
+        try:
+            status = os.stat(path)
+            if (status.st_dev, status.st_ino) in seen:
+                listing.skip(_name(folder), DUPLICATE, "a link to a folder that is listed already")
+                continue
+            seen.add((status.st_dev, status.st_ino))
+            with os.scandir(path) as entries:
+                for entry in entries:
+                    _sort_entry(entry, folder + b"/" * bool(folder) + entry.name, folders, links, listing)
+        except OSError as error:
+            listing.skip(_name(folder) or ".", UNREADABLE, _text(error))
+
+
+def _sort_entry(
+    entry: os.DirEntry[bytes], path: bytes, folders: list[bytes], links: list[bytes], listing: _Listing
+) -> None:
+    """Put an entry of a folder where it belongs; `path` is relative to the root."""
+    name = _name(path)
+    try:
+        # For a plain file the folder's own entry tells enough; a system call for each would double the time.
+        mode = stat.S_IFREG if entry.is_file(follow_symlinks=False) else entry.stat().st_mode
+    except OSError as error:  # a dangling link or a loop
+        if listing.wants(name):
+            listing.skip(name, UNREADABLE, _text(error))
+        return
+    if stat.S_ISDIR(mode):
+        if _is_hidden(_name(entry.name)):
+            return
+        if entry.is_symlink():
+            heapq.heappush(links, path)
+        else:
+            folders.append(path)
+        if not _is_image_name(name):
+            return
+    if not listing.wants(name):
+        return
+    if stat.S_ISREG(mode):
+        listing.names.append(name)
+    else:
+        listing.skip(name, NOT_A_FILE, _kind(mode))
+
+
+def _list_lines(path: str, root: str, listing: _Listing) -> _Reader:
+    """List what the lines of a file name; an explicit list needs no image extensions."""
+    top, names = os.path.join(os.fsencode(root), b""), set[str]()
+    for number, line in enumerate(_read_lines(path), start=1):
+        if not line.strip():
+            continue
+        target = os.path.normpath(os.path.join(top, line))
+        if not target.startswith(top):
+            raise ConfigError(
+                f"{display_name(path)}, line {number}: {display_name(_name(line))} is outside of the folder that names"
+                f" are relative to, {display_name(root)}; name another one as list root, such as /"
+            )
+        name = _name(target.removeprefix(top))
+        if not listing.includes(name):
+            continue
+        try:
+            mode = os.stat(target).st_mode
+        except (OSError, ValueError) as error:
+            listing.skip(name, UNREADABLE, _text(error))
+            continue
+        if name in names:
+            listing.skip(name, DUPLICATE, f"line {number}")
+        elif not stat.S_ISREG(mode):
+            listing.skip(name, NOT_A_FILE, _kind(mode))
+        else:
+            names.add(name)
+    listing.names.extend(names)
+    return _Files(root)
+
+
+def _read_lines(path: str) -> list[bytes]:
+    try:
+        data = Path(path).read_bytes()
+    except OSError as error:
+        raise ConfigError(f"{display_name(path)}: {_text(error)}; expected a file with one name per line") from error
+    return [line.removesuffix(b"\r") for line in data.removeprefix(b"\xef\xbb\xbf").split(b"\n")]
+
+
+def _list_zip(path: str, listing: _Listing) -> _Reader:
+    members: dict[str, _Member] = {}
+    try:
+        with zipfile.ZipFile(path) as archive:
+            for info in archive.infolist():
+                name = None if info.is_dir() else _admit("", info.filename, info.file_size, members, listing)
+                fault = _zip_fault(info)
+                if name is not None and fault is not None:
+                    listing.skip(name, *fault)
+                elif name is not None:
+                    members[name] = _ZipMember(path, info.header_offset, info.compress_size, info.file_size, info.CRC)
+    except (zipfile.BadZipFile, OSError, ValueError) as error:  # ValueError: a name that is not the UTF-8 it claims
+        raise ConfigError(f"{display_name(path)}: not a zip file that can be read: {error}") from error
+    listing.names.extend(members)
+    return _Members(members)
+
+
+def _zip_fault(info: zipfile.ZipInfo) -> tuple[str, str] | None:
+    if stat.S_ISLNK(info.external_attr >> 16):
+        return NOT_A_FILE, "link"
+    if info.flag_bits & 1:
+        return UNSUPPORTED, "encrypted"
+    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        return UNSUPPORTED, f"zip compression method {info.compress_type}; 0 (stored) and 8 (deflate) are read"
+    return None
+
+
+def _list_tars(root: str, paths: Iterable[str], listing: _Listing) -> _Reader:
+    """List the images in tars. Their names begin with the tar's own path from `root`."""
+    members: dict[str, _Member] = {}
+    for path in paths:
+        tar = _name(os.path.relpath(path, root))
+        try:
+            _list_tar(path, tar, members, listing)
+        except ImageError as error:
+            listing.skip(tar, error.reason, error.detail)
+        except (tarfile.TarError, OSError, ValueError, EOFError) as error:
+            reason = TRUNCATED if "end of data" in str(error) else UNREADABLE
+            listing.skip(tar, reason, f"{error}; a .tar that is not compressed is expected")
+    listing.names.extend(members)
+    return _Members(members)
+
+
+def _list_tar(path: str, tar: str, members: dict[str, _Member], listing: _Listing) -> None:
+    with (
+        _open_regular(os.fsencode(path)) as file,
+        tarfile.open(fileobj=file, mode="r:", encoding="utf-8", errors="surrogateescape") as archive,
+    ):
+        for info in archive:
+            name = None if info.isdir() else _admit(f"{tar}/", info.name, info.size, members, listing)
+            if name is not None and (not info.isreg() or info.issparse()):
+                listing.skip(name, NOT_A_FILE, "a link, device or sparse file within the tar")
+            elif name is not None:
+                members[name] = _TarMember(path, info.offset_data, info.size)
+        # tarfile ends in silence at a damaged header, and where a tar was cut between two members.
+        file.seek(archive.offset)
+        if file.read(512) != bytes(512):
+            listing.skip(tar, TRUNCATED, f"neither a member nor the end mark at byte {archive.offset}")
+
+
+def _admit(prefix: str, member: str, size: int, members: dict[str, _Member], listing: _Listing) -> str | None:
+    """Check the name and size of an archive's member, and return what the source will be called."""
+    name = prefix + posixpath.normpath(member)
+    if any(_is_hidden(part) for part in posixpath.dirname(name).split("/") if part != "..") or not listing.wants(name):
+        return None
+    if member.startswith("/") or ".." in member.split("/"):
+        listing.skip(prefix + member, UNSAFE_NAME, "absolute, or with '..'")
+    elif name in members:
+        listing.skip(name, DUPLICATE, "the first member of that name is taken")
+    elif size > MAX_BYTES:
+        listing.skip(name, TOO_LARGE, f"{size} bytes; at most {MAX_BYTES} are read")
+    else:
+        return name
+    return None
+
+
+def _list_lmdb(path: str, listing: _Listing) -> _Reader:
+    _import_lmdb()
+    names = set[str]()
+    for line in filter(None, _read_lines(os.path.join(path, "meta_info.txt"))):
+        name = re.sub(r" \(\d+,\d+,\d+\) \d+$", "", _name(line))  # as in "00000.png (512,512,3) 1"
+        if name in names:
+            listing.skip(name, DUPLICATE, "in meta_info.txt")
+        elif listing.wants(name):
+            names.add(name)
+    listing.names.extend(names)
+    return _Lmdb(path)
+
+
+# -------------------------------------------------------------------------------------------------------------- reading
+
+
+class _Reader(Protocol):
+    def read(self, name: str) -> bytes: ...
+
+    def narrow(self, names: tuple[str, ...]) -> _Reader:
+        """Keep what these names need."""
+        ...
+
+
+class _Member(Protocol):
+    def read(self) -> bytes: ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Files:
+    root: str
+
+    def read(self, name: str) -> bytes:
+        with _reported(), _open_regular(os.path.join(os.fsencode(self.root), _to_bytes(name))) as file:
+            return _read_exactly(file, os.fstat(file.fileno()).st_size)
+
+    def narrow(self, names: tuple[str, ...]) -> _Reader:
+        return self
+
+
+@dataclass(frozen=True, slots=True)
+class _Members:
+    """Members of archives by name.
+
+    Each read opens the archive anew, which takes 20 us: so no handle is pickled, shared after a fork or left open.
+    """
+
+    members: dict[str, _Member]
+
+    def read(self, name: str) -> bytes:
+        with _reported():
+            return self.members[name].read()
+
+    def narrow(self, names: tuple[str, ...]) -> _Reader:
+        return _Members({name: self.members[name] for name in names})
+
+
+class _TarMember(NamedTuple):
+    path: str
+    offset: int
+    size: int
+
+    def read(self) -> bytes:
+        with _open_regular(os.fsencode(self.path)) as file:
+            file.seek(self.offset)
+            return _read_exactly(file, self.size)
+
+
+class _ZipMember(NamedTuple):
+    """Read without `zipfile`, which would parse the whole directory again in every worker."""
+
+    path: str
+    offset: int
+    packed_size: int
+    size: int
+    checksum: int
+
+    def read(self) -> bytes:
+        with _open_regular(os.fsencode(self.path)) as file:
+            file.seek(self.offset)
+            signature, method, name_size, extra_size = struct.unpack("<4s4xH16xHH", _read_exactly(file, 30))
+            if signature != b"PK\3\4":
+                raise ImageError(UNREADABLE, f"no member of the zip at byte {self.offset}")
+            file.seek(name_size + extra_size, os.SEEK_CUR)
+            data = _read_exactly(file, self.packed_size)
+        if method == zipfile.ZIP_DEFLATED:
+            data = zlib.decompressobj(-zlib.MAX_WBITS).decompress(data, self.size + 1)
+        if len(data) != self.size or zlib.crc32(data) != self.checksum:
+            raise ImageError(UNREADABLE, "wrong checksum in the zip")
+        return data
+
+
+@dataclass(frozen=True, slots=True)
+class _Lmdb:
+    path: str
+
+    def read(self, name: str) -> bytes:
+        key = _to_bytes(posixpath.splitext(name)[0])
+        lmdb = _import_lmdb()
+        try:
+            with _lmdb_lock:
+                environment = _lmdb_environment(self.path)
+            with environment.begin() as transaction:
+                value = transaction.get(key)
+        except lmdb.Error as error:
+            raise ImageError(UNREADABLE, str(error)) from error
+        if value is None:
+            raise ImageError(UNREADABLE, f"the database has no key {key!r}")
+        return value
+
+    def narrow(self, names: tuple[str, ...]) -> _Reader:
+        return self
+
+
+_lmdb_lock = threading.Lock()
+
+
+@functools.lru_cache(maxsize=8)
+def _lmdb_environment(path: str) -> lmdb.Environment:
+    """Open a database, once in a process, since LMDB refuses a second time; without locks it outlives a fork."""
+    return _import_lmdb().open(path, readonly=True, lock=False, readahead=False, meminit=False)
+
+
+def _import_lmdb() -> ModuleType:
+    try:
+        import lmdb
+    except ImportError as error:
+        raise ConfigError("an LMDB is read through the package lmdb: pip install 'degrade-kit[lmdb]'") from error
+    return lmdb
+
+
+@contextmanager
+def _reported() -> Generator[None, None, None]:
+    try:
+        yield
+    except (OSError, ValueError, zlib.error) as error:
+        raise ImageError(UNREADABLE, _text(error)) from error
+
+
+@contextmanager
+def _open_regular(path: bytes) -> Generator[BinaryIO, None, None]:
+    """Open a regular file, and nothing else: a pipe would be waited for."""
+    with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
+        mode = os.fstat(file.fileno()).st_mode
+        if not stat.S_ISREG(mode):
+            raise ImageError(UNREADABLE, _kind(mode))
+        yield file
+
+
+def _read_exactly(file: BinaryIO, size: int) -> bytes:
+    if size > MAX_BYTES:
+        raise ImageError(TOO_LARGE, f"{size} bytes; at most {MAX_BYTES} are read")
+    data = file.read(size)
+    if len(data) != size:
+        raise ImageError(TRUNCATED, f"{len(data)} of {size} bytes")
+    return data
+
+
+# ---------------------------------------------------------------------------------------------------------------- names
+
+
+def _to_bytes(name: str) -> bytes:
+    return name.encode("utf-8", "surrogateescape")
+
+
+def _name(path: str | bytes) -> str:
+    return os.fsencode(path).decode("utf-8", "surrogateescape")
+
+
+def _is_image_name(name: str) -> bool:
+    return name.lower().endswith(IMAGE_EXTENSIONS)
+
+
+def _is_hidden(folder: str) -> bool:
+    return folder.startswith(".") or folder == "__MACOSX"
+
+
+def _kind(mode: int) -> str:
+    kinds = {stat.S_IFDIR: "folder", stat.S_IFIFO: "pipe", stat.S_IFSOCK: "socket"}
+    return kinds.get(stat.S_IFMT(mode), "device")
+
+
+def _text(error: Exception) -> str:
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)

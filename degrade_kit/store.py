@@ -1,0 +1,271 @@
+"""Where a data set lives: a local folder, or any URL that fsspec reads and writes.
+
+A file appears under its name whole or not at all. Locally it is written beside its place, synced and renamed. Elsewhere it
+is spooled to a local file and put in one go, which object stores do atomically, where a stream closed by an error would
+publish a part of it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import socket
+import tempfile
+import uuid
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from degrade_kit.errors import ConfigError, RunError
+
+SCRATCH = ".degrade_kit/tmp"
+"""Folder, inside a local store, of files that are not whole yet."""
+
+
+class Store(Protocol):
+    """A flat or nested collection of named files."""
+
+    url: str
+
+    def read(self, name: str) -> bytes:
+        """Whole content of a file; FileNotFoundError if there is none."""
+        ...
+
+    def write(self, name: str, data: bytes) -> None:
+        """Create or replace a file at once."""
+        ...
+
+    def scratch(self, name: str) -> Path:
+        """A new local path to write a file to before `publish`."""
+        ...
+
+    def publish(self, scratch: Path, name: str) -> None:
+        """Move a finished scratch file to its name, durably and at once."""
+        ...
+
+    def names(self) -> list[str]:
+        """Every file, relative, sorted; scratch files too."""
+        ...
+
+    def size(self, name: str) -> int | None:
+        """Bytes of a file, None if there is none."""
+        ...
+
+    def delete(self, name: str) -> None:
+        """Remove a file; nothing happens if there is none."""
+        ...
+
+    def local_copy(self, name: str) -> Path:
+        """A local path with the file's content, for reading; the file itself where it is local."""
+        ...
+
+
+def open_store(url: str | os.PathLike[str]) -> Store:
+    """The store at a local path or a URL such as `s3://bucket/folder`."""
+    text = os.fspath(url)
+    scheme = re.match(r"([A-Za-z][A-Za-z0-9+.-]+):", text)
+    if scheme is None or os.name == "nt" and len(scheme[1]) == 1:
+        return LocalStore(Path(text))
+    if scheme[1] == "file":
+        return LocalStore(Path(text.removeprefix("file://")))
+    if scheme[1] in ("pipe", "http", "https") or "://" not in text:
+        raise ConfigError(f"cannot write shards to {text}: expected a local folder or an fsspec URL such as s3://...")
+    return RemoteStore(text.rstrip("/"))
+
+
+@dataclass(frozen=True)
+class LocalStore:
+    """Files below a folder."""
+
+    root: Path
+
+    @property
+    def url(self) -> str:
+        """The folder as given."""
+        return str(self.root)
+
+    def read(self, name: str) -> bytes:
+        """See `Store`."""
+        return (self.root / name).read_bytes()
+
+    def write(self, name: str, data: bytes) -> None:
+        """See `Store`."""
+        scratch = self.scratch(name)
+        try:
+            scratch.write_bytes(data)
+            self.publish(scratch, name)
+        finally:
+            scratch.unlink(missing_ok=True)
+
+    def scratch(self, name: str) -> Path:
+        """See `Store`; the name tells whose it is, so that a later run may sweep what a dead process left."""
+        folder = self.root / SCRATCH
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder / f"{Path(name).name}.{_owner()}.{uuid.uuid4().hex[:8]}"
+
+    def publish(self, scratch: Path, name: str) -> None:
+        """See `Store`."""
+        path = self.root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _sync(scratch)
+        scratch.replace(path)
+        _sync(path.parent)
+
+    def names(self) -> list[str]:
+        """See `Store`."""
+        if not self.root.exists():
+            return []
+        return sorted(path.relative_to(self.root).as_posix() for path in self.root.rglob("*") if path.is_file())
+
+    def size(self, name: str) -> int | None:
+        """See `Store`."""
+        try:
+            return (self.root / name).stat().st_size
+        except FileNotFoundError:
+            return None
+
+    def delete(self, name: str) -> None:
+        """See `Store`."""
+        (self.root / name).unlink(missing_ok=True)
+
+    def local_copy(self, name: str) -> Path:
+        """See `Store`."""
+        return self.root / name
+
+    def sweep(self) -> None:
+        """Remove scratch files whose process is gone; those of other machines are left, their owners may live."""
+        folder = self.root / SCRATCH
+        for path in folder.glob("*") if folder.exists() else ():
+            parts = path.name.rsplit(".", 2)
+            if len(parts) == 3 and _is_dead(parts[1]):
+                path.unlink(missing_ok=True)
+        try:
+            folder.rmdir()
+        except OSError:
+            pass  # somebody else's file is still in it, or it was never made
+
+
+@dataclass(frozen=True)
+class RemoteStore:
+    """Files below an fsspec URL."""
+
+    url: str
+    _cache: list[Path] = field(default_factory=list[Path], repr=False, compare=False)
+
+    def read(self, name: str) -> bytes:
+        """See `Store`."""
+        return self._fs().cat_file(self._path(name))
+
+    def write(self, name: str, data: bytes) -> None:
+        """See `Store`."""
+        self._fs().pipe_file(self._path(name), data)
+
+    def scratch(self, name: str) -> Path:
+        """See `Store`."""
+        return Path(tempfile.mkdtemp(prefix="degrade-kit-")) / Path(name).name
+
+    def publish(self, scratch: Path, name: str) -> None:
+        """See `Store`."""
+        try:
+            self._fs().put_file(str(scratch), self._path(name))
+        finally:
+            shutil.rmtree(scratch.parent, ignore_errors=True)
+
+    def names(self) -> list[str]:
+        """See `Store`."""
+        fs = self._fs()
+        root = self._path("").rstrip("/")
+        try:
+            found: list[str] = fs.find(root)
+        except FileNotFoundError:
+            return []
+        prefix = root.split("://", 1)[-1].lstrip("/")
+        return sorted(path.lstrip("/").removeprefix(prefix).lstrip("/") for path in found)
+
+    def size(self, name: str) -> int | None:
+        """See `Store`."""
+        try:
+            return int(self._fs().info(self._path(name))["size"])
+        except FileNotFoundError:
+            return None
+
+    def delete(self, name: str) -> None:
+        """See `Store`."""
+        fs = self._fs()
+        if fs.exists(self._path(name)):
+            fs.rm_file(self._path(name))
+
+    def local_copy(self, name: str) -> Path:
+        """See `Store`; copied to a temporary folder, which the system clears."""
+        target = self.scratch(name)
+        self._fs().get_file(self._path(name), str(target))
+        return target
+
+    def _fs(self) -> Any:  # noqa: ANN401 (fsspec has no types)
+        import fsspec
+
+        try:
+            return fsspec.core.url_to_fs(self.url)[0]
+        except (ImportError, ValueError) as error:
+            raise ConfigError(f"cannot open {self.url}: {error}") from error
+
+    def _path(self, name: str) -> str:
+        return f"{self.url}/{name}"
+
+
+def check_writable(store: Store) -> None:
+    """Stop before any work if the store cannot be written to.
+
+    Raises:
+        RunError: With what is wrong and what to do.
+    """
+    if isinstance(store, LocalStore):
+        parent = store.root
+        while not parent.exists():
+            parent = parent.parent
+        if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
+            raise RunError(f"cannot write to {store.root}: {parent} is not a folder that this user may write to")
+
+
+def _owner() -> str:
+    """Host, process and start time of this process, in characters that stand in a file name without dots."""
+    host = re.sub(r"[^A-Za-z0-9]", "_", socket.gethostname())
+    return f"{host}-{os.getpid()}-{_start_time(os.getpid())}"
+
+
+def _is_dead(owner: str) -> bool:
+    """Whether the process that `_owner` described lived on this machine and lives no more."""
+    host, _, rest = owner.rpartition("-")[0].rpartition("-")
+    pid = rest
+    if host != re.sub(r"[^A-Za-z0-9]", "_", socket.gethostname()) or not pid.isdigit():
+        return False
+    return _start_time(int(pid)) != owner.rpartition("-")[2]
+
+
+def _start_time(pid: int) -> str:
+    """Start time of a process in clock ticks since boot, `0` where it is gone or the system does not tell."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return "0" if not _exists(pid) else "unknown"
+    return stat.rpartition(")")[2].split()[19]
+
+
+def _exists(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _sync(path: Path) -> None:
+    """Make a file's bytes, or a folder's entries, survive a power cut."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,117 @@
+"""The files of a finished data set that people look at first: README.md and preview.png."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from typing import Any
+
+import yaml
+
+from degrade_kit.image import encode_png
+from degrade_kit.parameters import BINS, PARAMETERS, Statistics, Summary
+from degrade_kit.recipe import Recipe
+from degrade_kit.shards import ShardSet
+from degrade_kit.store import Store
+from pipelines.sheet import Tile, caption, contact_sheet
+
+_PREVIEW_ROWS = 6
+_PREVIEW_VARIANTS = 5
+_BLOCKS = " ▁▂▃▄▅▆▇█"
+
+
+def write_card(store: Store, manifest: Mapping[str, Any], statistics: Statistics, recipe: Recipe) -> None:
+    """Write the preview and the data set card; the same data set gives the same bytes."""
+    preview = preview_rows(ShardSet(store, manifest))
+    if preview:
+        store.write("preview.png", encode_png(contact_sheet(preview)))
+    store.write("README.md", card_text(manifest, statistics, recipe).encode())
+
+
+def preview_rows(shards: ShardSet) -> list[list[Tile]]:
+    """The first samples, each HQ image beside its LQ variants."""
+    rows: list[list[Tile]] = []
+    for sample in itertools.islice(shards.samples(), _PREVIEW_ROWS):
+        info = sample.info
+        row = [Tile(sample.hq(), (_shortened(info["source"]), "HQ"))]
+        for variant in range(min(info["variants"], _PREVIEW_VARIANTS)):
+            _, lq = sample.pair(variant)
+            row.append(Tile(lq, caption(sample.record(variant))))
+        rows.append(row)
+    return rows
+
+
+def card_text(manifest: Mapping[str, Any], statistics: Statistics, recipe: Recipe) -> str:
+    """The card, with the header that Hugging Face reads: it keeps `load_dataset` to the tars."""
+    header = yaml.safe_dump(
+        {
+            "configs": [{"config_name": "default", "data_files": "*.tar"}],
+            "tags": ["blind-face-restoration", "degradation", "webdataset", "degrade-kit"],
+        },
+        sort_keys=False,
+    )
+    failed = manifest["num_failures"] + manifest["num_skipped"]
+    members = ", ".join(f"`{extension}`" for extension in manifest["extensions"])
+    return f"""---
+{header}---
+
+# LQ/HQ face pairs: {manifest["recipe"]}
+
+Made by degrade-kit {manifest["versions"]["degrade_kit"]} with `degrade-kit synth`. Digest `{manifest["digest"]}`.
+
+| | |
+|---|---|
+| samples | {manifest["num_samples"]:,} of {manifest["num_sources"]:,} inputs ({failed:,} not usable) |
+| LQ variants for each | {manifest["variants"]} |
+| shards | {len(manifest["shards"])}, {manifest["bytes"] / 1e6:,.1f} MB |
+| recipe | {manifest["recipe"]}, digest {manifest["recipe_digest"]}, seed {manifest["seed"]} |
+| members of a sample | {members} |
+
+![preview](preview.png)
+
+LQ images are stored at their {"native size: a reader enlarges them" if manifest["lq_size"] == "native" else "full size"} \
+(`lq0_tail` in the JSON says how). `degrade-kit verify` checks this data set; `degrade-kit replay` makes any LQ image again.
+
+## Drawn parameters
+
+```text
+{histogram_text(statistics)}
+```
+
+## Recipe
+
+{recipe.source or "A recipe of the user's own."}
+
+```yaml
+{yaml.safe_dump(recipe.to_mapping(), sort_keys=False, allow_unicode=True, width=110).strip()}
+```
+
+## Licence
+
+The HQ images and everything derived from them are under the terms of their sources: add those terms here before you
+share this data set. FFHQ, for one, allows non-commercial use only, and each photograph has its own licence.
+"""
+
+
+def histogram_text(statistics: Statistics) -> str:
+    """One line for each parameter: count, mean, extremes and a histogram over its fixed range."""
+    lines = [f"{statistics.records:,} records: " + ", ".join(f"{n:,} {name}" for name, n in statistics.ops.items())]
+    for name in PARAMETERS:
+        if name in statistics.parameters:
+            lines.append(_histogram_line(name, statistics.parameters[name]))
+    return "\n".join(lines)
+
+
+def _histogram_line(name: str, summary: Summary) -> str:
+    low, high = PARAMETERS[name]
+    tallest = max(summary.bins) or 1
+    bars = "".join(_BLOCKS[-(-count * (len(_BLOCKS) - 1) // tallest)] for count in summary.bins)
+    assert len(bars) == BINS
+    return (
+        f"{name:24} {summary.count:8,}  mean {summary.mean:7.2f}  min {summary.low:7.2f}  max {summary.high:7.2f}  "
+        f"{low:5.1f} |{bars}| {high:.1f}"
+    )
+
+
+def _shortened(name: str, length: int = 34) -> str:
+    return name if len(name) <= length else f"…{name[-length + 1 :]}"

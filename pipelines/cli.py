@@ -1,0 +1,100 @@
+"""All commands under `degrade-kit`. Importing this module costs click alone; each command imports what it runs."""
+
+from __future__ import annotations
+
+import difflib
+import logging
+import sys
+import traceback
+from typing import Any
+
+import click
+
+from pipelines.commands.align import align_command
+from pipelines.commands.demo import demo_command
+from pipelines.commands.doctor import doctor_command
+from pipelines.commands.inspect import inspect_command
+from pipelines.commands.presets import presets_command
+from pipelines.commands.preview import preview_command
+from pipelines.commands.replay import replay_command
+from pipelines.commands.synth import synth_command
+from pipelines.commands.verify import verify_command
+
+EXIT_ERROR, EXIT_USAGE, EXIT_INCOMPLETE, EXIT_INTERRUPTED = 1, 2, 3, 130
+
+
+class _Group(click.Group):
+    """Turns errors of this project into one message, and hints at the command that was meant."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            close = difflib.get_close_matches(args[0], self.list_commands(ctx), n=1)
+            hint = f" Did you mean {close[0]!r}?" if close else ""
+            raise click.UsageError(f"{error.message}{hint}", ctx) from error
+
+    def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401 (as click has it)
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            click.echo("stopped; run the same command again to go on", err=True)
+            sys.exit(EXIT_INTERRUPTED)
+        except Exception as error:
+            status = _exit_status(error)
+            if status is None:
+                raise
+            if ctx.params["debug"]:
+                traceback.print_exc()
+            click.echo(f"error: {error}", err=True)
+            sys.exit(status)
+
+
+def _exit_status(error: Exception) -> int | None:
+    """Exit status of an error that this project raises on purpose, None of any other."""
+    from degrade_kit.errors import ConfigError, DegradeKitError
+
+    if isinstance(error, ConfigError):
+        return EXIT_USAGE
+    if isinstance(error, DegradeKitError):
+        return EXIT_INTERRUPTED if type(error).__name__ == "Interrupted" else EXIT_ERROR
+    return None
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.option("--debug", is_flag=True, help="Show the traceback of an error, and log more.")
+@click.version_option(package_name="degrade-kit")
+def main(debug: bool) -> None:
+    """Training data for blind face restoration: LQ/HQ pairs in WebDataset shards.
+
+    Begin with `degrade-kit demo`, then `degrade-kit synth --hq FACES --shards OUT`.
+
+    Exit status: 0 all that was asked for is there; 1 an error; 2 wrong usage or configuration; 3 finished, but some
+    inputs or shards are missing; 130 stopped by Ctrl-C.
+    """
+    logging.basicConfig(
+        stream=sys.stderr, level=logging.DEBUG if debug else logging.WARNING, format="%(levelname)s: %(message)s"
+    )
+    if debug:
+        for noisy in ("PIL", "asyncio", "matplotlib"):
+            logging.getLogger(noisy).setLevel(logging.INFO)
+
+
+for command in (
+    align_command,
+    demo_command,
+    doctor_command,
+    inspect_command,
+    presets_command,
+    preview_command,
+    replay_command,
+    synth_command,
+    verify_command,
+):
+    main.add_command(command)
+
+
+if __name__ == "__main__":
+    main()

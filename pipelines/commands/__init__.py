@@ -1,0 +1,1 @@
+"""One module for each command: options and help, one library call, a printed summary."""

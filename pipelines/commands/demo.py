@@ -1,0 +1,36 @@
+"""`degrade-kit demo`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from pipelines.commands.options import executor_config, executor_options
+
+
+@click.command("demo")
+@click.option(
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("demo-output"),
+    show_default=True,
+    help="Folder to write to.",
+)
+@executor_options
+def demo_command(out: Path, workers: int | None, ray_address: str | None) -> None:
+    """Make and verify a small data set from two public-domain portraits that come with Python packages.
+
+    \b
+    Example:
+      degrade-kit demo --out demo-output
+    """
+    from pipelines.demo import run_demo
+
+    executor = executor_config(workers, ray_address)
+    files = run_demo(out, executor)
+    click.echo("made and verified:")
+    for path, what in files:
+        click.echo(f"  {path}  {what}")
+    click.echo(f"next: look at {out}/shards/preview.png, then try another recipe on your own faces:")
+    click.echo("  degrade-kit preview --hq FACES --preset gfpgan --out preview.png")

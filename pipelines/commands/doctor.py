@@ -1,0 +1,30 @@
+"""`degrade-kit doctor`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+
+@click.command("doctor")
+@click.option(
+    "--folder",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    default=Path(),
+    show_default="this one",
+    help="Folder whose free space is shown.",
+)
+def doctor_command(folder: Path) -> None:
+    """Show versions, machine and codecs, and what is missing for which command.
+
+    Exit status 1 if something that `synth` needs does not work; a missing extra is no error.
+    """
+    from pipelines.doctor import examine
+
+    findings = examine(folder)
+    for finding in findings:
+        click.echo(f"{'ok' if finding.ok else '--'}  {finding.name:16} {finding.value}")
+    if not all(finding.ok for finding in findings if not finding.name.startswith("extra ") or "base" in finding.name):
+        sys.exit(1)

@@ -1,0 +1,40 @@
+"""`degrade-kit inspect`."""
+
+from __future__ import annotations
+
+import json
+
+import click
+
+from pipelines.commands.options import counted, human_bytes
+
+
+@click.command("inspect")
+@click.argument("shards", metavar="SHARDS")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead.")
+def inspect_command(shards: str, as_json: bool) -> None:
+    """Show what a data set holds: counts, sizes, failures, and histograms of the drawn parameters.
+
+    \b
+    Example:
+      degrade-kit inspect out/ffhq
+    """
+    from pipelines.inspection import inspect_shards
+
+    found = inspect_shards(shards)
+    if as_json:
+        click.echo(json.dumps(found.to_plain(), ensure_ascii=False))
+        return
+    manifest = found.manifest
+    click.echo(f"{shards}: recipe {manifest['recipe']} ({manifest['recipe_digest']}), seed {manifest['seed']}")
+    click.echo(
+        f"{manifest['num_samples']:,} samples x {manifest['variants']} variants in {len(manifest['shards'])} shards, "
+        f"{human_bytes(manifest['bytes'])}; digest {manifest['digest'][:16]}"
+    )
+    for extension, (count, size) in found.sizes.items():
+        click.echo(f"  {extension:12} {count:10,} files  {human_bytes(size):>9}  {human_bytes(size / count):>9} each")
+    if found.counters:
+        click.echo(f"HQ images: {counted(found.counters)}")
+    click.echo(f"not usable: {counted(found.failures) or 'none'}")
+    click.echo(found.histograms)
+    click.echo(f"next: degrade-kit replay {shards} {found.first_key} --out look")

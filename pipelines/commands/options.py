@@ -1,0 +1,131 @@
+"""Options that several commands share, and how their values are shown."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+import click
+
+if TYPE_CHECKING:
+    from pipelines.executor import ExecutorConfig
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+
+def executor_options(function: _F) -> _F:
+    """`--workers` and `--ray-address`."""
+    workers = click.option(
+        "--workers",
+        type=click.IntRange(0),
+        help="Worker processes on a Ray that is started for this run; 0 works in this process.  "
+        "[default: one per processor, 0 without Ray]",
+    )
+    address = click.option(
+        "--ray-address",
+        metavar="ADDRESS",
+        help="Join the Ray cluster at this address instead, `auto` for the near one.",
+    )
+    return workers(address(function))
+
+
+def executor_config(workers: int | None, ray_address: str | None) -> ExecutorConfig:
+    """What the two options ask for."""
+    from pipelines.executor import ExecutorConfig, default_workers
+
+    if workers is None:
+        workers = 0 if ray_address else default_workers()
+    return ExecutorConfig(workers=workers, ray_address=ray_address)
+
+
+def config_option(function: _F) -> _F:
+    """`--config`: defaults for all options of the command from a YAML file."""
+    return click.option(
+        "--config",
+        type=click.Path(dir_okay=False),
+        metavar="FILE",
+        is_eager=True,
+        expose_value=False,
+        callback=_load_config,
+        help="YAML file with values for any of these options, such as `variants: 5`; the command line wins.",
+    )(function)
+
+
+def parse_range(text: str | None) -> tuple[int, int] | None:
+    """A range START:STOP of whole numbers.
+
+    >>> parse_range("4:8")
+    (4, 8)
+    """
+    if text is None:
+        return None
+    start, colon, stop = text.partition(":")
+    if not (colon and start.isdecimal() and stop.isdecimal() and int(start) < int(stop)):
+        raise click.BadParameter(f"expected START:STOP with START < STOP, such as 0:8, got {text!r}")
+    return int(start), int(stop)
+
+
+def human_bytes(count: float) -> str:
+    """Decimal bytes for people.
+
+    >>> human_bytes(1234567)
+    '1.2 MB'
+    """
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} TB"
+
+
+def human_time(seconds: float) -> str:
+    """Time for people.
+
+    >>> human_time(42), human_time(3700)
+    ('42 s', '1 h 1 min')
+    """
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def counted(counts: Mapping[str, int]) -> str:
+    """Counts by name on one line.
+
+    >>> counted({"truncated": 2, "too small": 1})
+    '2 truncated, 1 too small'
+    """
+    return ", ".join(f"{count:,} {name}" for name, count in counts.items())
+
+
+def _load_config(ctx: click.Context, param: click.Parameter, value: str | None) -> None:
+    """Put the file's values in the place of the options' defaults."""
+    del param
+    if value is None:
+        return
+    from pathlib import Path
+
+    from degrade_kit.errors import ConfigError
+    from degrade_kit.recipe import nearest, parse_yaml
+
+    try:
+        text = Path(value).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"cannot read --config {value}: {error}") from error
+    data = parse_yaml(text, value)
+    if not isinstance(data, Mapping):
+        raise ConfigError(f"{value}: expected `option: value` pairs, got {data!r}")
+    values = cast("Mapping[str, Any]", data)
+    options = {param.name: param for param in ctx.command.params if isinstance(param, click.Option)}
+    known = {
+        cast("str", name).replace("_", "-"): cast("str", name) for name in options if name not in ("help", "config")
+    }
+    defaults: dict[str, Any] = {}
+    for key, setting in values.items():
+        kebab = str(key).replace("_", "-")
+        if kebab not in known:
+            raise ConfigError(f"{value}: unknown option `{key}`; {nearest(kebab, known)}")
+        # As text, as on the command line, so that click checks it in the same way.
+        defaults[known[kebab]] = setting if isinstance(setting, (bool, list)) else str(setting)
+    ctx.default_map = {**(ctx.default_map or {}), **defaults}

@@ -1,0 +1,29 @@
+"""`degrade-kit presets`."""
+
+from __future__ import annotations
+
+import click
+
+
+@click.command("presets")
+@click.argument("name", required=False, metavar="[NAME]")
+def presets_command(name: str | None) -> None:
+    """List the published recipes, or print one as YAML to start your own from.
+
+    \b
+    Examples:
+      degrade-kit presets
+      degrade-kit presets gfpgan > mine.yaml
+    """
+    import yaml
+
+    from degrade_kit.presets import PRESETS, preset
+
+    if name is not None:
+        plain = preset(name).to_mapping()
+        click.echo(yaml.safe_dump(plain, sort_keys=False, allow_unicode=True, width=110).strip())
+        return
+    width = max(map(len, PRESETS))
+    for recipe in PRESETS.values():
+        click.echo(f"{recipe.name:{width}}  {recipe.digest()}  {recipe.source}")
+    click.echo("next: degrade-kit preview --hq FACES --preset NAME --out preview.png")

@@ -1,0 +1,54 @@
+"""Progress on standard error: one line that updates on a terminal, a line now and then elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import TYPE_CHECKING
+
+import click
+
+from pipelines.commands.options import human_bytes, human_time
+
+if TYPE_CHECKING:
+    from pipelines.synthesize import ShardReport
+
+_QUIET_SECONDS = 30.0
+
+
+class Progress:
+    """Counts shards and inputs; call it with each report.
+
+    Args:
+        shards: Shards to make.
+        sources: Inputs in them.
+    """
+
+    def __init__(self, shards: int, sources: int) -> None:
+        self._shards, self._sources = shards, sources
+        self._done = self._inputs = self._failures = self._bytes = 0
+        self._start = self._printed = time.monotonic()
+        self._live = sys.stderr.isatty()
+
+    def __call__(self, report: ShardReport) -> None:
+        """Count one shard."""
+        self._done += 1
+        self._inputs += report.sources
+        self._failures += report.failures
+        self._bytes += report.bytes
+        now = time.monotonic()
+        last = self._done == self._shards
+        if self._live:
+            click.echo(f"\r\x1b[K{self._line(now)}", nl=last, err=True)
+        elif last or now - self._printed >= _QUIET_SECONDS:
+            self._printed = now
+            click.echo(self._line(now), err=True)
+
+    def _line(self, now: float) -> str:
+        rate = self._inputs / max(now - self._start, 1e-6)
+        left = max(self._sources - self._inputs, 0) / max(rate, 1e-6)
+        failed = f", {self._failures:,} not usable" if self._failures else ""
+        return (
+            f"{self._done}/{self._shards} shards, {self._inputs:,}/{self._sources:,} images{failed}, "
+            f"{human_bytes(self._bytes)}, {rate:.1f} images/s, {human_time(left)} left"
+        )

@@ -1,0 +1,43 @@
+"""`degrade-kit replay`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+
+@click.command("replay")
+@click.argument("shards", metavar="SHARDS")
+@click.argument("key", metavar="KEY")
+@click.option("--variant", type=click.IntRange(0), default=0, show_default=True, help="Number of the LQ image.")
+@click.option("--out", required=True, type=click.Path(file_okay=False, path_type=Path), help="Folder to write to.")
+def replay_command(shards: str, key: str, variant: int, out: Path) -> None:
+    """Make one LQ image again from its record, and write it with everything about it.
+
+    \b
+    Example:
+      degrade-kit replay out/ffhq 000000042 --variant 1 --out look
+
+    Writes hq.png, lq.png (at the HQ size), lq_native.png and record.json. Exit status 1 if the stored LQ image differs.
+    """
+    from degrade_kit.image import encode_png
+    from degrade_kit.shards import open_shards
+    from degrade_kit.store import open_store
+    from pipelines.verify import replay_variant
+
+    sample = open_shards(open_store(shards)).sample(key)
+    outcome = replay_variant(sample, variant)
+    target, lq = sample.pair(variant)
+    out.mkdir(parents=True, exist_ok=True)
+    for name, pixels in (("hq", target), ("lq", lq), ("lq_native", outcome.again)):
+        (out / f"{name}.png").write_bytes(encode_png(pixels))
+    (out / "record.json").write_text(sample.record(variant).to_json() + "\n", encoding="utf-8")
+    click.echo(f"source {sample.info['source']}, {sample.info[f'lq{variant}_origin']}")
+    click.echo(f"wrote {out}/hq.png, lq.png, lq_native.png, record.json")
+    if outcome.identical:
+        click.echo("the stored LQ image is the same, bit by bit")
+        return
+    click.echo(f"the stored LQ image differs by {outcome.mean_difference:.3f} levels on average", err=True)
+    sys.exit(1)

@@ -1,0 +1,43 @@
+"""`degrade-kit verify`."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from pipelines.commands.options import executor_config, executor_options
+
+
+@click.command("verify")
+@click.argument("shards", metavar="SHARDS")
+@click.option(
+    "--replay",
+    type=click.FloatRange(0, 1),
+    default=0.05,
+    show_default=True,
+    help="Share of the samples whose LQ images are made again from their records and compared.",
+)
+@executor_options
+def verify_command(shards: str, replay: float, workers: int | None, ray_address: str | None) -> None:
+    """Check a data set: hashes, counts, layout, every image, and records against stored pixels.
+
+    \b
+    Examples:
+      degrade-kit verify out/ffhq
+      degrade-kit verify out/ffhq --replay 1
+
+    Exit status 0 if all is well, 1 if anything is not; each problem is one line.
+    """
+    from pipelines.verify import verify
+
+    report = verify(shards, executor_config(workers, ray_address), replay=replay)
+    for problem in report.problems:
+        click.echo(problem, err=True)
+    click.echo(
+        f"{report.samples:,} samples in {report.shards:,} shards; {report.replayed:,} LQ images made again, "
+        f"{report.identical:,} accepted; {len(report.problems):,} problems"
+    )
+    if report.problems:
+        sys.exit(1)
+    click.echo(f"whole. next: degrade-kit inspect {shards}")

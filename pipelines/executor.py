@@ -1,0 +1,232 @@
+"""Runs one function over many tasks, in this process or on Ray: same results, errors and retries.
+
+The only module that imports Ray. A task is small, long-running and repeatable; its result is small: pixels never pass
+through Ray's object store.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import secrets
+import signal
+import threading
+from collections.abc import Callable, Generator, Iterable, Iterator
+from dataclasses import dataclass
+from types import FrameType
+from typing import Any, Generic, TypeVar
+
+from degrade_kit.errors import ConfigError, DegradeKitError, RunError
+
+log = logging.getLogger(__name__)
+
+_Task = TypeVar("_Task")
+_Result = TypeVar("_Result")
+
+MAX_RETRIES = 3
+"""Times that a task is started again after its worker has died."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ExecutorConfig:
+    """Where tasks run."""
+
+    workers: int
+    """Worker processes; 0 runs the tasks in this process."""
+    ray_address: str | None = None
+    """Address of a running Ray cluster to join; None starts a local one where there are workers."""
+    threads: int = 1
+    """Threads of OpenCV and BLAS in each worker: workers share the machine, and one thread gives the same bits always."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome(Generic[_Task, _Result]):
+    """How one task ended."""
+
+    task: _Task
+    result: _Result | None
+    error: str
+    """Empty where there is a result."""
+
+
+class Interrupted(DegradeKitError):
+    """The user stopped the run; what was finished stays."""
+
+
+def run_tasks(
+    function: Callable[[_Task], _Result], tasks: Iterable[_Task], config: ExecutorConfig
+) -> Iterator[Outcome[_Task, _Result]]:
+    """Yield the outcome of every task as it ends, in any order.
+
+    A first Ctrl-C lets the tasks in flight end and then raises `Interrupted`; a second one drops them.
+
+    Args:
+        function: A module-level function; its errors of this project become outcomes, all others are raised.
+        tasks: Picklable; taken one by one, so that a long list need not be known at the start.
+        config: Where to run.
+
+    Raises:
+        Interrupted: After Ctrl-C.
+        RunError: If Ray cannot be started or joined.
+        ConfigError: If workers are asked for and Ray is not installed.
+    """
+    if config.workers == 0 and config.ray_address is None:
+        yield from _run_here(function, tasks, config)
+    else:
+        yield from _run_on_ray(function, tasks, config)
+
+
+def ray_version() -> str | None:
+    """Version of the Ray that is installed, None if there is none; does not import it."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("ray")
+    except PackageNotFoundError:
+        return None
+
+
+def default_workers() -> int:
+    """One worker per processor that this process may use, or 0 where Ray is not installed."""
+    if ray_version() is None:
+        return 0
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@contextlib.contextmanager
+def limited_threads(count: int) -> Generator[None]:
+    """Limit OpenCV and BLAS to `count` threads inside the block."""
+    import cv2
+    from threadpoolctl import threadpool_limits
+
+    before = cv2.getNumThreads()
+    cv2.setNumThreads(count)
+    try:
+        with threadpool_limits(count):
+            yield
+    finally:
+        cv2.setNumThreads(before)
+
+
+def _run_here(
+    function: Callable[[_Task], _Result], tasks: Iterable[_Task], config: ExecutorConfig
+) -> Iterator[Outcome[_Task, _Result]]:
+    with _Interrupt() as interrupt:
+        for task in tasks:
+            if interrupt.requested:
+                raise Interrupted("stopped")
+            yield _outcome(function, task, config.threads)
+        if interrupt.requested:
+            raise Interrupted("stopped")
+
+
+def _outcome(function: Callable[[_Task], _Result], task: _Task, threads: int) -> Outcome[_Task, _Result]:
+    with limited_threads(threads):
+        try:
+            return Outcome(task, function(task), "")
+        except DegradeKitError as error:
+            return Outcome(task, None, str(error))
+
+
+def _run_on_ray(
+    function: Callable[[_Task], _Result], tasks: Iterable[_Task], config: ExecutorConfig
+) -> Iterator[Outcome[_Task, _Result]]:
+    with _ray(config) as (ray, slots), _Interrupt() as interrupt:
+        remote = ray.remote(num_cpus=1, max_retries=MAX_RETRIES, scheduling_strategy="SPREAD")(_outcome)
+        waiting = iter(tasks)
+        flying: dict[Any, _Task] = {}
+        exhausted = False
+        while True:
+            # One task more than slots: no worker waits for the driver, and little is left to do when the run is stopped.
+            while not exhausted and not interrupt.requested and len(flying) <= slots:
+                task = next(waiting, _END)
+                if task is _END:
+                    exhausted = True
+                else:
+                    flying[remote.remote(function, task, config.threads)] = task
+            if not flying:
+                break
+            # The time limit lets Python run the signal handler, which it cannot do inside Ray's wait.
+            done, _ = ray.wait(list(flying), num_returns=1, timeout=0.5)
+            for reference in done:
+                task = flying.pop(reference)
+                try:
+                    yield ray.get(reference)
+                except ray.exceptions.RayTaskError as error:
+                    raise error.as_instanceof_cause() from None
+                except ray.exceptions.RayError as error:
+                    reason = str(error).strip().splitlines()[0]
+                    yield Outcome(task, None, f"its worker died {MAX_RETRIES + 1} times ({reason})")
+        if interrupt.requested:
+            raise Interrupted("stopped")
+
+
+_END: Any = object()
+
+
+class _Interrupt:
+    """Counts Ctrl-C: the first sets `requested`, the second raises KeyboardInterrupt."""
+
+    def __init__(self) -> None:
+        self.requested = False
+        self._before: Any = None
+
+    def __enter__(self) -> _Interrupt:
+        if threading.current_thread() is threading.main_thread():
+            self._before = signal.signal(signal.SIGINT, self._handle)
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self._before is not None:
+            signal.signal(signal.SIGINT, self._before)
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self.requested:
+            raise KeyboardInterrupt
+        self.requested = True
+        log.warning("stopping when the shards in work are finished; press Ctrl-C again to drop them")
+
+
+@contextlib.contextmanager
+def _ray(config: ExecutorConfig) -> Generator[tuple[Any, int]]:
+    """Ray, started or joined, and the number of tasks that it runs at a time."""
+    if ray_version() is None:
+        raise ConfigError(
+            "workers run on Ray, which is not installed: pip install 'degrade-kit[ray]', or give --workers 0 to work in "
+            "this process"
+        )
+    _set_environment(config)
+    import ray
+
+    try:
+        if config.ray_address is not None:
+            ray.init(address=config.ray_address, log_to_driver=False, logging_level=logging.ERROR)
+            slots = config.workers or int(ray.cluster_resources().get("CPU", 1))
+        else:
+            slots = config.workers
+            ray.init(
+                num_cpus=slots,
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                object_store_memory=128 * 1024 * 1024,
+            )
+    except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+        raise RunError(f"Ray could not be started or joined: {error}") from error
+    try:
+        yield ray, slots
+    finally:
+        ray.shutdown()
+
+
+def _set_environment(config: ExecutorConfig) -> None:
+    """Set what Ray and its workers read from the environment at their start."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    for name in ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS"):
+        os.environ.setdefault(name, str(config.threads))
+    if config.ray_address is None and "RAY_AUTH_TOKEN" not in os.environ:
+        # Ray listens on all interfaces and runs what it is told to: nobody without this token may tell it.
+        os.environ["RAY_AUTH_MODE"] = "token"
+        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
