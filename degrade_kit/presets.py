@@ -70,7 +70,7 @@ def _first_order(
 
 
 def _flipnet_paper() -> Recipe:
-    blur = RandomBlur(sigma=(0.1, 15))
+    blur = RandomBlur(sigma=(0.1, 15), full_size_pixels=True)
     resize = RandomResize(scale=(0.8, 32))
     noise = RandomGaussianNoise(level=(0, 20))
     jpeg = RandomJpeg(quality=(30, 95))
@@ -80,7 +80,8 @@ def _flipnet_paper() -> Recipe:
         source="FlipNet (ICCV 2025, arXiv 2508.08556), equation 9, then a second pass in shuffled order",
         notes=(
             "The paper names no kernel support (41 taken, as its peers), no resize filter (bilinear taken) and no ranges "
-            "for the second pass (those of the first taken)."
+            "for the second pass (those of the first taken). In the second pass, too, sigma counts pixels of the full size: "
+            "taken in pixels of a face shrunk to 16 of them, it would leave a flat colour, as no figure of the paper shows."
         ),
     )
 

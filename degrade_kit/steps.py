@@ -47,6 +47,8 @@ class Drawn:
 
     steps: list[ops.Op] = field(default_factory=list[ops.Op])
     target: list[ops.Op] = field(default_factory=list[ops.Op])
+    scale: float = 1.0
+    """HQ side / side of the image after the steps so far."""
 
 
 class _Step:
@@ -96,6 +98,9 @@ class RandomBlur(_Step):
     """Shape of generalised kernels: half of the draws below 1, half above."""
     beta_plateau: Range = field(default=(1.0, 2.0), metadata={"check": span(0.01, 20)})
     """Shape of plateau kernels, likewise."""
+    full_size_pixels: bool = field(default=False, metadata={"check": flag})
+    """Read `sigma` in pixels of the full size: an image already shrunk by s is blurred with sigma / s. Without it, a blur
+    that a shuffle puts behind a shrink to 16 pixels leaves one flat colour."""
     prob: float = field(default=1.0, metadata={"check": probability})
 
     def __post_init__(self) -> None:
@@ -105,10 +110,10 @@ class RandomBlur(_Step):
 
     def _draw(self, rng: Rng, drawn: Drawn) -> None:
         kind = _pick(rng, self.kernels)
-        sigma_x = self._sigma(rng)
+        sigma_x = self._sigma(rng, drawn.scale)
         sigma_y, rotation, beta = sigma_x, 0.0, 1.0
         if kind.endswith("aniso"):
-            sigma_y, rotation = self._sigma(rng), _uniform(rng, self.rotation)
+            sigma_y, rotation = self._sigma(rng, drawn.scale), _uniform(rng, self.rotation)
         if kind.startswith(("generalized", "plateau")):
             low, high = self.beta_generalized if kind.startswith("generalized") else self.beta_plateau
             below = rng.random() < 0.5
@@ -118,11 +123,12 @@ class RandomBlur(_Step):
             ops.Blur(kernel=kind, size=size, sigma_x=sigma_x, sigma_y=sigma_y, rotation=rotation, beta=beta)
         )
 
-    def _sigma(self, rng: Rng) -> float:
+    def _sigma(self, rng: Rng, scale: float) -> float:
+        unit = max(scale, 1.0) if self.full_size_pixels else 1.0
         if self.sigma is not None:
-            return _uniform(rng, self.sigma)
+            return _uniform(rng, self.sigma) / unit
         assert self.variance is not None
-        return math.sqrt(_uniform(rng, self.variance))
+        return math.sqrt(_uniform(rng, self.variance)) / unit
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -185,6 +191,7 @@ class RandomResize(_Step):
             assert self.factor is not None
             scale = 1.0 / _uniform(rng, self.factor)
         chosen = self.filter[_whole(rng, (0, len(self.filter) - 1))]
+        drawn.scale = scale
         drawn.steps.append(ops.Resize(scale=scale, filter=chosen))
         if self.clip and chosen in ("cubic", "cubic_aa"):  # the others cannot leave the range
             drawn.steps.append(ops.Clip())
@@ -200,6 +207,7 @@ class RandomDecimate(_Step):
     prob: float = field(default=1.0, metadata={"check": probability})
 
     def _draw(self, rng: Rng, drawn: Drawn) -> None:
+        drawn.scale *= self.factor
         drawn.steps.append(ops.Decimate(factor=self.factor, sigma=_uniform(rng, self.sigma)))
 
 
@@ -427,7 +435,7 @@ class Uneven(_Step):
             for step in self.steps:
                 step.draw(rng, drawn)
             return
-        inside, outside = Drawn(), Drawn()
+        inside, outside = Drawn(scale=drawn.scale), Drawn(scale=drawn.scale)
         for half in (inside, outside):
             for step in self.steps:
                 step.draw(rng, half)

@@ -6,8 +6,8 @@
     OUT/align.yaml             the configuration
 
 A photo is done once its lines are in `align.jsonl`; they are written after its faces, and each face appears under its
-name complete or not at all. So a run can be stopped at any time, and a rerun takes up the photos that are not done, among
-them those that failed before.
+name complete or not at all. So a run can be stopped at any time, and a rerun takes up the photos that are not done,
+among them those that failed before.
 """
 
 from __future__ import annotations
