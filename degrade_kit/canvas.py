@@ -1,8 +1,8 @@
 """The image that a degradation works on, with its blurs and resizes held back until they are needed.
 
-Blurs and resizes are linear: a run of them is one matrix per axis, small as soon as the run contains a shrink. So `Canvas`
-only notes them, and multiplies when something that is not linear (noise, JPEG, a clip) or the result asks for pixels. This
-is exact: the tests hold it within 0.01 of 255 levels of the same operations done one by one with OpenCV.
+Blurs and resizes are linear: a run of them is one matrix per axis, small as soon as the run contains a shrink. So
+`Canvas` only notes them, and multiplies when something that is not linear (noise, JPEG, a clip) or the result asks for
+pixels. This is exact: the tests hold it within 0.01 of 255 levels of the same operations done one by one with OpenCV.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from degrade_kit.linear import (
     AxisBlur,
     AxisOp,
     AxisResize,
-    Matrix,
     Planes,
     apply_matrices,
     compose,
+    compose_terms,
     convolve_fourier,
     separable_terms,
 )
@@ -162,31 +162,22 @@ def _apply_separable(planes: Planes, ops: Sequence[Separable]) -> Planes:
         for op in ops:
             planes = _apply_directly(planes, op)
         return planes
-    return apply_matrices(planes, [_matrices(ops, height, width)])
-
-
-def _matrices(ops: Sequence[Separable], height: int, width: int) -> tuple[Matrix, Matrix]:
-    rows = [op.y for op in ops]
-    columns = [op.x for op in ops]
-    matrix = compose(rows, height)
-    if height == width and rows == columns:
-        return matrix, matrix
-    return matrix, compose(columns, width)
+    rows = compose([op.y for op in ops], height)
+    same = height == width and all(op.y is op.x or op.y == op.x for op in ops)
+    columns = rows if same else compose([op.x for op in ops], width)
+    return apply_matrices(planes, rows[None], columns[None])
 
 
 def _convolve(planes: Planes, kernel: Kernel, after: Sequence[Separable]) -> Planes:
     """Convolve, then `after`; as a sum of separable products where few and small ones do, else by Fourier transform."""
     height, width = planes.shape[1:]
     fourier = _NS_PER_FOURIER * planes.size + _direct_cost(after, height, width)
-    one_term = _matrix_cost([Separable(_IDENTITY, _IDENTITY), *after], height, width, kernel.shape[0])
-    if 2 * one_term < fourier:
-        terms = separable_terms(kernel)
-        if len(terms) * one_term < fourier:
-            factors = [
-                _matrices([Separable(AxisBlur(taps_y), AxisBlur(taps_x)), *after], height, width)
-                for taps_y, taps_x in terms
-            ]
-            return apply_matrices(planes, factors)
+    if _matrix_cost(after, height, width, taps=kernel.shape[0], terms=2) < fourier:
+        taps_y, taps_x = separable_terms(kernel)
+        if _matrix_cost(after, height, width, taps=kernel.shape[0], terms=taps_y.shape[0]) < fourier:
+            rows = compose_terms(taps_y, [op.y for op in after], height)
+            columns = compose_terms(taps_x, [op.x for op in after], width)
+            return apply_matrices(planes, rows, columns)
     return _apply_separable(convolve_fourier(planes, kernel), after)
 
 
@@ -223,19 +214,17 @@ def _direct_cost(ops: Sequence[Separable], height: int, width: int) -> float:
     return cost
 
 
-def _matrix_cost(ops: Sequence[Separable], height: int, width: int, taps: int = 0) -> float:
-    """Nanoseconds of building and multiplying the matrices of `ops`; `taps` adds the width of a further blur."""
-    size_in = width
+def _matrix_cost(ops: Sequence[Separable], height: int, width: int, *, taps: int = 0, terms: int = 1) -> float:
+    """Nanoseconds of building and multiplying the matrices of `ops`, after a blur with `taps` that is a sum of
+    `terms`."""
     band = float(taps)
     out_height, out_width = height, width
     for op in ops:
         if isinstance(op.x, AxisBlur):
-            band += op.x.taps.size * size_in / out_width
+            band += op.x.taps.size * width / out_width
         out_height, out_width = op.y.out_size(out_height), op.x.out_size(out_width)
-        band += 2 * size_in / out_width
-    touched = min(size_in, band + 96)
-    flops = 2 * 3 * out_width * touched * (height + out_height)
-    return _NS_PER_FLOP * flops + _NS_PER_MATRIX * (1 + out_width / 512)
-
-
-_IDENTITY = AxisBlur(np.ones(1))
+        band += 2 * width / out_width
+    touched = min(width, band + 48)
+    flops = 2 * 3 * out_height * touched * (width + out_width)
+    building = _NS_PER_MATRIX * (1 + out_width / 512) * (1 + terms / 4)
+    return _NS_PER_FLOP * flops * terms + building

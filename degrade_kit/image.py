@@ -264,9 +264,8 @@ def _open(data: bytes, format: str) -> Generator[PIL.Image.Image, None, None]:
         raise
     except (pillow.DecompressionBombError, pillow.DecompressionBombWarning) as error:
         raise ImageError(TOO_LARGE, str(error)) from error
-    except (
-        Exception
-    ) as error:  # Pillow's plugins let nearly any type through: struct.error, KeyError, OverflowError, ...
+    # Pillow's plugins let nearly any type through: struct.error, KeyError, OverflowError, ...
+    except Exception as error:
         _check_complete(data, format)
         reason = TRUNCATED if "truncated" in str(error).lower() else UNREADABLE
         # The message of UnidentifiedImageError holds an address, which would make reports differ from run to run.

@@ -1,9 +1,10 @@
 """Blurs and resizes of one axis as matrices, their products, and a fast exact way to apply them to an image.
 
 A blur or a resize treats every row alike and every column alike, so a chain of them is one matrix per axis: with rows
-`Y` (out, in) and columns `X`, the result is `Y @ image @ X.T`. The product of a 512-pixel blur and a shrink to 64 pixels is
-a 64 x 512 matrix, and applying it costs a fraction of the blur alone. A kernel that does not factor (a rotated Gaussian, a
-sinc) is a sum of a few factoring ones, by its singular value decomposition, or is applied by a Fourier transform.
+`Y` (out, in) and columns `X`, the result is `Y @ image @ X.T`. The product of a 512-pixel blur and a shrink to 64
+pixels is a 64 x 512 matrix, and applying it costs a fraction of the blur alone. A kernel that does not factor (a
+rotated Gaussian, a sinc) is a sum of a few factoring ones, by its singular value decomposition, or is applied by a
+Fourier transform.
 
 Pixels here are planes, float32 of shape (3, height, width): a matrix product then needs no transposition.
 Borders mirror without repeating the edge pixel (OpenCV's REFLECT_101), as in every published face recipe.
@@ -24,12 +25,14 @@ from degrade_kit.kernels import Kernel
 
 Planes = npt.NDArray[np.float32]
 Matrix = npt.NDArray[np.float32]
+Stack = npt.NDArray[np.float32]
+"""Matrices of equal shape, one for each term of a sum."""
 Taps = npt.NDArray[np.float64]
 
 Filter = Literal["linear", "cubic", "area", "cubic_aa"]
 FILTERS: tuple[Filter, ...] = ("linear", "cubic", "area", "cubic_aa")
-"""`linear`, `cubic` and `area` are OpenCV's; only `area` guards against aliasing when it shrinks. `cubic_aa` is MATLAB's
-`imresize`: a cubic whose support grows with the shrink."""
+"""`linear`, `cubic` and `area` are OpenCV's; only `area` guards against aliasing when it shrinks. `cubic_aa` is
+MATLAB's `imresize`: a cubic whose support grows with the shrink."""
 
 OPENCV_FILTERS = {"linear": cv2.INTER_LINEAR, "cubic": cv2.INTER_CUBIC, "area": cv2.INTER_AREA}
 
@@ -109,7 +112,8 @@ class AxisResize:
 
 @dataclass(frozen=True, eq=False)
 class AxisDecimate:
-    """Every `factor`-th pixel of a correlation with `taps`, the first output at input pixel 0 (BSRGAN's `downsample2`)."""
+    """Every `factor`-th pixel of a correlation with `taps`, the first output at input pixel 0 (BSRGAN's
+    `downsample2`)."""
 
     taps: Taps
     factor: int
@@ -141,44 +145,79 @@ def compose(ops: Sequence[AxisOp], size: int) -> Matrix:
     return matrix
 
 
-def apply_matrices(planes: Planes, factors: Sequence[tuple[Matrix, Matrix]]) -> Planes:
-    """Sum over the `factors` (rows, columns) of rows @ planes @ columns.T.
+def compose_terms(taps: Taps, ops: Sequence[AxisOp], size: int) -> Stack:
+    """For each row of `taps`, the matrix of a blur with it followed by `ops`.
+
+    Args:
+        taps: Shape (terms, odd number).
+        ops: What follows, usually a resize.
+        size: Pixels of the axis.
+
+    Returns:
+        Float32, shape (terms, size out, size).
+    """
+    later = compose(ops, size) if ops else np.eye(size, dtype=np.float32)
+    first, last = _bands(later)
+    reach = int((last - first).max())
+    if reach > _SCATTER_REACH:
+        return np.stack([AxisBlur(row).after(later, size) for row in taps])
+    # Few inputs to an output: write down each output's taps and put them in place, for all terms at once.
+    terms, count = taps.shape
+    rows = np.arange(later.shape[0])
+    combined = np.zeros((terms, rows.size, count + reach - 1), np.float32)
+    for offset in range(reach):
+        weights = later[rows, np.minimum(first + offset, size - 1)] * (first + offset < last)
+        combined[:, :, offset : offset + count] += weights[:, None] * taps[:, None, :]
+    places = mirror(first[:, None] - count // 2 + np.arange(count + reach - 1), size)
+    stack = np.zeros((terms, rows.size, size), np.float32)
+    for tap in range(combined.shape[2]):
+        stack[:, rows, places[:, tap]] += combined[:, :, tap]
+    return stack
+
+
+def apply_matrices(planes: Planes, rows: Stack, columns: Stack) -> Planes:
+    """Sum over the terms of rows[term] @ planes @ columns[term].T.
 
     Args:
         planes: Float32, shape (3, height, width).
-        factors: Pairs of shapes (height_out, height) and (width_out, width); one pair for a separable chain.
+        rows: Shape (terms, height out, height); one term for a separable chain.
+        columns: Shape (terms, width out, width).
+
+    Returns:
+        Float32, shape (3, height out, width out).
     """
-    rows, columns = factors[0]
-    out = np.empty((3, rows.shape[0], columns.shape[0]), np.float32)
-    columns_first = columns.shape[0] * rows.shape[1] <= rows.shape[0] * columns.shape[1]
-    for term, (rows, columns) in enumerate(factors):
-        if columns_first:
-            half = _times_columns(planes, columns)
-            _add_rows(out, rows, half, first=term == 0)
-        else:
-            half = np.empty((3, rows.shape[0], planes.shape[2]), np.float32)
-            _add_rows(half, rows, planes, first=True)
-            full = _times_columns(half, columns)
-            out = full if term == 0 else cv2.add(out, full, dst=out)
-    return out
+    terms, height_out, _ = rows.shape
+    width, width_out = planes.shape[2], columns.shape[1]
+    half = np.empty((3, height_out, terms, width), np.float32)
+    for block, span in _blocks(rows):
+        # All terms of a few rows in one product: tall enough to run at full speed.
+        stacked = np.ascontiguousarray(rows[:, block, span].transpose(1, 0, 2)).reshape(-1, span.stop - span.start)
+        for channel in range(3):
+            np.matmul(stacked, planes[channel, span], out=half[channel, block].reshape(-1, width))
+    out = np.empty((3 * height_out, width_out), np.float32)
+    half = half.reshape(3 * height_out, terms, width)
+    for block, span in _blocks(columns):
+        # One product sums over pixels and terms together.
+        factor = columns[:, block, span].transpose(1, 0, 2).reshape(block.stop - block.start, -1)
+        np.matmul(half[:, :, span].reshape(3 * height_out, -1), factor.T, out=out[:, block])
+    return out.reshape(3, height_out, width_out)
 
 
-def separable_terms(kernel: Kernel, tolerance: float = LOW_RANK_TOLERANCE) -> list[tuple[Taps, Taps]]:
-    """Pairs (taps_y, taps_x) whose outer products sum to `kernel`.
+def separable_terms(kernel: Kernel, tolerance: float = LOW_RANK_TOLERANCE) -> tuple[Taps, Taps]:
+    """Taps along y and x, each of shape (terms, size), whose outer products sum to `kernel`.
 
     Args:
         kernel: Shape (size, size).
         tolerance: Bound on the sum of absolute differences, which bounds the error of any pixel in units of the range.
     """
     left, strengths, right = np.linalg.svd(kernel)
-    # The remainder after r terms, measured for every r at once from the last term backwards.
-    for rank in range(1, strengths.size):
-        rest = (left[:, rank:] * strengths[rank:]) @ right[rank:]
+    rank = strengths.size
+    for terms in range(1, strengths.size):
+        rest = (left[:, terms:] * strengths[terms:]) @ right[terms:]
         if np.abs(rest).sum() <= tolerance:
+            rank = terms
             break
-    else:
-        rank = strengths.size
-    return [(left[:, r] * strengths[r], right[r]) for r in range(rank)]
+    return np.ascontiguousarray((left[:, :rank] * strengths[:rank]).T), right[:rank]
 
 
 def convolve_fourier(planes: Planes, kernel: Kernel) -> Planes:
@@ -210,53 +249,27 @@ def convolve_fourier(planes: Planes, kernel: Kernel) -> Planes:
     return out
 
 
-def band_width(matrix: Matrix) -> int:
-    """Largest distance between the first and the last nonzero element of a row, plus one."""
-    first, last = _bands(matrix)
-    return int((last - first).max())
-
-
 _SPAN = 96
 """Input pixels that a block of outputs moves over, beside its band: small blocks skip more zeros, large ones multiply
-faster; measured best between 64 and 128 on a 512-pixel image."""
+faster; half of it is best where the band is narrow or the terms are many. Measured on 512-pixel images."""
+
+_SCATTER_REACH = 16
+"""Inputs to one output up to which `compose_terms` places taps one by one: any resize but a strong `area` one."""
 
 
-def _times_columns(planes: Planes, columns: Matrix) -> Planes:
-    """planes @ columns.T, skipping the zeros outside the band."""
-    _, height, width = planes.shape
-    size_out = columns.shape[0]
-    out = np.empty((3, height, size_out), np.float32)
-    flat_in, flat_out = planes.reshape(-1, width), out.reshape(-1, size_out)
-    for block, span in _blocks(columns):
-        np.matmul(flat_in[:, span], columns[block, span].T, out=flat_out[:, block])
-    return out
-
-
-def _add_rows(out: Planes, rows: Matrix, planes: Planes, *, first: bool) -> None:
-    """Out (+)= rows @ planes, skipping the zeros outside the band."""
-    for block, span in _blocks(rows):
-        for channel in range(3):
-            if first:
-                np.matmul(rows[block, span], planes[channel, span], out=out[channel, block])
-            else:
-                out[channel, block] += rows[block, span] @ planes[channel, span]
-
-
-def _blocks(matrix: Matrix) -> list[tuple[slice, slice]]:
-    """Groups of consecutive rows with the columns that any of them touches."""
-    size_out, size_in = matrix.shape
-    if size_in <= 2 * _SPAN:
+def _blocks(stack: Stack) -> list[tuple[slice, slice]]:
+    """Groups of consecutive rows with the columns that any of them touches, in any term."""
+    terms, size_out, size_in = stack.shape
+    first, last = _bands(stack[0] if terms == 1 else np.abs(stack).max(axis=0))
+    band = int((last - first).max())
+    if size_in <= 2 * _SPAN or band > size_in // 2:
         return [(slice(0, size_out), slice(0, size_in))]
-    first, last = _bands(matrix)
-    if (last - first).max() > size_in // 2:
-        return [(slice(0, size_out), slice(0, size_in))]
-    step = max(8, _SPAN * size_out // size_in)
+    span = _SPAN // 2 if terms > 1 or band < _SPAN // 4 else _SPAN
+    step = min(max(8, span * size_out // size_in), size_out)
+    starts = range(0, size_out, step)
     return [
-        (
-            slice(start, start + step),
-            slice(int(first[start : start + step].min()), int(last[start : start + step].max())),
-        )
-        for start in range(0, size_out, step)
+        (slice(start, stop), slice(int(first[start:stop].min()), int(last[start:stop].max())))
+        for start, stop in ((start, min(start + step, size_out)) for start in starts)
     ]
 
 

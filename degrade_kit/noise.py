@@ -1,8 +1,9 @@
 """Noise fields, the same on every machine and quickly made.
 
-NumPy promises the bits of its bit generators for good, but not the values of `standard_normal`. So normals are looked up:
-16 raw bits pick one of 65 536 equally likely quantiles of the normal distribution. Mean and variance are exact, kurtosis is
-2.999, the largest value is 4.3; on an 8-bit image nothing else can be seen of it, and it is seven times faster.
+NumPy promises the bits of its bit generators for good, but not the values of `standard_normal`. So normals are looked
+up: 16 raw bits pick one of 65 536 equally likely quantiles of the normal distribution. Mean and variance are exact,
+kurtosis is 2.999, the largest value is 4.3; on an 8-bit image nothing else can be seen of it, and it is seven times
+faster.
 """
 
 from __future__ import annotations
@@ -36,7 +37,8 @@ def normals(shape: tuple[int, ...], bits: np.random.SFC64, scale: float = 1.0) -
 
 
 def poisson_noise(planes: Field, bits: np.random.SFC64) -> Field:
-    """Shot noise of an image at the gain that basicsr takes: as many photons as there are distinct values, at full white.
+    """Shot noise of an image at the gain that basicsr takes: as many photons as there are distinct values, at full
+    white.
 
     Args:
         planes: Float32 in [0, 255], any shape.

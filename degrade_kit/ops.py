@@ -1,8 +1,8 @@
 """The operations of a record: plain numbers that say exactly what is done to one image.
 
-Each class is one step with nothing left to chance but a noise field, which follows from the record's seed and the step's
-place. `steps.py` holds their random counterparts, which draw these. Sizes are in pixels of the image that the step meets,
-noise levels on the 0..255 scale that papers print, angles in radians.
+Each class is one step with nothing left to chance but a noise field, which follows from the record's seed and the
+step's place. `steps.py` holds their random counterparts, which draw these. Sizes are in pixels of the image that the
+step meets, noise levels on the 0..255 scale that papers print, angles in radians.
 """
 
 from __future__ import annotations

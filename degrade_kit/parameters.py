@@ -29,7 +29,8 @@ PARAMETERS: dict[str, tuple[float, float]] = {
     "color_jitter.saturation": (0, 2),
     "color_jitter.hue": (-0.5, 0.5),
 }
-"""Parameters that are counted, with the range of their histogram; what lies outside falls into the first or last bin."""
+"""Parameters that are counted, with the range of their histogram; what lies outside falls into the first or last
+bin."""
 
 
 @dataclass

@@ -99,8 +99,8 @@ class RandomBlur(_Step):
     beta_plateau: Range = field(default=(1.0, 2.0), metadata={"check": span(0.01, 20)})
     """Shape of plateau kernels, likewise."""
     full_size_pixels: bool = field(default=False, metadata={"check": flag})
-    """Read `sigma` in pixels of the full size: an image already shrunk by s is blurred with sigma / s. Without it, a blur
-    that a shuffle puts behind a shrink to 16 pixels leaves one flat colour."""
+    """Read `sigma` in pixels of the full size: an image already shrunk by s is blurred with sigma / s. Without it, a
+    blur that a shuffle puts behind a shrink to 16 pixels leaves one flat colour."""
     prob: float = field(default=1.0, metadata={"check": probability})
 
     def __post_init__(self) -> None:

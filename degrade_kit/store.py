@@ -1,8 +1,8 @@
 """Where a data set lives: a local folder, or any URL that fsspec reads and writes.
 
-A file appears under its name whole or not at all. Locally it is written beside its place, synced and renamed. Elsewhere it
-is spooled to a local file and put in one go, which object stores do atomically, where a stream closed by an error would
-publish a part of it.
+A file appears under its name whole or not at all. Locally it is written beside its place, synced and renamed. Elsewhere
+it is spooled to a local file and put in one go, which object stores do atomically, where a stream closed by an error
+would publish a part of it.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def open_store(url: str | os.PathLike[str]) -> Store:
     """The store at a local path or a URL such as `s3://bucket/folder`."""
     text = os.fspath(url)
     scheme = re.match(r"([A-Za-z][A-Za-z0-9+.-]+):", text)
-    if scheme is None or os.name == "nt" and len(scheme[1]) == 1:
+    if scheme is None or (os.name == "nt" and len(scheme[1]) == 1):
         return LocalStore(Path(text))
     if scheme[1] == "file":
         return LocalStore(Path(text.removeprefix("file://")))

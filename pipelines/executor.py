@@ -37,7 +37,8 @@ class ExecutorConfig:
     ray_address: str | None = None
     """Address of a running Ray cluster to join; None starts a local one where there are workers."""
     threads: int = 1
-    """Threads of OpenCV and BLAS in each worker: workers share the machine, and one thread gives the same bits always."""
+    """Threads of OpenCV and BLAS in each worker: workers share the machine, and one thread gives the same bits
+    always."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +139,8 @@ def _run_on_ray(
         flying: dict[Any, _Task] = {}
         exhausted = False
         while True:
-            # One task more than slots: no worker waits for the driver, and little is left to do when the run is stopped.
+            # One task more than slots: no worker waits for the driver, and little is left to do when the run is
+            # stopped.
             while not exhausted and not interrupt.requested and len(flying) <= slots:
                 task = next(waiting, _END)
                 if task is _END:

@@ -63,7 +63,7 @@ def _describe(op: Op) -> str:
     template = _SHORT.get(op.name, "")
     text = template.format(**{name: getattr(op, name) for name in _names(op)})
     if op.name == "blur" and getattr(op, "sigma_y", None) != getattr(op, "sigma_x", None):
-        text += f"x{getattr(op, 'sigma_y'):.1f}"
+        text += f"x{op.sigma_y:.1f}"
     return text
 
 

@@ -85,7 +85,7 @@ def align_command(
     workers: int | None,
     dry_run: bool,
 ) -> None:
-    r"""Cut faces out of photos in FFHQ framing, turned upright.
+    """Cut faces out of photos in FFHQ framing, turned upright.
 
     \b
     Example:
@@ -95,7 +95,7 @@ def align_command(
     outside the photo (shown by mirroring), and whether it had to be enlarged: such a face is no HQ image.
 
     Exit status: 0 if every photo gave a face, 3 if some did not (see OUT/align_failures.jsonl), 2 for wrong options.
-    """
+    """  # noqa: D301 (click reads the \b itself)
     from pipelines.align import AlignConfig, align_sources, plan_alignment
     from pipelines.executor import ExecutorConfig, default_workers
 

@@ -19,7 +19,7 @@ from pipelines.commands.options import executor_config, executor_options
 )
 @executor_options
 def demo_command(out: Path, workers: int | None, ray_address: str | None) -> None:
-    """Make and verify a small data set from two public-domain portraits that come with Python packages.
+    r"""Make and verify a small data set from two public-domain portraits that come with Python packages.
 
     \b
     Example:

@@ -13,7 +13,7 @@ from pipelines.commands.options import counted, human_bytes
 @click.argument("shards", metavar="SHARDS")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead.")
 def inspect_command(shards: str, as_json: bool) -> None:
-    """Show what a data set holds: counts, sizes, failures, and histograms of the drawn parameters.
+    r"""Show what a data set holds: counts, sizes, failures, and histograms of the drawn parameters.
 
     \b
     Example:

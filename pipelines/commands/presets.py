@@ -8,7 +8,7 @@ import click
 @click.command("presets")
 @click.argument("name", required=False, metavar="[NAME]")
 def presets_command(name: str | None) -> None:
-    """List the published recipes, or print one as YAML to start your own from.
+    r"""List the published recipes, or print one as YAML to start your own from.
 
     \b
     Examples:

@@ -26,7 +26,7 @@ import click
 def preview_command(
     hq: str, presets: tuple[str, ...], out: Path, images: int, variants: int, seed: int, size: int
 ) -> None:
-    """Draw a contact sheet: HQ beside LQ images, the drawn numbers under each.
+    r"""Draw a contact sheet: HQ beside LQ images, the drawn numbers under each.
 
     \b
     Examples:

@@ -14,7 +14,7 @@ import click
 @click.option("--variant", type=click.IntRange(0), default=0, show_default=True, help="Number of the LQ image.")
 @click.option("--out", required=True, type=click.Path(file_okay=False, path_type=Path), help="Folder to write to.")
 def replay_command(shards: str, key: str, variant: int, out: Path) -> None:
-    """Make one LQ image again from its record, and write it with everything about it.
+    r"""Make one LQ image again from its record, and write it with everything about it.
 
     \b
     Example:

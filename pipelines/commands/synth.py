@@ -52,8 +52,8 @@ if TYPE_CHECKING:
     type=click.Choice(["auto", "png", "jpg", "webp"]),
     default="auto",
     show_default=True,
-    help="Format of HQ images. Files of it that need no change are passed through; auto: that of the sources, if possible.",
-)
+    help="Format of HQ images. Files of it that need no change are passed through; auto: that of the sources, if
+possible.", )
 @click.option(
     "--lq-size",
     type=click.Choice(["native", "full"]),
@@ -102,7 +102,7 @@ def synth_command(
     ray_address: str | None,
     **options: Any,  # noqa: ANN401 (the options of SynthConfig, by name)
 ) -> None:
-    """Make LQ/HQ pairs from faces and write them as WebDataset shards.
+    r"""Make LQ/HQ pairs from faces and write them as WebDataset shards.
 
     \b
     Examples:

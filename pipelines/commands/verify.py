@@ -20,7 +20,7 @@ from pipelines.commands.options import executor_config, executor_options
 )
 @executor_options
 def verify_command(shards: str, replay: float, workers: int | None, ray_address: str | None) -> None:
-    """Check a data set: hashes, counts, layout, every image, and records against stored pixels.
+    r"""Check a data set: hashes, counts, layout, every image, and records against stored pixels.
 
     \b
     Examples:
