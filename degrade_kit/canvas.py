@@ -215,8 +215,7 @@ def _direct_cost(ops: Sequence[Separable], height: int, width: int) -> float:
 
 
 def _matrix_cost(ops: Sequence[Separable], height: int, width: int, *, taps: int = 0, terms: int = 1) -> float:
-    """Nanoseconds of building and multiplying the matrices of `ops`, after a blur with `taps` that is a sum of
-    `terms`."""
+    """Nanoseconds of building and multiplying the matrices of `ops` after a blur with `taps`, a sum of `terms`."""
     band = float(taps)
     out_height, out_width = height, width
     for op in ops:

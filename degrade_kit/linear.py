@@ -112,8 +112,7 @@ class AxisResize:
 
 @dataclass(frozen=True, eq=False)
 class AxisDecimate:
-    """Every `factor`-th pixel of a correlation with `taps`, the first output at input pixel 0 (BSRGAN's
-    `downsample2`)."""
+    """Every `factor`-th pixel, from the first, of a correlation with `taps` (BSRGAN's `downsample2`)."""
 
     taps: Taps
     factor: int

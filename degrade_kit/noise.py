@@ -37,8 +37,7 @@ def normals(shape: tuple[int, ...], bits: np.random.SFC64, scale: float = 1.0) -
 
 
 def poisson_noise(planes: Field, bits: np.random.SFC64) -> Field:
-    """Shot noise of an image at the gain that basicsr takes: as many photons as there are distinct values, at full
-    white.
+    """Shot noise at the gain that basicsr takes: at full white as many photons as the image has distinct values.
 
     Args:
         planes: Float32 in [0, 255], any shape.

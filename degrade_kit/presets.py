@@ -79,9 +79,9 @@ def _flipnet_paper() -> Recipe:
         steps=(blur, resize, noise, jpeg, _FULL, Shuffle(steps=(blur, resize, noise, jpeg)), _FULL),
         source="FlipNet (ICCV 2025, arXiv 2508.08556), equation 9, then a second pass in shuffled order",
         notes=(
-            "The paper names no kernel support (41 taken, as its peers), no resize filter (bilinear taken) and no ranges "
-            "for the second pass (those of the first taken). In the second pass, too, sigma counts pixels of the full size: "
-            "taken in pixels of a face shrunk to 16 of them, it would leave a flat colour, as no figure of the paper shows."
+            "The paper names no kernel support (41 taken, as its peers), no resize filter (bilinear taken) and no "
+            "ranges for the second pass (those of the first taken). In the second pass, too, sigma counts pixels of "
+            "the full size: in pixels of a face shrunk to 16 of them it would leave a flat colour."
         ),
     )
 
@@ -147,8 +147,8 @@ def _real_esrgan() -> Recipe:
         source="Real-ESRGAN (ICCVW 2021), options/train_realesrgan_x4plus.yml and realesrgan_model.py feed_data",
         notes=(
             "Made for x4 super-resolution: the LQ image has a quarter of the size and is enlarged bicubically, as "
-            "DiffBIR v2.1 does for restoration. Every sample has its own draws, where the original shares resize, noise "
-            "type and order in a batch; a real JPEG codec in place of DiffJPEG; no sharpening of the HQ image."
+            "DiffBIR v2.1 does for restoration. Every sample has its own draws, where the original shares resize, "
+            "noise type and order in a batch; a real JPEG codec in place of DiffJPEG; no sharpening of the HQ image."
         ),
     )
 
@@ -212,8 +212,8 @@ def _bsrgan() -> Recipe:
         ),
         source="BSRGAN (Zhang et al., ICCV 2021), utils/utils_blindsr.py degradation_bsrgan, sf=4",
         notes=(
-            "Made for x4 super-resolution: enlarged bicubically to the full size. The camera pipeline, which the source "
-            "runs only where a trained ISP model is passed, is left out, as in its default call."
+            "Made for x4 super-resolution: enlarged bicubically to the full size. The camera pipeline, which the "
+            "source runs only where a trained ISP model is passed, is left out, as in its default call."
         ),
     )
 
@@ -283,7 +283,7 @@ def _table() -> tuple[Recipe, ...]:
                 ),
                 RandomGray(prob=0.008, target=True),
             ),
-            source="RestoreFormer++ (TPAMI 2023), configs/RestoreFormerPlusPlus.yaml, ffhq_uneven_degradation_dataset.py",
+            source="RestoreFormer++ (TPAMI 2023), configs/RestoreFormerPlusPlus.yaml; FFHQUnevenDegradationDataset",
             notes="The square's side is 128 to 256 of 512 pixels; exposure is off in the published configuration.",
         ),
         Recipe(

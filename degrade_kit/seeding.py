@@ -1,5 +1,4 @@
-"""The generator of a sample: a function of the run's seed, the source's relative path and the variant, and nothing
-else."""
+"""The generator of a sample: a function of the run's seed, the source's relative path and the variant alone."""
 
 from __future__ import annotations
 

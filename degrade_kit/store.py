@@ -7,6 +7,7 @@ would publish a part of it.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
@@ -140,10 +141,8 @@ class LocalStore:
             parts = path.name.rsplit(".", 2)
             if len(parts) == 3 and _is_dead(parts[1]):
                 path.unlink(missing_ok=True)
-        try:
+        with contextlib.suppress(OSError):  # another owner's file is still in it, or it was never made
             folder.rmdir()
-        except OSError:
-            pass  # somebody else's file is still in it, or it was never made
 
 
 @dataclass(frozen=True)

@@ -51,6 +51,7 @@ def card_text(manifest: Mapping[str, Any], statistics: Statistics, recipe: Recip
         sort_keys=False,
     )
     failed = manifest["num_failures"] + manifest["num_skipped"]
+    stored = "native size: a reader enlarges them" if manifest["lq_size"] == "native" else "full size"
     members = ", ".join(f"`{extension}`" for extension in manifest["extensions"])
     return f"""---
 {header}---
@@ -69,8 +70,8 @@ Made by degrade-kit {manifest["versions"]["degrade_kit"]} with `degrade-kit synt
 
 ![preview](preview.png)
 
-LQ images are stored at their {"native size: a reader enlarges them" if manifest["lq_size"] == "native" else "full size"} \
-(`lq0_tail` in the JSON says how). `degrade-kit verify` checks this data set; `degrade-kit replay` makes any LQ image again.
+LQ images are stored at their {stored} (`lq0_tail` in the JSON says how). `degrade-kit verify` checks this data set;
+`degrade-kit replay` makes any LQ image again.
 
 ## Drawn parameters
 

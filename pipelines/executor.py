@@ -195,8 +195,8 @@ def _ray(config: ExecutorConfig) -> Generator[tuple[Any, int]]:
     """Ray, started or joined, and the number of tasks that it runs at a time."""
     if ray_version() is None:
         raise ConfigError(
-            "workers run on Ray, which is not installed: pip install 'degrade-kit[ray]', or give --workers 0 to work in "
-            "this process"
+            "workers run on Ray, which is not installed: pip install 'degrade-kit[ray]', or give --workers 0 to "
+            "work in this process"
         )
     _set_environment(config)
     import ray

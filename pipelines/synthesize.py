@@ -11,7 +11,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -71,7 +71,7 @@ class SynthConfig:
     """0 chooses from the number of sources: an eighth of them, 1000 at most."""
     lq_size: Literal["native", "full"] = "native"
     """`full` stores LQ images already enlarged to the HQ size."""
-    image: HqConfig = HqConfig()
+    image: HqConfig = field(default_factory=HqConfig)
     hq_format: Literal["auto", "png", "jpg", "webp"] = "auto"
     """`auto` looks at some sources: their format if all of them can be passed through, else PNG."""
 
@@ -234,9 +234,7 @@ def synthesize(
     _claim(store, plan, overwrite=overwrite)
     wanted = range(*(shard_range or (0, plan.num_shards)))
     if wanted.stop > plan.num_shards or wanted.start < 0 or not wanted:
-        raise ConfigError(
-            f"shard range {wanted.start}:{wanted.stop}: expected START:STOP within 0:{plan.num_shards}, STOP not included"
-        )
+        raise ConfigError(f"shard range {wanted.start}:{wanted.stop}: expected START:STOP within 0:{plan.num_shards}")
     todo = [index for index in wanted if not _is_done(store, plan, index)]
     failed: list[str] = []
     made = 0

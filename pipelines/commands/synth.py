@@ -52,8 +52,8 @@ if TYPE_CHECKING:
     type=click.Choice(["auto", "png", "jpg", "webp"]),
     default="auto",
     show_default=True,
-    help="Format of HQ images. Files of it that need no change are passed through; auto: that of the sources, if
-possible.", )
+    help="Format of HQ images; files of it that need no change are passed through. auto: the sources', if possible.",
+)
 @click.option(
     "--lq-size",
     type=click.Choice(["native", "full"]),
