@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import cv2
 import numpy as np
@@ -99,9 +100,10 @@ class Canvas:
             return self._decoded()
         if self._pixels is None or self._pending:
             # Clip before the cast: OpenCV's fast one takes the absolute value.
-            clipped = np.clip(self.planes(), 0, 255)
-            channels = [cv2.convertScaleAbs(plane) for plane in clipped]
-            self._pixels = np.asarray(cv2.merge(channels), np.uint8)
+            clipped: Planes = np.clip(self.planes(), 0, 255)
+            self._pixels = np.asarray(
+                cv2.merge([cast("Pixels", cv2.convertScaleAbs(plane)) for plane in clipped]), np.uint8
+            )
         return self._pixels
 
     def encoded(self) -> Encoded | None:

@@ -104,6 +104,29 @@ def numbers_of(known: Sequence[_T]) -> Check[dict[_T, float]]:
     return check
 
 
+def kernel_size(*, full: bool) -> Check[int | str | tuple[int, ...]]:
+    """Check of the side of a kernel: odd, several odd ones to choose from, or, where `full`, the word `full`."""
+
+    def check(value: Any, key: str) -> int | str | tuple[int, ...]:  # noqa: ANN401 (user input)
+        if full and value == "full":
+            return "full"
+        sizes = cast("Sequence[Any]", value) if isinstance(value, (list, tuple)) else (value,)
+        odd = [isinstance(size, int) and not isinstance(size, bool) and 1 <= size <= 255 and size % 2 for size in sizes]
+        if not odd or not all(odd):
+            wanted = "an odd number within [1, 255], several in a list" + (", or `full`" if full else "")
+            raise ConfigError(f"{key}: expected {wanted}, got {value!r}")
+        return tuple(cast("Sequence[int]", sizes)) if len(sizes) > 1 else sizes[0]
+
+    return check
+
+
+def positions(value: Any, key: str) -> tuple[int, ...]:  # noqa: ANN401 (user input)
+    """Check of a list of positions, from 0."""
+    if not isinstance(value, (list, tuple)):
+        raise ConfigError(f"{key}: expected a list of positions, got {value!r}")
+    return tuple(whole(0, 1000)(position, key) for position in cast("Sequence[Any]", value))
+
+
 def _is_number(value: Any) -> bool:  # noqa: ANN401 (user input)
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, cast
 
 import cv2
 import numpy as np
@@ -28,6 +28,7 @@ Matrix = npt.NDArray[np.float32]
 Stack = npt.NDArray[np.float32]
 """Matrices of equal shape, one for each term of a sum."""
 Taps = npt.NDArray[np.float64]
+Indices = npt.NDArray[np.intp]
 
 Filter = Literal["linear", "cubic", "area", "cubic_aa"]
 FILTERS: tuple[Filter, ...] = ("linear", "cubic", "area", "cubic_aa")
@@ -167,9 +168,9 @@ def compose_terms(taps: Taps, ops: Sequence[AxisOp], size: int) -> Stack:
     for offset in range(reach):
         weights = later[rows, np.minimum(first + offset, size - 1)] * (first + offset < last)
         combined[:, :, offset : offset + count] += weights[:, None] * taps[:, None, :]
-    places = mirror(first[:, None] - count // 2 + np.arange(count + reach - 1), size)
+    places = mirror(cast("Indices", first[:, None] - count // 2 + np.arange(count + reach - 1)), size)
     stack = np.zeros((terms, rows.size, size), np.float32)
-    for tap in range(combined.shape[2]):
+    for tap in range(count + reach - 1):
         stack[:, rows, places[:, tap]] += combined[:, :, tap]
     return stack
 
@@ -232,15 +233,10 @@ def convolve_fourier(planes: Planes, kernel: Kernel) -> Planes:
     padded_kernel[: kernel.shape[0], : kernel.shape[1]] = kernel
     spectrum = cv2.dft(padded_kernel, nonzeroRows=kernel.shape[0])
     out = np.empty_like(planes)
-    for channel, plane in enumerate(planes):
-        padded = cv2.copyMakeBorder(
-            plane,
-            radius,
-            fft_height - height - radius,
-            radius,
-            fft_width - width - radius,
-            cv2.BORDER_REFLECT_101,
-        )
+    for channel in range(3):
+        bottom, right = fft_height - height - radius, fft_width - width - radius
+        margins = (radius, bottom, radius, right)
+        padded = np.asarray(cv2.copyMakeBorder(planes[channel], *margins, cv2.BORDER_REFLECT_101), np.float32)
         # A product with the conjugate is a correlation; what wraps around lies outside the part that is kept.
         product = cv2.mulSpectrums(cv2.dft(padded, dst=padded), spectrum, 0, conjB=True)
         inverse = cv2.dft(product, dst=product, flags=cv2.DFT_INVERSE | cv2.DFT_SCALE, nonzeroRows=height)
@@ -272,7 +268,7 @@ def _blocks(stack: Stack) -> list[tuple[slice, slice]]:
     ]
 
 
-def _bands(matrix: Matrix) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+def _bands(matrix: Matrix) -> tuple[Indices, Indices]:
     """Index of the first nonzero element of each row, and one past the last."""
     nonzero = matrix != 0
     return nonzero.argmax(axis=1), matrix.shape[1] - nonzero[:, ::-1].argmax(axis=1)
@@ -288,11 +284,11 @@ def _fold(padded: Matrix, radius: int) -> Matrix:
             folded[:, size - 1 - radius : size - 1] += padded[:, : radius + size - 1 : -1]
         return folded
     folded = np.zeros((padded.shape[0], size), np.float32)
-    np.add.at(folded.T, mirror(np.arange(-radius, size + radius), size), padded.T)
+    np.add.at(folded.T, mirror(np.arange(-radius, size + radius, dtype=np.intp), size), padded.T)
     return folded
 
 
-def mirror(indices: npt.NDArray[np.int_], size: int) -> npt.NDArray[np.int_]:
+def mirror(indices: Indices, size: int) -> Indices:
     """Pixel that each index, inside or outside of 0..size-1, stands for when the border mirrors.
 
     >>> mirror(np.array([-2, -1, 0, 3, 4, 5]), 4).tolist()
@@ -301,14 +297,14 @@ def mirror(indices: npt.NDArray[np.int_], size: int) -> npt.NDArray[np.int_]:
     if size == 1:
         return np.zeros_like(indices)
     period = 2 * (size - 1)
-    wrapped = np.abs(indices) % period
+    wrapped: Indices = np.abs(indices) % period
     return np.minimum(wrapped, period - wrapped)
 
 
-def _dense(indices: npt.NDArray[np.int_], weights: Taps, size: int) -> Matrix:
+def _dense(indices: Indices, weights: Taps, size: int) -> Matrix:
     """Matrix with `weights` (out, k) at columns `indices` (out, k)."""
     matrix = np.zeros((indices.shape[0], size), np.float32)
-    rows = np.arange(indices.shape[0])
+    rows = np.arange(len(indices))
     for tap in range(indices.shape[1]):
         matrix[rows, indices[:, tap]] += weights[:, tap].astype(np.float32)
     return matrix
@@ -316,17 +312,17 @@ def _dense(indices: npt.NDArray[np.int_], weights: Taps, size: int) -> Matrix:
 
 def _centres(size: int, size_out: int) -> Taps:
     """Position of every output pixel's centre, in input pixels."""
-    return (np.arange(size_out) + 0.5) * (size / size_out) - 0.5
+    return (np.arange(size_out, dtype=np.float64) + 0.5) * (size / size_out) - 0.5
 
 
-def _linear_taps(size: int, size_out: int) -> tuple[npt.NDArray[np.int_], Taps]:
+def _linear_taps(size: int, size_out: int) -> tuple[Indices, Taps]:
     position = np.clip(_centres(size, size_out), 0, size - 1)
     left = np.floor(position).astype(int)
     share = position - left
     return np.stack([left, np.minimum(left + 1, size - 1)], 1), np.stack([1 - share, share], 1)
 
 
-def _cubic_taps(size: int, size_out: int) -> tuple[npt.NDArray[np.int_], Taps]:
+def _cubic_taps(size: int, size_out: int) -> tuple[Indices, Taps]:
     """Keys' cubic with a = -0.75, as OpenCV and torch use it, whether it enlarges or shrinks."""
     position = _centres(size, size_out)
     left = np.floor(position).astype(int)
@@ -335,7 +331,7 @@ def _cubic_taps(size: int, size_out: int) -> tuple[npt.NDArray[np.int_], Taps]:
     return np.clip(left[:, None] + offsets, 0, size - 1), weights
 
 
-def _area_enlarge_taps(size: int, size_out: int) -> tuple[npt.NDArray[np.int_], Taps]:
+def _area_enlarge_taps(size: int, size_out: int) -> tuple[Indices, Taps]:
     """What OpenCV does when INTER_AREA enlarges: nearest inside a source pixel, linear across its right edge."""
     ratio = size / size_out
     left = np.floor(np.arange(size_out) * ratio).astype(int)
@@ -345,7 +341,7 @@ def _area_enlarge_taps(size: int, size_out: int) -> tuple[npt.NDArray[np.int_], 
     return np.stack([left, np.minimum(left + 1, size - 1)], 1), np.stack([1 - share, share], 1)
 
 
-def _cubic_aa_taps(size: int, size_out: int) -> tuple[npt.NDArray[np.int_], Taps]:
+def _cubic_aa_taps(size: int, size_out: int) -> tuple[Indices, Taps]:
     """MATLAB's `imresize`: Keys' cubic with a = -0.5, stretched when it shrinks; the border repeats the edge pixel."""
     stretch = max(size / size_out, 1.0)
     position = _centres(size, size_out)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import statistics
+from typing import cast
 
 import cv2
 import numpy as np
@@ -52,8 +53,8 @@ def poisson_noise(planes: Field, bits: np.random.SFC64) -> Field:
     levels = np.clip(np.rint(planes), 0, 255)
     distinct = np.count_nonzero(np.bincount(levels.astype(np.uint8).ravel(), minlength=256))
     photons = 2 ** int(np.ceil(np.log2(distinct)))
-    counts = np.random.Generator(bits).poisson(levels * (photons / 255.0))
-    return (counts * (255.0 / photons) - levels).astype(np.float32)
+    counts = cast("npt.NDArray[np.int64]", np.random.Generator(bits).poisson(levels * (photons / 255.0)))
+    return np.asarray(counts * (255.0 / photons) - levels, np.float32)
 
 
 @functools.cache

@@ -422,8 +422,8 @@ def _brightness(planes: Planes, factor: float) -> Planes:
 
 
 def _contrast(planes: Planes, factor: float) -> Planes:
-    mean = _luma(planes).mean(dtype=np.float64)
-    return np.clip(planes * np.float32(factor) + np.float32((1 - factor) * mean), 0, 255)
+    mean = float(_luma(planes).mean(dtype=np.float64))
+    return np.clip(np.add(planes * np.float32(factor), (1 - factor) * mean, dtype=np.float32), 0, 255)
 
 
 def _saturation(planes: Planes, factor: float) -> Planes:

@@ -11,6 +11,7 @@ import math
 
 from degrade_kit.errors import ConfigError
 from degrade_kit.fields import Range
+from degrade_kit.ops import KernelKind
 from degrade_kit.recipe import Recipe, nearest
 from degrade_kit.steps import (
     OneOf,
@@ -87,7 +88,7 @@ def _flipnet_paper() -> Recipe:
 
 
 def _real_esrgan() -> Recipe:
-    kernels = {
+    kernels: dict[KernelKind, float] = {
         "iso": 0.45,
         "aniso": 0.25,
         "generalized_iso": 0.12,

@@ -435,21 +435,19 @@ def open_shards(store: Store) -> ShardSet:
 
 def manifest_bytes(sidecars: Sequence[Sidecar], extra: Mapping[str, Any]) -> bytes:
     """The manifest of finished shards; a function of their content alone."""
-    shards = [
-        {"name": sidecar.shard, "count": sidecar.count, "bytes": sidecar.bytes, "sha256": sidecar.sha256}
-        for sidecar in sidecars
-        if sidecar.count
-    ]
-    digest = hashlib.sha256("".join(shard["sha256"] for shard in shards).encode()).hexdigest()
-    fields = {
+    full = [sidecar for sidecar in sidecars if sidecar.count]
+    fields: dict[str, Any] = {
         "format": FORMAT,
         **extra,
         "num_shards": len(sidecars),
-        "num_samples": sum(shard["count"] for shard in shards),
+        "num_samples": sum(sidecar.count for sidecar in full),
         "num_failures": sum(len(sidecar.failures) for sidecar in sidecars),
-        "bytes": sum(shard["bytes"] for shard in shards),
-        "extensions": next((sidecar.extensions for sidecar in sidecars if sidecar.count), []),
-        "digest": digest,
-        "shards": shards,
+        "bytes": sum(sidecar.bytes for sidecar in full),
+        "extensions": full[0].extensions if full else [],
+        "digest": hashlib.sha256("".join(sidecar.sha256 for sidecar in full).encode()).hexdigest(),
+        "shards": [
+            {"name": sidecar.shard, "count": sidecar.count, "bytes": sidecar.bytes, "sha256": sidecar.sha256}
+            for sidecar in full
+        ],
     }
     return json.dumps(fields, ensure_ascii=False, indent=1).encode()

@@ -18,10 +18,12 @@ from degrade_kit.errors import ConfigError
 from degrade_kit.fields import (
     Range,
     flag,
+    kernel_size,
     names,
     number,
     numbers_of,
     optional,
+    positions,
     probability,
     span,
     whole,
@@ -74,6 +76,22 @@ class _Step:
         raise NotImplementedError
 
 
+def _any_steps(value: Any, key: str) -> tuple[Step, ...]:  # noqa: ANN401 (user input)
+    """Check of a list of steps, which may be empty."""
+    steps = cast("Sequence[Any]", value) if isinstance(value, (list, tuple)) else None
+    if steps is None or not all(isinstance(step, _Step) for step in steps):
+        raise ConfigError(f"{key}: expected a list of steps, got {value!r}")
+    return tuple(cast("Sequence[Step]", steps))
+
+
+def _some_steps(value: Any, key: str) -> tuple[Step, ...]:  # noqa: ANN401 (user input)
+    """Check of a list of at least one step."""
+    steps = _any_steps(value, key)
+    if not steps:
+        raise ConfigError(f"{key}: expected at least one step")
+    return steps
+
+
 @dataclass(frozen=True, kw_only=True)
 class RandomBlur(_Step):
     """Blur by a kernel of the Gaussian family. Source of the draws: basicsr `random_mixed_kernels`."""
@@ -87,9 +105,7 @@ class RandomBlur(_Step):
     """Range of the standard deviation in pixels; an anisotropic kernel draws one for each axis."""
     variance: Range | None = field(default=None, metadata={"check": optional(span(0, 40000))})
     """Instead of `sigma`: range of its square (BSRGAN draws eigenvalues)."""
-    support: int | str | tuple[int, ...] = field(
-        default=41, metadata={"check": lambda value, key: _support(value, key)}
-    )
+    support: int | str | tuple[int, ...] = field(default=41, metadata={"check": kernel_size(full=True)})
     """Side of the kernel: odd number (published face recipes: 41), several to choose from, or `full` (see
     `degrade_kit.kernels.full_size`)."""
     rotation: Range = field(default=(-math.pi, math.pi), metadata={"check": span(-7, 7)})
@@ -136,9 +152,7 @@ class RandomSincBlur(_Step):
     """Circular low-pass filter that rings. Source: Real-ESRGAN, section 3.3."""
 
     name: ClassVar[str] = "sinc_blur"
-    support: int | str | tuple[int, ...] = field(
-        metadata={"check": lambda value, key: _support(value, key, full=False)}
-    )
+    support: int | str | tuple[int, ...] = field(metadata={"check": kernel_size(full=False)})
     cutoff: Range = field(default=(math.pi / 3, math.pi), metadata={"check": span(0.01, 3.1416)})
     """Range of the cut-off frequency, radians per pixel."""
     prob: float = field(default=1.0, metadata={"check": probability})
@@ -372,8 +386,8 @@ class Shuffle(_Step):
     """Steps in random order."""
 
     name: ClassVar[str] = "shuffle"
-    steps: tuple[Step, ...] = field(metadata={"check": lambda value, key: _steps(value, key)})
-    in_order: tuple[int, ...] = field(default=(), metadata={"check": lambda value, key: _positions(value, key)})
+    steps: tuple[Step, ...] = field(metadata={"check": _some_steps})
+    in_order: tuple[int, ...] = field(default=(), metadata={"check": positions})
     """Positions in `steps`, from 0, that keep their order among themselves (BSRGAN's two resizes)."""
     prob: float = field(default=1.0, metadata={"check": probability})
 
@@ -394,11 +408,21 @@ class Option:
     """One choice of `one_of`."""
 
     weight: float = field(metadata={"check": number(0, 1e6)})
-    steps: tuple[Step, ...] = field(metadata={"check": lambda value, key: _steps(value, key, empty=True)})
+    steps: tuple[Step, ...] = field(metadata={"check": _any_steps})
 
     def __post_init__(self) -> None:
         for item in fields(self):
             object.__setattr__(self, item.name, item.metadata["check"](getattr(self, item.name), item.name))
+
+
+def _options(value: Any, key: str) -> tuple[Option, ...]:  # noqa: ANN401 (user input)
+    """Check of a list of options, one of them with a chance."""
+    options = cast("Sequence[Any]", value) if isinstance(value, (list, tuple)) else ()
+    if not options or not all(isinstance(option, Option) for option in options):
+        raise ConfigError(f"{key}: expected a list of `weight` and `steps`, got {value!r}")
+    if sum(cast("Option", option).weight for option in options) <= 0:
+        raise ConfigError(f"{key}: expected a positive weight for at least one option")
+    return tuple(cast("Sequence[Option]", options))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -406,7 +430,7 @@ class OneOf(_Step):
     """One of several lists of steps, by weight; an empty list is a choice too."""
 
     name: ClassVar[str] = "one_of"
-    options: tuple[Option, ...] = field(metadata={"check": lambda value, key: _options(value, key)})
+    options: tuple[Option, ...] = field(metadata={"check": _options})
     prob: float = field(default=1.0, metadata={"check": probability})
 
     def _draw(self, rng: Rng, drawn: Drawn) -> None:
@@ -423,7 +447,7 @@ class Uneven(_Step):
     """
 
     name: ClassVar[str] = "uneven"
-    steps: tuple[Step, ...] = field(metadata={"check": lambda value, key: _steps(value, key)})
+    steps: tuple[Step, ...] = field(metadata={"check": _some_steps})
     """Must end at the full size."""
     square_prob: float = field(metadata={"check": probability})
     side: Range = field(default=(0.25, 0.5), metadata={"check": span(0.01, 1)})
@@ -538,41 +562,3 @@ def _size(rng: Rng, support: int | str | tuple[int, ...], sigma: float) -> int:
     if isinstance(support, str):
         return full_size(sigma)
     return support[_whole(rng, (0, len(support) - 1))]
-
-
-def _support(value: Any, key: str, *, full: bool = True) -> int | str | tuple[int, ...]:  # noqa: ANN401 (user input)
-    """Check of a kernel size: odd, several odd ones, or `full`."""
-    if full and value == "full":
-        return "full"
-    sizes = cast("Sequence[Any]", value) if isinstance(value, (list, tuple)) else (value,)
-    for size in sizes:
-        if not isinstance(size, int) or isinstance(size, bool) or not 1 <= size <= 255 or size % 2 == 0:
-            wanted = "an odd number in [1, 255], several in a list" + (", or `full`" if full else "")
-            raise ConfigError(f"{key}: expected {wanted}, got {value!r}")
-    if not sizes:
-        raise ConfigError(f"{key}: expected at least one size")
-    return tuple(cast("Sequence[int]", sizes)) if len(sizes) > 1 else sizes[0]
-
-
-def _positions(value: Any, key: str) -> tuple[int, ...]:  # noqa: ANN401 (user input)
-    if not isinstance(value, (list, tuple)):
-        raise ConfigError(f"{key}: expected a list of positions, got {value!r}")
-    return tuple(whole(0, 1000)(position, key) for position in cast("Sequence[Any]", value))
-
-
-def _steps(value: Any, key: str, *, empty: bool = False) -> tuple[Step, ...]:  # noqa: ANN401 (user input)
-    steps = tuple(cast("Sequence[Any]", value)) if isinstance(value, (list, tuple)) else ()
-    if (not steps and not (empty and isinstance(value, (list, tuple)))) or not all(
-        isinstance(step, _Step) for step in steps
-    ):
-        raise ConfigError(f"{key}: expected a list of steps, got {value!r}")
-    return cast("tuple[Step, ...]", steps)
-
-
-def _options(value: Any, key: str) -> tuple[Option, ...]:  # noqa: ANN401 (user input)
-    options = tuple(cast("Sequence[Any]", value)) if isinstance(value, (list, tuple)) else ()
-    if not options or not all(isinstance(option, Option) for option in options):
-        raise ConfigError(f"{key}: expected a list of `weight` and `steps`, got {value!r}")
-    if sum(cast("Option", option).weight for option in options) <= 0:
-        raise ConfigError(f"{key}: expected a positive weight for at least one option")
-    return cast("tuple[Option, ...]", options)

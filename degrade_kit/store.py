@@ -14,9 +14,9 @@ import shutil
 import socket
 import tempfile
 import uuid
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from degrade_kit.errors import ConfigError, RunError
 
@@ -27,7 +27,10 @@ SCRATCH = ".degrade_kit/tmp"
 class Store(Protocol):
     """A flat or nested collection of named files."""
 
-    url: str
+    @property
+    def url(self) -> str:
+        """Where it is, as given."""
+        ...
 
     def read(self, name: str) -> bytes:
         """Whole content of a file; FileNotFoundError if there is none."""
@@ -150,7 +153,6 @@ class RemoteStore:
     """Files below an fsspec URL."""
 
     url: str
-    _cache: list[Path] = field(default_factory=list[Path], repr=False, compare=False)
 
     def read(self, name: str) -> bytes:
         """See `Store`."""
@@ -202,10 +204,10 @@ class RemoteStore:
         return target
 
     def _fs(self) -> Any:  # noqa: ANN401 (fsspec has no types)
-        import fsspec
+        from fsspec import core
 
         try:
-            return fsspec.core.url_to_fs(self.url)[0]
+            return cast("Any", core).url_to_fs(self.url)[0]
         except (ImportError, ValueError) as error:
             raise ConfigError(f"cannot open {self.url}: {error}") from error
 

@@ -15,7 +15,7 @@ import threading
 from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from types import FrameType
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
 from degrade_kit.errors import ConfigError, DegradeKitError, RunError
 
@@ -199,8 +199,9 @@ def _ray(config: ExecutorConfig) -> Generator[tuple[Any, int]]:
             "work in this process"
         )
     _set_environment(config)
-    import ray
+    import ray as untyped
 
+    ray = cast("Any", untyped)
     try:
         if config.ray_address is not None:
             ray.init(address=config.ray_address, log_to_driver=False, logging_level=logging.ERROR)

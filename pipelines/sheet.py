@@ -10,7 +10,7 @@ from PIL import Image as PillowImage
 from PIL import ImageDraw, ImageFont
 
 from degrade_kit.image import Pixels
-from degrade_kit.ops import Op, Resize, Uneven
+from degrade_kit.ops import Blur, Op, Resize, Uneven
 from degrade_kit.record import Record
 
 _GAP = 6
@@ -62,7 +62,7 @@ def caption(record: Record) -> tuple[str, ...]:
 def _describe(op: Op) -> str:
     template = _SHORT.get(op.name, "")
     text = template.format(**{name: getattr(op, name) for name in _names(op)})
-    if op.name == "blur" and getattr(op, "sigma_y", None) != getattr(op, "sigma_x", None):
+    if isinstance(op, Blur) and op.sigma_y != op.sigma_x:
         text += f"x{op.sigma_y:.1f}"
     return text
 

@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import yaml
 
@@ -495,10 +495,10 @@ def _difference(old: dict[str, Any], new: dict[str, Any]) -> str:
 
 def _flatten(prefix: str, value: Any) -> Iterator[tuple[str, Any]]:  # noqa: ANN401 (parsed YAML)
     if isinstance(value, dict):
-        for key, inner in value.items():
+        for key, inner in cast("dict[str, Any]", value).items():
             yield from _flatten(f"{prefix}.{key}" if prefix else str(key), inner)
     elif isinstance(value, list):
-        for i, inner in enumerate(value):
+        for i, inner in enumerate(cast("list[Any]", value)):
             yield from _flatten(f"{prefix}[{i}]", inner)
     else:
         yield prefix, value

@@ -82,7 +82,7 @@ def human_time(seconds: float) -> str:
     """Time for people.
 
     >>> human_time(42), human_time(3700)
-    ('42 s', '1 h 1 min')
+    ('42 s', '1 h 2 min')
     """
     if seconds < 90:
         return f"{seconds:.0f} s"
@@ -118,9 +118,7 @@ def _load_config(ctx: click.Context, param: click.Parameter, value: str | None) 
         raise ConfigError(f"{value}: expected `option: value` pairs, got {data!r}")
     values = cast("Mapping[str, Any]", data)
     options = {param.name: param for param in ctx.command.params if isinstance(param, click.Option)}
-    known = {
-        cast("str", name).replace("_", "-"): cast("str", name) for name in options if name not in ("help", "config")
-    }
+    known = {name.replace("_", "-"): name for name in options if name not in ("help", "config")}
     defaults: dict[str, Any] = {}
     for key, setting in values.items():
         kebab = str(key).replace("_", "-")

@@ -1,0 +1,265 @@
+"""The oracle: every operation of a record done plainly, one after the other, with OpenCV and NumPy.
+
+Nothing here is fast, and nothing is shared with `degrade_kit.linear` and `degrade_kit.canvas`: kernels are full
+squares built from the papers' formulas and applied with `cv2.filter2D`, resizes are `cv2.resize`. Only noise fields come
+from `degrade_kit.noise`, so that both sides see the same ones. An image is float32, height x width x 3, RGB, 0..255.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+from scipy import special
+
+from degrade_kit import ops
+from degrade_kit.noise import bit_stream, normals, poisson_noise
+from degrade_kit.record import Record
+
+Floats = npt.NDArray[np.float32]
+Pixels = npt.NDArray[np.uint8]
+Square = npt.NDArray[np.float64]
+
+INTERPOLATIONS = {"linear": cv2.INTER_LINEAR, "cubic": cv2.INTER_CUBIC, "area": cv2.INTER_AREA}
+GRAY = np.array([0.299, 0.587, 0.114], np.float32)
+TORCHVISION_GRAY = np.array([0.2989, 0.587, 0.114], np.float32)
+
+
+def lq(record: Record, hq: Pixels) -> Pixels:
+    """The LQ image of a record at the size of `hq`.
+
+    A shard holds an 8-bit image in front of the last upsampling, so there is one rounding there and one at the end.
+    """
+    steps = list(record.steps)
+    tail: list[ops.Op] = []
+    while steps and steps[-1].name in ("color_shift", "color_jitter", "gray"):
+        tail.insert(0, steps.pop())
+    if steps and isinstance(steps[-1], ops.Resize) and steps[-1].scale == 1 and steps[-1].filter in INTERPOLATIONS:
+        tail.insert(0, steps.pop())
+    else:
+        steps, tail = list(record.steps), []
+    native = rounded(run(steps, hq.astype(np.float32), record.seed, size=hq.shape[:2]))
+    return rounded(run(tail, native.astype(np.float32), record.seed, size=hq.shape[:2]))
+
+
+def rounded(image: Floats) -> Pixels:
+    return np.clip(np.rint(image), 0, 255).astype(np.uint8)
+
+
+def run(
+    steps: list[ops.Op] | tuple[ops.Op, ...],
+    image: Floats,
+    seed: int,
+    *,
+    size: tuple[int, ...] | None = None,
+    position: tuple[int, ...] = (),
+) -> Floats:
+    """Do all `steps` in order; `size` is the HQ image's height and width, by default those of `image`."""
+    full = image.shape[:2] if size is None else size
+    for index, op in enumerate(steps):
+        image = np.ascontiguousarray(step(op, image, seed, (*position, index), full), np.float32)
+    return image
+
+
+def step(
+    op: ops.Op, image: Floats, seed: int, position: tuple[int, ...], full: tuple[int, ...]
+) -> npt.NDArray[Any]:
+    """Do one operation."""
+    height, width = image.shape[:2]
+    bits = bit_stream(seed, position)
+    match op:
+        case ops.Blur() | ops.SincBlur() | ops.MotionBlur():
+            return cv2.filter2D(image, -1, kernel_of(op))
+        case ops.Resize():
+            target = [max(1, int(side // op.scale)) for side in full]
+            if op.filter == "cubic_aa":
+                return matlab_imresize(image, target[0], target[1])
+            return cv2.resize(image, (target[1], target[0]), interpolation=INTERPOLATIONS[op.filter])
+        case ops.Decimate():
+            # BSRGAN convolves, which turns the kernel around; filter2D does not.
+            kernel = bsrgan_shifted(gaussian(op.size, op.sigma, op.sigma, 0.0), op.factor)[::-1, ::-1]
+            return cv2.filter2D(image, -1, kernel)[:: op.factor, :: op.factor]
+        case ops.Clip():
+            return np.clip(image, 0, 255)
+        case ops.GaussianNoise():
+            field = normals((1 if op.gray else 3, height, width), bits)
+            return np.clip(image + field.transpose(1, 2, 0) * np.float32(op.level), 0, 255)
+        case ops.CovarianceNoise():
+            values, vectors = np.linalg.eigh(np.reshape(op.covariance, (3, 3)))
+            root = vectors @ np.diag(np.sqrt(np.maximum(values, 0)))
+            field = normals((3, height, width), bits).transpose(1, 2, 0)
+            return np.clip(image + field @ root.T, 0, 255)
+        case ops.PoissonNoise():
+            within = np.clip(image, 0, 255)
+            met = (within @ GRAY)[None] if op.gray else within.transpose(2, 0, 1)
+            field = poisson_noise(met, bits).transpose(1, 2, 0) * np.float32(op.scale)
+            return np.clip(within + field, 0, 255)
+        case ops.Jpeg():
+            return recoded(image, ".jpg", [cv2.IMWRITE_JPEG_QUALITY, op.quality])
+        case ops.WebP():
+            return recoded(image, ".webp", [cv2.IMWRITE_WEBP_QUALITY, op.quality])
+        case ops.ColorShift():
+            return np.clip(image + np.array([op.red, op.green, op.blue], np.float32), 0, 255)
+        case ops.ColorJitter():
+            return jitter(op, image)
+        case ops.Gray():
+            return np.repeat((image @ GRAY)[..., None], 3, axis=2)
+        case ops.Haze():
+            return image * op.alpha + 255 * (1 - op.alpha)
+        case ops.Shift():
+            # RestoreFormer++ pads by the limit on all sides and cuts a window out.
+            limit = max(abs(op.right), abs(op.down))
+            padded = np.pad(image, ((limit, limit), (limit, limit), (0, 0)), mode="symmetric")
+            return padded[limit - op.down :, limit - op.right :][:height, :width]
+        case ops.Uneven():
+            inside = run(op.inside, image, seed, size=full, position=(*position, 0))
+            outside = run(op.outside, image, seed, size=full, position=(*position, 1))
+            side = max(1, round(op.side * min(height, width)))
+            top, left = round(op.top * (height - side)), round(op.left * (width - side))
+            mask = np.zeros((height, width, 1), np.float32)
+            mask[top : top + side, left : left + side] = 1
+            return inside * mask + outside * (1 - mask)
+
+
+def kernel_of(op: ops.Blur | ops.SincBlur | ops.MotionBlur) -> Square:
+    """The full kernel, from the formulas of basicsr where they are its own."""
+    if isinstance(op, ops.SincBlur):
+        return sinc(op.size, op.cutoff)
+    if isinstance(op, ops.MotionBlur):
+        return motion(op.size, op.length, op.angle)
+    if op.kernel in ("iso", "aniso"):
+        return gaussian(op.size, op.sigma_x, op.sigma_y, op.rotation)
+    distance = squared_distance(op.size, op.sigma_x, op.sigma_y, op.rotation)
+    plateau = op.kernel.startswith("plateau")
+    kernel = 1 / (distance**op.beta + 1) if plateau else np.exp(-0.5 * distance**op.beta)
+    return kernel / kernel.sum()
+
+
+def gaussian(size: int, sigma_x: float, sigma_y: float, rotation: float) -> Square:
+    kernel = np.exp(-0.5 * squared_distance(size, sigma_x, sigma_y, rotation))
+    return kernel / kernel.sum()
+
+
+def squared_distance(size: int, sigma_x: float, sigma_y: float, rotation: float) -> Square:
+    """Mahalanobis distance from the centre, squared, by way of the inverse covariance."""
+    turn = np.array([[math.cos(rotation), -math.sin(rotation)], [math.sin(rotation), math.cos(rotation)]])
+    # A Gaussian that is narrower than this is a single element, and a smaller covariance has no useful inverse.
+    variances = np.maximum([sigma_x, sigma_y], 1e-3) ** 2
+    inverse = turn @ np.diag(1 / variances) @ turn.T
+    offsets = np.stack(np.meshgrid(*[np.arange(size) - (size - 1) / 2] * 2), axis=-1)
+    return np.einsum("yxi,ij,yxj->yx", offsets, inverse, offsets)
+
+
+def sinc(size: int, cutoff: float) -> Square:
+    """Basicsr's `circular_lowpass_kernel`, with SciPy's Bessel function."""
+    offsets = np.arange(size) - (size - 1) / 2
+    radius = np.hypot(offsets[:, None], offsets)
+    centre = size // 2
+    radius[centre, centre] = 1
+    kernel = cutoff * special.j1(cutoff * radius) / (2 * np.pi * radius)
+    kernel[centre, centre] = cutoff**2 / (4 * np.pi)
+    return kernel / kernel.sum()
+
+
+def motion(size: int, length: float, angle: float) -> Square:
+    """16 points to the pixel along the path, each shared out to the pixels around it by its distance from them."""
+    kernel = np.zeros((size + 2, size + 2))
+    count = 16 * math.ceil(length) + 1
+    for index in range(count):
+        along = (index / (count - 1) - 0.5 if count > 1 else 0.0) * max(length - 1, 0)
+        x, y = (size + 1) / 2 + along * math.cos(angle), (size + 1) / 2 + along * math.sin(angle)
+        left, top = math.floor(x), math.floor(y)
+        for row, share_y in ((top, top + 1 - y), (top + 1, y - top)):
+            for column, share_x in ((left, left + 1 - x), (left + 1, x - left)):
+                kernel[row, column] += share_y * share_x
+    return kernel[1:-1, 1:-1] / kernel[1:-1, 1:-1].sum()
+
+
+def bsrgan_shifted(kernel: Square, factor: int) -> Square:
+    """BSRGAN's `shift_pixel` to the upper left: bilinear, positions outside clipped to the edge; then normalised."""
+    size = kernel.shape[0]
+    position = np.clip(np.arange(size) + 0.5 * (factor - 1), 0, size - 1)
+    low = np.floor(position).astype(int)
+    high, share = np.minimum(low + 1, size - 1), position - low
+    rows = kernel[low] * (1 - share)[:, None] + kernel[high] * share[:, None]
+    moved = rows[:, low] * (1 - share) + rows[:, high] * share
+    return moved / moved.sum()
+
+
+def matlab_imresize(image: Floats, height: int, width: int) -> Floats:
+    """MATLAB's `imresize(image, [height width])`, bicubic with antialiasing, as its manual defines it."""
+    rows, columns = matlab_weights(image.shape[0], height), matlab_weights(image.shape[1], width)
+    return np.einsum("ay,yxc,bx->abc", rows, image, columns, optimize=True).astype(np.float32)
+
+
+def matlab_weights(size: int, size_out: int) -> Square:
+    """Contribution of every input pixel to every output pixel; the border mirrors with the edge pixel repeated."""
+    scale = size_out / size
+    narrow = min(scale, 1.0)
+    matrix = np.zeros((size_out, size))
+    for out in range(size_out):
+        # MATLAB counts pixels from 1.
+        centre = (out + 1) / scale + 0.5 * (1 - 1 / scale)
+        for pixel in range(math.floor(centre - 2 / narrow) - 1, math.ceil(centre + 2 / narrow) + 2):
+            mirrored = (pixel - 1) % (2 * size)
+            mirrored = mirrored if mirrored < size else 2 * size - 1 - mirrored
+            matrix[out, mirrored] += narrow * keys(narrow * (centre - pixel))
+        matrix[out] /= matrix[out].sum()
+    return matrix
+
+
+def keys(x: float) -> float:
+    """Keys' cubic with a = -1/2."""
+    x = abs(x)
+    if x <= 1:
+        return 1.5 * x**3 - 2.5 * x**2 + 1
+    return -0.5 * x**3 + 2.5 * x**2 - 4 * x + 2 if x <= 2 else 0.0
+
+
+def recoded(image: Floats, extension: str, options: list[int]) -> Floats:
+    """Through a lossy file and back."""
+    done, data = cv2.imencode(extension, rounded(image)[..., ::-1], options)
+    assert done
+    decoded = cv2.imdecode(data, cv2.IMREAD_COLOR)
+    assert decoded is not None
+    return decoded[..., ::-1].astype(np.float32)
+
+
+def jitter(op: ops.ColorJitter, image: Floats) -> Floats:
+    """Torchvision's `adjust_brightness`, `_contrast`, `_saturation` and `_hue` of float tensors, on 0..1 as there."""
+    unit = image / np.float32(255)
+    for part in op.order:
+        factor = float(getattr(op, part))
+        if part == "hue":
+            unit = adjust_hue(unit, factor)
+            continue
+        gray = (unit @ TORCHVISION_GRAY)[..., None]
+        others = {"brightness": np.zeros_like(gray), "contrast": gray.mean(keepdims=True), "saturation": gray}
+        unit = np.clip(factor * unit + (1 - factor) * others[part], 0, 1).astype(np.float32)  # torchvision's `_blend`
+    return unit * np.float32(255)
+
+
+def adjust_hue(image: Floats, turn: float) -> Floats:
+    """RGB to HSV, hue in 0..1 and a whole turn there, back to RGB: Smith's hexcone, one sector after the other."""
+    red, green, blue = (image[..., channel].astype(np.float64) for channel in range(3))
+    value = np.maximum(np.maximum(red, green), blue)
+    chroma = value - np.minimum(np.minimum(red, green), blue)
+    saturation = chroma / np.where(value == 0, 1, value)
+    spread = np.where(chroma == 0, 1, chroma)
+    hue = np.select(
+        [chroma == 0, value == red, value == green],
+        [0, (green - blue) / spread, 2 + (blue - red) / spread],
+        4 + (red - green) / spread,
+    )
+    hue = (hue / 6 + turn) % 1 * 6
+    sector = np.floor(hue)
+    part = hue - sector
+    p, q, t = (value * (1 - saturation * share) for share in (1, part, 1 - part))
+    sectors = [[value, t, p], [q, value, p], [p, value, t], [p, q, value], [t, p, value], [value, p, q]]
+    out = np.zeros((*hue.shape, 3))
+    for index, colour in enumerate(sectors):
+        out = np.where((sector % 6 == index)[..., None], np.stack(colour, axis=-1), out)
+    return out.astype(np.float32)
