@@ -423,7 +423,9 @@ def _brightness(planes: Planes, factor: float) -> Planes:
 
 def _contrast(planes: Planes, factor: float) -> Planes:
     mean = float(_luma(planes).mean(dtype=np.float64))
-    return np.clip(np.add(planes * np.float32(factor), (1 - factor) * mean, dtype=np.float32), 0, 255)
+    adjusted: Planes = planes * np.float32(factor)
+    adjusted += np.float32((1 - factor) * mean)
+    return np.clip(adjusted, 0, 255, out=adjusted)
 
 
 def _saturation(planes: Planes, factor: float) -> Planes:
