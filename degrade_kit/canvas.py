@@ -65,6 +65,7 @@ class Canvas:
     def __init__(self, pixels: Pixels | None = None, planes: Planes | None = None) -> None:
         self._pixels = pixels
         self._planes = planes
+        self._owned = False  # whether nobody else holds the planes
         self._encoded: Encoded | None = None
         self._pending: list[Separable | Convolution] = []
         if planes is not None:
@@ -88,19 +89,32 @@ class Canvas:
     def planes(self) -> Planes:
         """Current image as float32 planes, 0..255 but not clipped; read only, it may be the canvas's own."""
         if self._planes is None:
-            self._planes = _to_planes(self._decoded())
+            self._planes, self._owned = _to_planes(self._decoded()), True
         if self._pending:
-            self._planes = _apply(self._planes, self._pending)
-            self._pending, self._pixels, self._encoded = [], None, None
+            planes = _apply(self._planes, self._pending)
+            self._owned = self._owned or planes is not self._planes
+            self._planes, self._pixels, self._encoded, self._pending = planes, None, None, []
         return self._planes
 
+    def take_planes(self) -> Planes:
+        """Like `planes`, for an operation that overwrites them and hands them back by `set_planes`."""
+        planes = self.planes()
+        return planes if self._owned else planes.copy()
+
+    def fork(self) -> Canvas:
+        """A canvas that starts from this one's image and shares its memory until it changes."""
+        copy = Canvas(planes=self.planes())
+        copy._pixels, self._owned = self._pixels, False
+        return copy
+
     def pixels(self) -> Pixels:
-        """Current image rounded to uint8, shape (height, width, 3)."""
+        """Current image clipped and rounded to uint8, shape (height, width, 3)."""
         if self._encoded is not None and not self._pending:
             return self._decoded()
         if self._pixels is None or self._pending:
             # Clip before the cast: OpenCV's fast one takes the absolute value.
-            clipped: Planes = np.clip(self.planes(), 0, 255)
+            planes = self.planes()
+            clipped: Planes = np.clip(planes, 0, 255, out=planes if self._owned else None)
             self._pixels = np.asarray(
                 cv2.merge([cast("Pixels", cv2.convertScaleAbs(plane)) for plane in clipped]), np.uint8
             )
@@ -113,6 +127,7 @@ class Canvas:
     def set_planes(self, planes: Planes) -> None:
         """Replace the image by the outcome of a non-linear operation."""
         self._planes, self._pixels, self._encoded, self._pending = planes, None, None, []
+        self._owned = True
         self.height, self.width = planes.shape[1:]
 
     def set_encoded(self, encoded: Encoded) -> None:

@@ -33,15 +33,16 @@ class NativeLq:
         return self.canvas.pixels()
 
 
-def degrade(record: Record, hq: Pixels | Image) -> NativeLq:
+def degrade(record: Record, hq: Pixels | Image | Canvas) -> NativeLq:
     """Run a record up to its native LQ image.
 
     Args:
         record: What to do.
-        hq: Shape (height, width, 3), RGB; uint8, or float32 in [0, 1].
+        hq: Shape (height, width, 3), RGB; uint8, or float32 in [0, 1]. A canvas of it saves converting it for each of
+            many records.
     """
     steps, tail = record.split()
-    canvas = _canvas(hq)
+    canvas = hq.fork() if isinstance(hq, Canvas) else _canvas(hq)
     run_all(steps, canvas, Seat(record.seed, ()))
     return NativeLq(canvas, tail)
 

@@ -149,7 +149,8 @@ class Clip:
     def run(self, canvas: Canvas, seat: Seat) -> None:
         """Clip the canvas."""
         del seat
-        canvas.set_planes(np.clip(canvas.planes(), 0, 255))
+        planes = canvas.take_planes()
+        canvas.set_planes(np.clip(planes, 0, 255, out=planes))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -198,8 +199,8 @@ class PoissonNoise:
 
     def run(self, canvas: Canvas, seat: Seat) -> None:
         """Add the noise."""
-        planes = np.clip(canvas.planes(), 0, 255)
-        canvas.set_planes(planes)
+        planes = canvas.take_planes()
+        canvas.set_planes(np.clip(planes, 0, 255, out=planes))
         image = _luma(planes)[None] if self.gray else planes
         _add_noise(canvas, poisson_noise(image, seat.bits()) * np.float32(self.scale))
 
@@ -243,7 +244,9 @@ class ColorShift:
         """Shift the colours."""
         del seat
         shift = np.array([self.red, self.green, self.blue], np.float32).reshape(3, 1, 1)
-        canvas.set_planes(np.clip(canvas.planes() + shift, 0, 255))
+        planes = canvas.take_planes()
+        planes += shift
+        canvas.set_planes(np.clip(planes, 0, 255, out=planes))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -265,9 +268,10 @@ class ColorJitter:
     def run(self, canvas: Canvas, seat: Seat) -> None:
         """Adjust one after the other; each clips to [0, 255]."""
         del seat
-        planes = canvas.planes()
+        planes = canvas.take_planes()
         for part in self.order:
-            planes = JITTERS[part](planes, getattr(self, part))
+            JITTERS[part](planes, getattr(self, part))
+            np.clip(planes, 0, 255, out=planes)
         canvas.set_planes(planes)
 
 
@@ -294,7 +298,10 @@ class Haze:
     def run(self, canvas: Canvas, seat: Seat) -> None:
         """Blend the canvas."""
         del seat
-        canvas.set_planes(canvas.planes() * np.float32(self.alpha) + np.float32(255 * (1 - self.alpha)))
+        planes = canvas.take_planes()
+        planes *= np.float32(self.alpha)
+        planes += np.float32(255 * (1 - self.alpha))
+        canvas.set_planes(planes)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -336,14 +343,13 @@ class Uneven:
 
     def run(self, canvas: Canvas, seat: Seat) -> None:
         """Degrade the canvas twice and put the square in."""
-        start = canvas.planes()
-        inner, outer = Canvas(planes=start), Canvas(planes=start)
+        inner, outer = canvas.fork(), canvas.fork()
         run_all(self.inside, inner, seat.inner(0))
         run_all(self.outside, outer, seat.inner(1))
         side = max(1, round(self.side * min(canvas.height, canvas.width)))
         top, left = round(self.top * (canvas.height - side)), round(self.left * (canvas.width - side))
         square = (slice(None), slice(top, top + side), slice(left, left + side))
-        planes = outer.planes().copy()
+        planes = outer.take_planes()
         planes[square] = inner.planes()[square]
         canvas.set_planes(planes)
 
@@ -413,34 +419,42 @@ def _encode(canvas: Canvas, extension: str, options: list[int]) -> None:
 
 
 def _luma(planes: Planes) -> Planes:
-    red, green, blue = (np.float32(weight) for weight in LUMA)
-    return red * planes[0] + green * planes[1] + blue * planes[2]
+    """Luma, shape (height, width)."""
+    weights = np.array([LUMA], np.float32)
+    return (weights @ planes.reshape(3, -1)).reshape(planes.shape[1:])
 
 
-def _brightness(planes: Planes, factor: float) -> Planes:
-    return np.clip(planes * np.float32(factor), 0, 255)
+# The adjustments work in place; the caller clips.
 
 
-def _contrast(planes: Planes, factor: float) -> Planes:
+def _brightness(planes: Planes, factor: float) -> None:
+    planes *= np.float32(factor)
+
+
+def _contrast(planes: Planes, factor: float) -> None:
     mean = float(_luma(planes).mean(dtype=np.float64))
-    adjusted: Planes = planes * np.float32(factor)
-    adjusted += np.float32((1 - factor) * mean)
-    return np.clip(adjusted, 0, 255, out=adjusted)
+    planes *= np.float32(factor)
+    planes += np.float32((1 - factor) * mean)
 
 
-def _saturation(planes: Planes, factor: float) -> Planes:
-    return np.clip(planes * np.float32(factor) + _luma(planes) * np.float32(1 - factor), 0, 255)
+def _saturation(planes: Planes, factor: float) -> None:
+    gray = _luma(planes)
+    gray *= np.float32(1 - factor)
+    planes *= np.float32(factor)
+    planes += gray
 
 
-def _hue(planes: Planes, turn: float) -> Planes:
+def _hue(planes: Planes, turn: float) -> None:
     # OpenCV's float HSV: hue in degrees, the others in the units of the input, so the scale can stay.
-    hsv = cv2.cvtColor(np.ascontiguousarray(planes.transpose(1, 2, 0)), cv2.COLOR_RGB2HSV)
-    hsv[..., 0] = (hsv[..., 0] + np.float32(360 * turn)) % 360
-    rgb = cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)
-    return np.ascontiguousarray(rgb.transpose(2, 0, 1), np.float32)
+    hue, saturation, value = cv2.split(cv2.cvtColor(cv2.merge([*planes]), cv2.COLOR_RGB2HSV))
+    hue += np.float32(360 * turn % 360)
+    hue[hue >= 360] -= np.float32(360)
+    turned = cv2.cvtColor(cv2.merge([hue, saturation, value]), cv2.COLOR_HSV2RGB)
+    for channel, plane in enumerate(cv2.split(turned)):
+        planes[channel] = plane
 
 
-JITTERS: dict[str, Callable[[Planes, float], Planes]] = {
+JITTERS: dict[str, Callable[[Planes, float], None]] = {
     "brightness": _brightness,
     "contrast": _contrast,
     "saturation": _saturation,

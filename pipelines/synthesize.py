@@ -17,6 +17,7 @@ from typing import Any, Literal, cast
 
 import yaml
 
+from degrade_kit.canvas import Canvas
 from degrade_kit.degrade import degrade, finish
 from degrade_kit.errors import ConfigError, ImageError, RunError
 from degrade_kit.image import Decoded, Pixels, decode_image, encode_png
@@ -303,17 +304,18 @@ def make_variants(hq: Pixels, name: str, config: SynthConfig, lq_extension: str)
         lq_extension: Format of all LQ images of the data set.
     """
     origin = f"recipe:{config.recipe.name}@{config.recipe.digest()}"
+    canvas = Canvas(pixels=hq)
     for number in range(config.variants):
         record = config.recipe.draw(generator(config.seed, name, number))
-        yield make_variant(record, hq, origin, lq_extension, full=config.lq_size == "full")
+        yield make_variant(record, canvas, origin, lq_extension, full=config.lq_size == "full")
 
 
-def make_variant(record: Record, hq: Pixels, origin: str, extension: str, *, full: bool) -> Variant:
+def make_variant(record: Record, hq: Canvas, origin: str, extension: str, *, full: bool) -> Variant:
     """Run a record and encode its LQ image as the data set holds it.
 
     Args:
         record: What to do.
-        hq: What a reader decodes as the HQ image.
+        hq: Of what a reader decodes as the HQ image.
         origin: What the record comes from.
         extension: Format of the LQ image.
         full: Store it enlarged, complete, in place of its native size.
@@ -321,7 +323,7 @@ def make_variant(record: Record, hq: Pixels, origin: str, extension: str, *, ful
     native = degrade(record, hq)
     tail = native.tail
     if full:
-        pixels, tail = finish(native.pixels, tail, (hq.shape[0], hq.shape[1])), ()
+        pixels, tail = finish(native.pixels, tail, hq.full_size), ()
         data, (height, width) = encode_png(pixels), pixels.shape[:2]
     else:
         encoded = native.encoded

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from degrade_kit.canvas import Canvas
 from degrade_kit.errors import DegradeKitError, ImageError, ShardError
 from degrade_kit.image import Pixels, decode_image
 from degrade_kit.prepare import versions
@@ -155,7 +156,7 @@ def replay_variant(sample: Sample, variant: int) -> Replay:
     extension = next(name for name in sample.members if name.startswith(f"lq{variant}.")).partition(".")[2]
     record = sample.record(variant)
     full = info[f"lq{variant}_tail"] == "[]" and bool(record.split()[1])
-    again = make_variant(record, sample.hq(), info[f"lq{variant}_origin"], extension, full=full)
+    again = make_variant(record, Canvas(pixels=sample.hq()), info[f"lq{variant}_origin"], extension, full=full)
     return Replay(
         stored=decode_image(stored, min_side=1).pixels,
         again=decode_image(again.data, min_side=1).pixels,
