@@ -120,6 +120,9 @@ def page_id(page: Path) -> str:
     return page.relative_to(ROOT).as_posix()
 
 
+# webdataset leaves the file of a shard to the garbage collector.
+@pytest.mark.filterwarnings("ignore:.*shard-000000.tar:pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.filterwarnings("ignore:unclosed file .*shard:ResourceWarning")
 @pytest.mark.parametrize("page", PAGES, ids=page_id)
 def test_python_blocks_run(
     page: Path, faces_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
