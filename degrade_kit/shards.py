@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import re
 import tarfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -168,11 +169,24 @@ class Sidecar:
             ShardError: If it is no sidecar of a format known here.
         """
         fields = parse_json(data, where)
+        _check_types(fields, _SIDECAR_TYPES, where)
+        expected = [str, int, *(int for _ in fields["extensions"])]
+        for entry in fields["index"]:
+            if not isinstance(entry, list) or [type(part) for part in cast("list[Any]", entry)] != expected:
+                raise ShardError(f"{where}: not an entry of an index: {entry!r:.80}")
         try:
             fields["failures"] = [Failure(**failure) for failure in fields["failures"]]
             return cls(**fields)
-        except (KeyError, TypeError) as error:
+        except TypeError as error:
             raise ShardError(f"{where}: not a sidecar of format {FORMAT}: {error}") from error
+
+
+_SIDECAR_TYPES = {
+    **dict.fromkeys(("shard", "sha256", "config_sha256"), str),
+    **dict.fromkeys(("first", "last", "count", "bytes"), int),
+    **dict.fromkeys(("extensions", "index", "failures"), list),
+    **dict.fromkeys(("counters", "statistics", "versions"), dict),
+}
 
 
 def sidecar_path(shard: str) -> str:
@@ -249,8 +263,10 @@ class ShardWriter:
                     self.bytes, self.sha256 = self._file.size, self._file.hash.hexdigest()
                     self._store.publish(self._path, f"{self._shard}.tar")
         finally:
-            self._file.close()
-            self._path.unlink(missing_ok=True)
+            try:
+                self._file.close()  # writes what is buffered, which fails on a full disk
+            finally:
+                self._path.unlink(missing_ok=True)
 
 
 class _HashedFile(io.RawIOBase):
@@ -285,12 +301,21 @@ class Sample:
     members: dict[str, bytes]
     """By extension, such as `hq.png`; only those in `READABLE`."""
     ignored: tuple[str, ...] = field(default=())
-    """Extensions of members that were not read."""
+    """Names of members before, within or after it that were not read."""
 
     @property
     def info(self) -> dict[str, Any]:
-        """The sample's JSON."""
-        return parse_json(self._member("json"), f"sample {self.key}")
+        """The sample's JSON.
+
+        Raises:
+            ShardError: If it is not what `sample_members` writes.
+        """
+        where = f"sample {self.key}"
+        info = parse_json(self._member("json"), where)
+        _check_types(info, _INFO_TYPES, where)
+        for variant in range(info["variants"]):
+            _check_types(info, {f"lq{variant}_{name}": kind for name, kind in _VARIANT_TYPES.items()}, where)
+        return info
 
     def hq(self) -> Pixels:
         """HQ image, uint8, shape (height, width, 3)."""
@@ -302,12 +327,18 @@ class Sample:
 
     def record(self, variant: int) -> Record:
         """How the LQ image was made."""
-        return Record.from_json(self.info[f"lq{variant}_record"])
+        try:
+            return Record.from_json(self.info[f"lq{variant}_record"])
+        except ValueError as error:
+            raise ShardError(f"sample {self.key}: lq{variant}: {error}") from error
 
     def pair(self, variant: int) -> tuple[Pixels, Pixels]:
         """Training target and LQ image, both uint8 of shape (height, width, 3)."""
         info = self.info
-        tail = ops_from_json(info[f"lq{variant}_tail"])
+        try:
+            tail = ops_from_json(info[f"lq{variant}_tail"])
+        except ValueError as error:
+            raise ShardError(f"sample {self.key}: lq{variant}: {error}") from error
         lq = finish(self.native_lq(variant), tail, (info["height"], info["width"]))
         return make_target(self.record(variant), self.hq()), lq
 
@@ -324,6 +355,13 @@ class Sample:
         return self.members[extension]
 
 
+_INFO_TYPES = {
+    **dict.fromkeys(("source", "source_sha256", "hq_sha256", "hq_changes"), str),
+    **dict.fromkeys(("height", "width", "variants"), int),
+}
+_VARIANT_TYPES = {**dict.fromkeys(("origin", "tail", "target", "record"), str), "height": int, "width": int}
+
+
 def iterate_samples(path: Path) -> Iterator[Sample]:
     """Samples of one tar, in order.
 
@@ -331,48 +369,41 @@ def iterate_samples(path: Path) -> Iterator[Sample]:
         path: A plain tar; compressed ones are refused, since a small file could unpack to any size.
 
     Raises:
-        ShardError: If the tar is cut, or a name leaves the flat layout.
+        ShardError: If the tar is cut, damaged or compressed; after the samples that come before the fault.
     """
     key, members, ignored = "", dict[str, bytes](), list[str]()
     for name, data in iterate_members(path):
-        base, _, extension = name.partition(".")
-        if base != key:
-            if members:
-                yield Sample(key, members, tuple(ignored))
-            key, members, ignored = base, {}, []
         if data is None:
-            ignored.append(extension)
-        else:
-            members[extension] = data
+            ignored.append(name)
+            continue
+        base, _, extension = name.partition(".")
+        if base != key and members:
+            yield Sample(key, members, tuple(ignored))
+            members, ignored = {}, []
+        key = base
+        members[extension] = data
     if members:
         yield Sample(key, members, tuple(ignored))
 
 
 def iterate_members(path: Path) -> Iterator[tuple[str, bytes | None]]:
-    """Names and bytes of a tar's members; None for what is not in `READABLE` or no regular file."""
+    """Names and bytes of a tar's members; None for what is no plain file of a kind in `READABLE` beside the others."""
     try:
-        with tarfile.open(path, mode="r:") as tar:
+        with path.open("rb") as file, tarfile.open(fileobj=file, mode="r:") as tar:
             for member in tar:
-                readable = member.isreg() and member.name.rpartition(".")[2] in READABLE
-                if not readable or "/" in member.name or member.size > MAX_MEMBER_BYTES:
+                plain = member.isreg() and not member.issparse() and "/" not in member.name
+                if not plain or member.name.rpartition(".")[2] not in READABLE or member.size > MAX_MEMBER_BYTES:
                     yield member.name, None
                     continue
                 stream = tar.extractfile(member)
                 assert stream is not None, "a regular member has a stream"
-                data = stream.read()
-                if len(data) != member.size:
-                    raise ShardError(f"{path}: cut inside {member.name}")
-                yield member.name, data
-    except tarfile.TarError as error:
+                yield member.name, stream.read()
+            # tarfile ends in silence at a damaged header, and where a tar was cut between two members.
+            file.seek(tar.offset)
+            if file.read(2 * _BLOCK) != bytes(2 * _BLOCK):
+                raise ShardError(f"{path}: cut or damaged: no two empty blocks at byte {tar.offset}, where it ends")
+    except (tarfile.TarError, ValueError, EOFError) as error:
         raise ShardError(f"{path}: not a whole tar: {error}") from error
-    if path.stat().st_size % _BLOCK or not _ends_with_zeros(path):
-        raise ShardError(f"{path}: cut: a tar ends with two empty blocks")
-
-
-def _ends_with_zeros(path: Path) -> bool:
-    with path.open("rb") as stream:
-        stream.seek(-2 * _BLOCK, io.SEEK_END)
-        return not any(stream.read())
 
 
 @dataclass(frozen=True, slots=True)
@@ -388,14 +419,26 @@ class ShardSet:
         return self.manifest["shards"]
 
     def sidecars(self) -> list[Sidecar]:
-        """All sidecars, in order, those of empty shards too."""
-        found = (read_sidecar(self.store, shard_name(i)) for i in range(self.manifest["num_shards"]))
-        return [sidecar for sidecar in found if sidecar is not None]
+        """All sidecars, in order, those of empty shards too.
+
+        Raises:
+            ShardError: If one is missing or altered.
+        """
+        return [self._sidecar(shard_name(index)) for index in range(self.manifest["num_shards"])]
 
     def samples(self) -> Iterator[Sample]:
-        """Every sample, in order."""
+        """Every sample, in order.
+
+        Raises:
+            ShardError: If a shard is missing, cut or altered in size or number of samples.
+        """
         for shard in self.shards:
-            yield from iterate_samples(self.store.local_copy(f"{shard['name']}.tar"))
+            count = 0
+            for sample in iterate_samples(self._local_tar(shard)):
+                count += 1
+                yield sample
+            if count != shard["count"]:
+                raise ShardError(f"{self.store.url}/{shard['name']}.tar: {count} samples, expected {shard['count']}")
 
     def sample(self, key: str) -> Sample:
         """One sample by its key.
@@ -403,18 +446,36 @@ class ShardSet:
         Raises:
             ShardError: If there is none of that key.
         """
-        for sidecar in self.sidecars():
-            if any(entry[0] == key for entry in sidecar.index):
-                path = self.store.local_copy(f"{sidecar.shard}.tar")
-                return next(sample for sample in iterate_samples(path) if sample.key == key)
+        for shard in self.shards:
+            if any(entry[0] == key for entry in self._sidecar(shard["name"]).index):
+                for sample in iterate_samples(self._local_tar(shard)):
+                    if sample.key == key:
+                        return sample
         raise ShardError(f"{self.store.url}: no sample {key!r}; keys are nine digits, such as 000000000")
 
     def statistics(self) -> Statistics:
         """Of all drawn parameters."""
         merged = Statistics()
         for sidecar in self.sidecars():
-            merged.merge(Statistics.from_plain(sidecar.statistics))
+            try:
+                merged.merge(Statistics.from_plain(sidecar.statistics))
+            except (KeyError, TypeError, ValueError, AttributeError) as error:
+                raise ShardError(f"{self.store.url}/{sidecar_path(sidecar.shard)}: statistics: {error!r}") from error
         return merged
+
+    def _sidecar(self, shard: str) -> Sidecar:
+        sidecar = read_sidecar(self.store, shard)
+        if sidecar is None:
+            raise ShardError(f"{self.store.url}: no {sidecar_path(shard)}; `degrade-kit verify` says what to do")
+        return sidecar
+
+    def _local_tar(self, shard: Mapping[str, Any]) -> Path:
+        """A local path of a tar, which is as long as it must be."""
+        name, size = f"{shard['name']}.tar", self.store.size(f"{shard['name']}.tar")
+        if size != shard["bytes"]:
+            found = "is missing" if size is None else f"has {size} bytes, expected {shard['bytes']}"
+            raise ShardError(f"{self.store.url}/{name} {found}; `degrade-kit verify` says what to do")
+        return self.store.local_copy(name)
 
 
 def open_shards(store: Store) -> ShardSet:
@@ -430,7 +491,34 @@ def open_shards(store: Store) -> ShardSet:
             f"{store.url}: no {MANIFEST}. It is written last: run the `degrade-kit synth` command again to finish the "
             "data set, or check the path"
         ) from error
-    return ShardSet(store, parse_json(data, f"{store.url}/{MANIFEST}"))
+    where = f"{store.url}/{MANIFEST}"
+    manifest = parse_json(data, where)
+    _check_types(manifest, _MANIFEST_TYPES, where)
+    for entry in manifest["shards"]:
+        _check_types(entry, _LISTED_TYPES, where)
+        if not re.fullmatch(r"shard-[0-9]{6,}", entry["name"]):
+            raise ShardError(f"{where}: {entry['name']!r} is not the name of a shard")
+    return ShardSet(store, manifest)
+
+
+_LISTED_TYPES = {"name": str, "count": int, "bytes": int, "sha256": str}
+_MANIFEST_TYPES = {
+    **dict.fromkeys(("recipe", "recipe_digest", "lq_size", "config_sha256", "digest"), str),
+    **dict.fromkeys(("num_sources", "num_skipped", "num_failures", "num_samples", "num_shards"), int),
+    **dict.fromkeys(("variants", "seed", "bytes"), int),
+    **dict.fromkeys(("extensions", "shards"), list),
+    "versions": dict,
+}
+
+
+def _check_types(fields: Any, types: Mapping[str, type], where: str) -> None:  # noqa: ANN401 (parsed JSON)
+    """Check that parsed JSON is an object with these fields, so that who uses them need not."""
+    if not isinstance(fields, dict):
+        raise ShardError(f"{where}: expected a JSON object, got {fields!r:.80}")
+    for key, kind in types.items():
+        found = cast("dict[str, Any]", fields).get(key)
+        if type(found) is not kind:
+            raise ShardError(f"{where}: expected {kind.__name__} as `{key}`, got {found!r:.80}")
 
 
 def manifest_bytes(sidecars: Sequence[Sidecar], extra: Mapping[str, Any]) -> bytes:

@@ -14,11 +14,12 @@ import shutil
 import socket
 import tempfile
 import uuid
-from dataclasses import dataclass
+import weakref
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, cast
 
-from degrade_kit.errors import ConfigError, RunError
+from degrade_kit.errors import ConfigError, DegradeKitError, RunError
 
 SCRATCH = ".degrade_kit/tmp"
 """Folder, inside a local store, of files that are not whole yet."""
@@ -41,7 +42,7 @@ class Store(Protocol):
         ...
 
     def scratch(self, name: str) -> Path:
-        """A new local path to write a file to before `publish`."""
+        """A new local file to fill before `publish`."""
         ...
 
     def publish(self, scratch: Path, name: str) -> None:
@@ -72,9 +73,11 @@ def open_store(url: str | os.PathLike[str]) -> Store:
     if scheme is None or (os.name == "nt" and len(scheme[1]) == 1):
         return LocalStore(Path(text))
     if scheme[1] == "file":
-        return LocalStore(Path(text.removeprefix("file://")))
-    if scheme[1] in ("pipe", "http", "https") or "://" not in text:
-        raise ConfigError(f"cannot write shards to {text}: expected a local folder or an fsspec URL such as s3://...")
+        return LocalStore(Path(text.removeprefix("file:").removeprefix("//")))
+    # In fsspec's chained URLs, such as simplecache::s3://bucket/folder, each link has a scheme.
+    schemes = {link.partition(":")[0].lower() for link in text.split("::")}
+    if schemes & {"pipe", "http", "https"} or not text.partition("://")[2].strip("/"):
+        raise ConfigError(f"cannot use {text}: expected a local folder, or an fsspec URL such as s3://bucket/folder")
     return RemoteStore(text.rstrip("/"))
 
 
@@ -104,9 +107,13 @@ class LocalStore:
 
     def scratch(self, name: str) -> Path:
         """See `Store`; the name tells whose it is, so that a later run may sweep what a dead process left."""
-        folder = self.root / SCRATCH
-        folder.mkdir(parents=True, exist_ok=True)
-        return folder / f"{Path(name).name}.{_owner()}.{uuid.uuid4().hex[:8]}"
+        path = self.root / SCRATCH / f"{Path(name).name}.{_owner()}.{uuid.uuid4().hex[:8]}"
+        while True:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            # Until a file is in the folder, another process that sweeps may remove it.
+            with contextlib.suppress(FileNotFoundError):
+                path.touch()
+                return path
 
     def publish(self, scratch: Path, name: str) -> None:
         """See `Store`."""
@@ -153,6 +160,8 @@ class RemoteStore:
     """Files below an fsspec URL."""
 
     url: str
+    _copies: list[Path] = field(default_factory=list[Path], init=False, repr=False, compare=False)
+    """Folder of the latest local copy."""
 
     def read(self, name: str) -> bytes:
         """See `Store`."""
@@ -198,8 +207,12 @@ class RemoteStore:
             fs.rm_file(self._path(name))
 
     def local_copy(self, name: str) -> Path:
-        """See `Store`; copied to a temporary folder, which the system clears."""
+        """See `Store`; the copy is removed by the next call, or with the store: room for one shard is enough."""
+        while self._copies:
+            shutil.rmtree(self._copies.pop(), ignore_errors=True)
         target = self.scratch(name)
+        self._copies.append(target.parent)
+        weakref.finalize(self, shutil.rmtree, target.parent, ignore_errors=True)
         self._fs().get_file(self._path(name), str(target))
         return target
 
@@ -221,12 +234,19 @@ def check_writable(store: Store) -> None:
     Raises:
         RunError: With what is wrong and what to do.
     """
-    if isinstance(store, LocalStore):
+    try:
+        if not isinstance(store, LocalStore):
+            store.names()
+            return
         parent = store.root
         while not parent.exists():
             parent = parent.parent
         if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
             raise RunError(f"cannot write to {store.root}: {parent} is not a folder that this user may write to")
+    except DegradeKitError:
+        raise
+    except Exception as error:  # each implementation of fsspec has errors of its own
+        raise RunError(f"cannot write to {store.url}: {error}") from error
 
 
 def _owner() -> str:

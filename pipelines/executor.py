@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import itertools
 import logging
 import os
 import secrets
@@ -61,7 +62,7 @@ def run_tasks(
 ) -> Iterator[Outcome[_Task, _Result]]:
     """Yield the outcome of every task as it ends, in any order.
 
-    A first Ctrl-C lets the tasks in flight end and then raises `Interrupted`; a second one drops them.
+    A first Ctrl-C lets the tasks in flight end and then raises `Interrupted`; a second one, or SIGTERM, drops them.
 
     Args:
         function: A module-level function; its errors of this project become outcomes, all others are raised.
@@ -70,6 +71,7 @@ def run_tasks(
 
     Raises:
         Interrupted: After Ctrl-C.
+        KeyboardInterrupt: After a second Ctrl-C or SIGTERM.
         RunError: If Ray cannot be started or joined.
         ConfigError: If workers are asked for and Ray is not installed.
     """
@@ -114,13 +116,11 @@ def limited_threads(count: int) -> Generator[None]:
 def _run_here(
     function: Callable[[_Task], _Result], tasks: Iterable[_Task], config: ExecutorConfig
 ) -> Iterator[Outcome[_Task, _Result]]:
-    with _Interrupt() as interrupt:
+    with _Interrupt() as interrupt, _terminable():
         for task in tasks:
-            if interrupt.requested:
-                raise Interrupted("stopped")
+            interrupt.check()
             yield _outcome(function, task, config.threads)
-        if interrupt.requested:
-            raise Interrupted("stopped")
+        interrupt.check()
 
 
 def _keep_memory() -> None:
@@ -149,9 +149,14 @@ def _outcome(function: Callable[[_Task], _Result], task: _Task, threads: int) ->
 def _run_on_ray(
     function: Callable[[_Task], _Result], tasks: Iterable[_Task], config: ExecutorConfig
 ) -> Iterator[Outcome[_Task, _Result]]:
-    with _ray(config) as (ray, slots), _Interrupt() as interrupt:
+    tasks = iter(tasks)
+    first = next(tasks, _END)
+    if first is _END:
+        return  # Ray takes seconds to start
+    waiting = itertools.chain([first], tasks)
+    # Ctrl-C waits for Ray's start, which leaves processes behind for a minute where it is broken off.
+    with _Interrupt() as interrupt, _ray(config) as (ray, slots), _terminable():
         remote = ray.remote(num_cpus=1, max_retries=MAX_RETRIES, scheduling_strategy="SPREAD")(_outcome)
-        waiting = iter(tasks)
         flying: dict[Any, _Task] = {}
         exhausted = False
         while True:
@@ -176,8 +181,7 @@ def _run_on_ray(
                 except ray.exceptions.RayError as error:
                     reason = str(error).strip().splitlines()[0]
                     yield Outcome(task, None, f"its worker died {MAX_RETRIES + 1} times ({reason})")
-        if interrupt.requested:
-            raise Interrupted("stopped")
+        interrupt.check()
 
 
 _END: Any = object()
@@ -205,6 +209,24 @@ class _Interrupt:
         self.requested = True
         log.warning("stopping when the shards in work are finished; press Ctrl-C again to drop them")
 
+    def check(self) -> None:
+        """Raise `Interrupted` if it was requested."""
+        if self.requested:
+            raise Interrupted("stopped; run the same command again to go on")
+
+
+@contextlib.contextmanager
+def _terminable() -> Generator[None]:
+    """Make SIGTERM a KeyboardInterrupt inside the block; Ray's own handler prints a stack of C++ calls."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
 
 @contextlib.contextmanager
 def _ray(config: ExecutorConfig) -> Generator[tuple[Any, int]]:
@@ -225,6 +247,7 @@ def _ray(config: ExecutorConfig) -> Generator[tuple[Any, int]]:
         else:
             slots = config.workers
             ray.init(
+                address="local",  # RAY_ADDRESS is not ours to follow
                 num_cpus=slots,
                 include_dashboard=False,
                 log_to_driver=False,
@@ -245,7 +268,7 @@ def _set_environment(config: ExecutorConfig) -> None:
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     for name in ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS"):
         os.environ.setdefault(name, str(config.threads))
-    if config.ray_address is None and "RAY_AUTH_TOKEN" not in os.environ:
+    if config.ray_address is None:
         # Ray listens on all interfaces and runs what it is told to: nobody without this token may tell it.
         os.environ["RAY_AUTH_MODE"] = "token"
-        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import json
-from collections.abc import Iterator
+import math
+import tarfile
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,13 @@ from typing import Any
 import numpy as np
 
 from degrade_kit.canvas import Canvas
-from degrade_kit.errors import DegradeKitError, ImageError, ShardError
+from degrade_kit.errors import DegradeKitError, ShardError
 from degrade_kit.image import Pixels, decode_image
+from degrade_kit.parameters import Statistics
 from degrade_kit.prepare import versions
 from degrade_kit.shards import (
+    CONFIG,
+    FAILURES,
     MANIFEST,
     Sample,
     Sidecar,
@@ -25,12 +29,13 @@ from degrade_kit.shards import (
     shard_name,
     sidecar_path,
 )
-from degrade_kit.store import open_store
+from degrade_kit.store import Store, open_store
 from pipelines.executor import ExecutorConfig, run_tasks
-from pipelines.synthesize import make_variant
+from pipelines.synthesize import fingerprint, load_plan_config, make_variant
 
 _SHOWN = 20
 """Problems of one shard that are listed; a broken one may have thousands."""
+_BLOCK = tarfile.BLOCKSIZE
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,6 +46,8 @@ class VerifyTask:
     shard: str
     listed: dict[str, Any] | None
     """Entry of the manifest; None for a shard that has no tar."""
+    config_sha256: str
+    """Of the data set."""
     replay: float
     """Share of the samples whose LQ images are made again."""
 
@@ -86,11 +93,17 @@ def verify(url: str, executor: ExecutorConfig, *, replay: float = 0.05) -> Verif
     Raises:
         ShardError: If there is no manifest, or it is of an unknown format.
     """
-    shards = open_shards(open_store(url))
-    listed = {entry["name"]: entry for entry in shards.shards}
-    names = [shard_name(index) for index in range(shards.manifest["num_shards"])]
-    tasks = [VerifyTask(url=url, shard=name, listed=listed.get(name), replay=replay) for name in names]
-    problems = [*_check_manifest(shards.manifest), *_unlisted(url, set(names))]
+    store = open_store(url)
+    manifest = open_shards(store).manifest
+    listed = {entry["name"]: entry for entry in manifest["shards"]}
+    names = [shard_name(index) for index in range(manifest["num_shards"])]
+    tasks = [
+        VerifyTask(
+            url=url, shard=name, listed=listed.get(name), config_sha256=manifest["config_sha256"], replay=replay
+        )
+        for name in names
+    ]
+    problems = [*_check_manifest(manifest), *_check_beside(store, manifest), *_unlisted(store, set(listed))]
     samples = replayed = identical = 0
     for outcome in run_tasks(verify_shard, tasks, executor):
         if outcome.result is None:
@@ -110,29 +123,29 @@ def verify_shard(task: VerifyTask) -> VerifyReport:
     store = open_store(task.url)
     problems: list[str] = []
     samples = replayed = identical = 0
-    sidecar = read_sidecar(store, task.shard)
-    if sidecar is None:
-        problems.append(f"no sidecar {sidecar_path(task.shard)}")
-    elif sidecar.count or task.listed:
-        problems += _check_listed(sidecar, task.listed)
+    sidecar = _read_sidecar(store, task.shard, problems)
+    if sidecar is not None:
+        problems += _check_sidecar(sidecar, task)
+    if sidecar is not None and (sidecar.count or task.listed):
         if store.size(f"{task.shard}.tar") is None:
             problems.append("the tar is missing")
         else:
             path = store.local_copy(f"{task.shard}.tar")
             problems += _check_bytes(path, sidecar)
+            contents = _Contents(sidecar)
             try:
-                for number, sample in enumerate(iterate_samples(path)):
-                    samples += 1
-                    problems += _check_sample(sample, sidecar, number)
-                    if int((number + 1) * task.replay) > int(number * task.replay):
+                for sample in iterate_samples(path):
+                    faults = contents.check(sample)
+                    problems += faults
+                    if not faults and _is_chosen(sidecar.first + contents.samples, task.replay):
                         for outcome in _replay_all(sample, sidecar):
                             replayed += 1
                             identical += outcome == ""
                             problems += [outcome] if outcome else []
-            except (ShardError, ImageError) as error:
+            except ShardError as error:
                 problems.append(str(error))
-            if samples != sidecar.count:
-                problems.append(f"expected {sidecar.count} samples, found {samples}")
+            problems += contents.check_sums()
+            samples = contents.samples
     named = [f"{task.shard}: {problem}" for problem in problems[:_SHOWN]]
     if problems:
         more = f"and {len(problems) - _SHOWN} more problems; " if len(problems) > _SHOWN else ""
@@ -147,7 +160,7 @@ def replay_variant(sample: Sample, variant: int) -> Replay:
     """Make an LQ image of a sample again from its HQ image and its record.
 
     Raises:
-        ShardError: If the sample has no such variant.
+        ShardError: If the sample has no such variant, or a record that cannot be run.
     """
     info = sample.info
     if not 0 <= variant < info["variants"]:
@@ -156,7 +169,11 @@ def replay_variant(sample: Sample, variant: int) -> Replay:
     extension = next(name for name in sample.members if name.startswith(f"lq{variant}.")).partition(".")[2]
     record = sample.record(variant)
     full = info[f"lq{variant}_tail"] == "[]" and bool(record.split()[1])
-    again = make_variant(record, Canvas(pixels=sample.hq()), info[f"lq{variant}_origin"], extension, full=full)
+    hq = Canvas(pixels=sample.hq())
+    try:
+        again = make_variant(record, hq, info[f"lq{variant}_origin"], extension, full=full)
+    except Exception as error:  # an altered record may fail anywhere
+        raise ShardError(f"sample {sample.key}: lq{variant}: its record cannot be run: {error!r}") from error
     return Replay(
         stored=decode_image(stored, min_side=1).pixels,
         again=decode_image(again.data, min_side=1).pixels,
@@ -164,27 +181,59 @@ def replay_variant(sample: Sample, variant: int) -> Replay:
     )
 
 
-def _check_manifest(manifest: Any) -> list[str]:  # noqa: ANN401 (parsed JSON)
-    digest = hashlib.sha256("".join(entry["sha256"] for entry in manifest["shards"]).encode()).hexdigest()
-    problems = list[str]()
-    if digest != manifest["digest"]:
-        problems.append(f"{MANIFEST}: its digest does not match the hashes of its shards")
-    if sum(entry["count"] for entry in manifest["shards"]) != manifest["num_samples"]:
-        problems.append(f"{MANIFEST}: its number of samples does not match its shards")
-    return problems
+def _check_manifest(manifest: Mapping[str, Any]) -> Iterator[str]:
+    shards = manifest["shards"]
+    if hashlib.sha256("".join(entry["sha256"] for entry in shards).encode()).hexdigest() != manifest["digest"]:
+        yield f"{MANIFEST}: its digest does not match the hashes of its shards"
+    for total, key in (("num_samples", "count"), ("bytes", "bytes")):
+        if sum(entry[key] for entry in shards) != manifest[total]:
+            yield f"{MANIFEST}: its {total} does not match its shards"
+    if not {entry["name"] for entry in shards} <= {shard_name(index) for index in range(manifest["num_shards"])}:
+        yield f"{MANIFEST}: its num_shards does not match its shards"
+    if sum(manifest[key] for key in ("num_samples", "num_failures", "num_skipped")) != manifest["num_sources"]:
+        yield f"{MANIFEST}: samples and failures do not add up to its num_sources"
 
 
-def _unlisted(url: str, names: set[str]) -> list[str]:
+def _check_beside(store: Store, manifest: Mapping[str, Any]) -> Iterator[str]:
+    """Check the other files of the whole data set."""
+    try:
+        if fingerprint(load_plan_config(store)) != manifest["config_sha256"]:
+            yield f"{CONFIG}: not the configuration that {MANIFEST} names"
+        lines = store.read(FAILURES).splitlines()
+        if len(lines) != manifest["num_failures"] + manifest["num_skipped"]:
+            yield f"{FAILURES}: {len(lines)} lines, but {MANIFEST} counts another number of failures"
+    except FileNotFoundError:
+        yield f"{FAILURES}: missing"
+    except DegradeKitError as error:
+        yield str(error)
+
+
+def _unlisted(store: Store, names: set[str]) -> list[str]:
     """Tars that lie beside the listed ones: a reader with a glob would take them for data."""
-    tars = [name for name in open_store(url).names() if name.endswith(".tar") and "/" not in name]
+    tars = [name for name in store.names() if name.endswith(".tar") and "/" not in name]
     return [f"{name}: not in {MANIFEST}" for name in tars if name.removesuffix(".tar") not in names]
 
 
-def _check_listed(sidecar: Sidecar, listed: dict[str, Any] | None) -> Iterator[str]:
+def _read_sidecar(store: Store, shard: str, problems: list[str]) -> Sidecar | None:
+    try:
+        sidecar = read_sidecar(store, shard)
+    except ShardError as error:
+        problems.append(str(error))
+        return None
+    if sidecar is None:
+        problems.append(f"no sidecar {sidecar_path(shard)}")
+    return sidecar
+
+
+def _check_sidecar(sidecar: Sidecar, task: VerifyTask) -> Iterator[str]:
+    listed = task.listed or {"count": 0, "bytes": 0, "sha256": ""}
     for key in ("count", "bytes", "sha256"):
-        expected = None if listed is None else listed[key]
-        if expected != getattr(sidecar, key):
-            yield f"{MANIFEST} says {key} {expected}, its sidecar {getattr(sidecar, key)}"
+        if listed[key] != getattr(sidecar, key):
+            yield f"{MANIFEST} says {key} {listed[key]!r}, its sidecar {getattr(sidecar, key)!r}"
+    if sidecar.shard != task.shard or sidecar.config_sha256 != task.config_sha256:
+        yield "its sidecar belongs to another shard or another configuration"
+    if len(sidecar.index) != sidecar.count or sidecar.count + len(sidecar.failures) != sidecar.last - sidecar.first:
+        yield "the numbers of samples, failures and inputs in its sidecar do not add up"
 
 
 def _check_bytes(path: Path, sidecar: Sidecar) -> Iterator[str]:
@@ -200,27 +249,53 @@ def _check_bytes(path: Path, sidecar: Sidecar) -> Iterator[str]:
         yield f"its bytes have changed: expected sha256 {sidecar.sha256}, found {hasher.hexdigest()}"
 
 
-def _check_sample(sample: Sample, sidecar: Sidecar, number: int) -> Iterator[str]:
-    """Layout, JSON and images of one sample."""
-    expected = sidecar.index[number][0] if number < len(sidecar.index) else None
-    if sample.key != expected:
-        yield f"sample {number} has key {sample.key}, expected {expected}"
-    if list(sample.members) != sidecar.extensions or sample.ignored:
-        found = [*sample.members, *sample.ignored]
-        yield f"sample {sample.key} has members {', '.join(found)}, expected {', '.join(sidecar.extensions)}"
-        return
-    try:
+class _Contents:
+    """Checks the samples of a tar one by one against its sidecar."""
+
+    def __init__(self, sidecar: Sidecar) -> None:
+        self.samples = 0
+        self._sidecar = sidecar
+        self._offset = 0
+        self._statistics = Statistics()
+
+    def check(self, sample: Sample) -> list[str]:
+        """Layout, JSON and images of the next sample."""
+        sizes = [len(data) for data in sample.members.values()]
+        found = [sample.key, self._offset, *sizes]
+        expected = self._sidecar.index[self.samples] if self.samples < len(self._sidecar.index) else None
+        self.samples += 1
+        self._offset += sum(_BLOCK + -(-size // _BLOCK) * _BLOCK for size in sizes)
+        if list(sample.members) != self._sidecar.extensions or sample.ignored:
+            members = ", ".join([*sample.members, *(f"{name} (not read)" for name in sample.ignored)])
+            return [f"sample {sample.key} has members {members}, expected {', '.join(self._sidecar.extensions)}"]
+        faults = [f"sample {self.samples - 1} is {found}, its sidecar's index says {expected}"] * (found != expected)
+        try:
+            return faults + [f"sample {sample.key}: {fault}" for fault in self._check_members(sample)]
+        except DegradeKitError as error:
+            return [*faults, str(error) if sample.key in str(error) else f"sample {sample.key}: {error}"]
+
+    def check_sums(self) -> Iterator[str]:
+        """Check what is known at the end of the tar."""
+        if self.samples != self._sidecar.count:
+            yield f"expected {self._sidecar.count} samples, found {self.samples}"
+        elif self._statistics.to_plain() != self._sidecar.statistics:
+            yield "the statistics in its sidecar are not those of its records"
+
+    def _check_members(self, sample: Sample) -> Iterator[str]:
         info = sample.info
         if hashlib.sha256(sample.image("hq")).hexdigest() != info["hq_sha256"]:
-            yield f"sample {sample.key}: the HQ image is not the one of its JSON"
+            yield "the HQ image is not the one of its JSON"
         for name, shape in _expected_shapes(info):
             pixels = decode_image(sample.image(name), min_side=1).pixels
             if pixels.shape[:2] != shape:
-                yield f"sample {sample.key}: {name} has shape {pixels.shape[:2]}, its JSON says {shape}"
-    except KeyError as error:
-        yield f"sample {sample.key}: its JSON has no field {error}"
-    except DegradeKitError as error:
-        yield f"sample {sample.key}: {error}"
+                yield f"{name} has shape {pixels.shape[:2]}, its JSON says {shape}"
+        for variant in range(info["variants"]):
+            self._statistics.add(sample.record(variant))
+
+
+def _is_chosen(number: int, share: float) -> bool:
+    """Whether the `number`-th input, counted from 1, is among this share of all: evenly spread, the first included."""
+    return math.ceil(number * share) > math.ceil((number - 1) * share)
 
 
 def _expected_shapes(info: dict[str, Any]) -> Iterator[tuple[str, tuple[int, int]]]:
@@ -235,8 +310,8 @@ def _replay_all(sample: Sample, sidecar: Sidecar) -> Iterator[str]:
     for variant in range(sample.info["variants"]):
         try:
             outcome = replay_variant(sample, variant)
-        except (ValueError, json.JSONDecodeError) as error:
-            yield f"sample {sample.key}: lq{variant} has a record that cannot be read: {error}"
+        except DegradeKitError as error:
+            yield str(error)
             continue
         # Other library versions may round a pixel another way; a whole level on average is another picture.
         if outcome.identical or (not same_stack and outcome.mean_difference <= 1.0):
