@@ -21,6 +21,7 @@ from degrade_kit.linear import (
     AxisBlur,
     AxisOp,
     AxisResize,
+    Factor,
     Planes,
     apply_matrices,
     compose,
@@ -179,10 +180,10 @@ def _apply_separable(planes: Planes, ops: Sequence[Separable]) -> Planes:
         for op in ops:
             planes = _apply_directly(planes, op)
         return planes
-    rows = compose([op.y for op in ops], height)
+    rows = Factor.single(compose([op.y for op in ops], height))
     same = height == width and all(op.y is op.x or op.y == op.x for op in ops)
-    columns = rows if same else compose([op.x for op in ops], width)
-    return apply_matrices(planes, rows[None], columns[None])
+    columns = rows if same else Factor.single(compose([op.x for op in ops], width))
+    return apply_matrices(planes, rows, columns)
 
 
 def _convolve(planes: Planes, kernel: Kernel, after: Sequence[Separable]) -> Planes:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol, cast
+from typing import Literal, Protocol
 
 import cv2
 import numpy as np
@@ -145,60 +145,80 @@ def compose(ops: Sequence[AxisOp], size: int) -> Matrix:
     return matrix
 
 
-def compose_terms(taps: Taps, ops: Sequence[AxisOp], size: int) -> Stack:
+@dataclass(frozen=True, eq=False)
+class Factor:
+    """One axis of a sum of separable maps."""
+
+    matrices: Stack
+    """Shape (terms, out, in)."""
+    first: Indices
+    """For each row, the first column that is not zero in all terms."""
+    last: Indices
+    """One past the last such column."""
+
+    @classmethod
+    def single(cls, matrix: Matrix) -> Factor:
+        """Of one term."""
+        return cls(matrix[None], *_bands(matrix))
+
+
+def compose_terms(taps: Taps, ops: Sequence[AxisOp], size: int) -> Factor:
     """For each row of `taps`, the matrix of a blur with it followed by `ops`.
 
     Args:
         taps: Shape (terms, odd number).
         ops: What follows, usually a resize.
         size: Pixels of the axis.
-
-    Returns:
-        Float32, shape (terms, size out, size).
     """
     later = compose(ops, size) if ops else np.eye(size, dtype=np.float32)
     first, last = _bands(later)
-    reach = int((last - first).max())
-    if reach > _SCATTER_REACH:
-        return np.stack([AxisBlur(row).after(later, size) for row in taps])
-    # Few inputs to an output: write down each output's taps and put them in place, for all terms at once.
     terms, count = taps.shape
+    radius = count // 2
+    reach = int((last - first).max())
+    low, high = np.maximum(first - radius, 0), np.minimum(last + radius, size)
+    if reach > _SHORT_REACH or radius >= size:
+        matrices = np.stack([AxisBlur(row).after(later, size) for row in taps])
+        return Factor(matrices, *(_bands(np.abs(matrices).max(axis=0)) if radius >= size else (low, high)))
+    # Few inputs to an output: its taps, for all terms at once, are written into a row that sticks out at both ends.
     rows = np.arange(later.shape[0])
     combined = np.zeros((terms, rows.size, count + reach - 1), np.float32)
     for offset in range(reach):
         weights = later[rows, np.minimum(first + offset, size - 1)] * (first + offset < last)
         combined[:, :, offset : offset + count] += weights[:, None] * taps[:, None, :]
-    places = mirror(cast("Indices", first[:, None] - count // 2 + np.arange(count + reach - 1)), size)
-    stack = np.zeros((terms, rows.size, size), np.float32)
-    for tap in range(count + reach - 1):
-        stack[:, rows, places[:, tap]] += combined[:, :, tap]
-    return stack
+    padded = np.zeros((terms, rows.size, size + 2 * radius + reach), np.float32)
+    for row, start in enumerate(first.tolist()):
+        padded[:, row, start : start + count + reach - 1] = combined[:, row]
+    matrices = padded[:, :, radius : radius + size]
+    if radius:
+        matrices[:, :, 1 : radius + 1] += padded[:, :, radius - 1 :: -1][:, :, :radius]
+        matrices[:, :, size - 1 - radius : size - 1] += padded[:, :, size + radius : size + 2 * radius][:, :, ::-1]
+    return Factor(matrices, low, high)
 
 
-def apply_matrices(planes: Planes, rows: Stack, columns: Stack) -> Planes:
+def apply_matrices(planes: Planes, rows: Factor, columns: Factor) -> Planes:
     """Sum over the terms of rows[term] @ planes @ columns[term].T.
 
     Args:
         planes: Float32, shape (3, height, width).
-        rows: Shape (terms, height out, height); one term for a separable chain.
-        columns: Shape (terms, width out, width).
+        rows: Matrices of shape (height out, height).
+        columns: As many matrices of shape (width out, width).
 
     Returns:
         Float32, shape (3, height out, width out).
     """
-    terms, height_out, _ = rows.shape
-    width, width_out = planes.shape[2], columns.shape[1]
+    terms, height_out, _ = rows.matrices.shape
+    width, width_out = planes.shape[2], columns.matrices.shape[1]
     half = np.empty((3, height_out, terms, width), np.float32)
     for block, span in _blocks(rows):
         # All terms of a few rows in one product: tall enough to run at full speed.
-        stacked = np.ascontiguousarray(rows[:, block, span].transpose(1, 0, 2)).reshape(-1, span.stop - span.start)
+        stacked = rows.matrices[:, block, span].transpose(1, 0, 2).reshape(-1, span.stop - span.start)
         for channel in range(3):
             np.matmul(stacked, planes[channel, span], out=half[channel, block].reshape(-1, width))
     out = np.empty((3 * height_out, width_out), np.float32)
     half = half.reshape(3 * height_out, terms, width)
     for block, span in _blocks(columns):
         # One product sums over pixels and terms together.
-        factor = columns[:, block, span].transpose(1, 0, 2).reshape(block.stop - block.start, -1)
+        factor = columns.matrices[:, block, span].transpose(1, 0, 2).reshape(block.stop - block.start, -1)
         np.matmul(half[:, :, span].reshape(3 * height_out, -1), factor.T, out=out[:, block])
     return out.reshape(3, height_out, width_out)
 
@@ -248,14 +268,14 @@ _SPAN = 96
 """Input pixels that a block of outputs moves over, beside its band: small blocks skip more zeros, large ones multiply
 faster; half of it is best where the band is narrow or the terms are many. Measured on 512-pixel images."""
 
-_SCATTER_REACH = 16
-"""Inputs to one output up to which `compose_terms` places taps one by one: any resize but a strong `area` one."""
+_SHORT_REACH = 16
+"""Inputs to one output up to which `compose_terms` writes taps directly: any resize but a strong `area` one."""
 
 
-def _blocks(stack: Stack) -> list[tuple[slice, slice]]:
+def _blocks(factor: Factor) -> list[tuple[slice, slice]]:
     """Groups of consecutive rows with the columns that any of them touches, in any term."""
-    terms, size_out, size_in = stack.shape
-    first, last = _bands(stack[0] if terms == 1 else np.abs(stack).max(axis=0))
+    terms, size_out, size_in = factor.matrices.shape
+    first, last = factor.first, factor.last
     band = int((last - first).max())
     if size_in <= 2 * _SPAN or band > size_in // 2:
         return [(slice(0, size_out), slice(0, size_in))]

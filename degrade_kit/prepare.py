@@ -12,7 +12,16 @@ import cv2
 import numpy as np
 
 from degrade_kit.errors import ConfigError, ImageError
-from degrade_kit.image import Decoded, Pixels, decode_image, encode_jpeg, encode_png, encode_webp, strip_metadata
+from degrade_kit.image import (
+    TOO_LARGE,
+    Decoded,
+    Pixels,
+    decode_image,
+    encode_jpeg,
+    encode_png,
+    encode_webp,
+    strip_metadata,
+)
 
 HqFilter = Literal["lanczos", "bicubic", "area"]
 HqFormat = Literal["png", "jpg", "webp"]
@@ -21,6 +30,8 @@ HQ_FORMATS: tuple[HqFormat, ...] = ("png", "jpg", "webp")
 
 JPEG_QUALITY = 98
 """With full chroma: 47 dB. Only for sources that are JPEG files already and need another size."""
+_MAX_SIDES: dict[HqFormat, int] = {"png": 1_000_000, "jpg": 65_500, "webp": 16_383}
+"""Limits of `degrade_kit.image`'s encoders; only images that keep their size come near them."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -131,6 +142,9 @@ def _resize(pixels: Pixels, config: HqConfig) -> tuple[Pixels, list[dict[str, An
 
 
 def _encode(pixels: Pixels, extension: HqFormat, changes: list[dict[str, Any]], enlarged: bool) -> HqImage:
+    if max(pixels.shape[:2]) > _MAX_SIDES[extension]:
+        height, width = pixels.shape[:2]
+        raise ImageError(TOO_LARGE, f"{width} x {height} pixels; .{extension} holds sides of {_MAX_SIDES[extension]}")
     change = {"op": "encode", "format": extension, "library": f"opencv {cv2.__version__}"}
     if extension == "png":
         return HqImage(pixels, encode_png(pixels), [*changes, change], enlarged)

@@ -238,15 +238,26 @@ def check_writable(store: Store) -> None:
         if not isinstance(store, LocalStore):
             store.names()
             return
-        parent = store.root
-        while not parent.exists():
-            parent = parent.parent
+        parent = _nearest(store.root)
         if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
             raise RunError(f"cannot write to {store.root}: {parent} is not a folder that this user may write to")
     except DegradeKitError:
         raise
     except Exception as error:  # each implementation of fsspec has errors of its own
         raise RunError(f"cannot write to {store.url}: {error}") from error
+
+
+def free_bytes(store: Store) -> tuple[int, Path]:
+    """Bytes that are free where files are written before they are published, and that folder."""
+    folder = _nearest(store.root) if isinstance(store, LocalStore) else Path(tempfile.gettempdir())
+    return shutil.disk_usage(folder).free, folder
+
+
+def _nearest(path: Path) -> Path:
+    """The path itself, or the first folder above it that is there."""
+    while not path.exists():
+        path = path.parent
+    return path
 
 
 def _owner() -> str:

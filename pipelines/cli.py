@@ -53,13 +53,15 @@ class _Group(click.Group):
 
 
 def _exit_status(error: Exception) -> int | None:
-    """Exit status of an error that this project raises on purpose, None of any other."""
+    """Exit status of an error that is no fault of this program, None of any other."""
     from degrade_kit.errors import ConfigError, DegradeKitError
 
     if isinstance(error, ConfigError):
         return EXIT_USAGE
     if isinstance(error, DegradeKitError):
         return EXIT_INTERRUPTED if type(error).__name__ == "Interrupted" else EXIT_ERROR
+    if isinstance(error, OSError) and not isinstance(error, BrokenPipeError):
+        return EXIT_ERROR  # a file that cannot be read or written; the message names it
     return None
 
 

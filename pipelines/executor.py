@@ -177,7 +177,7 @@ def _run_on_ray(
                 try:
                     yield ray.get(reference)
                 except ray.exceptions.RayTaskError as error:
-                    raise error.as_instanceof_cause() from None
+                    raise error.cause from error
                 except ray.exceptions.RayError as error:
                     reason = str(error).strip().splitlines()[0]
                     yield Outcome(task, None, f"its worker died {MAX_RETRIES + 1} times ({reason})")

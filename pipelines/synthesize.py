@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import hashlib
 import json
 import logging
 import os
-import shutil
 import tempfile
 import time
 from collections import Counter
@@ -46,9 +47,9 @@ from degrade_kit.shards import (
     sidecar_path,
 )
 from degrade_kit.sources import Sources, display_name, open_sources
-from degrade_kit.store import LocalStore, Store, check_writable, open_store
+from degrade_kit.store import LocalStore, Store, check_writable, free_bytes, open_store
 from pipelines.card import write_card
-from pipelines.executor import ExecutorConfig, run_tasks
+from pipelines.executor import ExecutorConfig, limited_threads, run_tasks
 
 log = logging.getLogger(__name__)
 
@@ -96,8 +97,18 @@ class Plan:
 
     @property
     def fingerprint(self) -> str:
-        """Hash of the resolved configuration: shards of equal fingerprints belong together."""
-        return hashlib.sha256(json.dumps(self.resolved, sort_keys=True).encode()).hexdigest()
+        """Of the resolved configuration."""
+        return fingerprint(self.resolved)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Estimate:
+    """What one sample costs, from a few that were made."""
+
+    seconds: float
+    bytes: float
+    usable: int
+    """How many of the inputs tried could be used."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -232,28 +243,43 @@ def synthesize(
     """
     start = time.monotonic()
     store = open_store(url)
-    _claim(store, plan, overwrite=overwrite)
     wanted = range(*(shard_range or (0, plan.num_shards)))
     if wanted.stop > plan.num_shards or wanted.start < 0 or not wanted:
         raise ConfigError(f"shard range {wanted.start}:{wanted.stop}: expected START:STOP within 0:{plan.num_shards}")
-    todo = [index for index in wanted if not _is_done(store, plan, index)]
-    failed: list[str] = []
-    made = 0
-    with tempfile.TemporaryDirectory(prefix="degrade-kit-") as crumbs:
-        tasks = (_task(plan, index, url, crumbs) for index in todo)
-        for outcome in run_tasks(synthesize_shard, tasks, executor):
-            if outcome.result is None:
-                log.error("%s was not made: %s", shard_name(outcome.task.index), outcome.error)
-                failed.append(shard_name(outcome.task.index))
-            else:
-                made += 1
-                progress(outcome.result)
-    report = _conclude(
-        plan, store, made=made, kept=len(wanted) - len(todo), failed=failed, seconds=time.monotonic() - start
-    )
-    if isinstance(store, LocalStore):
-        store.sweep()
-    return report
+    try:
+        _claim(store, plan, overwrite=overwrite)
+        todo = [index for index in wanted if not _is_done(store, plan, index)]
+        _check_space(store, plan, todo)
+        if store.size(CONFIG) is None:
+            store.write(CONFIG, yaml.safe_dump(plan.resolved, sort_keys=False, allow_unicode=True).encode())
+        failed = _make_shards(plan, url, todo, executor, progress)
+        made, kept = len(todo) - len(failed), len(wanted) - len(todo)
+        return _conclude(plan, store, made=made, kept=kept, failed=failed, seconds=time.monotonic() - start)
+    except OSError as error:  # of the output: what is wrong with an input is an ImageError
+        raise RunError(_explain(error, store, plan)) from error
+    finally:
+        if isinstance(store, LocalStore):
+            with contextlib.suppress(OSError):
+                store.sweep()
+
+
+def estimate(plan: Plan) -> Estimate:
+    """Make a few samples, evenly spread, and keep nothing of them."""
+    count = len(plan.sources.names)
+    size = usable = 0
+    start = time.perf_counter()
+    with limited_threads(1):
+        for index in sorted({i * (count - 1) // 7 for i in range(8)}):
+            try:
+                hq = prepare(plan.sources.read(index), plan.config.image)
+            except ImageError:
+                continue
+            usable += 1
+            size += len(hq.data) + 4096
+            for variant in make_variants(hq.pixels, plan.sources.names[index], plan.config, plan.lq_extension):
+                size += len(variant.data) + 1024
+    divisor = max(usable, 1)
+    return Estimate(seconds=(time.perf_counter() - start) / divisor, bytes=size / divisor, usable=usable)
 
 
 def synthesize_shard(task: ShardTask) -> ShardReport:
@@ -353,6 +379,13 @@ def load_plan_config(store: Store) -> dict[str, Any]:
         return yaml.safe_load(store.read(CONFIG))
     except FileNotFoundError as error:
         raise RunError(f"{store.url}: no {CONFIG}: not a data set of degrade-kit") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise RunError(f"{store.url}/{CONFIG} is damaged: {error}") from error
+
+
+def fingerprint(resolved: dict[str, Any]) -> str:
+    """Hash of a resolved configuration: shards of equal fingerprints belong together."""
+    return hashlib.sha256(json.dumps(resolved, sort_keys=True).encode()).hexdigest()
 
 
 def stored_recipe(resolved: dict[str, Any]) -> Recipe:
@@ -390,12 +423,40 @@ def _counts(hq: HqImage) -> set[str]:
     return {_COUNTED[change["op"]] for change in hq.changes} | ({"enlarged"} if hq.enlarged else set())
 
 
-def _task(plan: Plan, index: int, url: str, crumbs: str) -> ShardTask:
+def _make_shards(plan: Plan, url: str, todo: Sequence[int], executor: ExecutorConfig, progress: Progress) -> list[str]:
+    """Make these shards; returns the names of those that were not made."""
+    failed: list[str] = []
+    set_aside = Counter[int]()
+    with tempfile.TemporaryDirectory(prefix="degrade-kit-") as crumbs:
+        while todo:
+            again: list[int] = []
+            for outcome in run_tasks(synthesize_shard, (_task(plan, index, url, crumbs) for index in todo), executor):
+                index = outcome.task.index
+                found = _Crumb(Path(crumbs), index).num_set_aside
+                if outcome.result is not None:
+                    progress(outcome.result)
+                elif found > set_aside[index]:  # several images kill its workers: each attempt finds one
+                    set_aside[index] = found
+                    again.append(index)
+                else:
+                    log.error("%s was not made: %s", shard_name(index), outcome.error)
+                    failed.append(shard_name(index))
+            todo = again
+    return failed
+
+
+def _extent(plan: Plan, index: int) -> tuple[int, int]:
+    """First source of a shard, and one past its last."""
     first = index * plan.config.samples_per_shard
+    return first, min(first + plan.config.samples_per_shard, len(plan.sources.names))
+
+
+def _task(plan: Plan, index: int, url: str, crumbs: str) -> ShardTask:
+    first, last = _extent(plan, index)
     return ShardTask(
         index=index,
         first=first,
-        sources=plan.sources.select(first, min(first + plan.config.samples_per_shard, len(plan.sources.names))),
+        sources=plan.sources.select(first, last),
         config=plan.config,
         lq_extension=plan.lq_extension,
         fingerprint=plan.fingerprint,
@@ -421,26 +482,25 @@ def _hq_format(config: SynthConfig, sources: Sources) -> HqFormat:
         return config.hq_format
     count = len(sources.names)
     probes = sorted({i * (count - 1) // 15 for i in range(16)}) if count > 1 else [0]
-    return likely_format([_probe(sources, index) for index in probes], config.image.size)
+    return likely_format([_probe(sources, index, config.image.min_side) for index in probes], config.image.size)
 
 
-def _probe(sources: Sources, index: int) -> Decoded | None:
+def _probe(sources: Sources, index: int, min_side: int) -> Decoded | None:
     try:
-        return decode_image(sources.read(index))
+        return decode_image(sources.read(index), min_side=min_side)
     except ImageError:
         return None
 
 
 def _claim(store: Store, plan: Plan, *, overwrite: bool) -> None:
-    """Make sure that the output is empty or of this very configuration, and note the configuration there."""
+    """Make sure that the output is empty, or of this very configuration."""
     check_writable(store)
     if isinstance(store, LocalStore):
         store.sweep()
-        _check_space(store, plan)
     names = store.names()
-    if overwrite:
+    if overwrite and CONFIG in names:
         _remove_ours(store, names)
-        names = store.names()
+        return
     if CONFIG in names:
         found = load_plan_config(store)
         if found != plan.resolved:
@@ -455,22 +515,46 @@ def _claim(store: Store, plan: Plan, *, overwrite: bool) -> None:
             f"{store.url} is not empty and was not made by degrade-kit (it holds {foreign[0]}"
             f"{f' and {len(foreign) - 1} more' if len(foreign) > 1 else ''}); give an empty or a new --shards"
         )
-    store.write(CONFIG, yaml.safe_dump(plan.resolved, sort_keys=False, allow_unicode=True).encode())
 
 
-def _check_space(store: LocalStore, plan: Plan) -> None:
-    parent = store.root
-    while not parent.exists():
-        parent = parent.parent
-    free = shutil.disk_usage(parent).free
-    if free < 1 << 26:
-        raise RunError(f"{store.root}: only {free >> 20} MiB are free; a shard needs some hundred")
+def _check_space(store: Store, plan: Plan, todo: Sequence[int]) -> None:
+    """Stop before any work if the shards will not fit."""
+    if not isinstance(store, LocalStore) or not todo:
+        return
+    free, _ = free_bytes(store)
+    samples = sum(last - first for first, last in (_extent(plan, index) for index in todo))
+    uncompressed = samples * (1 + plan.config.variants) * 3 * plan.config.image.size**2
+    if 0 < uncompressed < free:
+        return  # no need to make samples to know
+    needed = estimate(plan).bytes * samples
+    if needed > free:
+        raise RunError(
+            f"{store.url}: {_megabytes(free)} are free there, and the {len(todo)} shards to make need about "
+            f"{_megabytes(needed)}; make room, or give another --shards"
+        )
+
+
+def _explain(error: OSError, store: Store, plan: Plan) -> str:
+    """What to tell of an error of the output; with the numbers if it is full."""
+    text = f"cannot write to {store.url}: {error.strerror or error}"
+    if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        return text
+    todo = [index for index in range(plan.num_shards) if not _is_done(store, plan, index)]
+    samples = sum(last - first for first, last in (_extent(plan, index) for index in todo))
+    free, folder = free_bytes(store)
+    return (
+        f"{text}: {_megabytes(free)} are free in {folder}, and the {len(todo)} shards that are missing need about "
+        f"{_megabytes(estimate(plan).bytes * samples)}. Make room and run the same command again: the "
+        f"{plan.num_shards - len(todo)} finished shards are kept"
+    )
+
+
+def _megabytes(count: float) -> str:
+    return f"{count / 1e6:,.1f} MB"
 
 
 def _remove_ours(store: Store, names: Sequence[str]) -> None:
     """Delete what a run writes, the manifest first, so that an interrupted removal leaves no whole-looking set."""
-    if CONFIG not in names:
-        return
     ours = [name for name in names if _is_ours(name)]
     for name in sorted(ours, key=lambda name: (name != MANIFEST, name == CONFIG, name)):
         store.delete(name)
@@ -520,6 +604,11 @@ class _Crumb:
         self._deaths = Counter(json.loads(line) for line in past)
         self._past = "".join(f"{line}\n" for line in past)
 
+    @property
+    def num_set_aside(self) -> int:
+        """How many images have killed their workers too often."""
+        return sum(deaths >= CRASH_LIMIT for deaths in self._deaths.values())
+
     def note(self, name: str) -> None:
         """Note that `name` is next.
 
@@ -528,7 +617,9 @@ class _Crumb:
         """
         if self._deaths[name] >= CRASH_LIMIT:
             raise ImageError("crashed the worker", f"{self._deaths[name]} times")
-        if self._enabled:
+        if not self._enabled:
+            return
+        with contextlib.suppress(OSError):  # a full disk: the shard itself may be elsewhere
             self._path.write_text(f"{self._past}{json.dumps(name)}\n", encoding="utf-8")
 
 

@@ -98,9 +98,7 @@ def verify(url: str, executor: ExecutorConfig, *, replay: float = 0.05) -> Verif
     listed = {entry["name"]: entry for entry in manifest["shards"]}
     names = [shard_name(index) for index in range(manifest["num_shards"])]
     tasks = [
-        VerifyTask(
-            url=url, shard=name, listed=listed.get(name), config_sha256=manifest["config_sha256"], replay=replay
-        )
+        VerifyTask(url=url, shard=name, listed=listed.get(name), config_sha256=manifest["config_sha256"], replay=replay)
         for name in names
     ]
     problems = [*_check_manifest(manifest), *_check_beside(store, manifest), *_unlisted(store, set(listed))]
@@ -257,40 +255,50 @@ class _Contents:
         self._sidecar = sidecar
         self._offset = 0
         self._statistics = Statistics()
+        self._faults = 0
 
     def check(self, sample: Sample) -> list[str]:
-        """Layout, JSON and images of the next sample."""
+        """Check layout, JSON and images of the next sample; returns what is wrong."""
+        faults = list(self._check(sample))
+        self._faults += len(faults)
+        return faults
+
+    def check_sums(self) -> Iterator[str]:
+        """Check what is known at the end of the tar."""
+        if self.samples != self._sidecar.count:
+            yield f"expected {self._sidecar.count} samples, found {self.samples}"
+        elif not self._faults and self._statistics.to_plain() != self._sidecar.statistics:
+            yield "the statistics in its sidecar are not those of its records"
+
+    def _check(self, sample: Sample) -> Iterator[str]:
         sizes = [len(data) for data in sample.members.values()]
         found = [sample.key, self._offset, *sizes]
         expected = self._sidecar.index[self.samples] if self.samples < len(self._sidecar.index) else None
         self.samples += 1
         self._offset += sum(_BLOCK + -(-size // _BLOCK) * _BLOCK for size in sizes)
         if list(sample.members) != self._sidecar.extensions or sample.ignored:
-            members = ", ".join([*sample.members, *(f"{name} (not read)" for name in sample.ignored)])
-            return [f"sample {sample.key} has members {members}, expected {', '.join(self._sidecar.extensions)}"]
-        faults = [f"sample {self.samples - 1} is {found}, its sidecar's index says {expected}"] * (found != expected)
+            members = ", ".join([*sample.members, *(f"{name!r} (not read)" for name in sample.ignored)])
+            yield f"sample {sample.key} has members {members}, expected {', '.join(self._sidecar.extensions)}"
+            return
+        if found != expected:
+            yield f"sample {sample.key} is {found}, its sidecar's index says {expected}"
         try:
-            return faults + [f"sample {sample.key}: {fault}" for fault in self._check_members(sample)]
-        except DegradeKitError as error:
-            return [*faults, str(error) if sample.key in str(error) else f"sample {sample.key}: {error}"]
-
-    def check_sums(self) -> Iterator[str]:
-        """Check what is known at the end of the tar."""
-        if self.samples != self._sidecar.count:
-            yield f"expected {self._sidecar.count} samples, found {self.samples}"
-        elif self._statistics.to_plain() != self._sidecar.statistics:
-            yield "the statistics in its sidecar are not those of its records"
-
-    def _check_members(self, sample: Sample) -> Iterator[str]:
-        info = sample.info
+            info = sample.info
+            for variant in range(info["variants"]):
+                self._statistics.add(sample.record(variant))
+        except ShardError as error:
+            yield str(error)
+            return
         if hashlib.sha256(sample.image("hq")).hexdigest() != info["hq_sha256"]:
-            yield "the HQ image is not the one of its JSON"
+            yield f"sample {sample.key}: the HQ image is not the one of its JSON"
         for name, shape in _expected_shapes(info):
-            pixels = decode_image(sample.image(name), min_side=1).pixels
+            try:
+                pixels = decode_image(sample.image(name), min_side=1).pixels
+            except DegradeKitError as error:
+                yield f"sample {sample.key}: {name}: {error}"
+                continue
             if pixels.shape[:2] != shape:
-                yield f"{name} has shape {pixels.shape[:2]}, its JSON says {shape}"
-        for variant in range(info["variants"]):
-            self._statistics.add(sample.record(variant))
+                yield f"sample {sample.key}: {name} has shape {pixels.shape[:2]}, its JSON says {shape}"
 
 
 def _is_chosen(number: int, share: float) -> bool:

@@ -124,6 +124,11 @@ def _load_config(ctx: click.Context, param: click.Parameter, value: str | None) 
         kebab = str(key).replace("_", "-")
         if kebab not in known:
             raise ConfigError(f"{value}: unknown option `{key}`; {nearest(kebab, known)}")
+        option = options[known[kebab]]
+        if setting is None:
+            raise ConfigError(f"{value}: {key}: expected a value, got nothing; leave the line out for the default")
+        if isinstance(setting, (list, dict)) and not (option.multiple and isinstance(setting, list)):
+            raise ConfigError(f"{value}: {key}: expected one value, got {setting!r}")
         # As text, as on the command line, so that click checks it in the same way.
-        defaults[known[kebab]] = setting if isinstance(setting, (bool, list)) else str(setting)
+        defaults[option.name or ""] = setting if option.is_flag or option.multiple else str(setting)
     ctx.default_map = {**(ctx.default_map or {}), **defaults}

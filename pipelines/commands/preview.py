@@ -18,7 +18,13 @@ import click
     metavar="NAME|FILE.yaml",
     help="Recipe; give it several times to compare.",
 )
-@click.option("--out", default="preview.png", show_default=True, type=click.Path(dir_okay=False, path_type=Path))
+@click.option(
+    "--out",
+    default="preview.png",
+    show_default=True,
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Picture to write, PNG.",
+)
 @click.option("--images", type=click.IntRange(1, 50), default=4, show_default=True, help="HQ images, evenly spread.")
 @click.option("--variants", type=click.IntRange(1, 20), default=5, show_default=True, help="LQ images for each.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed, as in `synth`.")

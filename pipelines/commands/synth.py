@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import time
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -150,7 +149,9 @@ def _config(preset: str, options: dict[str, Any]) -> Any:  # noqa: ANN401 (Synth
 
 def _print_plan(plan: Plan, shards: str, workers: int) -> None:
     """What would happen, estimated from a few samples."""
-    seconds, size, usable = _probe(plan)
+    from pipelines.synthesize import estimate
+
+    sample = estimate(plan)
     count = len(plan.sources.names)
     config = plan.config
     click.echo(f"{count:,} images in {config.hq} ({len(plan.sources.skipped):,} more cannot be read)")
@@ -159,39 +160,16 @@ def _print_plan(plan: Plan, shards: str, workers: int) -> None:
     )
     click.echo(f"HQ as .{config.image.format} at {config.image.size or 'their own'} pixels, LQ as .{plan.lq_extension}")
     click.echo(f"{plan.num_shards:,} shards of {config.samples_per_shard:,} samples in {shards}")
-    if not usable:
+    if not sample.usable:
         click.echo("none of the images tried can be used")
         return
     processes = max(workers, 1)
     click.echo(
-        f"about {human_bytes(size * count)} and {human_time(seconds * count / processes)} with {processes} "
-        f"process{'es' * (processes > 1)}, from {usable} images tried ({seconds * 1e3:.0f} ms each)"
+        f"about {human_bytes(sample.bytes * count)} and {human_time(sample.seconds * count / processes)} with "
+        f"{processes} process{'es' * (processes > 1)}, from {sample.usable} images tried "
+        f"({sample.seconds * 1e3:.0f} ms each)"
     )
     click.echo("dry run: nothing was written")
-
-
-def _probe(plan: Plan) -> tuple[float, float, int]:
-    """Seconds and bytes of one sample, and how many were usable of the few tried."""
-    from degrade_kit.errors import ImageError
-    from degrade_kit.prepare import prepare
-    from pipelines.executor import limited_threads
-    from pipelines.synthesize import make_variants
-
-    count = len(plan.sources.names)
-    tried = sorted({i * (count - 1) // 7 for i in range(8)})
-    size = usable = 0
-    start = time.perf_counter()
-    with limited_threads(1):
-        for index in tried:
-            try:
-                hq = prepare(plan.sources.read(index), plan.config.image)
-            except ImageError:
-                continue
-            usable += 1
-            size += len(hq.data) + 4096
-            for variant in make_variants(hq.pixels, plan.sources.names[index], plan.config, plan.lq_extension):
-                size += len(variant.data) + 1024
-    return (time.perf_counter() - start) / max(usable, 1), size / max(usable, 1), usable
 
 
 def _print_report(report: SynthReport) -> None:
