@@ -24,7 +24,6 @@ from degrade_kit.linear import (
     Factor,
     Planes,
     apply_matrices,
-    compose,
     compose_terms,
     convolve_fourier,
     separable_terms,
@@ -180,9 +179,9 @@ def _apply_separable(planes: Planes, ops: Sequence[Separable]) -> Planes:
         for op in ops:
             planes = _apply_directly(planes, op)
         return planes
-    rows = Factor.single(compose([op.y for op in ops], height))
+    rows = Factor.of([op.y for op in ops], height)
     same = height == width and all(op.y is op.x or op.y == op.x for op in ops)
-    columns = rows if same else Factor.single(compose([op.x for op in ops], width))
+    columns = rows if same else Factor.of([op.x for op in ops], width)
     return apply_matrices(planes, rows, columns)
 
 

@@ -157,8 +157,12 @@ class Factor:
     """One past the last such column."""
 
     @classmethod
-    def single(cls, matrix: Matrix) -> Factor:
-        """Of one term."""
+    def of(cls, ops: Sequence[AxisOp], size: int) -> Factor:
+        """One term: the product of `ops` for an axis of `size` pixels."""
+        head, *rest = ops
+        if isinstance(head, AxisBlur) and rest:
+            return compose_terms(head.taps[None], rest, size)
+        matrix = compose(ops, size)
         return cls(matrix[None], *_bands(matrix))
 
 

@@ -156,7 +156,8 @@ def _run_on_ray(
     waiting = itertools.chain([first], tasks)
     # Ctrl-C waits for Ray's start, which leaves processes behind for a minute where it is broken off.
     with _Interrupt() as interrupt, _ray(config) as (ray, slots), _terminable():
-        remote = ray.remote(num_cpus=1, max_retries=MAX_RETRIES, scheduling_strategy="SPREAD")(_outcome)
+        options = {"num_cpus": 1, "max_retries": MAX_RETRIES, "scheduling_strategy": "SPREAD"}
+        remote = ray.remote(**options)(_outcome).options(name=function.__name__)
         flying: dict[Any, _Task] = {}
         exhausted = False
         while True:

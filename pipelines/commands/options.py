@@ -124,11 +124,10 @@ def _load_config(ctx: click.Context, param: click.Parameter, value: str | None) 
         kebab = str(key).replace("_", "-")
         if kebab not in known:
             raise ConfigError(f"{value}: unknown option `{key}`; {nearest(kebab, known)}")
-        option = options[known[kebab]]
         if setting is None:
-            raise ConfigError(f"{value}: {key}: expected a value, got nothing; leave the line out for the default")
-        if isinstance(setting, (list, dict)) and not (option.multiple and isinstance(setting, list)):
-            raise ConfigError(f"{value}: {key}: expected one value, got {setting!r}")
+            raise ConfigError(f"{value}: {key}: expected a value, got none; leave the line out for the default")
+        if isinstance(setting, (list, dict)):
+            raise ConfigError(f"{value}: {key}: expected one value, got {cast('object', setting)!r}")
         # As text, as on the command line, so that click checks it in the same way.
-        defaults[option.name or ""] = setting if option.is_flag or option.multiple else str(setting)
+        defaults[known[kebab]] = setting if options[known[kebab]].is_flag else str(setting)
     ctx.default_map = {**(ctx.default_map or {}), **defaults}
