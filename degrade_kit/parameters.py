@@ -32,6 +32,10 @@ PARAMETERS: dict[str, tuple[float, float]] = {
 """Parameters that are counted, with the range of their histogram; what lies outside falls into the first or last
 bin."""
 
+_COUNTED: dict[str, list[tuple[str, str]]] = {}
+for _name in PARAMETERS:
+    _COUNTED.setdefault(_name.partition(".")[0], []).append((_name.partition(".")[2], _name))
+
 
 @dataclass
 class Summary:
@@ -104,11 +108,9 @@ class Statistics:
             if isinstance(op, Resize) and op.scale == 1.0:
                 continue  # going back to the full size is no choice
             self.ops[op.name] = self.ops.get(op.name, 0) + 1
-            for name in PARAMETERS:
-                kind, _, parameter = name.partition(".")
-                if kind == op.name:
-                    summary = self.parameters.setdefault(name, Summary())
-                    summary.add(float(getattr(op, parameter)), PARAMETERS[name])
+            for parameter, name in _COUNTED.get(op.name, ()):
+                summary = self.parameters.setdefault(name, Summary())
+                summary.add(float(getattr(op, parameter)), PARAMETERS[name])
 
     def merge(self, other: Statistics) -> None:
         """Count everything that `other` has counted."""

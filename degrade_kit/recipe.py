@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import functools
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -68,6 +69,10 @@ class Recipe:
 
     def digest(self) -> str:
         """Hash of everything that changes pixels: twelve hexadecimal digits."""
+        return self._digest
+
+    @functools.cached_property
+    def _digest(self) -> str:
         steps = json.dumps(self.to_mapping()["steps"], sort_keys=True)
         return hashlib.sha256(steps.encode()).hexdigest()[:12]
 

@@ -7,7 +7,7 @@ import io
 import logging
 import sys
 import traceback
-from typing import Any
+from typing import Any, cast
 
 import click
 
@@ -77,8 +77,9 @@ def main(debug: bool) -> None:
     Exit status: 0 all that was asked for is there; 1 an error; 2 wrong usage or configuration; 3 finished, but some
     inputs or shards are missing; 130 stopped by Ctrl-C.
     """
-    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
-        sys.stdout.reconfigure(errors="backslashreplace")  # names of files need not be text
+    stdout: Any = sys.stdout
+    if isinstance(stdout, io.TextIOWrapper) and stdout.errors == "strict":
+        cast("io.TextIOWrapper", stdout).reconfigure(errors="backslashreplace")  # names of files need not be text
     logging.basicConfig(
         stream=sys.stderr, level=logging.DEBUG if debug else logging.WARNING, format="%(levelname)s: %(message)s"
     )

@@ -16,6 +16,7 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "base": ("numpy", "opencv-python", "pillow", "click", "pyyaml", "webdataset", "threadpoolctl", "fsspec"),
     "ray": ("ray",),
     "lmdb": ("lmdb",),
+    "fast": ("imagecodecs",),
     "demo": ("scikit-image", "matplotlib"),
     "flipnet": ("torch", "diffusers", "peft", "transformers", "accelerate"),
     "analysis": ("scikit-learn", "scipy", "umap-learn"),

@@ -255,8 +255,10 @@ def _ray(config: ExecutorConfig) -> Generator[tuple[Any, int]]:
                 logging_level=logging.ERROR,
                 object_store_memory=128 * 1024 * 1024,
             )
-    except (ConnectionError, RuntimeError, ValueError, OSError) as error:
-        raise RunError(f"Ray could not be started or joined: {error}") from error
+    except (ConnectionError, RuntimeError, ValueError, OSError, ray.exceptions.RayError) as error:
+        # A refused token is the cause of Ray's own error, which names the address alone.
+        reason = f"{error}: {error.__cause__}" if error.__cause__ else str(error)
+        raise RunError(f"Ray could not be started or joined: {reason}") from error
     try:
         yield ray, slots
     finally:

@@ -248,6 +248,17 @@ def test_a_png_with_damaged_pixels_is_unreadable(pixels: Pixels) -> None:
         data[position] ^= 16
 
 
+def test_png_pixels_and_errors_are_the_same_without_imagecodecs(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("imagecodecs")
+    data = encoded(photograph(), "PNG")
+    damaged = bytearray(data)
+    damaged[len(data) // 2] ^= 16
+    with_it = decode_image(data)
+    monkeypatch.setattr("degrade_kit.image._imagecodecs", lambda: None)
+    assert np.array_equal(decode_image(data).pixels, with_it.pixels)
+    assert_refused(bytes(damaged), "unreadable")
+
+
 # ---- row 2
 
 
