@@ -26,7 +26,7 @@ def run_demo(out: Path, executor: ExecutorConfig) -> list[tuple[Path, str]]:
     write_demo_faces(faces)
     shards = out / "shards"
     plan = make_plan(SynthConfig(hq=str(faces), recipe=preset("flipnet-paper"), variants=5, samples_per_shard=1))
-    report = synthesize(plan, str(shards), executor)
+    report = synthesize(plan, str(shards), executor, overwrite=True)
     checked = verify(str(shards), executor, replay=1.0)
     if checked.problems or not report.complete or report.failures:
         raise RunError(f"the demo's shards are not whole: {'; '.join(checked.problems) or report.failures}")
