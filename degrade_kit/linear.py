@@ -37,8 +37,8 @@ MATLAB's `imresize`: a cubic whose support grows with the shrink."""
 
 OPENCV_FILTERS = {"linear": cv2.INTER_LINEAR, "cubic": cv2.INTER_CUBIC, "area": cv2.INTER_AREA}
 
-LOW_RANK_TOLERANCE = 4e-5
-"""Largest sum of absolute differences between a kernel and its separable terms: 0.01 of 255 levels on any image."""
+LOW_RANK_TOLERANCE = 4e-6
+"""Largest sum of absolute differences between a kernel and its separable terms: 0.001 of 255 levels on any image."""
 
 
 class AxisOp(Protocol):
