@@ -592,12 +592,10 @@ def _strip_webp(data: bytes) -> bytes:
     body = bytearray(b"WEBP")
     for kind, start, end in _webp_chunks(data):
         if kind in _WEBP_KEPT:
-            if kind == b"VP8X":
-                body += (
-                    data[start : start + 8] + bytes([data[start + 8] & ~_WEBP_METADATA_FLAGS]) + data[start + 9 : end]
-                )
-            else:
-                body += data[start:end]
+            chunk = bytearray(data[start:end])
+            if kind == b"VP8X" and len(chunk) > 8:
+                chunk[8] &= ~_WEBP_METADATA_FLAGS & 0xFF
+            body += chunk
     return b"RIFF" + struct.pack("<I", len(body)) + bytes(body)
 
 

@@ -328,7 +328,7 @@ def _list_zip(path: str, listing: _Listing) -> _Reader:
                     listing.skip(name, *fault)
                 elif name is not None:
                     members[name] = _ZipMember(path, info.header_offset, info.compress_size, info.file_size, info.CRC)
-    except (zipfile.BadZipFile, OSError, ValueError) as error:  # ValueError: a name that is not the UTF-8 it claims
+    except Exception as error:  # on crafted files zipfile lets struct.error, NotImplementedError and others through
         raise ConfigError(f"{display_name(path)}: not a zip file that can be read: {error}") from error
     listing.names.extend(members)
     return _Members(members)
@@ -353,7 +353,7 @@ def _list_tars(root: str, paths: Iterable[str], listing: _Listing) -> _Reader:
             _list_tar(path, tar, members, listing)
         except ImageError as error:
             listing.skip(tar, error.reason, error.detail)
-        except (tarfile.TarError, OSError, ValueError, EOFError) as error:
+        except Exception as error:  # on crafted headers tarfile lets OverflowError, RecursionError and others through
             reason = TRUNCATED if "end of data" in str(error) else UNREADABLE
             listing.skip(tar, reason, f"{error}; a .tar that is not compressed is expected")
     listing.names.extend(members)
@@ -366,6 +366,8 @@ def _list_tar(path: str, tar: str, members: dict[str, _Member], listing: _Listin
         tarfile.open(fileobj=file, mode="r:", encoding="utf-8", errors="surrogateescape") as archive,
     ):
         for info in archive:
+            if info.size < 0:  # would send tarfile back, for ever (CVE-2025-8194)
+                raise tarfile.ReadError(f"negative size at byte {info.offset}")
             name = None if info.isdir() else _admit(f"{tar}/", info.name, info.size, members, listing)
             if name is not None and (not info.isreg() or info.issparse()):
                 listing.skip(name, NOT_A_FILE, "a link, device or sparse file within the tar")
@@ -498,7 +500,7 @@ class _Lmdb:
             with environment.begin() as transaction:
                 value = transaction.get(key)
         except lmdb.Error as error:
-            raise ImageError(UNREADABLE, str(error)) from error
+            raise ImageError(UNREADABLE, display_name(str(error))) from error
         if value is None:
             raise ImageError(UNREADABLE, f"the database has no key {key!r}")
         return value
