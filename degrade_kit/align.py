@@ -117,7 +117,7 @@ def align_face(pixels: Pixels, landmarks: Landmarks, size: int = 512) -> Aligned
 
     Raises:
         ValueError: If `pixels` is no RGB photo, or as `ffhq_quad`.
-        ImageError: As `ffhq_quad`, or if the face is not in the photo.
+        ImageError: As `ffhq_quad`, or if the face is not in the photo or far larger than it.
     """
     if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3:
         raise ValueError(f"expected an RGB photo, uint8 (height, width, 3), got {pixels.dtype} {pixels.shape}")
@@ -129,6 +129,8 @@ def align_face(pixels: Pixels, landmarks: Landmarks, size: int = 512) -> Aligned
     if not (0 <= centre[0] < width and 0 <= centre[1] < height):
         raise ImageError("face outside the photo", f"its centre is at {centre.round(1).tolist()} in {width} x {height}")
     side = float(np.hypot(*(quad[3] - quad[0])))
+    if not 1 <= side <= 8 * max(width, height):
+        raise ImageError("unusable landmarks", f"they ask for a square of {side:.3g} pixels in {width} x {height}")
     part, origin = _crop(pixels, quad, margin=side)
     factor = max(1, int(side / size) // 2)
     local = (quad - origin + 0.5) / factor - 0.5
@@ -366,10 +368,16 @@ def _check_arithmetic(onet: cv2.dnn.Net) -> None:
 
 
 def _forward(net: cv2.dnn.Net, batch: npt.NDArray[np.uint8], names: tuple[str, ...]) -> list[npt.NDArray[np.float64]]:
-    """Run a network on images, uint8 (n, height, width, 3)."""
-    turned = np.transpose(batch, (0, 2, 1, 3))
-    net.setInput(np.ascontiguousarray((turned.astype(np.float32) - 127.5) / 128))
-    return [np.asarray(output, np.float64) for output in net.forward(names)]
+    """Run a network on images, uint8 (n, height, width, 3), one by one.
+
+    OpenCV 5.0.0's classic engine crashes on a batch larger than the one before; batches would save a tenth at most.
+    """
+    results: list[tuple[npt.NDArray[np.float64], ...]] = []
+    for image in batch:
+        turned = np.ascontiguousarray((image.swapaxes(0, 1).astype(np.float32) - 127.5) / 128)
+        net.setInput(turned[None])
+        results.append(tuple(np.array(output, np.float64) for output in net.forward(names)))
+    return [np.concatenate(outputs) for outputs in zip(*results, strict=True)]
 
 
 def _propose(pnet: cv2.dnn.Net, pixels: Pixels, smallest: float) -> Boxes:

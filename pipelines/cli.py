@@ -67,7 +67,7 @@ def _exit_status(error: Exception) -> int | None:
 
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
-@click.option("--debug", is_flag=True, help="Show the traceback of an error, and log more.")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error, and log more.  [default: off]")
 @click.version_option(package_name="degrade-kit")
 def main(debug: bool) -> None:
     """Training data for blind face restoration: LQ/HQ pairs in WebDataset shards.

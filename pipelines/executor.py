@@ -13,6 +13,7 @@ import logging
 import os
 import secrets
 import signal
+import socket
 import threading
 from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
@@ -237,6 +238,8 @@ def _ray(config: ExecutorConfig) -> Generator[tuple[Any, int]]:
             "workers run on Ray, which is not installed: pip install 'degrade-kit[ray]', or give --workers 0 to "
             "work in this process"
         )
+    if config.ray_address is not None:
+        _check_reachable(config.ray_address)
     _set_environment(config)
     import ray as untyped
 
@@ -256,13 +259,26 @@ def _ray(config: ExecutorConfig) -> Generator[tuple[Any, int]]:
                 object_store_memory=128 * 1024 * 1024,
             )
     except (ConnectionError, RuntimeError, ValueError, OSError, ray.exceptions.RayError) as error:
-        # A refused token is the cause of Ray's own error, which names the address alone.
-        reason = f"{error}: {error.__cause__}" if error.__cause__ else str(error)
-        raise RunError(f"Ray could not be started or joined: {reason}") from error
+        # Ray's own error may name the address alone; that the token was refused stands last in its cause.
+        reasons = [str(error), *str(error.__cause__ or "").strip().splitlines()[-1:]]
+        raise RunError(f"Ray could not be started or joined: {': '.join(reasons)}") from error
     try:
         yield ray, slots
     finally:
         ray.shutdown()
+
+
+def _check_reachable(address: str) -> None:
+    """Stop at a wrong address: Ray would try it for 20 minutes, and would not heed Ctrl-C meanwhile."""
+    host, _, port = address.rpartition("/")[2].rpartition(":")
+    if not port.isdecimal():
+        return  # such as `auto`
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
+    except (OSError, OverflowError) as error:
+        raise RunError(
+            f"no Ray cluster answers at {address}: {error}; `ray start --head` prints the right one"
+        ) from error
 
 
 def _set_environment(config: ExecutorConfig) -> None:

@@ -653,9 +653,11 @@ def _conclude(plan: Plan, store: Store, *, made: int, kept: int, failed: list[st
 
 
 def _finalize(plan: Plan, store: Store, sidecars: list[Sidecar]) -> str:
-    lines = [{"source": name, "reason": reason, "detail": detail} for name, reason, detail in plan.sources.skipped] + [
-        asdict(failure) for sidecar in sidecars for failure in sidecar.failures
+    skipped = [
+        {"source": display_name(name), "reason": reason, "detail": display_name(detail)}
+        for name, reason, detail in plan.sources.skipped
     ]
+    lines = skipped + [asdict(failure) for sidecar in sidecars for failure in sidecar.failures]
     store.write(FAILURES, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines).encode())
     extra = {
         "recipe": plan.config.recipe.name,

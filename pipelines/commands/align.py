@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -9,9 +10,11 @@ from typing import TYPE_CHECKING
 
 import click
 
+from pipelines.commands.options import config_option, counted, executor_config, executor_options, human_time
+
 if TYPE_CHECKING:
     from degrade_kit.align import FaceChoice
-    from pipelines.align import AlignReport
+    from pipelines.align import AlignPlan, AlignReport
 
 
 @click.command(name="align")
@@ -67,13 +70,9 @@ if TYPE_CHECKING:
     type=click.FloatRange(0, 1),
     help="Least confidence of the detector, 0 to 1.",
 )
-@click.option(
-    "--workers",
-    metavar="N",
-    type=click.IntRange(min=0),
-    help="Worker processes; 0 works in this process.  [default: one per processor with Ray installed, else 0]",
-)
-@click.option("--dry-run", is_flag=True, help="Print what would be done, and do nothing.  [default: off]")
+@click.option("--dry-run", is_flag=True, help="Print the plan and an estimate, and do nothing.  [default: off]")
+@executor_options
+@config_option
 def align_command(
     source: str,
     out_dir: Path,
@@ -82,8 +81,9 @@ def align_command(
     size: int,
     face: FaceChoice,
     min_score: float,
-    workers: int | None,
     dry_run: bool,
+    workers: int | None,
+    ray_address: str | None,
 ) -> None:
     """Cut faces out of photos in FFHQ framing, turned upright.
 
@@ -97,7 +97,6 @@ def align_command(
     Exit status: 0 if every photo gave a face, 3 if some did not (see OUT/align_failures.jsonl), 2 for wrong options.
     """  # noqa: D301 (click reads the \b itself)
     from pipelines.align import AlignConfig, align_sources, plan_alignment
-    from pipelines.executor import ExecutorConfig, default_workers
 
     config = AlignConfig(
         input=source,
@@ -108,42 +107,51 @@ def align_command(
         face=face,
         min_score=min_score,
     )
+    executor = executor_config(workers, ray_address)
     if dry_run:
-        plan = plan_alignment(config)
-        click.echo(f"{len(plan.stems)} photos in {source}, {len(plan.done)} of them done in {out_dir}")
-        click.echo(f"the first face would be {plan.example()}, {size} x {size} pixels; nothing was done")
+        _print_plan(plan_alignment(config), executor.workers)
         return
-    executor = ExecutorConfig(workers=default_workers() if workers is None else workers)
     report = align_sources(config, executor, progress=_progress_line())
-    _print_summary(report, out_dir)
+    _print_report(report, out_dir)
     if not report.complete:
-        click.get_current_context().exit(3)
+        sys.exit(3)
 
 
-def _print_summary(report: AlignReport, out_dir: Path) -> None:
+def _print_plan(plan: AlignPlan, workers: int) -> None:
+    from pipelines.align import estimate_seconds
+
+    todo, processes = len(plan.stems) - len(plan.done), max(workers, 1)
+    click.echo(f"{len(plan.stems):,} photos in {plan.config.input}, {len(plan.done):,} of them done")
+    click.echo(f"the first face is {plan.example()}, {plan.config.size} x {plan.config.size} pixels")
+    seconds = estimate_seconds(plan) * todo / processes
+    click.echo(f"about {human_time(seconds)} with {processes} process{'es' * (processes > 1)}")
+    click.echo("dry run: nothing was written")
+
+
+def _print_report(report: AlignReport, out_dir: Path) -> None:
     click.echo(
-        f"{report.faces} faces from {report.photos} photos are in {out_dir} ({report.resumed} photos done before)"
+        f"{report.faces:,} faces of {report.photos:,} photos in {out_dir}; {report.resumed:,} photos done before"
     )
-    click.echo(f"{report.enlarged} of them enlarged, {report.padded} with more than a tenth outside the photo")
-    for reason, count in report.failures.items():
-        click.echo(f"without a face: {count} photos, {reason}; see {out_dir / 'align_failures.jsonl'}")
-    click.echo(f"next: degrade-kit synth --hq {out_dir} --shards shards")
+    click.echo(f"{report.enlarged:,} faces enlarged, {report.padded:,} with more than a tenth outside the photo")
+    if report.failures:
+        click.echo(f"not usable: {counted(report.failures)}; see {out_dir / 'align_failures.jsonl'}", err=True)
+    if report.faces:
+        click.echo(f"next: degrade-kit synth --hq {out_dir} --shards shards")
 
 
-def _progress_line(interval: float = 5.0) -> Callable[[int, int], None]:
-    """A function that says now and then, on standard error, how far the run is."""
-    begin = shown = time.monotonic()
-    handled_at_begin = -1
+def _progress_line(quiet_seconds: float = 30.0) -> Callable[[int, int], None]:
+    """A function that says on standard error how far the run is: often on a terminal, now and then elsewhere."""
+    start = printed = time.monotonic()
+    live = sys.stderr.isatty()
 
     def show(handled: int, total: int) -> None:
-        nonlocal shown, handled_at_begin, begin
-        now = time.monotonic()
-        if handled_at_begin < 0:
-            handled_at_begin, begin = handled, now
-        elif now - shown >= interval:
-            shown = now
-            rate = (handled - handled_at_begin) / (now - begin)
-            left = (total - handled) / rate / 60
-            click.echo(f"{handled} of {total} photos, {rate:.1f} per second, {left:.0f} min left", err=True)
+        nonlocal printed
+        now, last = time.monotonic(), handled == total
+        if not (live or last or now - printed >= quiet_seconds):
+            return
+        printed = now
+        rate = handled / max(now - start, 1e-6)
+        line = f"{handled:,}/{total:,} photos, {rate:.1f} photos/s, {human_time((total - handled) / rate)} left"
+        click.echo(f"\r\x1b[K{line}" if live else line, nl=last or not live, err=True)
 
     return show

@@ -19,12 +19,12 @@ from pipelines.commands.options import executor_config, executor_options
 )
 @executor_options
 def demo_command(out: Path, workers: int | None, ray_address: str | None) -> None:
-    r"""Make and verify a small data set from two public-domain portraits that come with Python packages.
+    """Make and verify a small data set from two public-domain portraits that come with Python packages.
 
     \b
     Example:
       degrade-kit demo --out demo-output
-    """
+    """  # noqa: D301 (click reads the \b itself)
     from pipelines.demo import run_demo
 
     executor = executor_config(workers, ray_address)

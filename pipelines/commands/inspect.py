@@ -11,14 +11,14 @@ from pipelines.commands.options import counted, human_bytes
 
 @click.command("inspect")
 @click.argument("shards", metavar="SHARDS")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead.  [default: off]")
 def inspect_command(shards: str, as_json: bool) -> None:
-    r"""Show what a data set holds: counts, sizes, failures, and histograms of the drawn parameters.
+    """Show what a data set holds: counts, sizes, failures, and histograms of the drawn parameters.
 
     \b
     Example:
       degrade-kit inspect out/ffhq
-    """
+    """  # noqa: D301 (click reads the \b itself)
     from pipelines.inspection import inspect_shards
 
     found = inspect_shards(shards)

@@ -24,7 +24,7 @@ def executor_options(function: _F) -> _F:
     address = click.option(
         "--ray-address",
         metavar="ADDRESS",
-        help="Join the Ray cluster at this address instead, `auto` for the near one.",
+        help="Join the Ray cluster at this address instead, `auto` for the near one.  [default: none]",
     )
     return workers(address(function))
 
@@ -47,7 +47,8 @@ def config_option(function: _F) -> _F:
         is_eager=True,
         expose_value=False,
         callback=_load_config,
-        help="YAML file with values for any of these options, such as `variants: 5`; the command line wins.",
+        help="YAML file with values for any of these options, such as `variants: 5`; the command line wins.  "
+        "[default: none]",
     )(function)
 
 

@@ -8,13 +8,13 @@ import click
 @click.command("presets")
 @click.argument("name", required=False, metavar="[NAME]")
 def presets_command(name: str | None) -> None:
-    r"""List the published recipes, or print one as YAML to start your own from.
+    """List the published recipes, or print one as YAML to start your own from.
 
     \b
     Examples:
       degrade-kit presets
       degrade-kit presets gfpgan > mine.yaml
-    """
+    """  # noqa: D301 (click reads the \b itself)
     import yaml
 
     from degrade_kit.presets import PRESETS, preset

@@ -32,7 +32,7 @@ import click
 def preview_command(
     hq: str, presets: tuple[str, ...], out: Path, images: int, variants: int, seed: int, size: int
 ) -> None:
-    r"""Draw a contact sheet: HQ beside LQ images, the drawn numbers under each.
+    """Draw a contact sheet: HQ beside LQ images, the drawn numbers under each.
 
     \b
     Examples:
@@ -40,7 +40,7 @@ def preview_command(
       degrade-kit preview --hq faces --preset gfpgan --preset mine.yaml --images 2 --out compare.png
 
     It shows the very images that `synth` with the same seed will write.
-    """
+    """  # noqa: D301 (click reads the \b itself)
     from degrade_kit.prepare import HqConfig
     from pipelines.preview import draw_preview
     from pipelines.synthesize import resolve_recipe

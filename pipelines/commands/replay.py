@@ -14,14 +14,14 @@ import click
 @click.option("--variant", type=click.IntRange(0), default=0, show_default=True, help="Number of the LQ image.")
 @click.option("--out", required=True, type=click.Path(file_okay=False, path_type=Path), help="Folder to write to.")
 def replay_command(shards: str, key: str, variant: int, out: Path) -> None:
-    r"""Make one LQ image again from its record, and write it with everything about it.
+    """Make one LQ image again from its record, and write it with everything about it.
 
     \b
     Example:
       degrade-kit replay out/ffhq 000000042 --variant 1 --out look
 
     Writes hq.png, lq.png (at the HQ size), lq_native.png and record.json. Exit status 1 if the stored LQ image differs.
-    """
+    """  # noqa: D301 (click reads the \b itself)
     from degrade_kit.image import encode_png
     from degrade_kit.shards import open_shards
     from degrade_kit.store import open_store

@@ -70,7 +70,11 @@ if TYPE_CHECKING:
     show_default=True,
     help="What shows through transparent pixels.",
 )
-@click.option("--include", metavar="GLOB", help="Use only sources whose relative name matches, such as '*.hq.png'.")
+@click.option(
+    "--include",
+    metavar="GLOB",
+    help="Use only sources whose relative name matches, such as '*.hq.png'.  [default: all]",
+)
 @click.option(
     "--samples-per-shard",
     type=click.IntRange(0),
@@ -78,7 +82,9 @@ if TYPE_CHECKING:
     show_default="an eighth of the images, at most 1000",
     help="HQ images per shard.",
 )
-@click.option("--shard-range", metavar="START:STOP", help="Make only these shards, for job arrays without Ray.")
+@click.option(
+    "--shard-range", metavar="START:STOP", help="Make only these shards, for job arrays without Ray.  [default: all]"
+)
 @click.option(
     "--max-failures",
     type=click.FloatRange(0, 1),
@@ -86,8 +92,10 @@ if TYPE_CHECKING:
     show_default=True,
     help="Share of the inputs that may be unusable before the exit status is 3.",
 )
-@click.option("--overwrite", is_flag=True, help="Replace a data set of another configuration; other files stay.")
-@click.option("--dry-run", is_flag=True, help="Print the plan with size and time, and write nothing.")
+@click.option(
+    "--overwrite", is_flag=True, help="Replace a data set of another configuration; other files stay.  [default: off]"
+)
+@click.option("--dry-run", is_flag=True, help="Print the plan with size and time, and write nothing.  [default: off]")
 @executor_options
 @config_option
 def synth_command(
@@ -101,7 +109,7 @@ def synth_command(
     ray_address: str | None,
     **options: Any,  # noqa: ANN401 (the options of SynthConfig, by name)
 ) -> None:
-    r"""Make LQ/HQ pairs from faces and write them as WebDataset shards.
+    """Make LQ/HQ pairs from faces and write them as WebDataset shards.
 
     \b
     Examples:
@@ -110,7 +118,7 @@ def synth_command(
 
     Run it again to resume: finished shards are kept. The result is the same, bit by bit, with any number of workers and
     after any number of interruptions.
-    """
+    """  # noqa: D301 (click reads the \b itself)
     from pipelines.commands.progress import Progress
     from pipelines.synthesize import make_plan, synthesize
 

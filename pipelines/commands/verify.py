@@ -20,7 +20,7 @@ from pipelines.commands.options import executor_config, executor_options
 )
 @executor_options
 def verify_command(shards: str, replay: float, workers: int | None, ray_address: str | None) -> None:
-    r"""Check a data set: hashes, counts, layout, every image, and records against stored pixels.
+    """Check a data set: hashes, counts, layout, every image, and records against stored pixels.
 
     \b
     Examples:
@@ -28,7 +28,7 @@ def verify_command(shards: str, replay: float, workers: int | None, ray_address:
       degrade-kit verify out/ffhq --replay 1
 
     Exit status 0 if all is well, 1 if anything is not; each problem is one line.
-    """
+    """  # noqa: D301 (click reads the \b itself)
     from pipelines.verify import verify
 
     report = verify(shards, executor_config(workers, ray_address), replay=replay)

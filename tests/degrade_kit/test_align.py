@@ -203,6 +203,23 @@ def test_a_face_outside_the_photo_is_an_image_error(astronaut: npt.NDArray[np.ui
         align_face(astronaut, ASTRONAUT_POINTS + 600)
 
 
+@pytest.mark.parametrize("side", [0.01, 1e4, 1e9])
+def test_a_square_that_cannot_be_is_an_image_error(astronaut: npt.NDArray[np.uint8], side: float) -> None:
+    with pytest.raises(ImageError, match="unusable landmarks: they ask for a square of"):
+        align_face(astronaut, frontal(side, (255.5, 255.5)))
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (2, 3), (33, 500)])
+@pytest.mark.parametrize("share", [0.5, 1, 7.9])
+def test_photos_of_any_shape_can_be_framed(shape: tuple[int, int], share: float) -> None:
+    photo = np.full((*shape, 3), 77, np.uint8)
+    side = max(1.0, share * max(shape))
+
+    aligned = align_face(photo, frontal(side, ((shape[1] - 1) / 2, (shape[0] - 1) / 2), 1.0), 64)
+
+    np.testing.assert_array_equal(aligned.pixels, 77)
+
+
 def test_wrong_arguments_are_value_errors(astronaut: npt.NDArray[np.uint8]) -> None:
     with pytest.raises(ValueError, match="expected an RGB photo"):
         align_face(astronaut[:, :, 0], ASTRONAUT_POINTS)
@@ -323,6 +340,15 @@ def test_detectors_find_two_faces(detector: Detector, astronaut: npt.NDArray[np.
 
     assert len(aligned) == 2
     assert np.abs(aligned[0].quad.mean(axis=0) - aligned[1].quad.mean(axis=0))[0] == pytest.approx(256, abs=5)
+
+
+def test_detectors_take_photos_with_ever_more_faces(detector: Detector, astronaut: npt.NDArray[np.uint8]) -> None:
+    # OpenCV 5.0.0's classic engine crashes where a batch of candidates is larger than the one before.
+    one = astronaut[:230, 110:340]
+
+    counts = [len(detector(np.tile(one, (rows, 2, 1)))) for rows in (1, 2, 3, 4)]
+
+    assert counts == [2, 4, 6, 8]
 
 
 @pytest.mark.parametrize("shape", [(300, 200), (40, 3000), (32, 32), (1, 1)])

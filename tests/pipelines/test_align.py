@@ -291,6 +291,9 @@ def test_progress_reaches_the_total(config: AlignConfig, monkeypatch: pytest.Mon
     align_sources(config, progress=lambda handled, total: seen.append((handled, total)))
 
     assert seen == [(4, 6), (6, 6)]
+    (config.out_dir / "astronaut.png").unlink()
+    align_sources(config, progress=lambda handled, total: seen.append((handled, total)))
+    assert seen[2:] == [(1, 1)]
 
 
 def run_command(config: AlignConfig, *more: str) -> tuple[int, str]:
@@ -303,9 +306,9 @@ def test_the_command_says_what_it_made_and_what_comes_next(config: AlignConfig) 
     status, output = run_command(config)
 
     assert status == 0
-    assert output.splitlines() == [
-        f"6 faces from 6 photos are in {config.out_dir} (0 photos done before)",
-        "1 of them enlarged, 0 with more than a tenth outside the photo",
+    assert output.splitlines()[-3:] == [
+        f"6 faces of 6 photos in {config.out_dir}; 0 photos done before",
+        "1 faces enlarged, 0 with more than a tenth outside the photo",
         f"next: degrade-kit synth --hq {config.out_dir} --shards shards",
     ]
 
@@ -318,22 +321,28 @@ def test_the_command_ends_with_3_if_a_photo_gave_no_face(
     status, output = run_command(config)
 
     assert status == 3
-    assert f"without a face: 6 photos, no face; see {config.out_dir / 'align_failures.jsonl'}" in output
+    assert f"not usable: 6 no face; see {config.out_dir / 'align_failures.jsonl'}" in output
 
 
 def test_a_dry_run_writes_nothing(config: AlignConfig) -> None:
     status, output = run_command(config, "--dry-run")
 
     assert status == 0
-    assert output.splitlines()[0] == f"6 photos in {config.input}, 0 of them done in {config.out_dir}"
+    assert output.splitlines()[:2] == [
+        f"6 photos in {config.input}, 0 of them done",
+        f"the first face is {config.out_dir / 'astronaut.png'}, 32 x 32 pixels",
+    ]
     assert not config.out_dir.exists()
+
+
+NO_DEFAULT = ("source", "out_dir", "ray_address", "config")
 
 
 def test_help_begins_with_an_example_and_names_every_default() -> None:
     output = CliRunner().invoke(align_command, ["--help"]).output
 
     assert "  degrade-kit align --input photos --out aligned\n" in output.split("Options:")[0]
-    options = [option for option in align_command.params if option.name not in ("source", "out_dir")]
+    options = [option for option in align_command.params if option.name not in NO_DEFAULT]
     assert " ".join(output.split()).count("[default: ") == len(options)
 
 
