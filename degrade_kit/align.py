@@ -126,7 +126,7 @@ def align_face(pixels: Pixels, landmarks: Landmarks, size: int = 512) -> Aligned
     quad = ffhq_quad(landmarks)
     height, width = pixels.shape[:2]
     centre = quad.mean(axis=0)
-    if not (0 <= centre[0] < width and 0 <= centre[1] < height):
+    if not (-0.5 <= centre[0] <= width - 0.5 and -0.5 <= centre[1] <= height - 0.5):
         raise ImageError("face outside the photo", f"its centre is at {centre.round(1).tolist()} in {width} x {height}")
     side = float(np.hypot(*(quad[3] - quad[0])))
     if not 1 <= side <= 8 * max(width, height):
@@ -312,6 +312,9 @@ def _resize_by_area(pixels: Pixels, width: int, height: int) -> Pixels:
 def _turn(pixels: Pixels, quad: Quad, size: int) -> Pixels:
     """Sample the square at size x size points, without a guard against aliasing."""
     enlarges = float(np.hypot(*(quad[3] - quad[0]))) < 0.999 * size
+    # OpenCV's warp never ends where it has to mirror a side of one pixel.
+    for axis in (0, 1):
+        pixels = np.repeat(pixels, 2, axis) if pixels.shape[axis] == 1 else pixels
     turned = cv2.warpAffine(
         pixels,
         _sampling_matrix(quad, size),

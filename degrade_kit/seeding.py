@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 
 import numpy as np
 
@@ -24,6 +23,6 @@ def generator(seed: int, path: str, variant: int) -> np.random.Generator:
     >>> generator(0, "a.png", 0).random() == generator(0, "a.png", 1).random()
     False
     """
-    text = b"%d\0%s\0%d" % (seed, os.fsencode(path), variant)
+    text = b"%d\0%s\0%d" % (seed, path.encode("utf-8", "surrogateescape"), variant)
     digest = hashlib.blake2b(text, digest_size=16).digest()
     return np.random.Generator(np.random.PCG64(int.from_bytes(digest, "big")))

@@ -42,7 +42,7 @@ class Store(Protocol):
         ...
 
     def scratch(self, name: str) -> Path:
-        """A new local file to fill before `publish`."""
+        """A new local path to write a file to before `publish`."""
         ...
 
     def publish(self, scratch: Path, name: str) -> None:

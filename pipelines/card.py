@@ -84,7 +84,7 @@ LQ images are stored at their {stored} (`lq0_tail` in the JSON says how). `degra
 {recipe.source or "A recipe of the user's own."}
 
 ```yaml
-{yaml.safe_dump(recipe.to_mapping(), sort_keys=False, allow_unicode=True, width=110).strip()}
+{plain_yaml(recipe.to_mapping()).strip()}
 ```
 
 ## Licence
@@ -92,6 +92,16 @@ LQ images are stored at their {stored} (`lq0_tail` in the JSON says how). `degra
 The HQ images and everything derived from them are under the terms of their sources: add those terms here before you
 share this data set. FFHQ, for one, allows non-commercial use only, and each photograph has its own licence.
 """
+
+
+class _PlainDumper(yaml.SafeDumper):
+    def ignore_aliases(self, data: Any) -> bool:  # noqa: ANN401 (as PyYAML has it)
+        return True
+
+
+def plain_yaml(data: Mapping[str, Any]) -> str:
+    """YAML without aliases, which recipe files may not have."""
+    return yaml.dump(data, Dumper=_PlainDumper, sort_keys=False, allow_unicode=True, width=110)
 
 
 def histogram_text(statistics: Statistics) -> str:

@@ -48,7 +48,7 @@ from degrade_kit.shards import (
 )
 from degrade_kit.sources import Sources, display_name, open_sources
 from degrade_kit.store import LocalStore, Store, check_writable, free_bytes, open_store
-from pipelines.card import write_card
+from pipelines.card import plain_yaml, write_card
 from pipelines.executor import ExecutorConfig, limited_threads, run_tasks
 
 log = logging.getLogger(__name__)
@@ -251,7 +251,7 @@ def synthesize(
         todo = [index for index in wanted if not _is_done(store, plan, index)]
         _check_space(store, plan, todo)
         if store.size(CONFIG) is None:
-            store.write(CONFIG, yaml.safe_dump(plan.resolved, sort_keys=False, allow_unicode=True).encode())
+            store.write(CONFIG, plain_yaml(plan.resolved).encode())
         failed = _make_shards(plan, url, todo, executor, progress)
         made, kept = len(todo) - len(failed), len(wanted) - len(todo)
         return _conclude(plan, store, made=made, kept=kept, failed=failed, seconds=time.monotonic() - start)
@@ -473,6 +473,11 @@ def _is_done(store: Store, plan: Plan, index: int) -> bool:
         raise RunError(
             f"{store.url}/{sidecar_path(sidecar.shard)} belongs to another run; give --overwrite or another --shards"
         )
+    return _has_tar(store, sidecar)
+
+
+def _has_tar(store: Store, sidecar: Sidecar) -> bool:
+    """Whether the tar is there; a shard without samples has none."""
     return not sidecar.count or store.size(f"{sidecar.shard}.tar") == sidecar.bytes
 
 
@@ -626,7 +631,7 @@ class _Crumb:
 def _conclude(plan: Plan, store: Store, *, made: int, kept: int, failed: list[str], seconds: float) -> SynthReport:
     """Report; if all shards are there, also write the files of the whole data set, the manifest last."""
     sidecars = [read_sidecar(store, shard_name(index)) for index in range(plan.num_shards)]
-    done = [sidecar for sidecar in sidecars if sidecar is not None]
+    done = [sidecar for sidecar in sidecars if sidecar is not None and _has_tar(store, sidecar)]
     failures = Counter(reason for _, reason, _ in plan.sources.skipped)
     counters = Counter[str]()
     for sidecar in done:

@@ -15,13 +15,12 @@ def presets_command(name: str | None) -> None:
       degrade-kit presets
       degrade-kit presets gfpgan > mine.yaml
     """  # noqa: D301 (click reads the \b itself)
-    import yaml
-
     from degrade_kit.presets import PRESETS, preset
 
     if name is not None:
-        plain = preset(name).to_mapping()
-        click.echo(yaml.safe_dump(plain, sort_keys=False, allow_unicode=True, width=110).strip())
+        from pipelines.card import plain_yaml
+
+        click.echo(plain_yaml(preset(name).to_mapping()).strip())
         return
     width = max(map(len, PRESETS))
     for recipe in PRESETS.values():
