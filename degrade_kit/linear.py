@@ -204,7 +204,7 @@ def apply_matrices(planes: Planes, rows: Factor, columns: Factor) -> Planes:
 
     Args:
         planes: Float32, shape (3, height, width).
-        rows: Matrices of shape (height out, height).
+        rows: Matrices of shape (height out, height); with `columns` they must leave a constant image as it is.
         columns: As many matrices of shape (width out, width).
 
     Returns:
@@ -212,18 +212,22 @@ def apply_matrices(planes: Planes, rows: Factor, columns: Factor) -> Planes:
     """
     terms, height_out, _ = rows.matrices.shape
     width, width_out = planes.shape[2], columns.matrices.shape[1]
+    # Around mid-grey the sums are smaller, and so are their rounding errors: fewer pixels of a long chain end up in
+    # another 8-bit level, or another coefficient of a JPEG, than by plain float32.
+    centred = planes - _MID_GREY
     half = np.empty((3, height_out, terms, width), np.float32)
     for block, span in _blocks(rows):
         # All terms of a few rows in one product: tall enough to run at full speed.
         stacked = rows.matrices[:, block, span].transpose(1, 0, 2).reshape(-1, span.stop - span.start)
         for channel in range(3):
-            np.matmul(stacked, planes[channel, span], out=half[channel, block].reshape(-1, width))
+            np.matmul(stacked, centred[channel, span], out=half[channel, block].reshape(-1, width))
     out = np.empty((3 * height_out, width_out), np.float32)
     half = half.reshape(3 * height_out, terms, width)
     for block, span in _blocks(columns):
         # One product sums over pixels and terms together.
         factor = columns.matrices[:, block, span].transpose(1, 0, 2).reshape(block.stop - block.start, -1)
         np.matmul(half[:, :, span].reshape(3 * height_out, -1), factor.T, out=out[:, block])
+    out += _MID_GREY
     return out.reshape(3, height_out, width_out)
 
 
@@ -267,6 +271,8 @@ def convolve_fourier(planes: Planes, kernel: Kernel) -> Planes:
         out[channel] = inverse[:height, :width]
     return out
 
+
+_MID_GREY = np.float32(128)
 
 _SPAN = 96
 """Input pixels that a block of outputs moves over, beside its band: small blocks skip more zeros, large ones multiply

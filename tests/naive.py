@@ -1,8 +1,8 @@
 """The oracle: every operation of a record done plainly, one after the other, with OpenCV and NumPy.
 
 Nothing here is fast, and nothing is shared with `degrade_kit.linear` and `degrade_kit.canvas`: kernels are full
-squares built from the papers' formulas and applied with `cv2.filter2D`, resizes are `cv2.resize`. Only noise fields come
-from `degrade_kit.noise`, so that both sides see the same ones. An image is float32, height x width x 3, RGB, 0..255.
+squares built from the papers' formulas and applied with `cv2.filter2D`, resizes are `cv2.resize`. Noise fields alone
+come from `degrade_kit.noise`, so that both sides see the same ones. An image is float32, (height, width, 3), 0..255.
 """
 
 from __future__ import annotations
@@ -64,9 +64,7 @@ def run(
     return image
 
 
-def step(
-    op: ops.Op, image: Floats, seed: int, position: tuple[int, ...], full: tuple[int, ...]
-) -> npt.NDArray[Any]:
+def step(op: ops.Op, image: Floats, seed: int, position: tuple[int, ...], full: tuple[int, ...]) -> npt.NDArray[Any]:
     """Do one operation."""
     height, width = image.shape[:2]
     bits = bit_stream(seed, position)

@@ -115,7 +115,7 @@ class Box:
             env={**os.environ, **variables},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            timeout=100,
+            timeout=300,
             check=False,
         )
         return checked(Run(done.returncode, done.stdout.decode("utf-8", "replace")), code)

@@ -214,6 +214,14 @@ def test_all_hq_images_have_the_format_asked_for(faces_dir: Path, tmp_path: Path
     run("verify", tmp_path / "out", "--workers", 0, "--replay", 1)
 
 
+def test_small_sources_that_are_allowed_can_decide_on_the_format(faces_dir: Path, tmp_path: Path) -> None:
+    (tmp_path / "small").mkdir()
+    with Image.open(faces_dir / "astronaut_small.jpg") as image:
+        image.resize((24, 24)).save(tmp_path / "small/a.jpg", quality=95)
+    synth(tmp_path / "small", tmp_path / "out", "--size", 0, "--min-side", 16)
+    assert samples_of(tmp_path / "out")["a.jpg"].members["hq.jpg"] == (tmp_path / "small/a.jpg").read_bytes()
+
+
 def test_the_size_0_keeps_every_image_whole(faces_dir: Path, tmp_path: Path) -> None:
     synth(faces_dir, tmp_path / "out", "--size", 0)
     samples = samples_of(tmp_path / "out")
