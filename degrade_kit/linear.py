@@ -255,6 +255,8 @@ def convolve_fourier(planes: Planes, kernel: Kernel) -> Planes:
     """
     radius = kernel.shape[0] // 2
     _, height, width = planes.shape
+    if min(height, width) < _SMALLEST_FOURIER:
+        return np.stack([np.asarray(cv2.filter2D(plane, -1, kernel), np.float32) for plane in planes])
     fft_height = cv2.getOptimalDFTSize(height + 2 * radius)
     fft_width = cv2.getOptimalDFTSize(width + 2 * radius)
     padded_kernel = np.zeros((fft_height, fft_width), np.float32)
@@ -271,6 +273,9 @@ def convolve_fourier(planes: Planes, kernel: Kernel) -> Planes:
         out[channel] = inverse[:height, :width]
     return out
 
+
+_SMALLEST_FOURIER = 8
+"""Side of an image below which the plain filter is used; OpenCV's transform fails on a single column."""
 
 _MID_GREY = np.float32(128)
 
@@ -363,9 +368,10 @@ def _cubic_taps(size: int, size_out: int) -> tuple[Indices, Taps]:
 
 def _area_enlarge_taps(size: int, size_out: int) -> tuple[Indices, Taps]:
     """What OpenCV does when INTER_AREA enlarges: nearest inside a source pixel, linear across its right edge."""
-    ratio = size / size_out
-    left = np.floor(np.arange(size_out) * ratio).astype(int)
-    share = np.arange(1, size_out + 1) - (left + 1) / ratio
+    inverse = size_out / size
+    # Its own roundings: they decide where a boundary falls on a pixel.
+    left = np.floor(np.arange(size_out) * (1.0 / inverse)).astype(int)
+    share = (np.arange(1, size_out + 1) - (left + 1) * inverse).astype(np.float32).astype(np.float64)
     share = np.where(share <= 0, 0.0, share - np.floor(share))
     share[left >= size - 1] = 0.0
     return np.stack([left, np.minimum(left + 1, size - 1)], 1), np.stack([1 - share, share], 1)

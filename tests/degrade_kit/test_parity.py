@@ -3,6 +3,7 @@
 import itertools
 import json
 from pathlib import Path
+from typing import cast
 
 import cv2
 import numpy as np
@@ -32,7 +33,9 @@ def basicsr() -> dict[str, npt.NDArray[np.float32]]:
 @pytest.mark.parametrize("name", regenerate.KERNELS)
 def test_kernels_equal_basicsrs(basicsr: dict[str, npt.NDArray[np.float32]], name: str, size: int) -> None:
     kind, sigma_x, sigma_y, rotation, beta = regenerate.KERNELS[name]
-    blur = ops.Blur(kernel=kind, size=size, sigma_x=sigma_x, sigma_y=sigma_y, rotation=rotation, beta=beta)
+    blur = ops.Blur(
+        kernel=cast("ops.KernelKind", kind), size=size, sigma_x=sigma_x, sigma_y=sigma_y, rotation=rotation, beta=beta
+    )
     np.testing.assert_allclose(blur.array(), basicsr[f"kernel_{name}_{size}"], atol=1e-6)
 
 
@@ -169,7 +172,7 @@ def test_a_wrong_recipe_is_refused_with_its_place_and_what_is_allowed(steps: lis
 
 
 def test_apply_is_pure_and_equals_what_a_reader_of_shards_gets(astronaut: npt.NDArray[np.uint8]) -> None:
-    hq = astronaut[:256, :256].astype(np.float32) / 255
+    hq = (astronaut[:256, :256] / 255).astype(np.float32)
     before = hq.copy()
     for name in dk.PRESETS:
         record = dk.Record.from_json(dk.preset(name).draw(dk.generator(9, "pure", 0)).to_json())
