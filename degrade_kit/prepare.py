@@ -30,8 +30,8 @@ HQ_FORMATS: tuple[HqFormat, ...] = ("png", "jpg", "webp")
 
 JPEG_QUALITY = 98
 """With full chroma: 47 dB. Only for sources that are JPEG files already and need another size."""
-_MAX_SIDES: dict[HqFormat, int] = {"png": 1_000_000, "jpg": 65_500, "webp": 16_383}
-"""Limits of `degrade_kit.image`'s encoders; only images that keep their size come near them."""
+MAX_SIDE = 16_383
+"""Longest side of an HQ image, pixels: what WebP files hold. Recipes store them, and blurs take memory by its square."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -84,6 +84,9 @@ def prepare(raw: bytes, config: HqConfig) -> HqImage:
         enlarged = pixels.shape[0] < config.size
         pixels, resize = _resize(pixels, config)
         changes += [*crop, *resize]
+    elif max(pixels.shape[:2]) > MAX_SIDE:
+        height, width = pixels.shape[:2]
+        raise ImageError(TOO_LARGE, f"{width} x {height} pixels; the longest side is {MAX_SIDE}")
     if decoded.plain and decoded.format == config.format and not changes:
         data = strip_metadata(raw, decoded.format)
         if data is not raw:
@@ -142,9 +145,6 @@ def _resize(pixels: Pixels, config: HqConfig) -> tuple[Pixels, list[dict[str, An
 
 
 def _encode(pixels: Pixels, extension: HqFormat, changes: list[dict[str, Any]], enlarged: bool) -> HqImage:
-    if max(pixels.shape[:2]) > _MAX_SIDES[extension]:
-        height, width = pixels.shape[:2]
-        raise ImageError(TOO_LARGE, f"{width} x {height} pixels; .{extension} holds sides of {_MAX_SIDES[extension]}")
     change = {"op": "encode", "format": extension, "library": f"opencv {cv2.__version__}"}
     if extension == "png":
         return HqImage(pixels, encode_png(pixels), [*changes, change], enlarged)

@@ -43,6 +43,8 @@ class _Group(click.Group):
         except KeyboardInterrupt:
             click.echo("stopped; run the same command again to go on", err=True)
             sys.exit(EXIT_INTERRUPTED)
+        except (click.ClickException, click.exceptions.Exit, click.Abort):
+            raise
         except Exception as error:
             status = _exit_status(error)
             if status is None:
@@ -75,7 +77,7 @@ def main(debug: bool) -> None:
     Begin with `degrade-kit demo`, then `degrade-kit synth --hq FACES --shards OUT`.
 
     Exit status: 0 all that was asked for is there; 1 an error; 2 wrong usage or configuration; 3 finished, but some
-    inputs or shards are missing; 130 stopped by Ctrl-C.
+    inputs or shards are missing; 130 stopped by Ctrl-C or SIGTERM.
     """
     stdout: Any = sys.stdout
     if isinstance(stdout, io.TextIOWrapper) and stdout.errors == "strict":

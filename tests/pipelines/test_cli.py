@@ -95,7 +95,7 @@ def test_synth_makes_what_its_summary_says(faces_dir: Path, tmp_path: Path) -> N
             assert not np.array_equal(target, lq)
     card = (out / "README.md").read_text("utf-8")
     header = yaml.safe_load(card.split("---")[1])
-    assert header["configs"] == [{"config_name": "default", "data_files": "*.tar"}]
+    assert header["configs"] == [{"config_name": f"set-{manifest['digest'][:12]}", "data_files": "*.tar"}]
     assert manifest["digest"] in card
     assert "6 of 6 inputs (0 not usable)" in card
     assert read_image(out / "preview.png").shape[1] > 3 * 208
