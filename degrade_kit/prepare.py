@@ -31,7 +31,8 @@ HQ_FORMATS: tuple[HqFormat, ...] = ("png", "jpg", "webp")
 JPEG_QUALITY = 98
 """With full chroma: 47 dB. Only for sources that are JPEG files already and need another size."""
 MAX_SIDE = 16_383
-"""Longest side of an HQ image, pixels: what WebP files hold. Recipes store them, and blurs take memory by its square."""
+"""Longest side of an HQ image, pixels: what WebP files hold. Recipes store them, and blurs take memory by
+its square."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -99,7 +99,7 @@ def parse_yaml(text: str, where: str) -> Any:  # noqa: ANN401 (parsed YAML)
         if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader=yaml.SafeLoader)):
             raise ConfigError(f"{where}: YAML aliases (*name) are not allowed here")
         return yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, RecursionError) as error:
         raise ConfigError(f"{where}: not plain YAML: {error}") from error
 
 
