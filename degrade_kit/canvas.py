@@ -105,6 +105,7 @@ class Canvas:
         """A canvas that starts from this one's image and shares its memory until it changes."""
         copy = Canvas(planes=self.planes())
         copy._pixels, self._owned = self._pixels, False
+        copy.full_size = self.full_size
         return copy
 
     def pixels(self) -> Pixels:

@@ -216,7 +216,8 @@ class RandomDecimate(_Step):
     """Gaussian blur and every n-th pixel. Source: BSRGAN, second branch of `downsample2`."""
 
     name: ClassVar[str] = "decimate"
-    factor: int = field(metadata={"check": whole(1, 64)})
+    factor: int = field(metadata={"check": whole(1, 16)})
+    """The kernel of 25 pixels can be moved by less than half of that, with its tails."""
     sigma: Range = field(metadata={"check": span(0, 100)})
     prob: float = field(default=1.0, metadata={"check": probability})
 
