@@ -316,7 +316,6 @@ def test_forks_do_not_see_each_other() -> None:
     np.testing.assert_allclose(forks[0].planes(), before * 0.2 + 204, atol=1e-3)
 
 
-@pytest.mark.xfail(reason="a fork takes its own size for that of the HQ image", strict=True)
 def test_a_fork_knows_the_full_size() -> None:
     canvas = Canvas(pixels=random_pixels(40, 30))
     ops.run_all((ops.Resize(scale=2.0),), canvas, SEAT)
