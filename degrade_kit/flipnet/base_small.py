@@ -1,0 +1,122 @@
+"""A base model to train from nothing: Stable Diffusion's layout in miniature, for FlipNets that run on a CPU."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from degrade_kit.errors import ConfigError
+from degrade_kit.flipnet.checkpoint import BaseModel
+from degrade_kit.flipnet.config import FlipNetConfig
+from degrade_kit.flipnet.space import BlockDCT
+
+HEAD_SIZE = 32
+"""Channels of an attention head."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SmallBase:
+    """Sizes of a base model."""
+
+    widths: tuple[int, ...] = (96, 128, 128)
+    """Channels of the levels of the U-Net, each half as fine as the one before; the first has no attention."""
+    layers: int = 1
+    """Residual blocks at each level."""
+    text_width: int = 64
+    """Width of the text model, and of cross-attention."""
+    text_layers: int = 2
+    text_tokens: int = 32
+    """Longest prompt, in words and commas."""
+
+    def __post_init__(self) -> None:
+        if len(self.widths) < 2 or any(width <= 0 or width % HEAD_SIZE for width in self.widths):
+            raise ConfigError(f"widths: expected two or more multiples of {HEAD_SIZE}, got {list(self.widths)}")
+
+
+def build_small_base(sizes: SmallBase, config: FlipNetConfig, words: Sequence[str], images: Tensor) -> BaseModel:
+    """New parts with random weights.
+
+    Args:
+        sizes: Of the networks.
+        config: Whose head the U-Net is to have.
+        words: The vocabulary of the prompts.
+        images: In [-1, 1], (B, 3, H, W), that the latent space is scaled by.
+    """
+    from diffusers import DDPMScheduler, UNet2DConditionModel
+    from transformers import CLIPTextConfig, CLIPTextModel
+
+    vae = BlockDCT()
+    vae.fit(images)
+    channels, depth = int(vae.config.latent_channels), len(sizes.widths)
+    out_channels = channels if config.head == "plain" else channels * (3 + len(config.head_blurs))
+    unet = UNet2DConditionModel(
+        sample_size=64,
+        in_channels=channels,
+        out_channels=out_channels,
+        block_out_channels=sizes.widths,
+        down_block_types=("DownBlock2D", *["CrossAttnDownBlock2D"] * (depth - 1)),
+        up_block_types=(*["CrossAttnUpBlock2D"] * (depth - 1), "UpBlock2D"),
+        layers_per_block=sizes.layers,
+        attention_head_dim=tuple(width // HEAD_SIZE for width in sizes.widths),
+        cross_attention_dim=sizes.text_width,
+        conv_in_kernel=1,  # a token is a block of pixels already
+        conv_out_kernel=1,
+        use_linear_projection=True,
+    )
+    with torch.no_grad():
+        # Begin as the mean of the data or, with a gated head, as the condition itself.
+        unet.conv_out.weight.zero_()
+        unet.conv_out.bias.zero_()
+        if config.head == "gated":
+            unet.conv_out.bias[2 * channels : 3 * channels] = 1
+    tokenizer = word_tokenizer(words, sizes.text_tokens)
+    text_encoder = CLIPTextModel(
+        CLIPTextConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=sizes.text_width,
+            intermediate_size=4 * sizes.text_width,
+            num_hidden_layers=sizes.text_layers,
+            num_attention_heads=max(1, sizes.text_width // HEAD_SIZE),
+            max_position_embeddings=sizes.text_tokens,
+            projection_dim=sizes.text_width,
+            bos_token_id=tokenizer.bos_token_id,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+        )
+    )
+    scheduler = DDPMScheduler(
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        prediction_type="sample" if config.head == "gated" else "v_prediction",
+        rescale_betas_zero_snr=True,  # else dark and flat images drift to a middle grey
+        timestep_spacing="trailing",
+        clip_sample=False,
+    )
+    return BaseModel(unet=unet, vae=vae, text_encoder=text_encoder.eval(), tokenizer=tokenizer, scheduler=scheduler)
+
+
+def word_tokenizer(words: Sequence[str], max_length: int) -> Any:  # noqa: ANN401 (transformers)
+    """A tokenizer of whole words; those that it does not know are one and the same to it."""
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+    from transformers import PreTrainedTokenizerFast
+
+    vocabulary = ["<pad>", "<start>", "<end>", "<unknown>", ",", *sorted({part for word in words for part in word.lower().split()} - {","})]
+    tokenizer: Any = Tokenizer(models.WordLevel({word: i for i, word in enumerate(vocabulary)}, unk_token="<unknown>"))
+    tokenizer.normalizer = normalizers.Lowercase()
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Split(",", "isolated")])
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="<start> $A <end>", special_tokens=[("<start>", 1), ("<end>", 2)]
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        model_max_length=max_length,
+        pad_token="<pad>",
+        bos_token="<start>",
+        eos_token="<end>",
+        unk_token="<unknown>",
+    )

@@ -1,0 +1,377 @@
+"""A FlipNet as one folder.
+
+    flipnet.json             configuration, where the base model is, its fingerprint, prompts to sample with
+    boosthub.safetensors     the BoostHubs
+    lora/                    the LoRA in peft's own format; absent where the rank is 0
+    base/                    the base model in diffusers' layout, where it is bundled: unet/, vae/, text_encoder/,
+                             tokenizer/, scheduler/
+
+Half a folder is never seen: it is written beside its place and renamed.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shutil
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from degrade_kit.errors import ConfigError, RunError
+from degrade_kit.flipnet.config import FlipNetConfig
+from degrade_kit.flipnet.network import FlipNet, lora_config
+from degrade_kit.flipnet.weights import check_finite, check_shapes, fingerprint, load_weights, read_weights
+
+log = logging.getLogger(__name__)
+
+SMALL = Path(__file__).parent / "small"
+"""The model that ships with this package: `--flipnet small`."""
+
+CONFIG_FILE = "flipnet.json"
+BOOSTHUB_FILE = "boosthub.safetensors"
+LORA_DIR = "lora"
+BASE_DIR = "base"
+_PARTS = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
+_PEFT_PREFIX = "base_model.model."
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BaseReference:
+    """Which base model a FlipNet stands on."""
+
+    location: str
+    """A hub id, a local folder, or `base` for the bundled one."""
+    revision: str | None = None
+    """Of a hub id."""
+    fingerprint: str = ""
+    """See `degrade_kit.flipnet.weights.fingerprint`; empty is not checked."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BaseModel:
+    """The parts of a Stable Diffusion model."""
+
+    unet: Any
+    vae: Any
+    text_encoder: Any
+    tokenizer: Any
+    scheduler: Any
+
+
+Prompts = tuple[tuple[str, float], ...]
+"""Prompts to sample with, and how often each is drawn."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Loaded:
+    """What a folder holds."""
+
+    net: FlipNet
+    prompts: Prompts
+    """What the model was trained to answer to; empty where only the null prompt is meant."""
+    digest: str
+    """Of its weights and configuration: names the model in records."""
+
+
+def load_base(location: str, *, revision: str | None = None, download: bool = False, dtype: torch.dtype = torch.float32) -> BaseModel:
+    """Load a model in the layout of Stable Diffusion.
+
+    Args:
+        location: A local folder, or a hub id.
+        revision: Of a hub id.
+        download: Whether a hub id that is not in the local cache may be fetched.
+        dtype: Of the weights.
+
+    Raises:
+        ConfigError: If a part is missing, damaged or of a kind that is not known.
+    """
+    from diffusers import DDPMScheduler
+    from transformers import AutoTokenizer, CLIPTextModel
+
+    folder = Path(location)
+    local = folder.is_dir()
+    if local:
+        _check_parts(folder)
+    elif os.sep in location and (location.startswith((".", os.sep, "~")) or location.count("/") != 1):
+        raise ConfigError(f"base model {location}: no such folder")
+    options: dict[str, Any] = {"revision": revision, "local_files_only": local or not download}
+    try:
+        return BaseModel(
+            unet=_unet_class().from_pretrained(location, subfolder="unet", torch_dtype=dtype, **options),
+            vae=_vae_class(location, options).from_pretrained(location, subfolder="vae", torch_dtype=dtype, **options),
+            text_encoder=CLIPTextModel.from_pretrained(location, subfolder="text_encoder", dtype=dtype, **options),
+            tokenizer=AutoTokenizer.from_pretrained(location, subfolder="tokenizer", **options),
+            scheduler=DDPMScheduler.from_pretrained(location, subfolder="scheduler", **options),
+        )
+    except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
+        reason = str(error).strip().partition("\n")[0]
+        hint = "" if local else (
+            "; it is not in the local cache: allow the download (--download), or give a folder in diffusers' layout"
+        )
+        raise ConfigError(f"base model {location}: cannot be loaded: {reason}{hint}") from error
+
+
+def save(
+    net: FlipNet, folder: Path, base: BaseReference, *, prompts: Prompts = (), half: bool = False
+) -> None:
+    """Write a FlipNet; the base model too where `base.location` is `base`.
+
+    Args:
+        net: What to save.
+        folder: Created, or replaced as a whole.
+        base: Where the base model is to be found.
+        prompts: See `Loaded.prompts`.
+        half: Store numbers in half precision, in half the space.
+
+    Raises:
+        RunError: If it cannot be written.
+    """
+    from safetensors.torch import save_file
+
+    scratch = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}")
+    try:
+        scratch.mkdir(parents=True)
+        hubs = _hub_tensors(net, half=half)
+        check_finite(hubs, "the weights to save")
+        save_file(hubs, scratch / BOOSTHUB_FILE)
+        if net.config.lora_rank:
+            _save_lora(net, scratch / LORA_DIR, half=half)
+        print_ = fingerprint(_bare_unet(net)) if base.location == BASE_DIR else base.fingerprint
+        if base.location == BASE_DIR:
+            _save_base(net, scratch / BASE_DIR, half=half)
+        head = json.loads(net.config.to_json())
+        reference = {"location": base.location, "revision": base.revision, "fingerprint": print_}
+        text = json.dumps({**head, "base": reference, "prompts": [list(entry) for entry in prompts]}, indent=2)
+        (scratch / CONFIG_FILE).write_text(text + "\n", encoding="utf-8")
+        replace_folder(scratch, folder)
+    except OSError as error:
+        raise RunError(f"cannot write {folder}: {error.strerror or error}") from error
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def load(
+    location: str | Path,
+    *,
+    base_model: str | None = None,
+    download: bool = False,
+    dtype: torch.dtype = torch.float32,
+) -> Loaded:
+    """Load a FlipNet for sampling.
+
+    Args:
+        location: A folder, or `small` for the model that ships with this package.
+        base_model: In place of the base model that the folder names.
+        download: Whether a base model may be fetched from a hub.
+        dtype: Of the weights.
+
+    Raises:
+        ConfigError: If a file is missing, damaged, of another network, or the base model is not the one it was
+            trained on.
+    """
+    folder = SMALL if str(location) == "small" else Path(location)
+    config, reference, prompts = _read_config(folder)
+    if base_model is not None:
+        reference = BaseReference(location=base_model, fingerprint=reference.fingerprint)
+    bundled = reference.location == BASE_DIR
+    base = load_base(
+        str(folder / BASE_DIR) if bundled else reference.location,
+        revision=reference.revision,
+        download=download,
+        dtype=dtype,
+    )
+    found = fingerprint(base.unet)
+    if reference.fingerprint and found != reference.fingerprint:
+        raise ConfigError(
+            f"{folder}: was trained on a base model with fingerprint {reference.fingerprint}; "
+            f"{reference.location} has {found}"
+        )
+    try:
+        net = FlipNet(base.unet, base.vae, base.text_encoder, base.tokenizer, base.scheduler, config)
+    except ValueError as error:
+        raise ConfigError(f"{folder}: {error}") from error
+    hubs = read_weights(folder / BOOSTHUB_FILE)
+    _load_hubs(net, hubs, str(folder / BOOSTHUB_FILE))
+    if config.lora_rank:
+        _load_lora(net, folder / LORA_DIR)
+    net.requires_grad_(False)
+    net.to(dtype)
+    return Loaded(net=net.eval(), prompts=prompts, digest=_digest(folder))
+
+
+def replace_folder(scratch: Path, folder: Path) -> None:
+    """Put a finished folder in its place; what was there is removed only when the new one stands."""
+    for path in scratch.rglob("*"):
+        if path.is_file():
+            with path.open("rb") as stream:
+                os.fsync(stream.fileno())
+    old = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}.old")
+    if folder.exists():
+        folder.rename(old)
+    scratch.rename(folder)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _unet_class() -> Any:  # noqa: ANN401 (diffusers)
+    from diffusers import UNet2DConditionModel
+
+    return UNet2DConditionModel
+
+
+def _vae_class(location: str, options: dict[str, Any]) -> Any:  # noqa: ANN401 (diffusers)
+    """The class that the autoencoder's configuration names."""
+    from diffusers import AutoencoderKL
+
+    from degrade_kit.flipnet.space import BlockDCT
+
+    config = AutoencoderKL.load_config(location, subfolder="vae", **options)
+    name = str(cast("dict[str, Any]", config).get("_class_name", ""))
+    known = {"AutoencoderKL": AutoencoderKL, "BlockDCT": BlockDCT}
+    if name not in known:
+        raise ValueError(f"vae/config.json: expected _class_name {' or '.join(known)}, got {name!r}")
+    return known[name]
+
+
+def _check_parts(folder: Path) -> None:
+    missing = [part for part in _PARTS if not (folder / part).is_dir()]
+    if missing:
+        raise ConfigError(
+            f"base model {folder}: no folder {', '.join(missing)}; expected diffusers' layout, with {', '.join(_PARTS)}"
+        )
+    for part in ("unet", "vae", "text_encoder"):
+        files = sorted((folder / part).glob("*.safetensors"))
+        if not files:
+            pickled = next(iter((folder / part).glob("*.bin")), None)
+            found = f"{pickled.name}, a pickled file; convert it to safetensors" if pickled else "none"
+            raise ConfigError(f"base model {folder}: expected {part}/*.safetensors, found {found}")
+        for path in files:
+            read_weights(path)
+
+
+def _read_config(folder: Path) -> tuple[FlipNetConfig, BaseReference, Prompts]:
+    path = folder / CONFIG_FILE
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ConfigError(
+            f"{folder}: no {CONFIG_FILE}: not a FlipNet; give a folder that `degrade-kit train-degrade` wrote, or small"
+        ) from error
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path}: cannot be read: {error}") from error
+    if not isinstance(data, dict):
+        raise ConfigError(f"{path}: expected a JSON object, got {type(data).__name__}")
+    fields = cast("dict[str, Any]", data)
+    base, prompts = fields.pop("base", None), fields.pop("prompts", [])
+    try:
+        reference = BaseReference(**base)
+        pairs = tuple((str(text), float(weight)) for text, weight in prompts)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"{path}: `base` or `prompts` is not what a FlipNet has: {error}") from error
+    return FlipNetConfig.from_mapping(fields, str(path)), reference, pairs
+
+
+def _digest(folder: Path) -> str:
+    """Of every file of weights that the folder itself holds, and its configuration: twelve hexadecimal digits."""
+    import hashlib
+
+    digest = hashlib.sha256()
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and path.suffix in (".json", ".safetensors"):
+            digest.update(path.relative_to(folder).as_posix().encode())
+            with path.open("rb") as stream:
+                digest.update(hashlib.file_digest(stream, "sha256").digest() if hasattr(hashlib, "file_digest") else hashlib.sha256(stream.read()).digest())
+    return digest.hexdigest()[:12]
+
+
+def _hub_tensors(net: FlipNet, *, half: bool) -> dict[str, Tensor]:
+    return {
+        f"{name}.{key}": _stored(tensor, half)
+        for name, hub in net.hubs.items()
+        for key, tensor in hub.state_dict().items()
+    }
+
+
+def _load_hubs(net: FlipNet, tensors: dict[str, Tensor], where: str) -> None:
+    expected = {f"{name}.{key}": tensor for name, hub in net.hubs.items() for key, tensor in hub.state_dict().items()}
+    check_shapes(expected, tensors, where)
+    for name, hub in net.hubs.items():
+        hub.load_state_dict({key: tensors[f"{name}.{key}"] for key in hub.state_dict()})
+
+
+def _save_lora(net: FlipNet, folder: Path, *, half: bool) -> None:
+    """As peft's own `save_pretrained`: `PeftModel.from_pretrained` reads it too."""
+    from peft.utils import get_peft_model_state_dict
+    from safetensors.torch import save_file
+
+    lora_config(net.config.lora_rank).save_pretrained(str(folder))
+    tensors = {f"{_PEFT_PREFIX}{name}": _stored(tensor, half) for name, tensor in _lora_tensors(net).items()}
+    check_finite(tensors, "the LoRA to save")
+    save_file(tensors, folder / "adapter_model.safetensors")
+    del get_peft_model_state_dict
+
+
+def _lora_tensors(net: FlipNet) -> dict[str, Tensor]:
+    from peft.utils import get_peft_model_state_dict
+
+    return cast("dict[str, Tensor]", get_peft_model_state_dict(net.unet, adapter_name="default"))
+
+
+def _load_lora(net: FlipNet, folder: Path) -> None:
+    from peft.utils import set_peft_model_state_dict
+
+    path = folder / "adapter_model.safetensors"
+    tensors = {name.removeprefix(_PEFT_PREFIX): tensor for name, tensor in read_weights(path).items()}
+    check_shapes(_lora_tensors(net), tensors, str(path))
+    set_peft_model_state_dict(net.unet, tensors, adapter_name="default")
+
+
+def _bare_unet(net: FlipNet) -> nn.Module:
+    """The base network alone: without BoostHubs, and with the names that it has without LoRA."""
+    from diffusers import UNet2DConditionModel
+
+    with torch.device("meta"):
+        bare = cast("Any", UNet2DConditionModel).from_config(net.unet.config)
+    bare.load_state_dict(_base_tensors(net), assign=True)
+    return bare
+
+
+def _base_tensors(net: FlipNet) -> dict[str, Tensor]:
+    return {
+        name.replace(".base_layer.", "."): tensor
+        for name, tensor in net.unet.state_dict().items()
+        if ".attn1.processor." not in name and ".lora_" not in name
+    }
+
+
+def _save_base(net: FlipNet, folder: Path, *, half: bool) -> None:
+    unet = _bare_unet(net)
+    if half:
+        unet = unet.to(torch.float16)
+    check_finite(unet.state_dict(), "the base model to save")
+    cast("Any", unet).save_pretrained(folder / "unet")
+    net.vae.save_pretrained(folder / "vae")
+    text_encoder = net.text_encoder
+    if half:
+        import copy
+
+        text_encoder = copy.deepcopy(text_encoder).to(torch.float16)
+    text_encoder.save_pretrained(folder / "text_encoder")
+    net.tokenizer.save_pretrained(folder / "tokenizer")
+    net.scheduler.save_pretrained(folder / "scheduler")
+
+
+def _stored(tensor: Tensor, half: bool) -> Tensor:
+    return tensor.detach().to("cpu", torch.float16 if half else torch.float32).contiguous().clone()
+
+
+def sampling_prompts(prompts: Sequence[tuple[str, float]]) -> Prompts:
+    """Prompts with weights that sum to 1, the most frequent first."""
+    total = sum(weight for _, weight in prompts)
+    return tuple(sorted(((text, round(weight / total, 4)) for text, weight in prompts), key=lambda entry: -entry[1]))

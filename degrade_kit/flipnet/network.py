@@ -1,0 +1,281 @@
+"""The network that restoration and degradation mode share: a Stable Diffusion U-Net, BoostHubs and LoRA.
+
+It knows rows of a *target* image, which is being made, and of a *condition*, which is looked at; never which of them is
+HQ. Shapes: B conditions, V target rows for each, C latent channels, h x w latents.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, cast
+
+import cv2
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from degrade_kit.flipnet.boosthub import BoostContext, BoostHub, Pass, Written, attach_boosthubs, token_grids
+from degrade_kit.flipnet.config import FlipNetConfig
+from degrade_kit.flipnet.diffusion import PredictionType, check_prediction_type, signal_noise
+from degrade_kit.flipnet.text import encode_prompts
+
+if TYPE_CHECKING:
+    from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+
+LORA_TARGETS = r".*\.attn[12]\.(to_q|to_k|to_v|to_out\.0)"
+"""Every projection of every self- and cross-attention: 8 in each transformer block. A list of the bare names would
+match BoostHub's projections too."""
+
+
+class GatedHead(nn.Module):
+    """Turns a small network's output into a prediction of the target, its first channels being of
+
+        x_0 = F + G x_t + sum_k H_k y_k
+
+    with y_0 the condition and y_1, ... copies of it that were blurred in image space. A network with fewer channels
+    than the latents cannot carry two images through its width; here it decides, for every place and coefficient, how
+    much of each to keep, and adds what is in none of them.
+
+    Args:
+        channels: C.
+        blurs: Standard deviations of the blurred copies, pixels.
+    """
+
+    def __init__(self, channels: int, blurs: Sequence[float]) -> None:
+        super().__init__()
+        self.channels, self.blurs = channels, tuple(blurs)
+
+    @property
+    def out_channels(self) -> int:
+        """What the network must put out: F, G, and an H for each copy."""
+        return self.channels * (3 + len(self.blurs))
+
+    def copies(self, latents: Tensor, images: Tensor, encode: Any) -> Tensor:  # noqa: ANN401 (images to latents)
+        """The condition and its blurred copies, (B, 1 + blurs, C, h, w)."""
+        return torch.stack([latents, *(encode(gaussian_blur(images, sigma)) for sigma in self.blurs)], dim=1)
+
+    def forward(self, output: Tensor, noisy: Tensor, copies: Tensor) -> Tensor:
+        """Mix; output (B * V, out_channels, h, w), noisy (B * V, C, h, w), copies (B, 1 + blurs, C, h, w)."""
+        batch = copies.shape[0]
+        output = output.unflatten(1, (-1, self.channels))
+        mixed = torch.addcmul(output[:, 0], output[:, 1], noisy)
+        gates = output[:, 2:].unflatten(0, (batch, -1))
+        return mixed + (gates * copies[:, None]).sum(2).flatten(0, 1)
+
+
+def gaussian_blur(images: Tensor, sigma: float) -> Tensor:
+    """Blur (B, 3, H, W) with a Gaussian, mirrored at the borders; cut at 3 sigma."""
+    radius = min(int(3 * sigma + 0.5), min(images.shape[-2:]) - 1)
+    kernel = torch.as_tensor(cv2.getGaussianKernel(2 * radius + 1, sigma)[:, 0], dtype=images.dtype, device=images.device)
+    padded = F.pad(images, (radius, radius, radius, radius), mode="reflect").flatten(0, 1).unsqueeze(1)
+    blurred = F.conv2d(F.conv2d(padded, kernel[None, None, :, None]), kernel[None, None, None, :])
+    return blurred.view(images.shape)
+
+
+class FlipNet(nn.Module):
+    """A base model with BoostHubs and LoRA.
+
+    Args:
+        unet: `UNet2DConditionModel` of the base model.
+        vae: Its autoencoder, frozen.
+        text_encoder: CLIP's text model, frozen unless it is trained with a small base model.
+        tokenizer: For the text model.
+        scheduler: Its noise schedule; only its numbers are used here.
+        config: What to add.
+    """
+
+    def __init__(
+        self,
+        unet: UNet2DConditionModel,
+        vae: Any,  # noqa: ANN401 (diffusers)
+        text_encoder: Any,  # noqa: ANN401 (transformers)
+        tokenizer: Any,  # noqa: ANN401 (transformers)
+        scheduler: Any,  # noqa: ANN401 (diffusers)
+        config: FlipNetConfig,
+    ) -> None:
+        super().__init__()
+        self.config = config
+        self.unet, self.vae, self.text_encoder = unet, vae, text_encoder
+        self.tokenizer, self.scheduler = tokenizer, scheduler
+        self.prediction_type: PredictionType = check_prediction_type(scheduler.config.prediction_type)
+        self.alphas_cumprod: Tensor = scheduler.alphas_cumprod
+        self.context = BoostContext()
+        self.hubs: dict[str, BoostHub] = attach_boosthubs(unet, self.context, config.boost_window)
+        self.head = GatedHead(unet.config.in_channels, config.head_blurs) if config.head == "gated" else None
+        expected = unet.config.in_channels if self.head is None else self.head.out_channels
+        if unet.config.out_channels != expected or (self.head is not None and self.prediction_type != "sample"):
+            raise ValueError(
+                f"head {config.head}: expected a network with {expected} output channels"
+                f"{'' if self.head is None else ' that predicts the sample'}, "
+                f"got {unet.config.out_channels} and {self.prediction_type}"
+            )
+        if config.lora_rank:
+            unet.add_adapter(lora_config(config.lora_rank))
+
+    @property
+    def latent_channels(self) -> int:
+        """C."""
+        return int(self.unet.config.in_channels)
+
+    @property
+    def factor(self) -> int:
+        """Pixels per latent along a side."""
+        blocks = getattr(self.vae.config, "block_out_channels", None)
+        return 2 ** (len(blocks) - 1) if blocks else int(self.vae.config.block_size)
+
+    @property
+    def multiple(self) -> int:
+        """What the sides of an image must be divisible by, in pixels."""
+        return self.factor * 2 ** (len(self.unet.config.block_out_channels) - 1)
+
+    def adapter_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
+        """What the paper trains: LoRA and BoostHub."""
+        for name, parameter in self.unet.named_parameters():
+            if ".attn1.processor." in name or ".lora_" in name:
+                yield name, parameter
+
+    def set_trainable(self, *, base: bool = False) -> list[nn.Parameter]:
+        """Let gradients reach LoRA and BoostHub alone, or also the base network and its text model (`base`).
+
+        Returns:
+            The parameters that train.
+        """
+        self.requires_grad_(False)
+        for _, parameter in self.adapter_parameters():
+            parameter.requires_grad_(True)
+        if base:
+            self.unet.requires_grad_(True)
+            self.text_encoder.requires_grad_(True)
+        return [parameter for parameter in self.parameters() if parameter.requires_grad]
+
+    def encode_images(self, images: Tensor, generator: torch.Generator | None = None, *, sample: bool = False) -> Tensor:
+        """Scaled latents of images in [-1, 1]: the mode of the autoencoder's distribution, or a sample of it."""
+        images = images.to(next(iter(self.vae.state_dict().values())).dtype)
+        distribution = self.vae.encode(images).latent_dist
+        latents = distribution.sample(generator) if sample else distribution.mode()
+        return (latents * self.vae.config.scaling_factor).float()
+
+    def decode_latents(self, latents: Tensor) -> Tensor:
+        """Images of scaled latents, about [-1, 1], not clipped; gradients pass."""
+        dtype = next(iter(self.vae.state_dict().values())).dtype
+        return self.vae.decode((latents / self.vae.config.scaling_factor).to(dtype)).sample.float()
+
+    def encode_prompts(self, prompts: Sequence[str]) -> Tensor:
+        """Cross-attention tokens (B, T, D)."""
+        return encode_prompts(self.tokenizer, self.text_encoder, prompts)
+
+    def copies(self, latents: Tensor, images: Tensor) -> Tensor | None:
+        """What a gated head mixes, (B, 1 + blurs, C, h, w); None for a plain one."""
+        return None if self.head is None else self.head.copies(latents, images, self.encode_images)
+
+    def predict_joint(
+        self,
+        noisy: Tensor,
+        timesteps: Tensor,
+        condition: Tensor,
+        condition_timesteps: Tensor,
+        tokens: Tensor,
+        *,
+        condition_tokens: Tensor,
+        mask: Tensor | None = None,
+        condition_mask: Tensor | None = None,
+        copies: Tensor | None = None,
+        phi: float = 1.0,
+    ) -> tuple[Tensor, Tensor]:
+        """Both branches in one call, as in training.
+
+        Args:
+            noisy: Target rows, (B * V, C, h, w).
+            timesteps: Of the targets, (B * V,).
+            condition: Condition rows, (B, C, h, w).
+            condition_timesteps: (B,).
+            tokens: Cross-attention tokens of the targets, (B * V, T, D).
+            condition_tokens: Of the conditions, (B, T, D).
+            mask: Which of the tokens the targets may read, (B * V, T); all where None.
+            condition_mask: Of the conditions, (B, T).
+            copies: From `copies`, where the head is gated.
+            phi: Enhance weight.
+
+        Returns:
+            Predictions of the target rows and of the condition rows.
+        """
+        rows, batch = noisy.shape[0], condition.shape[0]
+        self._enter(Pass.JOINT, phi, rows // batch, noisy)
+        output = self._unet(
+            torch.cat([noisy, condition]),
+            torch.cat([timesteps, condition_timesteps]),
+            torch.cat([tokens, condition_tokens]),
+            None if mask is None or condition_mask is None else torch.cat([mask, condition_mask]),
+        )
+        target, of_condition = output[:rows], output[rows:]
+        if self.head is None:
+            return target, of_condition
+        assert copies is not None, "a gated head needs the condition's copies"
+        return self.head(target, noisy, copies), self.head(of_condition, condition, torch.zeros_like(copies))
+
+    def write(
+        self, condition: Tensor, timesteps: Tensor, tokens: Tensor, *, mask: Tensor | None = None
+    ) -> dict[str, tuple[Tensor, Tensor]]:
+        """Run the condition alone and return the keys and values that `read` needs; shapes as in `predict_joint`."""
+        self.context.store = {}
+        self._enter(Pass.WRITE, 1.0, 1, condition)
+        with contextlib.suppress(Written):
+            self._unet(condition, timesteps, tokens, mask)
+        store, self.context.store = self.context.store, {}
+        return store
+
+    def read(
+        self,
+        noisy: Tensor,
+        timesteps: Tensor,
+        tokens: Tensor,
+        store: dict[str, tuple[Tensor, Tensor]] | None,
+        *,
+        mask: Tensor | None = None,
+        copies: Tensor | None = None,
+        phi: float = 1.0,
+    ) -> Tensor:
+        """Predictions of target rows, (B * V, C, h, w), that read what `write` kept of B conditions.
+
+        With `phi` 0, or nothing kept, this is the base model.
+        """
+        off = store is None or phi == 0
+        batch = noisy.shape[0] if store is None else next(iter(store.values()))[0].shape[0]
+        self._enter(Pass.OFF if off else Pass.READ, phi, noisy.shape[0] // batch, noisy)
+        self.context.store = store or {}
+        try:
+            output = self._unet(noisy, timesteps, tokens, mask)
+        finally:
+            self.context.store = {}
+        if self.head is None:
+            return output
+        assert copies is not None, "a gated head needs the condition's copies"
+        return self.head(output, noisy, copies)
+
+    def signal_noise(self, timesteps: Tensor) -> tuple[Tensor, Tensor]:
+        """Factors a and s of z_t = a z_0 + s e, each (B, 1, 1, 1)."""
+        return signal_noise(self.alphas_cumprod, timesteps)
+
+    def _enter(self, step: Pass, phi: float, variants: int, like: Tensor) -> None:
+        self.context.step, self.context.phi, self.context.variants = step, phi, variants
+        levels = len(self.unet.config.block_out_channels)
+        self.context.grids = token_grids(like.shape[-2], like.shape[-1], levels)
+
+    def _unet(self, rows: Tensor, timesteps: Tensor, tokens: Tensor, mask: Tensor | None) -> Tensor:
+        dtype = self.unet.dtype
+        output = self.unet(
+            rows.to(dtype),
+            timesteps,
+            encoder_hidden_states=tokens.to(dtype),
+            encoder_attention_mask=mask,
+            return_dict=False,
+        )[0]
+        return cast("Tensor", output).float()
+
+
+def lora_config(rank: int) -> Any:  # noqa: ANN401 (peft has no types)
+    """The paper's LoRA: rank 64 in all self- and cross-attention layers; alpha is the rank, as in UniCon."""
+    from peft import LoraConfig
+
+    return LoraConfig(r=rank, lora_alpha=rank, init_lora_weights="gaussian", target_modules=LORA_TARGETS)

@@ -1,0 +1,215 @@
+"""Making images: the condition runs once, and its keys and values serve all steps and all variants.
+
+    naive    every step runs target and condition rows together, twice with guidance
+    here     one pass over the condition, then the target rows alone; guidance only where it can change something
+
+For 5 variants in 20 steps that is 101 row evaluations in place of 400 where both prompts are equal, 202 where not.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from degrade_kit.errors import ConfigError, RunError
+from degrade_kit.flipnet.network import FlipNet
+from degrade_kit.flipnet.text import join_tokens
+
+Solver = Literal["ddim", "dpm++"]
+SOLVERS: tuple[Solver, ...] = ("ddim", "dpm++")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SamplingConfig:
+    """How images are made; every field changes pixels."""
+
+    num_steps: int = 20
+    """Steps of the solver."""
+    solver: Solver = "ddim"
+    """`ddim` is deterministic (eta 0); `dpm++` is DPM-Solver++ of second order, for few steps."""
+    guidance: float = 1.5
+    """Classifier-free guidance: 1 is none. Has no effect, and costs nothing, where the prompt equals the negative one."""
+    negative_prompt: str = ""
+    phi: float = 1.0
+    """Enhance weight of the condition; 0 ignores it."""
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.num_steps <= 1000:
+            raise ConfigError(f"num_steps: expected a whole number within [1, 1000], got {self.num_steps}")
+        if self.solver not in SOLVERS:
+            raise ConfigError(f"solver: expected one of {', '.join(SOLVERS)}, got {self.solver!r}")
+        if not self.guidance >= 0:
+            raise ConfigError(f"guidance: expected 0 or more, got {self.guidance}")
+        if not self.phi >= 0:
+            raise ConfigError(f"phi: expected 0 or more, got {self.phi}")
+
+
+@dataclass(frozen=True, slots=True)
+class ExtraTokens:
+    """Cross-attention tokens behind the text's, such as face embeddings."""
+
+    tokens: Tensor
+    """(B, N, D)."""
+    mask: Tensor | None = None
+    """(B,) or (B, N); 0 where a token is absent."""
+
+
+@torch.no_grad()
+def sample(
+    net: FlipNet,
+    images: Tensor,
+    noise: Tensor,
+    prompts: Sequence[str],
+    config: SamplingConfig,
+    *,
+    extra: ExtraTokens | None = None,
+) -> Tensor:
+    """Make V target images for each condition image.
+
+    Args:
+        net: The network; the result has the meaning of its mode's target.
+        images: Conditions in [-1, 1], (B, 3, H, W), any size from one block on.
+        noise: Where the targets start, (B * V, C, h, w) of `latent_size(net, H, W)`, the V of a condition in a row.
+        prompts: One for each target, B * V.
+        config: How.
+        extra: Tokens for all targets of a condition, and for the condition.
+
+    Returns:
+        (B * V, 3, H, W) in [-1, 1].
+
+    Raises:
+        RunError: If the network gives no finite numbers.
+    """
+    batch, rows = images.shape[0], noise.shape[0]
+    if rows % batch or len(prompts) != rows:
+        raise ValueError(f"expected noise and prompts for a multiple of {batch} conditions, got {rows}, {len(prompts)}")
+    height, width = images.shape[-2:]
+    images = _pad(images, net.multiple)
+    latents = net.encode_images(images)
+    if noise.shape[1:] != latents.shape[1:]:
+        raise ValueError(f"noise: expected shape {tuple(latents.shape[1:])} per target, got {tuple(noise.shape[1:])}")
+    evaluate = _prepare(net, images, latents, prompts, config, extra)
+    noisy, scheduler = noise, make_scheduler(net, config)
+    noisy = noisy * scheduler.init_noise_sigma
+    for timestep in scheduler.timesteps:
+        prediction = evaluate(scheduler.scale_model_input(noisy, timestep), int(timestep))
+        noisy = cast("Tensor", scheduler.step(prediction, timestep, noisy).prev_sample)
+    if not noisy.isfinite().all():
+        raise RunError("the network gave numbers that are not finite; its weights do not fit, or the precision is too low")
+    return net.decode_latents(noisy)[..., :height, :width].clamp(-1, 1)
+
+
+def latent_size(net: FlipNet, height: int, width: int) -> tuple[int, int, int]:
+    """Shape (C, h, w) of the noise for an image of height x width pixels."""
+    multiple, factor = net.multiple, net.factor
+    return net.latent_channels, -(-height // multiple) * multiple // factor, -(-width // multiple) * multiple // factor
+
+
+def make_scheduler(net: FlipNet, config: SamplingConfig) -> Any:  # noqa: ANN401 (diffusers)
+    """The solver, from the numbers of the network's own noise schedule.
+
+    Spacing is trailing: Stable Diffusion's own leaves out the noisiest steps, and dark or flat images drift to grey.
+    """
+    from diffusers import DDIMScheduler, DPMSolverMultistepScheduler
+
+    kept = ("num_train_timesteps", "beta_start", "beta_end", "beta_schedule", "trained_betas", "prediction_type",
+            "rescale_betas_zero_snr")  # fmt: skip
+    numbers = {key: net.scheduler.config[key] for key in kept if key in net.scheduler.config}
+    common = {**numbers, "timestep_spacing": "trailing"}
+    if config.solver == "ddim":
+        scheduler: Any = DDIMScheduler(**common, clip_sample=False, set_alpha_to_one=True)
+    else:
+        scheduler = DPMSolverMultistepScheduler(**common, algorithm_type="dpmsolver++", solver_order=2)
+    scheduler.set_timesteps(config.num_steps)
+    return scheduler
+
+
+Evaluate = Callable[[Tensor, int], Tensor]
+
+
+def _prepare(
+    net: FlipNet,
+    images: Tensor,
+    latents: Tensor,
+    prompts: Sequence[str],
+    config: SamplingConfig,
+    extra: ExtraTokens | None,
+) -> Evaluate:
+    """Run the condition; returns a function of noisy targets and a timestep that predicts."""
+    batch, rows = latents.shape[0], len(prompts)
+    texts = _encode_distinct(net, [*prompts, config.negative_prompt, ""])
+    positive, negative, null = texts[:rows], texts[rows : rows + 1], texts[rows + 1 :]
+    # With equal prompts e_u + g (e_c - e_u) is e_u, whatever g is.
+    guided = config.guidance != 1 and not torch.equal(positive, negative.expand_as(positive))
+    copies = net.copies(latents, images)
+
+    def branch(text: Tensor) -> Evaluate:
+        """One prompt for each target; what the condition reads follows it, or is the null prompt."""
+        folded, fold_images, fold_copies = batch, latents, copies
+        condition_text = null.expand(batch, -1, -1)
+        if net.config.condition_text == "same":
+            per_condition = text.unflatten(0, (batch, -1))
+            condition_text = per_condition[:, 0]
+            if not torch.equal(per_condition, per_condition[:, :1].expand_as(per_condition)):
+                # Each target its own condition row: they differ in what they read.
+                folded, condition_text = rows, text
+                fold_images = latents.repeat_interleave(rows // batch, dim=0)
+                fold_copies = None if copies is None else copies.repeat_interleave(rows // batch, dim=0)
+        tokens, mask = _with_extra(text, extra, batch)
+        condition_tokens, condition_mask = _with_extra(condition_text, extra, batch)
+        store = None
+        if config.phi:
+            zeros = torch.zeros(folded, dtype=torch.long, device=latents.device)
+            store = net.write(fold_images, zeros, condition_tokens, mask=condition_mask)
+
+        def evaluate(noisy: Tensor, timestep: int) -> Tensor:
+            timesteps = torch.full((rows,), timestep, dtype=torch.long, device=noisy.device)
+            return net.read(noisy, timesteps, tokens, store, mask=mask, copies=fold_copies, phi=config.phi)
+
+        return evaluate
+
+    conditional = branch(positive)
+    if not guided:
+        return conditional
+    unconditional = branch(negative.expand_as(positive))
+
+    def guide(noisy: Tensor, timestep: int) -> Tensor:
+        without = unconditional(noisy, timestep)
+        return without + config.guidance * (conditional(noisy, timestep) - without)
+
+    return guide
+
+
+def _encode_distinct(net: FlipNet, prompts: Sequence[str]) -> Tensor:
+    """Tokens of prompts, each text encoded once."""
+    distinct = list(dict.fromkeys(prompts))
+    encoded = net.encode_prompts(distinct)
+    return encoded[[distinct.index(prompt) for prompt in prompts]]
+
+
+def _with_extra(text: Tensor, extra: ExtraTokens | None, batch: int) -> tuple[Tensor, Tensor | None]:
+    """Join extra tokens, those of a condition for all its rows."""
+    if extra is None:
+        return text, None
+    repeat = text.shape[0] // batch
+    mask = None if extra.mask is None else extra.mask.repeat_interleave(repeat, dim=0)
+    return join_tokens(text, extra.tokens.repeat_interleave(repeat, dim=0), mask)
+
+
+def _pad(images: Tensor, multiple: int) -> Tensor:
+    """Extend to the right and below to whole blocks, by the last pixel."""
+    height, width = images.shape[-2:]
+    return F.pad(images, (0, -width % multiple, 0, -height % multiple), mode="replicate")
+
+
+@contextlib.contextmanager
+def autocast(device: torch.device, dtype: torch.dtype) -> Any:  # noqa: ANN401
+    """Run the block in `dtype` where that is a short one."""
+    with torch.autocast(device.type, dtype=dtype, enabled=dtype is not torch.float32):
+        yield

@@ -1,0 +1,556 @@
+"""Training of degradation mode: the diffusion loss on both branches, and nothing else (FlipNet Sec. 4; spec Eq. 7).
+
+Every random number of a step is a function of (seed, step, process): a run that was killed and started again makes the
+same draws, and on a CPU ends in the same weights, bit for bit.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import shutil
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Protocol, cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from degrade_kit.errors import ConfigError, RunError
+from degrade_kit.flipnet.checkpoint import BaseReference, Prompts, replace_folder, save
+from degrade_kit.flipnet.diffusion import add_noise, draw_noise, training_target
+from degrade_kit.flipnet.network import FlipNet
+from degrade_kit.flipnet.space import BlockDCT
+from degrade_kit.flipnet.weights import read_weights
+from degrade_kit.image import Pixels
+from degrade_kit.seeding import generator
+
+log = logging.getLogger(__name__)
+
+Weighting = Literal["uniform", "velocity", "min_snr"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainConfig:
+    """Everything that decides the weights, beside the data and the network."""
+
+    seed: int = 0
+    num_steps: int = 90_000
+    """Optimizer steps."""
+    batch_size: int = 16
+    """Pairs in each step, over all processes and accumulated parts."""
+    crop_sizes: tuple[int, ...] = (512,)
+    """Sides of the training crops, pixels; each step has one of them."""
+    crop_shares: tuple[float, ...] = (1.0,)
+    """How often each is drawn."""
+    crop_batches: tuple[int, ...] = ()
+    """Pairs in a step of each crop size, in place of `batch_size`."""
+    noise_draws: int = 1
+    """Target rows for each pair, each with its own timestep and noise; the condition runs once for all of them."""
+    learning_rate: float = 5e-5
+    warmup_steps: int = 500
+    decay: Literal["constant", "cosine"] = "constant"
+    """`cosine` falls to a hundredth of the learning rate at the last step."""
+    weight_decay: float = 1e-2
+    betas: tuple[float, float] = (0.9, 0.999)
+    max_grad_norm: float = 1.0
+    ema_decay: float = 0.9999
+    """Of the averaged weights, which are what is saved and sampled; warms up as (1 + step) / (10 + step)."""
+    caption_dropout: float = 0.5
+    """Share of pairs whose prompt is empty."""
+    condition_noise: float = 1.0
+    """Share of pairs whose condition is noised at a timestep of its own, as in the paper; the others see it clean, as
+    in sampling."""
+    condition_loss: float = 1.0
+    """Weight of the loss on the condition's rows; 1 in the paper."""
+    loss_weighting: Weighting = "uniform"
+    """Over timesteps. `velocity`: of a sample prediction, 1 / max(1 - alpha, 0.08), as a loss on v would weigh it;
+    `min_snr`: min(SNR, 5) (Hang et al. 2023) for the sample, the same over SNR for epsilon."""
+    channel_weighting: float = 0.0
+    """Exponent of a latent channel's scale in its loss weight, for `BlockDCT`: 0 treats every coefficient alike, 2 is
+    the squared error of pixels."""
+    train_base: bool = False
+    """Train the base network and its text model too: for a small base model that starts from nothing."""
+    gradient_accumulation: int = 1
+    gradient_checkpointing: bool = False
+    mixed_precision: Literal["no", "bf16", "fp16"] = "no"
+    checkpoint_steps: int = 1000
+    keep_checkpoints: int = 2
+    validation_steps: int = 1000
+
+    def __post_init__(self) -> None:
+        if not self.crop_sizes or len(self.crop_sizes) != len(self.crop_shares):
+            raise ConfigError(f"crop_shares: expected one for each of {list(self.crop_sizes)}, got {list(self.crop_shares)}")
+        if self.crop_batches and len(self.crop_batches) != len(self.crop_sizes):
+            raise ConfigError(f"crop_batches: expected one for each of {list(self.crop_sizes)}, got {list(self.crop_batches)}")
+        for name in ("num_steps", "batch_size", "noise_draws", "gradient_accumulation", "checkpoint_steps",
+                     "validation_steps", "keep_checkpoints"):  # fmt: skip
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name}: expected 1 or more, got {getattr(self, name)}")
+        for name in ("caption_dropout", "condition_noise"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ConfigError(f"{name}: expected a share within [0, 1], got {getattr(self, name)}")
+
+    def step_shape(self, step: int) -> tuple[int, int]:
+        """Crop size and number of pairs of a step."""
+        rng = generator(self.seed, "crop-size", step)
+        shares = np.asarray(self.crop_shares, np.float64)
+        index = int(rng.choice(len(self.crop_sizes), p=shares / shares.sum()))
+        return self.crop_sizes[index], self.crop_batches[index] if self.crop_batches else self.batch_size
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingPair:
+    """Crops of one pair, of one size."""
+
+    hq: Pixels
+    lq: Pixels
+    caption: str
+
+
+class PairStream(Protocol):
+    """Where training pairs come from."""
+
+    def sample(self, index: int, size: int) -> TrainingPair:
+        """The `index`-th pair of the run, size x size pixels: a function of the arguments and the stream's seed."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Pairs as tensors."""
+
+    hq: Tensor
+    """(B, 3, H, W) in [-1, 1]."""
+    lq: Tensor
+    captions: list[str]
+
+
+def collate(pairs: Sequence[TrainingPair]) -> Batch:
+    """Stack pairs of one size."""
+    hq, lq = (torch.from_numpy(np.stack([getattr(pair, name) for pair in pairs])) for name in ("hq", "lq"))
+    return Batch(to_tensor(hq), to_tensor(lq), [pair.caption for pair in pairs])
+
+
+def to_tensor(pixels: Tensor) -> Tensor:
+    """uint8 (B, H, W, 3) to float (B, 3, H, W) in [-1, 1]."""
+    return pixels.permute(0, 3, 1, 2).float().div(127.5).sub(1)
+
+
+def to_images(images: Tensor) -> list[Pixels]:
+    """Float (B, 3, H, W) in [-1, 1] to uint8 (H, W, 3)."""
+    rounded = images.detach().float().clamp(-1, 1).add(1).mul(127.5).round().to("cpu", torch.uint8)
+    return [np.ascontiguousarray(image.permute(1, 2, 0).numpy()) for image in rounded]
+
+
+class DiffusionLoss(nn.Module):
+    """The loss of one batch: a module, so that data-parallel wrappers see a forward pass."""
+
+    def __init__(self, net: FlipNet, config: TrainConfig) -> None:
+        super().__init__()
+        self.net, self.config = net, config
+        weights = torch.ones(net.latent_channels)
+        if config.channel_weighting:
+            if not isinstance(net.vae, BlockDCT):
+                raise ConfigError("channel_weighting: only a BlockDCT's channels have scales")
+            weights = cast("Tensor", net.vae.scale).float() ** config.channel_weighting
+        self.register_buffer("channel_weights", (weights / weights.mean())[:, None, None], persistent=False)
+
+    def forward(self, batch: Batch, noise_generator: torch.Generator) -> Tensor:
+        """Mean squared error of the prediction, weighted; a scalar."""
+        net, config = self.net, self.config
+        target_images, condition_images = net.config.mode.flip(batch.hq, batch.lq)
+        draws, device = config.noise_draws, target_images.device
+        with torch.no_grad():
+            target = net.encode_images(target_images, sample=True).repeat_interleave(draws, dim=0)
+            condition = net.encode_images(condition_images, sample=True)
+            copies = net.copies(condition, condition_images)
+        random = _Random(noise_generator, device)
+        captions = ["" if random.chance(config.caption_dropout) else caption for caption in batch.captions]
+        noise = random.noise(net, target.shape)
+        timesteps = random.timesteps(target.shape[0])
+        a, s = net.signal_noise(timesteps)
+        noisy = add_noise(target, noise, a, s)
+
+        condition_noise = random.noise(net, condition.shape)
+        condition_timesteps = random.timesteps(condition.shape[0])
+        noised = torch.tensor([random.chance(config.condition_noise) for _ in captions], device=device)
+        condition_timesteps = torch.where(noised, condition_timesteps, 0)
+        a_c, s_c = net.signal_noise(condition_timesteps)
+        noisy_condition = add_noise(condition, condition_noise, a_c, s_c)
+        noisy_condition = torch.where(noised[:, None, None, None], noisy_condition, condition)
+
+        with torch.set_grad_enabled(config.train_base and torch.is_grad_enabled()):
+            tokens = net.encode_prompts(captions)
+            same = net.config.condition_text == "same"
+            condition_tokens = tokens if same else net.encode_prompts([""]).expand_as(tokens)
+        prediction, of_condition = net.predict_joint(
+            noisy,
+            timesteps,
+            noisy_condition,
+            condition_timesteps,
+            tokens.repeat_interleave(draws, dim=0),
+            condition_tokens=condition_tokens,
+            copies=copies,
+        )
+        loss = self._error(prediction, training_target(net.prediction_type, target, noise, a, s), timesteps)
+        if config.condition_loss:
+            wanted = training_target(net.prediction_type, condition, condition_noise, a_c, s_c)
+            error = self._error(of_condition, wanted, condition_timesteps)
+            # The mean over all rows of both branches, as one loss over the joint batch would be.
+            rows, more = target.shape[0], condition.shape[0] * config.condition_loss
+            loss = (rows * loss + more * error) / (rows + more)
+        return loss
+
+    def _error(self, prediction: Tensor, wanted: Tensor, timesteps: Tensor) -> Tensor:
+        squared = (prediction.float() - wanted.float()).square() * self.channel_weights
+        return (squared.mean((1, 2, 3)) * self._timestep_weights(timesteps)).mean()
+
+    def _timestep_weights(self, timesteps: Tensor) -> Tensor:
+        alpha = self.net.alphas_cumprod.to(timesteps.device)[timesteps].float()
+        kind = self.net.prediction_type
+        if self.config.loss_weighting == "uniform":
+            return torch.ones_like(alpha)
+        if self.config.loss_weighting == "velocity":
+            return 1 / (1 - alpha).clamp_min(0.08) if kind == "sample" else torch.ones_like(alpha)
+        snr = alpha / (1 - alpha).clamp_min(1e-8)
+        capped = snr.clamp_max(5.0)
+        return {"sample": capped, "epsilon": capped / snr.clamp_min(1e-8), "v_prediction": capped / (snr + 1)}[kind]
+
+
+class _Random:
+    """Draws on the CPU, so that a device changes no number."""
+
+    def __init__(self, source: torch.Generator, device: torch.device) -> None:
+        self._source, self._device = source, device
+
+    def chance(self, share: float) -> bool:
+        return bool(torch.rand((), generator=self._source) < share)
+
+    def timesteps(self, count: int) -> Tensor:
+        return torch.randint(0, 1000, (count,), generator=self._source).to(self._device)
+
+    def noise(self, net: FlipNet, shape: Sequence[int]) -> Tensor:
+        config = net.config
+        noise = draw_noise(
+            shape, offset=config.noise_offset, offset_channels=config.noise_offset_channels, generator=self._source
+        )
+        return noise.to(self._device)
+
+
+def learning_rate(config: TrainConfig, step: int) -> float:
+    """Of a step, counted from 0.
+
+    >>> config = TrainConfig(num_steps=100, warmup_steps=10, learning_rate=1.0, decay="cosine")
+    >>> [round(learning_rate(config, step), 2) for step in (0, 9, 55, 99)]
+    [0.1, 1.0, 0.5, 0.01]
+    """
+    if step < config.warmup_steps:
+        return config.learning_rate * (step + 1) / config.warmup_steps
+    if config.decay == "constant":
+        return config.learning_rate
+    done = (step - config.warmup_steps) / max(1, config.num_steps - config.warmup_steps)
+    return config.learning_rate * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * done)))
+
+
+@dataclass
+class TrainState:
+    """What a checkpoint holds, all of it as tensors by the names of the parameters."""
+
+    names: list[str]
+    parameters: list[nn.Parameter]
+    averages: list[Tensor]
+    """Exponential moving averages of the parameters."""
+    optimizer: torch.optim.AdamW
+    step: int = 0
+    """Steps done."""
+    skipped: int = 0
+    """Steps without an update, since the loss or a gradient was not finite."""
+
+
+def new_state(net: FlipNet, config: TrainConfig) -> TrainState:
+    """Before the first step."""
+    net.set_trainable(base=config.train_base)
+    named = [(name, parameter) for name, parameter in net.named_parameters() if parameter.requires_grad]
+    parameters = [parameter for _, parameter in named]
+    optimizer = torch.optim.AdamW(
+        parameters, lr=config.learning_rate, betas=config.betas, weight_decay=config.weight_decay
+    )
+    averages = [parameter.detach().clone() for parameter in parameters]
+    return TrainState([name for name, _ in named], parameters, averages, optimizer)
+
+
+Report = Callable[[dict[str, float | int]], None]
+Validate = Callable[[FlipNet, int], dict[str, float]]
+
+
+def train(
+    net: FlipNet,
+    stream: PairStream,
+    config: TrainConfig,
+    run_dir: Path,
+    base: BaseReference,
+    *,
+    prompts: Prompts = (),
+    validate: Validate = lambda net, step: {},
+    report: Report = lambda metrics: None,
+    should_stop: Callable[[], bool] = lambda: False,
+    num_workers: int = 0,
+    device: str | None = None,
+    trackers: Sequence[str] = (),
+) -> TrainState:
+    """Train from the last checkpoint of `run_dir`, or from the start, to the last step.
+
+    Args:
+        net: New, or with the weights to start from.
+        stream: The pairs.
+        config: How.
+        run_dir: Gets `checkpoints/step-NNNNNNNN`, `model` (the averaged weights, ready to sample) and `best` (those of
+            the lowest `val_distance`, or `val_loss` where there is none).
+        base: Where the base model of `net` is.
+        prompts: To be saved with the model.
+        validate: Called with the averaged weights in the network; returns numbers, which are reported.
+        report: Called with the numbers of a step or a validation.
+        should_stop: Asked after each step; a checkpoint is written before returning.
+        num_workers: Processes that prepare pairs; 0 prepares them in this one.
+        device: Such as `cuda:1` or `cpu`; Accelerate's choice where None.
+        trackers: Of Accelerate, such as `tensorboard`.
+
+    Raises:
+        RunError: If three steps in a row give no finite numbers, or a checkpoint cannot be written or read.
+    """
+    from accelerate import Accelerator
+
+    accelerator = Accelerator(
+        mixed_precision=config.mixed_precision,
+        gradient_accumulation_steps=config.gradient_accumulation,
+        cpu=device == "cpu",
+        log_with=list(trackers) or None,
+        project_dir=str(run_dir),
+    )
+    if trackers:
+        accelerator.init_trackers("degrade-kit")
+    if config.gradient_checkpointing:
+        net.unet.enable_gradient_checkpointing()
+    net.to(accelerator.device)
+    net.eval()  # no dropout anywhere; parameters train all the same
+    if config.gradient_checkpointing:
+        net.unet.train()
+    state = new_state(net, config)
+    restore_checkpoint(state, run_dir)
+    loss_module, optimizer = accelerator.prepare(DiffusionLoss(net, config), state.optimizer)
+    loader = _batches(stream, config, state.step, accelerator, num_workers)
+    bad, best = 0, _best(run_dir)
+    started, since = time.monotonic(), state.step
+    while state.step < config.num_steps:
+        step = state.step
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate(config, step)
+        losses: list[float] = []
+        for part in range(config.gradient_accumulation):
+            batch = next(loader)
+            batch = Batch(batch.hq.to(accelerator.device), batch.lq.to(accelerator.device), batch.captions)
+            with accelerator.accumulate(loss_module), accelerator.autocast():
+                loss = loss_module(batch, _step_generator(config.seed, step, part, accelerator.process_index))
+                accelerator.backward(loss)
+            losses.append(float(loss.detach()))
+        norm = float(accelerator.clip_grad_norm_(state.parameters, config.max_grad_norm))
+        mean_loss = sum(losses) / len(losses)
+        if math.isfinite(mean_loss) and math.isfinite(norm):
+            optimizer.step()
+            bad = 0
+            _average(state, config.ema_decay)
+        else:
+            bad += 1
+            state.skipped += 1
+            log.warning("step %d was skipped: loss %s, gradient norm %s", step, mean_loss, norm)
+            if bad == 3:
+                raise RunError(
+                    f"three steps in a row gave no finite numbers, up to step {step}; lower the learning rate or give "
+                    "--mixed-precision no. The last checkpoint is intact"
+                )
+        optimizer.zero_grad(set_to_none=True)
+        state.step += 1
+        rate = (state.step - since) / (time.monotonic() - started)
+        metrics: dict[str, float | int] = {
+            "step": state.step,
+            "loss": mean_loss,
+            "grad_norm": norm,
+            "learning_rate": learning_rate(config, step),
+            "steps_per_second": rate,
+            "skipped": state.skipped,
+        }
+        last = state.step == config.num_steps
+        stopping = should_stop()
+        if accelerator.is_main_process:
+            if state.step % config.validation_steps == 0 or last:
+                with averaged(state):
+                    found = validate(net, state.step)
+                metrics |= found
+                score = found.get("val_distance", found.get("val_loss"))
+                if score is not None and score < best:
+                    best = score
+                    with averaged(state):
+                        save(net, run_dir / "best", base, prompts=prompts, half=config.train_base)
+                    _write_text(run_dir / "best.json", json.dumps({"step": state.step, **found}, indent=2))
+            report(metrics)
+            if trackers:
+                accelerator.log(metrics, step=state.step)
+            if state.step % config.checkpoint_steps == 0 or last or stopping:
+                save_checkpoint(state, run_dir, config.keep_checkpoints)
+                with averaged(state):
+                    save(net, run_dir / "model", base, prompts=prompts, half=config.train_base)
+        accelerator.wait_for_everyone()
+        if stopping:
+            break
+    accelerator.end_training()
+    return state
+
+
+class averaged:  # noqa: N801 (used as a function)
+    """Block in which the parameters are their moving averages."""
+
+    def __init__(self, state: TrainState) -> None:
+        self._state = state
+        self._kept: list[Tensor] = []
+
+    def __enter__(self) -> None:
+        """Swap in."""
+        self._kept = [parameter.detach().clone() for parameter in self._state.parameters]
+        self._fill(self._state.averages)
+
+    def __exit__(self, *exception: object) -> None:
+        """Swap back."""
+        self._fill(self._kept)
+
+    @torch.no_grad()
+    def _fill(self, tensors: list[Tensor]) -> None:
+        for parameter, tensor in zip(self._state.parameters, tensors, strict=True):
+            parameter.copy_(tensor)
+
+
+def save_checkpoint(state: TrainState, run_dir: Path, keep: int) -> Path:
+    """Write `checkpoints/step-NNNNNNNN` whole or not at all, and remove the oldest beyond `keep`."""
+    from safetensors.torch import save_file
+
+    folder = run_dir / "checkpoints" / f"step-{state.step:08d}"
+    scratch = folder.with_name(f".{folder.name}.tmp")
+    tensors: dict[str, Tensor] = {}
+    for name, parameter, average in zip(state.names, state.parameters, state.averages, strict=True):
+        moments = state.optimizer.state.get(parameter, {})
+        parts = {"parameter": parameter, "average": average, **moments}
+        tensors |= {f"{part}.{name}": tensor.detach().to("cpu").contiguous().clone() for part, tensor in parts.items()}
+    try:
+        shutil.rmtree(scratch, ignore_errors=True)
+        scratch.mkdir(parents=True)
+        save_file(tensors, scratch / "state.safetensors")
+        numbers = {"step": state.step, "skipped": state.skipped}
+        (scratch / "state.json").write_text(json.dumps(numbers), encoding="utf-8")
+        replace_folder(scratch, folder)
+        for old in checkpoints(run_dir)[:-keep]:
+            shutil.rmtree(old, ignore_errors=True)
+    except OSError as error:
+        shutil.rmtree(scratch, ignore_errors=True)
+        raise RunError(
+            f"cannot write checkpoint {folder}: {error.strerror or error}; earlier checkpoints are intact"
+        ) from error
+    return folder
+
+
+def checkpoints(run_dir: Path) -> list[Path]:
+    """Finished checkpoints of a run, oldest first."""
+    return sorted((run_dir / "checkpoints").glob("step-????????"))
+
+
+@torch.no_grad()
+def restore_checkpoint(state: TrainState, run_dir: Path) -> None:
+    """Go on where the newest checkpoint stands; nothing happens if there is none.
+
+    Raises:
+        ConfigError: If it is damaged, or of another network.
+    """
+    found = checkpoints(run_dir)
+    if not found:
+        return
+    path = found[-1] / "state.safetensors"
+    tensors = read_weights(path)
+    numbers = json.loads((found[-1] / "state.json").read_text(encoding="utf-8"))
+    if {name.partition(".")[2] for name in tensors} != set(state.names):
+        raise ConfigError(f"{path}: holds other parameters than this run trains; give another --out")
+    for name, parameter, average in zip(state.names, state.parameters, state.averages, strict=True):
+        parameter.copy_(tensors[f"parameter.{name}"])
+        average.copy_(tensors[f"average.{name}"])
+        moments = {part: tensors[f"{part}.{name}"] for part in ("step", "exp_avg", "exp_avg_sq") if f"{part}.{name}" in tensors}
+        if moments:
+            state.optimizer.state[parameter] = {
+                part: tensor if part == "step" else tensor.to(parameter.device) for part, tensor in moments.items()
+            }
+    state.step, state.skipped = int(numbers["step"]), int(numbers["skipped"])
+
+
+@torch.no_grad()
+def _average(state: TrainState, decay: float) -> None:
+    decay = min(decay, (1 + state.step) / (10 + state.step))
+    torch._foreach_lerp_(state.averages, [parameter.detach() for parameter in state.parameters], 1 - decay)  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
+
+
+def _step_generator(seed: int, step: int, part: int, process: int) -> torch.Generator:
+    """Of one part of one step in one process."""
+    number = generator(seed, f"noise/{process}/{part}", step).integers(0, 2**63 - 1)
+    return torch.Generator().manual_seed(int(number))
+
+
+def _batches(
+    stream: PairStream, config: TrainConfig, first_step: int, accelerator: Any, num_workers: int  # noqa: ANN401
+) -> Iterator[Batch]:
+    """Batches of this process from a step on, without end."""
+    from torch.utils.data import DataLoader
+
+    steps = _Steps(stream, config, first_step, accelerator.num_processes, accelerator.process_index)
+    loader = DataLoader(steps, batch_size=None, num_workers=num_workers, prefetch_factor=4 if num_workers else None)
+    yield from cast("Iterator[Batch]", loader)
+
+
+class _Steps(torch.utils.data.IterableDataset[Batch]):
+    """Whole batches in order; worker w of n makes each n-th one, which a loader puts back in order."""
+
+    def __init__(self, stream: PairStream, config: TrainConfig, first: int, processes: int, process: int) -> None:
+        self._stream, self._config, self._first = stream, config, first
+        self._processes, self._process = processes, process
+
+    def __iter__(self) -> Iterator[Batch]:
+        info = torch.utils.data.get_worker_info()
+        worker, workers = (0, 1) if info is None else (info.id, info.num_workers)
+        position = 0
+        for step in range(self._first, self._config.num_steps):
+            size, pairs = self._config.step_shape(step)
+            share = pairs // (self._processes * self._config.gradient_accumulation)
+            if share < 1 or share * self._processes * self._config.gradient_accumulation != pairs:
+                raise ConfigError(
+                    f"batch size {pairs}: expected a multiple of processes times gradient_accumulation, "
+                    f"{self._processes} x {self._config.gradient_accumulation}"
+                )
+            for part in range(self._config.gradient_accumulation):
+                if position % workers == worker:
+                    # A step's numbers are its own whatever the sizes of the steps before it were.
+                    first = step * 4096 + (part * self._processes + self._process) * share
+                    yield collate([self._stream.sample(first + offset, size) for offset in range(share)])
+                position += 1
+
+
+def _best(run_dir: Path) -> float:
+    try:
+        found = json.loads((run_dir / "best.json").read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return math.inf
+    return float(found.get("val_distance", found.get("val_loss", math.inf)))
+
+
+def _write_text(path: Path, text: str) -> None:
+    scratch = path.with_name(f".{path.name}.tmp")
+    scratch.write_text(text + "\n", encoding="utf-8")
+    scratch.replace(path)
