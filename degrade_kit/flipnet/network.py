@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import torch
@@ -154,12 +154,12 @@ class FlipNet(nn.Module):
         images = images.to(next(iter(self.vae.state_dict().values())).dtype)
         distribution = self.vae.encode(images).latent_dist
         latents = distribution.sample(generator) if sample else distribution.mode()
-        return (latents * self.vae.config.scaling_factor).float()
+        return _full_precision(latents * self.vae.config.scaling_factor)
 
     def decode_latents(self, latents: Tensor) -> Tensor:
         """Images of scaled latents, about [-1, 1], not clipped; gradients pass."""
         dtype = next(iter(self.vae.state_dict().values())).dtype
-        return self.vae.decode((latents / self.vae.config.scaling_factor).to(dtype)).sample.float()
+        return _full_precision(self.vae.decode((latents / self.vae.config.scaling_factor).to(dtype)).sample)
 
     def encode_prompts(self, prompts: Sequence[str]) -> Tensor:
         """Cross-attention tokens (B, T, D)."""
@@ -271,7 +271,12 @@ class FlipNet(nn.Module):
             encoder_attention_mask=mask,
             return_dict=False,
         )[0]
-        return cast("Tensor", output).float()
+        return _full_precision(output)
+
+
+def _full_precision(tensor: Tensor) -> Tensor:
+    """At least float32: solvers and losses lose too much below."""
+    return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
 
 
 def lora_config(rank: int) -> Any:  # noqa: ANN401 (peft has no types)
