@@ -29,7 +29,7 @@ class SmallBase:
     text_width: int = 64
     """Width of the text model, and of cross-attention."""
     text_layers: int = 2
-    text_tokens: int = 32
+    text_tokens: int = 20
     """Longest prompt, in words and commas."""
 
     def __post_init__(self) -> None:
@@ -66,13 +66,15 @@ def build_small_base(sizes: SmallBase, config: FlipNetConfig, words: Sequence[st
         conv_in_kernel=1,  # a token is a block of pixels already
         conv_out_kernel=1,
         use_linear_projection=True,
+        # The prompt acts on the whole image through the time embedding too: the finest level has no cross-attention.
+        addition_embed_type="text",
+        addition_embed_type_num_heads=max(1, sizes.text_width // HEAD_SIZE),
+        resnet_time_scale_shift="scale_shift",
     )
     with torch.no_grad():
-        # Begin as the mean of the data or, with a gated head, as the condition itself.
+        # Begin with the mean of the data or, with a gated head, with the best linear estimate.
         unet.conv_out.weight.zero_()
         unet.conv_out.bias.zero_()
-        if config.head == "gated":
-            unet.conv_out.bias[2 * channels : 3 * channels] = 1
     tokenizer = word_tokenizer(words, sizes.text_tokens)
     text_encoder = CLIPTextModel(
         CLIPTextConfig(

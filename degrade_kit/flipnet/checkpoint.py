@@ -2,6 +2,7 @@
 
     flipnet.json             configuration, where the base model is, its fingerprint, prompts to sample with
     boosthub.safetensors     the BoostHubs
+    head.safetensors         what a gated head was fitted to; absent where the head is plain
     lora/                    the LoRA in peft's own format; absent where the rank is 0
     base/                    the base model in diffusers' layout, where it is bundled: unet/, vae/, text_encoder/,
                              tokenizer/, scheduler/
@@ -36,6 +37,7 @@ SMALL = Path(__file__).parent / "small"
 
 CONFIG_FILE = "flipnet.json"
 BOOSTHUB_FILE = "boosthub.safetensors"
+HEAD_FILE = "head.safetensors"
 LORA_DIR = "lora"
 BASE_DIR = "base"
 _PARTS = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
@@ -141,6 +143,8 @@ def save(
         hubs = _hub_tensors(net, half=half)
         check_finite(hubs, "the weights to save")
         save_file(hubs, scratch / BOOSTHUB_FILE)
+        if net.head is not None:
+            save_file({name: _stored(tensor, half=False) for name, tensor in net.head.state_dict().items()}, scratch / HEAD_FILE)
         if net.config.lora_rank:
             _save_lora(net, scratch / LORA_DIR, half=half)
         print_ = fingerprint(_bare_unet(net)) if base.location == BASE_DIR else base.fingerprint
@@ -199,6 +203,8 @@ def load(
         raise ConfigError(f"{folder}: {error}") from error
     hubs = read_weights(folder / BOOSTHUB_FILE)
     _load_hubs(net, hubs, str(folder / BOOSTHUB_FILE))
+    if net.head is not None:
+        load_weights(net.head, folder / HEAD_FILE)
     if config.lora_rank:
         _load_lora(net, folder / LORA_DIR)
     net.requires_grad_(False)
@@ -292,7 +298,7 @@ def _digest(folder: Path) -> str:
 
 def _hub_tensors(net: FlipNet, *, half: bool) -> dict[str, Tensor]:
     return {
-        f"{name}.{key}": _stored(tensor, half)
+        f"{name}.{key}": _stored(tensor, half=half)
         for name, hub in net.hubs.items()
         for key, tensor in hub.state_dict().items()
     }
@@ -307,14 +313,12 @@ def _load_hubs(net: FlipNet, tensors: dict[str, Tensor], where: str) -> None:
 
 def _save_lora(net: FlipNet, folder: Path, *, half: bool) -> None:
     """As peft's own `save_pretrained`: `PeftModel.from_pretrained` reads it too."""
-    from peft.utils import get_peft_model_state_dict
     from safetensors.torch import save_file
 
     lora_config(net.config.lora_rank).save_pretrained(str(folder))
-    tensors = {f"{_PEFT_PREFIX}{name}": _stored(tensor, half) for name, tensor in _lora_tensors(net).items()}
+    tensors = {f"{_PEFT_PREFIX}{name}": _stored(tensor, half=half) for name, tensor in _lora_tensors(net).items()}
     check_finite(tensors, "the LoRA to save")
     save_file(tensors, folder / "adapter_model.safetensors")
-    del get_peft_model_state_dict
 
 
 def _lora_tensors(net: FlipNet) -> dict[str, Tensor]:
@@ -367,7 +371,7 @@ def _save_base(net: FlipNet, folder: Path, *, half: bool) -> None:
     net.scheduler.save_pretrained(folder / "scheduler")
 
 
-def _stored(tensor: Tensor, half: bool) -> Tensor:
+def _stored(tensor: Tensor, *, half: bool) -> Tensor:
     return tensor.detach().to("cpu", torch.float16 if half else torch.float32).contiguous().clone()
 
 

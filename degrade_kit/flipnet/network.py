@@ -29,13 +29,18 @@ match BoostHub's projections too."""
 
 
 class GatedHead(nn.Module):
-    """Turns a small network's output into a prediction of the target, its first channels being of
+    """Turns a small network's output into a prediction of the target x_0, its channels being F, G and H_0, H_1, ...
 
-        x_0 = F + G x_t + sum_k H_k y_k
+        x_0 = m + p (F + G x_t + sum_k H_k y_k / r)
 
-    with y_0 the condition and y_1, ... copies of it that were blurred in image space. A network with fewer channels
+    y_0 is the condition and y_1, ... are copies of it that were blurred in image space. A network with fewer channels
     than the latents cannot carry two images through its width; here it decides, for every place and coefficient, how
     much of each to keep, and adds what is in none of them.
+
+    m and p are the mean and standard deviation of x_0 given x_t = a x_0 + s e and y, were x_0 Gaussian around w y with
+    variance v in each channel: what is known without a network, which so starts as the best linear filter. It is the
+    preconditioning of EDM (Karras et al. 2022, Table 1) with the condition for a prior mean, and like there the loss is
+    measured in units of p.
 
     Args:
         channels: C.
@@ -45,23 +50,56 @@ class GatedHead(nn.Module):
     def __init__(self, channels: int, blurs: Sequence[float]) -> None:
         super().__init__()
         self.channels, self.blurs = channels, tuple(blurs)
+        self.register_buffer("weight", torch.ones(channels))  # w
+        self.register_buffer("variance", torch.ones(channels))  # v
+        self.register_buffer("scale", torch.ones(channels))  # r
 
     @property
     def out_channels(self) -> int:
-        """What the network must put out: F, G, and an H for each copy."""
+        """What the network must put out."""
         return self.channels * (3 + len(self.blurs))
+
+    @torch.no_grad()
+    def fit(self, targets: Tensor, conditions: Tensor) -> None:
+        """Set w, v and r by least squares over latents of pairs, both (B, C, h, w)."""
+        power = conditions.square().mean((0, 2, 3)).clamp_min(1e-8)
+        self.weight.copy_((targets * conditions).mean((0, 2, 3)) / power)
+        self.variance.copy_((targets - _per_channel(self.weight) * conditions).square().mean((0, 2, 3)).clamp_min(1e-4))
+        self.scale.copy_(power.sqrt())
 
     def copies(self, latents: Tensor, images: Tensor, encode: Any) -> Tensor:  # noqa: ANN401 (images to latents)
         """The condition and its blurred copies, (B, 1 + blurs, C, h, w)."""
         return torch.stack([latents, *(encode(gaussian_blur(images, sigma)) for sigma in self.blurs)], dim=1)
 
-    def forward(self, output: Tensor, noisy: Tensor, copies: Tensor) -> Tensor:
-        """Mix; output (B * V, out_channels, h, w), noisy (B * V, C, h, w), copies (B, 1 + blurs, C, h, w)."""
+    def deviation(self, a: Tensor, s: Tensor) -> Tensor:
+        """p, (B, C, 1, 1)."""
+        variance = _per_channel(self.variance)
+        return (variance * s**2 / (a**2 * variance + s**2)).clamp_min(1e-8).sqrt()
+
+    def forward(self, output: Tensor, noisy: Tensor, copies: Tensor, a: Tensor, s: Tensor) -> Tensor:
+        """The prediction.
+
+        Args:
+            output: (B * V, out_channels, h, w).
+            noisy: x_t, (B * V, C, h, w).
+            copies: From `copies`, (B, 1 + blurs, C, h, w).
+            a: Factor of the target in `noisy`, (B * V, 1, 1, 1).
+            s: Factor of the noise.
+        """
         batch = copies.shape[0]
+        variance = _per_channel(self.variance)
+        gain = a * variance / (a**2 * variance + s**2)
+        prior = (copies[:, :1] * _per_channel(self.weight)).expand(-1, noisy.shape[0] // batch, -1, -1, -1).flatten(0, 1)
+        mean = torch.addcmul(prior, gain, noisy - a * prior)
         output = output.unflatten(1, (-1, self.channels))
         mixed = torch.addcmul(output[:, 0], output[:, 1], noisy)
         gates = output[:, 2:].unflatten(0, (batch, -1))
-        return mixed + (gates * copies[:, None]).sum(2).flatten(0, 1)
+        mixed = mixed + (gates * (copies / _per_channel(self.scale))[:, None]).sum(2).flatten(0, 1)
+        return torch.addcmul(mean, self.deviation(a, s), mixed)
+
+
+def _per_channel(vector: Tensor) -> Tensor:
+    return vector[:, None, None]
 
 
 def gaussian_blur(images: Tensor, sigma: float) -> Tensor:
@@ -212,7 +250,10 @@ class FlipNet(nn.Module):
         if self.head is None:
             return target, of_condition
         assert copies is not None, "a gated head needs the condition's copies"
-        return self.head(target, noisy, copies), self.head(of_condition, condition, torch.zeros_like(copies))
+        return (
+            self.head(target, noisy, copies, *self.signal_noise(timesteps)),
+            self.head(of_condition, condition, torch.zeros_like(copies), *self.signal_noise(condition_timesteps)),
+        )
 
     def write(
         self, condition: Tensor, timesteps: Tensor, tokens: Tensor, *, mask: Tensor | None = None
@@ -251,7 +292,7 @@ class FlipNet(nn.Module):
         if self.head is None:
             return output
         assert copies is not None, "a gated head needs the condition's copies"
-        return self.head(output, noisy, copies)
+        return self.head(output, noisy, copies, *self.signal_noise(timesteps))
 
     def signal_noise(self, timesteps: Tensor) -> tuple[Tensor, Tensor]:
         """Factors a and s of z_t = a z_0 + s e, each (B, 1, 1, 1)."""

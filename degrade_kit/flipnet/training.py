@@ -31,7 +31,7 @@ from degrade_kit.seeding import generator
 
 log = logging.getLogger(__name__)
 
-Weighting = Literal["uniform", "velocity", "min_snr"]
+Weighting = Literal["uniform", "min_snr", "posterior"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -68,8 +68,8 @@ class TrainConfig:
     condition_loss: float = 1.0
     """Weight of the loss on the condition's rows; 1 in the paper."""
     loss_weighting: Weighting = "uniform"
-    """Over timesteps. `velocity`: of a sample prediction, 1 / max(1 - alpha, 0.08), as a loss on v would weigh it;
-    `min_snr`: min(SNR, 5) (Hang et al. 2023) for the sample, the same over SNR for epsilon."""
+    """Over timesteps. `min_snr`: min(SNR, 5) (Hang et al. 2023) for the sample, the same over SNR for epsilon;
+    `posterior`, of a gated head only: the error in units of what a linear estimate leaves open, as in EDM."""
     channel_weighting: float = 0.0
     """Exponent of a latent channel's scale in its loss weight, for `BlockDCT`: 0 treats every coefficient alike, 2 is
     the squared error of pixels."""
@@ -158,6 +158,8 @@ class DiffusionLoss(nn.Module):
             if not isinstance(net.vae, BlockDCT):
                 raise ConfigError("channel_weighting: only a BlockDCT's channels have scales")
             weights = cast("Tensor", net.vae.scale).float() ** config.channel_weighting
+        if config.loss_weighting == "posterior" and net.head is None:
+            raise ConfigError("loss_weighting: posterior needs a gated head")
         self.register_buffer("channel_weights", (weights / weights.mean())[:, None, None], persistent=False)
 
     def forward(self, batch: Batch, noise_generator: torch.Generator) -> Tensor:
@@ -207,16 +209,18 @@ class DiffusionLoss(nn.Module):
         return loss
 
     def _error(self, prediction: Tensor, wanted: Tensor, timesteps: Tensor) -> Tensor:
-        squared = (prediction.float() - wanted.float()).square() * self.channel_weights
+        error = prediction.float() - wanted.float()
+        if self.config.loss_weighting == "posterior":
+            assert self.net.head is not None
+            error = error / self.net.head.deviation(*self.net.signal_noise(timesteps))
+        squared = error.square() * self.channel_weights
         return (squared.mean((1, 2, 3)) * self._timestep_weights(timesteps)).mean()
 
     def _timestep_weights(self, timesteps: Tensor) -> Tensor:
         alpha = self.net.alphas_cumprod.to(timesteps.device)[timesteps].float()
         kind = self.net.prediction_type
-        if self.config.loss_weighting == "uniform":
+        if self.config.loss_weighting != "min_snr":
             return torch.ones_like(alpha)
-        if self.config.loss_weighting == "velocity":
-            return 1 / (1 - alpha).clamp_min(0.08) if kind == "sample" else torch.ones_like(alpha)
         snr = alpha / (1 - alpha).clamp_min(1e-8)
         capped = snr.clamp_max(5.0)
         return {"sample": capped, "epsilon": capped / snr.clamp_min(1e-8), "v_prediction": capped / (snr + 1)}[kind]
