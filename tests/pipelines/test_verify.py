@@ -265,8 +265,13 @@ REPACKED: dict[str, tuple[Change, str, bool]] = {
     ),
     "a record that is none": (record(lambda data: data.pop("seed")), "not a degradation record", False),
     "a record with an unknown step": (record(lambda data: data["steps"][0].update(op="x")), "unknown operation", False),
-    "a record that cannot be run": (
+    "a record with a field of another type": (
         record(lambda data: data["steps"].insert(0, {"op": "shift", "right": 0, "down": "x"})),
+        "shift.down: expected int in a record, got 'x'",
+        False,
+    ),
+    "a record that cannot be run": (
+        record(lambda data: data["steps"].insert(0, {"op": "covariance_noise", "covariance": [1.0]})),
         "lq0: its record cannot be run",
         True,
     ),
