@@ -22,7 +22,8 @@ from degrade_kit.presets import preset
 from degrade_kit.shards import Sample, open_shards
 from degrade_kit.store import open_store
 from pipelines.executor import ExecutorConfig
-from pipelines.synthesize import Plan, SynthConfig, make_plan, synthesize
+from pipelines.plan import Plan, SynthConfig, make_plan
+from pipelines.synthesize import synthesize
 from pipelines.verify import VerifyReport, replay_variant, verify
 
 HERE = ExecutorConfig(workers=0)
