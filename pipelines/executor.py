@@ -14,6 +14,7 @@ import os
 import secrets
 import signal
 import socket
+import tempfile
 import threading
 from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
@@ -336,28 +337,38 @@ def _ray(config: ExecutorConfig) -> Generator[tuple[Any, int]]:
     import ray as untyped
 
     ray = cast("Any", untyped)
-    try:
-        if config.ray_address is not None:
-            ray.init(address=config.ray_address, log_to_driver=False, logging_level=logging.ERROR)
-            slots = config.workers or int(ray.cluster_resources().get("CPU", 1))
-        else:
-            slots = config.workers
-            ray.init(
-                address="local",  # RAY_ADDRESS is not ours to follow
-                num_cpus=slots,
-                include_dashboard=False,
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-                object_store_memory=128 * 1024 * 1024,
-            )
-    except (ConnectionError, RuntimeError, ValueError, OSError, ray.exceptions.RayError) as error:
-        # Ray's own error may name the address alone; that the token was refused stands last in its cause.
-        reasons = [str(error), *str(error.__cause__ or "").strip().splitlines()[-1:]]
-        raise RunError(f"Ray could not be started or joined: {': '.join(reasons)}") from error
-    try:
+    with contextlib.ExitStack() as cleanup:
+        try:
+            if config.ray_address is not None:
+                ray.init(address=config.ray_address, log_to_driver=False, logging_level=logging.ERROR)
+                slots = config.workers or int(ray.cluster_resources().get("CPU", 1))
+            else:
+                slots = config.workers
+                ray.init(
+                    address="local",  # RAY_ADDRESS is not ours to follow
+                    num_cpus=slots,
+                    include_dashboard=False,
+                    log_to_driver=False,
+                    logging_level=logging.ERROR,
+                    object_store_memory=128 * 1024 * 1024,
+                    _temp_dir=cleanup.enter_context(_session_folder()),
+                )
+        except (ConnectionError, RuntimeError, ValueError, OSError, ray.exceptions.RayError) as error:
+            # Ray's own error may name the address alone; that the token was refused stands last in its cause.
+            reasons = [str(error), *str(error.__cause__ or "").strip().splitlines()[-1:]]
+            raise RunError(f"Ray could not be started or joined: {': '.join(reasons)}") from error
+        cleanup.callback(ray.shutdown)
         yield ray, slots
-    finally:
-        ray.shutdown()
+
+
+def _session_folder() -> tempfile.TemporaryDirectory[str]:
+    """Where a Ray of ours keeps logs and sockets; without it, every run would leave some megabytes in /tmp/ray."""
+    base = os.environ.get("RAY_TMPDIR") or tempfile.gettempdir()
+    # The name of a Unix socket has 107 bytes at most, and Ray's end in /session_YYYY-MM-DD_hh-mm-ss_ffffff_PID/sockets/
+    # plasma_store, up to 69 bytes.
+    if len(os.fsencode(base)) > 107 - 69 - len("/dk-12345678"):
+        base = "/tmp"
+    return tempfile.TemporaryDirectory(prefix="dk-", dir=base, ignore_cleanup_errors=True)
 
 
 def _check_reachable(address: str) -> None:

@@ -310,6 +310,8 @@ class RayRun:
     bug: BaseException | None
     """What a second run, with a bug in its task, raised."""
     environment: dict[str, str]
+    left_behind: list[str]
+    """In the folder for temporary files."""
 
 
 def run_on_ray(notes: str) -> RayRun:
@@ -336,7 +338,7 @@ def run_on_ray(notes: str) -> RayRun:
         list(run_tasks(work, [Job("buggy", notes)], ExecutorConfig(workers=1)))
     except ValueError as error:
         bug = error
-    return RayRun(outcomes, most, stranger, bug, dict(os.environ))
+    return RayRun(outcomes, most, stranger, bug, dict(os.environ), os.listdir(os.environ["TMPDIR"]))
 
 
 @contextlib.contextmanager
@@ -426,6 +428,10 @@ def test_a_worker_has_one_thread(ray_run: RayRun) -> None:
     opencv, blas, openmp = result_of(ray_run, "where")["threads"]
 
     assert (opencv, blas | {1}, openmp) == (1, {1}, "1")
+
+
+def test_ray_leaves_nothing_behind(ray_run: RayRun) -> None:
+    assert ray_run.left_behind == []
 
 
 # ------------------------------------------------------------------------------------------------------ a state on Ray
