@@ -22,7 +22,8 @@ from benchmarks.harness import SIZE, Seconds, hq_images, print_machine, write_js
 from degrade_kit.image import Pixels, encode_png
 from degrade_kit.record import Record
 from pipelines.executor import ExecutorConfig, ray_version, run_tasks
-from pipelines.synthesize import ShardReport, ShardTask, SynthConfig, make_plan, synthesize_shard
+from pipelines.plan import SynthConfig, make_plan
+from pipelines.shard_job import ShardReport, ShardTask, synthesize_shard_by_recipe
 
 PRESETS = ("flipnet-paper", "gfpgan")
 VARIANTS = (1, 5)
@@ -33,13 +34,15 @@ Writer = Callable[[Path], int]
 
 
 def shard_writer(hq_dir: Path, recipe: dk.Recipe, variants: int) -> Writer:
-    """One shard by `synthesize_shard` in this process: native LQ, HQ bytes passed through."""
+    """One shard by `synthesize_shard_by_recipe` in this process: native LQ, HQ bytes passed through."""
 
     task = shard_task(hq_dir, recipe, variants)
 
     def write(out: Path) -> int:
         with tempfile.TemporaryDirectory(dir=out.parent) as crumbs:
-            (outcome,) = run_tasks(synthesize_shard, [dataclasses.replace(task, url=str(out), crumbs=crumbs)], HERE)
+            (outcome,) = run_tasks(
+                synthesize_shard_by_recipe, [dataclasses.replace(task, url=str(out), crumbs=crumbs)], HERE
+            )
         assert outcome.result is not None, outcome.error
         assert outcome.result.failures == 0
         return outcome.result.count * variants
@@ -205,7 +208,7 @@ def worker_peak(task: MemoryTask) -> tuple[ShardReport, float]:
     """Make a shard; returns the peak memory of this process, in MB, with it."""
     with tempfile.TemporaryDirectory() as out:
         shard = shard_task(task.hq_dir, dk.preset(task.preset), task.variants)
-        report = synthesize_shard(dataclasses.replace(shard, url=out, crumbs=out))
+        report = synthesize_shard_by_recipe(dataclasses.replace(shard, url=out, crumbs=out))
     return report, peak_megabytes()
 
 

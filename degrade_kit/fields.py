@@ -37,6 +37,18 @@ def span(low: float, high: float) -> Check[Range]:
     return check
 
 
+def whole_span(low: int, high: int) -> Check[Range]:
+    """Check of a range from which whole numbers are drawn: as `span`, with at least one of them inside."""
+
+    def check(value: Any, key: str) -> Range:  # noqa: ANN401 (user input)
+        start, stop = span(low, high)(value, key)
+        if math.ceil(start) > math.floor(stop):
+            raise ConfigError(f"{key}: expected a range that holds a whole number, got {value!r}")
+        return start, stop
+
+    return check
+
+
 def number(low: float, high: float) -> Check[float]:
     """Check of one number in [low, high]."""
 
@@ -90,16 +102,19 @@ def names(known: Sequence[_T]) -> Check[tuple[_T, ...]]:
 
 
 def numbers_of(known: Sequence[_T]) -> Check[dict[_T, float]]:
-    """Check of known names with their weights; a single name or a list of names stands for equal weights."""
+    """Check of known names with their weights; a single name or a list of names stands for equal weights.
+
+    The weights are kept in the order of `known`: a draw goes through them in turn, and equal ones are to draw the same.
+    """
 
     def check(value: Any, key: str) -> dict[_T, float]:  # noqa: ANN401 (user input)
         if not isinstance(value, Mapping):
-            return dict.fromkeys(names(known)(value, key), 1.0)
+            value = dict.fromkeys(names(known)(value, key), 1.0)
         weights = {name: number(0, 1e6)(weight, f"{key}.{name}") for name, weight in cast("Any", value).items()}
         names(known)(list(weights), key)
         if sum(weights.values()) <= 0:
             raise ConfigError(f"{key}: expected a positive weight for at least one of them, got {value!r}")
-        return weights
+        return {name: weights[name] for name in known if name in weights}
 
     return check
 
@@ -128,7 +143,10 @@ def positions(value: Any, key: str) -> tuple[int, ...]:  # noqa: ANN401 (user in
 
 
 def _is_number(value: Any) -> bool:  # noqa: ANN401 (user input)
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    try:
+        return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    except OverflowError:  # a whole number beyond all floats
+        return False
 
 
 def _listed(known: Sequence[object]) -> str:

@@ -24,6 +24,8 @@ KernelKind = Literal[
     "iso", "aniso", "generalized_iso", "generalized_aniso", "plateau_iso", "plateau_aniso"
 ]  # the names of basicsr's `random_mixed_kernels`
 
+Jitter = Literal["brightness", "contrast", "saturation", "hue"]
+
 LUMA = (0.299, 0.587, 0.114)
 """ITU-R BT.601 weights of red, green and blue, as OpenCV and Pillow make gray."""
 
@@ -113,6 +115,10 @@ class Resize:
     name: ClassVar[str] = "resize"
     scale: float
     filter: Filter = "linear"
+
+    def __post_init__(self) -> None:
+        if not self.scale > 0:
+            raise ValueError(f"resize: expected a scale above 0, got {self.scale}")
 
     def run(self, canvas: Canvas, seat: Seat) -> None:
         """Note the resize on the canvas."""
@@ -254,7 +260,7 @@ class ColorJitter:
     """Brightness, contrast, saturation and hue in the order given. Source: GFPGAN `color_jitter_pt`, torchvision."""
 
     name: ClassVar[str] = "color_jitter"
-    order: tuple[str, ...]
+    order: tuple[Jitter, ...]
     """A permutation of brightness, contrast, saturation, hue."""
     brightness: float
     """Factor; 1 changes nothing."""
@@ -454,7 +460,7 @@ def _hue(planes: Planes, turn: float) -> None:
         planes[channel] = plane
 
 
-JITTERS: dict[str, Callable[[Planes, float], None]] = {
+JITTERS: dict[Jitter, Callable[[Planes, float], None]] = {
     "brightness": _brightness,
     "contrast": _contrast,
     "saturation": _saturation,

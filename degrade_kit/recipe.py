@@ -7,7 +7,7 @@ import difflib
 import functools
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -16,7 +16,19 @@ import numpy as np
 
 from degrade_kit.errors import ConfigError
 from degrade_kit.record import Record
-from degrade_kit.steps import STEPS, Drawn, OneOf, Option, RandomJpeg, RandomResize, RandomWebP, Shuffle, Step, Uneven
+from degrade_kit.steps import (
+    STEPS,
+    Drawn,
+    OneOf,
+    Option,
+    RandomDecimate,
+    RandomJpeg,
+    RandomResize,
+    RandomWebP,
+    Shuffle,
+    Step,
+    Uneven,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +57,12 @@ class Recipe:
                 f"recipe {self.name}: its last resize must go back to the full size, since LQ and HQ reach a trainer "
                 f"at one size; end it with `- resize: {{scale: 1}}`"
             )
+        for step in _walk(self.steps):
+            if isinstance(step, Uneven) and _resizes(step.steps) and not _ends_at_full_size(step.steps, start=False):
+                raise ConfigError(
+                    f"recipe {self.name}: the steps of `uneven` must go back to the full size, since the square and "
+                    f"the rest are drawn apart and fit together at one size; end them with `- resize: {{scale: 1}}`"
+                )
 
     def draw(self, rng: np.random.Generator) -> Record:
         """Decide everything about one LQ image.
@@ -99,7 +117,7 @@ def parse_yaml(text: str, where: str) -> Any:  # noqa: ANN401 (parsed YAML)
         if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader=yaml.SafeLoader)):
             raise ConfigError(f"{where}: YAML aliases (*name) are not allowed here")
         return yaml.safe_load(text)
-    except (yaml.YAMLError, RecursionError) as error:
+    except (yaml.YAMLError, RecursionError, ValueError, OverflowError) as error:  # the last two: of numbers and dates
         raise ConfigError(f"{where}: not plain YAML: {error}") from error
 
 
@@ -110,7 +128,7 @@ def recipe_from_mapping(data: Any, where: str) -> Recipe:  # noqa: ANN401 (parse
     for key in ("name", "steps"):
         if key not in mapping:
             raise ConfigError(f"{where}: `{key}` is missing")
-    texts = {key: str(mapping.get(key, "")) for key in ("name", "source", "notes")}
+    texts = {key: _text(mapping, key, where) for key in ("name", "source", "notes")}
     return Recipe(steps=_steps_from_plain(mapping["steps"], f"{where}: steps"), **texts)
 
 
@@ -135,11 +153,18 @@ def _step_from_plain(entry: Any, where: str) -> Step:  # noqa: ANN401 (parsed YA
     name, params = next(iter(cast("Mapping[str, Any]", entry).items()))
     if name not in STEPS:
         raise ConfigError(f"{where}: unknown step `{name}`; {nearest(str(name), STEPS)}")
-    return _build(STEPS[name], params, f"{where}.{name}")
+    return _build(STEPS[name], params, where, f"{where}.{name}")
 
 
-def _build(cls: type[Any], params: Any, where: str) -> Any:  # noqa: ANN401 (parsed YAML)
-    """Make a step or an option of a dictionary of its fields."""
+def _option_from_plain(entry: Any, where: str) -> Option:  # noqa: ANN401 (parsed YAML)
+    return _build(Option, entry, where, where)
+
+
+def _build(cls: type[Any], params: Any, parent: str, where: str) -> Any:  # noqa: ANN401 (parsed YAML)
+    """Make a step or an option of a dictionary of its fields.
+
+    Its own errors start with the name of the step, if it is one: they go behind `parent`, all others behind `where`.
+    """
     values = dict(_mapping({} if params is None else params, where))
     known = {field.name: field for field in dataclasses.fields(cls)}
     _refuse_unknown(values, known, where)
@@ -150,11 +175,20 @@ def _build(cls: type[Any], params: Any, where: str) -> Any:  # noqa: ANN401 (par
         values["steps"] = _steps_from_plain(values["steps"], f"{where}.steps")
     if "options" in values and isinstance(values["options"], list):
         entries = cast("list[Any]", values["options"])
-        values["options"] = [_build(Option, entry, f"{where}.options[{i}]") for i, entry in enumerate(entries)]
+        values["options"] = [_option_from_plain(entry, f"{where}.options[{i}]") for i, entry in enumerate(entries)]
     try:
         return cls(**values)
     except ConfigError as error:
-        raise ConfigError(f"{where}.{error}") from error
+        raise ConfigError(f"{parent}.{error}") from error
+
+
+def _text(mapping: Mapping[str, Any], key: str, where: str) -> str:
+    value = mapping.get(key)
+    if value is None and key != "name":
+        return ""  # `notes:` alone
+    if not isinstance(value, str) or (key == "name" and not value):
+        raise ConfigError(f"{where}: {key}: expected text, got {value!r}; put it in quotes if it is a number or a date")
+    return value
 
 
 def _mapping(data: Any, where: str) -> Mapping[str, Any]:  # noqa: ANN401 (parsed YAML)
@@ -187,46 +221,69 @@ def _fields_to_plain(step: Step | Option) -> dict[str, Any]:
             value = [_fields_to_plain(option) for option in value]
         elif isinstance(value, tuple):
             value = list(cast("tuple[Any, ...]", value))
+        elif isinstance(value, dict):  # a copy: YAML would write what two steps share as an alias
+            value = dict(cast("dict[Any, Any]", value))
         plain[field.name] = value
     return plain
 
 
-def _ends_at_full_size(steps: tuple[Step, ...], *, start: bool) -> bool:
+def _ends_at_full_size(steps: Sequence[Step], *, start: bool) -> bool:
     """Whether an image at the full size (or not: `start`) is sure to be at the full size after `steps`."""
     full = start
     for step in steps:
-        if isinstance(step, Uneven):
-            full = _ends_at_full_size(step.steps, start=full)
-        elif isinstance(step, Shuffle):
-            after = [_ends_at_full_size((inner,), start=full) for inner in step.steps]
-            full = all(after) and full
-        elif isinstance(step, OneOf):
-            full = all(_ends_at_full_size(option.steps, start=full) for option in step.options if option.weight)
-        elif isinstance(step, RandomResize):
-            to_full = step.scale == (1.0, 1.0) or step.factor == (1.0, 1.0)
-            full = to_full and (full or step.prob == 1.0)
-        elif step.name == "decimate":
-            full = False
+        # A step that may be left out brings nothing to the full size for sure, but may take it away.
+        full = _leaves_full_size(step, start=full) and (full or step.prob == 1.0)
     return full
 
 
+def _leaves_full_size(step: Step, *, start: bool) -> bool:
+    """The same of one step that does happen."""
+    if isinstance(step, Uneven):
+        return _ends_at_full_size(step.steps, start=start)
+    if isinstance(step, Shuffle):
+        return start and all(_ends_at_full_size((inner,), start=True) for inner in step.steps)
+    if isinstance(step, OneOf):
+        return all(_ends_at_full_size(option.steps, start=start) for option in step.options if option.weight)
+    if isinstance(step, RandomResize):
+        return step.scale == (1.0, 1.0) or step.factor == (1.0, 1.0)
+    return start and not isinstance(step, RandomDecimate)
+
+
+def _walk(steps: Iterable[Step]) -> Iterator[Step]:
+    """All steps, those inside others too."""
+    for step in steps:
+        yield step
+        if isinstance(step, (Shuffle, Uneven)):
+            yield from _walk(step.steps)
+        elif isinstance(step, OneOf):
+            yield from _walk(inner for option in step.options for inner in option.steps)
+
+
+def _resizes(steps: Iterable[Step]) -> bool:
+    return any(isinstance(step, (RandomResize, RandomDecimate)) for step in _walk(steps))
+
+
 def _last_format(steps: tuple[Step, ...]) -> str | None:
-    """Extension of the file that the steps always end with, once the tail that readers run is taken off."""
+    """Extension of the file that the native part of every record ends with; `Record.split` says which part that is."""
     rest = list(steps)
     while rest and rest[-1].name in ("color_shift", "color_jitter", "gray"):
         rest.pop()
-    if rest and isinstance(rest[-1], RandomResize):
-        resize = rest.pop()
-        assert isinstance(resize, RandomResize)
-        if resize.scale != (1.0, 1.0) or resize.prob < 1.0 or resize.clip or "cubic_aa" in resize.filter:
-            return None
-    return _file_at_end(rest)
+    last = rest[-1] if rest else None
+    if isinstance(last, RandomResize):
+        always = last.scale == (1.0, 1.0) and last.prob == 1.0 and not last.clip and "cubic_aa" not in last.filter
+        return _file_at_end(rest[:-1]) if always else None
+    # Without that resize, colour steps are no tail: they change the image that the file holds.
+    return _file_at_end(steps) if len(rest) == len(steps) else None
 
 
 def _file_at_end(steps: Sequence[Step]) -> str | None:
     last = steps[-1] if steps else None
-    if isinstance(last, (RandomJpeg, RandomWebP)) and last.prob == 1.0:
-        return {RandomJpeg: "jpg", RandomWebP: "webp"}[type(last)]
+    if last is None or last.prob < 1.0:
+        return None
+    if isinstance(last, RandomJpeg):
+        return "jpg"
+    if isinstance(last, RandomWebP):
+        return "webp"
     if isinstance(last, OneOf):
         formats = {_file_at_end(option.steps) for option in last.options if option.weight}
         return formats.pop() if len(formats) == 1 else None

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
+import sys
+import typing
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -57,8 +60,11 @@ class Record:
         """
         try:
             data = json.loads(text)
-            return cls(int(data["seed"]), ops_from_plain(data["steps"]), ops_from_plain(data["target"]))
-        except (KeyError, TypeError) as error:
+            seed = _value(data["seed"], int, "seed")
+            if not 0 <= seed < 2**48:
+                raise ValueError(f"seed: expected a whole number within [0, 2**48), got {seed}")
+            return cls(seed, ops_from_plain(data["steps"]), ops_from_plain(data["target"]))
+        except (KeyError, TypeError, RecursionError) as error:
             raise ValueError(f"not a degradation record ({error!r}): {text[:200]}") from error
 
 
@@ -71,7 +77,7 @@ def ops_from_json(text: str) -> tuple[Op, ...]:
     """Parse what `ops_to_json` wrote; errors as `Record.from_json`."""
     try:
         return ops_from_plain(json.loads(text))
-    except TypeError as error:
+    except (TypeError, RecursionError) as error:
         raise ValueError(f"not a list of operations ({error}): {text[:200]}") from error
 
 
@@ -85,12 +91,37 @@ def _op_from_plain(entry: dict[str, Any]) -> Op:
     name = fields.pop("op", None)
     if name not in OPS:
         raise ValueError(f"unknown operation {name!r} in a record; known are {', '.join(OPS)}")
-    for key, value in fields.items():
-        if key in ("inside", "outside"):
-            fields[key] = ops_from_plain(value)
-        elif isinstance(value, list):
-            fields[key] = tuple(cast("list[Any]", value))
-    return OPS[name](**fields)
+    types = _field_types(OPS[name])
+    if unknown := fields.keys() - types.keys():
+        raise ValueError(f"operation {name} in a record has no {', '.join(sorted(unknown))}")
+    return OPS[name](**{key: _value(value, types[key], f"{name}.{key}") for key, value in fields.items()})
+
+
+@functools.cache
+def _field_types(cls: type[Op]) -> dict[str, Any]:
+    hints = typing.get_type_hints(cls)
+    return {field.name: hints[field.name] for field in dataclasses.fields(cls)}
+
+
+def _value(value: Any, expected: Any, where: str) -> Any:  # noqa: ANN401 (parsed JSON, and the type of a field)
+    """A value of JSON as the type that its field is declared with; numbers must be finite."""
+    choices = typing.get_args(expected)
+    if typing.get_origin(expected) is tuple:
+        if isinstance(value, list):
+            entries = cast("list[Any]", value)
+            if choices[0] == Op:
+                return ops_from_plain(entries)
+            return tuple(_value(entry, choices[0], where) for entry in entries)
+    elif choices:
+        if isinstance(value, str) and value in choices:
+            return value
+    elif expected is float:
+        if isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= sys.float_info.max:
+            return float(value)
+    elif type(value) is expected:
+        return value
+    wanted = f"one of {', '.join(choices)}" if choices and isinstance(choices[0], str) else expected
+    raise ValueError(f"{where}: expected {getattr(wanted, '__name__', wanted)} in a record, got {value!r}")
 
 
 def _to_plain(ops: tuple[Op, ...]) -> list[dict[str, Any]]:

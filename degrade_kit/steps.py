@@ -27,6 +27,7 @@ from degrade_kit.fields import (
     probability,
     span,
     whole,
+    whole_span,
 )
 from degrade_kit.kernels import full_size
 from degrade_kit.linear import FILTERS, Filter
@@ -61,7 +62,7 @@ class _Step:
 
     def __post_init__(self) -> None:
         for item in fields(self):  # pyright: ignore[reportArgumentType] (every subclass is a dataclass)
-            checked = item.metadata["check"](getattr(self, item.name), item.name)
+            checked = item.metadata["check"](getattr(self, item.name), f"{self.name}.{item.name}")
             object.__setattr__(self, item.name, checked)
 
     def draw(self, rng: Rng, drawn: Drawn) -> None:
@@ -239,6 +240,11 @@ class RandomGaussianNoise(_Step):
     """Probability of one field for the three channels."""
     prob: float = field(default=1.0, metadata={"check": probability})
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.whole:
+            whole_span(0, 255)(self.level, f"{self.name}.level")
+
     def _draw(self, rng: Rng, drawn: Drawn) -> None:
         level = float(_whole(rng, self.level)) if self.whole else _uniform(rng, self.level)
         drawn.steps.append(ops.GaussianNoise(level=level, gray=_happens(rng, self.gray_prob)))
@@ -279,7 +285,7 @@ class RandomJpeg(_Step):
     """JPEG compression."""
 
     name: ClassVar[str] = "jpeg"
-    quality: Range = field(metadata={"check": span(1, 100)})
+    quality: Range = field(metadata={"check": whole_span(1, 100)})
     """Range of the quality; whole numbers, both ends included."""
     prob: float = field(default=1.0, metadata={"check": probability})
 
@@ -292,7 +298,7 @@ class RandomWebP(_Step):
     """Lossy WebP compression."""
 
     name: ClassVar[str] = "webp"
-    quality: Range = field(metadata={"check": span(1, 100)})
+    quality: Range = field(metadata={"check": whole_span(1, 100)})
     prob: float = field(default=1.0, metadata={"check": probability})
 
     def _draw(self, rng: Rng, drawn: Drawn) -> None:
@@ -449,7 +455,7 @@ class Uneven(_Step):
 
     name: ClassVar[str] = "uneven"
     steps: tuple[Step, ...] = field(metadata={"check": _some_steps})
-    """Must end at the full size."""
+    """Must end at the full size if they resize."""
     square_prob: float = field(metadata={"check": probability})
     side: Range = field(default=(0.25, 0.5), metadata={"check": span(0.01, 1)})
     """Range of the square's side as a share of the image's."""
@@ -464,6 +470,7 @@ class Uneven(_Step):
         for half in (inside, outside):
             for step in self.steps:
                 step.draw(rng, half)
+        drawn.scale = outside.scale
         drawn.steps.append(
             ops.Uneven(
                 side=_uniform(rng, self.side),

@@ -9,8 +9,9 @@ from degrade_kit.errors import RunError
 from degrade_kit.prepare import HqConfig
 from degrade_kit.presets import preset
 from pipelines.executor import ExecutorConfig
+from pipelines.plan import SynthConfig, make_plan
 from pipelines.preview import draw_preview
-from pipelines.synthesize import SynthConfig, make_plan, synthesize
+from pipelines.synthesize import synthesize
 from pipelines.verify import verify
 
 _COMPARED = ("flipnet-paper", "gfpgan", "codeformer", "real-esrgan")

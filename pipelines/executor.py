@@ -1,4 +1,4 @@
-"""Runs one function over many tasks, in this process or on Ray: same results, errors and retries.
+"""Runs one piece of work over many tasks, in this process or on Ray: same results, errors and retries.
 
 The only module that imports Ray. A task is small, long-running and repeatable; its result is small: pixels never pass
 through Ray's object store.
@@ -14,11 +14,12 @@ import os
 import secrets
 import signal
 import socket
+import tempfile
 import threading
 from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from types import FrameType
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, Generic, TypeAlias, TypeVar, cast
 
 from degrade_kit.errors import ConfigError, DegradeKitError, RunError
 
@@ -42,6 +43,29 @@ class ExecutorConfig:
     threads: int = 1
     """Threads of OpenCV and BLAS in each worker: workers share the machine, and one thread gives the same bits
     always."""
+    gpus: float = 0.0
+    """GPUs of each worker on Ray, which makes no more workers than they suffice for; below 1, workers share one. Work
+    in this process takes what it finds."""
+
+
+@dataclass(frozen=True)  # with slots, `Stateful[Task, Result](...)` fails in Python 3.11
+class Stateful(Generic[_Task, _Result]):
+    """Work that needs a costly state, such as a model: made once in each worker process, for its first task.
+
+    >>> import functools
+    >>> def load(factor: int):
+    ...     return lambda task: factor * task
+    >>> outcomes = run_tasks(Stateful(functools.partial(load, 3)), [1, 2], ExecutorConfig(workers=0))
+    >>> [outcome.result for outcome in outcomes]
+    [3, 6]
+    """
+
+    setup: Callable[[], Callable[[_Task], _Result]]
+    """Makes the state and returns the function of a task that uses it. Picklable: a module-level function, or a partial
+    of one. Its errors end the run, those of this project too: other workers would meet them again."""
+
+
+Work: TypeAlias = Callable[[_Task], _Result] | Stateful[_Task, _Result]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,27 +83,28 @@ class Interrupted(DegradeKitError):
 
 
 def run_tasks(
-    function: Callable[[_Task], _Result], tasks: Iterable[_Task], config: ExecutorConfig
+    work: Work[_Task, _Result], tasks: Iterable[_Task], config: ExecutorConfig
 ) -> Iterator[Outcome[_Task, _Result]]:
     """Yield the outcome of every task as it ends, in any order.
 
     A first Ctrl-C lets the tasks in flight end and then raises `Interrupted`; a second one, or SIGTERM, drops them.
 
     Args:
-        function: A module-level function; its errors of this project become outcomes, all others are raised.
+        work: A module-level function, or what makes one for each worker; its errors of this project become outcomes,
+            all others are raised. A task whose worker dies is run again, `MAX_RETRIES` times.
         tasks: Picklable; taken one by one, so that a long list need not be known at the start.
         config: Where to run.
 
     Raises:
         Interrupted: After Ctrl-C.
         KeyboardInterrupt: After a second Ctrl-C or SIGTERM.
-        RunError: If Ray cannot be started or joined.
+        RunError: If Ray cannot be started or joined, or has no GPU for a worker that needs one.
         ConfigError: If workers are asked for and Ray is not installed.
     """
     if config.workers == 0 and config.ray_address is None:
-        yield from _run_here(function, tasks, config)
+        yield from _run_here(work, tasks, config)
     else:
-        yield from _run_on_ray(function, tasks, config)
+        yield from _run_on_ray(work, tasks, config)
 
 
 def ray_version() -> str | None:
@@ -115,12 +140,13 @@ def limited_threads(count: int) -> Generator[None]:
 
 
 def _run_here(
-    function: Callable[[_Task], _Result], tasks: Iterable[_Task], config: ExecutorConfig
+    work: Work[_Task, _Result], tasks: Iterable[_Task], config: ExecutorConfig
 ) -> Iterator[Outcome[_Task, _Result]]:
+    worker = _Worker(work)
     with _Interrupt() as interrupt, _terminable():
         for task in tasks:
             interrupt.check()
-            yield _outcome(function, task, config.threads)
+            yield worker.run(task, config.threads)
         interrupt.check()
 
 
@@ -138,17 +164,31 @@ def _keep_memory() -> None:
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # from malloc.h
 
 
-def _outcome(function: Callable[[_Task], _Result], task: _Task, threads: int) -> Outcome[_Task, _Result]:
-    _keep_memory()
-    with limited_threads(threads):
-        try:
-            return Outcome(task, function(task), "")
-        except DegradeKitError as error:
-            return Outcome(task, None, str(error))
+class _Worker(Generic[_Task, _Result]):
+    """Runs tasks in the process that it is in; on Ray, an actor."""
+
+    def __init__(self, work: Work[_Task, _Result]) -> None:
+        self._setup: Callable[[], Callable[[_Task], _Result]]
+        self._setup = work.setup if isinstance(work, Stateful) else lambda: work
+        self._function: Callable[[_Task], _Result] | None = None
+
+    def run(self, task: _Task, threads: int) -> Outcome[_Task, _Result]:
+        _keep_memory()
+        with limited_threads(threads):
+            if self._function is None:  # not in `__init__`: of an error there, Ray tells the text alone
+                self._function = self._setup()
+            try:
+                return Outcome(task, self._function(task), "")
+            except DegradeKitError as error:
+                return Outcome(task, None, str(error))
+
+
+_Remote: TypeAlias = Any
+"""Something of Ray, which has no types: an actor, or the reference to what it will give."""
 
 
 def _run_on_ray(
-    function: Callable[[_Task], _Result], tasks: Iterable[_Task], config: ExecutorConfig
+    work: Work[_Task, _Result], tasks: Iterable[_Task], config: ExecutorConfig
 ) -> Iterator[Outcome[_Task, _Result]]:
     tasks = iter(tasks)
     first = next(tasks, _END)
@@ -157,36 +197,89 @@ def _run_on_ray(
     waiting = itertools.chain([first], tasks)
     # Ctrl-C waits for Ray's start, which leaves processes behind for a minute where it is broken off.
     with _Interrupt() as interrupt, _ray(config) as (ray, slots), _terminable():
-        options = {"num_cpus": 1, "max_retries": MAX_RETRIES, "scheduling_strategy": "SPREAD"}
-        remote = ray.remote(**options)(_outcome).options(name=function.__name__)
-        flying: dict[Any, _Task] = {}
+        crew = _Crew(ray, work, config, slots)
         exhausted = False
         while True:
-            # One task more than slots: no worker waits for the driver, and little is left to do when the run is
-            # stopped.
-            while not exhausted and not interrupt.requested and len(flying) <= slots:
+            while not exhausted and not interrupt.requested and len(crew.flying) < crew.size:
                 task = next(waiting, _END)
                 if task is _END:
                     exhausted = True
                 else:
-                    flying[remote.remote(function, task, config.threads)] = task
-            if not flying:
+                    crew.submit(task)
+            if exhausted:
+                crew.dismiss_idle()
+            if not crew.flying:
                 break
-            # The time limit lets Python run the signal handler, which it cannot do inside Ray's wait.
-            done, _ = ray.wait(list(flying), num_returns=1, timeout=0.5)
+            # The time limit lets Python run the signal handler, which it cannot do inside Ray's wait; two Ctrl-C within
+            # it count as one.
+            done, _ = ray.wait(list(crew.flying), num_returns=1, timeout=0.1)
             for reference in done:
-                task = flying.pop(reference)
-                try:
-                    yield ray.get(reference)
-                except ray.exceptions.RayTaskError as error:
-                    raise error.cause from error
-                except ray.exceptions.RayError as error:
-                    reason = str(error).strip().splitlines()[0]
-                    yield Outcome(task, None, f"its worker died {MAX_RETRIES + 1} times ({reason})")
+                outcome = crew.collect(reference)
+                if outcome is not None:
+                    yield outcome
         interrupt.check()
 
 
 _END: Any = object()
+
+
+@dataclass(frozen=True, slots=True)
+class _Flight(Generic[_Task]):
+    """A task in work."""
+
+    task: _Task
+    actor: _Remote
+    start: int
+    """1 the first time that it is started."""
+
+
+class _Crew(Generic[_Task, _Result]):
+    """Actors, each with one task at a time.
+
+    Those that die are replaced here and not by Ray, which would not stop at one that dies while it makes its state.
+    """
+
+    def __init__(self, ray: _Remote, work: Work[_Task, _Result], config: ExecutorConfig, slots: int) -> None:
+        self._ray, self._work, self._threads = ray, work, config.threads
+        options = {"num_cpus": 1, "num_gpus": config.gpus, "scheduling_strategy": "SPREAD"}
+        self._actor = ray.remote(**options)(_Worker)
+        self._idle: list[_Remote] = []
+        self.flying: dict[_Remote, _Flight[_Task]] = {}
+        """By the reference of the outcome."""
+        self.size = slots
+        """Most tasks at a time."""
+        if config.gpus:
+            found = ray.cluster_resources().get("GPU", 0)
+            self.size = min(slots, int(found / config.gpus + 1e-9))
+            if self.size == 0:
+                raise RunError(f"each worker needs {config.gpus:g} GPUs and Ray finds {found:g}; see `nvidia-smi`")
+
+    def submit(self, task: _Task, start: int = 1) -> None:
+        """Start a task."""
+        actor = self._idle.pop() if self._idle else self._actor.remote(self._work)
+        self.flying[actor.run.remote(task, self._threads)] = _Flight(task, actor, start)
+
+    def collect(self, reference: _Remote) -> Outcome[_Task, _Result] | None:
+        """The outcome of a task that ended; None if its worker died and it was started again."""
+        flight = self.flying.pop(reference)
+        try:
+            outcome = self._ray.get(reference)
+        except self._ray.exceptions.RayTaskError as error:
+            raise error.cause from error
+        except self._ray.exceptions.RayError as error:
+            self._ray.kill(flight.actor)  # it may be cut off and not dead
+            if flight.start <= MAX_RETRIES:
+                self.submit(flight.task, flight.start + 1)
+                return None
+            reason = str(error).strip().splitlines()[0]
+            return Outcome(flight.task, None, f"its worker died {flight.start} times ({reason})")
+        self._idle.append(flight.actor)
+        return outcome
+
+    def dismiss_idle(self) -> None:
+        """Free what idle actors hold: the last tasks may be with actors that still wait for a place."""
+        while self._idle:
+            self._ray.kill(self._idle.pop())
 
 
 class _Interrupt:
@@ -244,28 +337,38 @@ def _ray(config: ExecutorConfig) -> Generator[tuple[Any, int]]:
     import ray as untyped
 
     ray = cast("Any", untyped)
-    try:
-        if config.ray_address is not None:
-            ray.init(address=config.ray_address, log_to_driver=False, logging_level=logging.ERROR)
-            slots = config.workers or int(ray.cluster_resources().get("CPU", 1))
-        else:
-            slots = config.workers
-            ray.init(
-                address="local",  # RAY_ADDRESS is not ours to follow
-                num_cpus=slots,
-                include_dashboard=False,
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-                object_store_memory=128 * 1024 * 1024,
-            )
-    except (ConnectionError, RuntimeError, ValueError, OSError, ray.exceptions.RayError) as error:
-        # Ray's own error may name the address alone; that the token was refused stands last in its cause.
-        reasons = [str(error), *str(error.__cause__ or "").strip().splitlines()[-1:]]
-        raise RunError(f"Ray could not be started or joined: {': '.join(reasons)}") from error
-    try:
+    with contextlib.ExitStack() as cleanup:
+        try:
+            if config.ray_address is not None:
+                ray.init(address=config.ray_address, log_to_driver=False, logging_level=logging.ERROR)
+                slots = config.workers or int(ray.cluster_resources().get("CPU", 1))
+            else:
+                slots = config.workers
+                ray.init(
+                    address="local",  # RAY_ADDRESS is not ours to follow
+                    num_cpus=slots,
+                    include_dashboard=False,
+                    log_to_driver=False,
+                    logging_level=logging.ERROR,
+                    object_store_memory=128 * 1024 * 1024,
+                    _temp_dir=cleanup.enter_context(_session_folder()),
+                )
+        except (ConnectionError, RuntimeError, ValueError, OSError, ray.exceptions.RayError) as error:
+            # Ray's own error may name the address alone; that the token was refused stands last in its cause.
+            reasons = [str(error), *str(error.__cause__ or "").strip().splitlines()[-1:]]
+            raise RunError(f"Ray could not be started or joined: {': '.join(reasons)}") from error
+        cleanup.callback(ray.shutdown)
         yield ray, slots
-    finally:
-        ray.shutdown()
+
+
+def _session_folder() -> tempfile.TemporaryDirectory[str]:
+    """Where a Ray of ours keeps logs and sockets; without it, every run would leave some megabytes in /tmp/ray."""
+    base = os.environ.get("RAY_TMPDIR") or tempfile.gettempdir()
+    # The name of a Unix socket has 107 bytes at most, and Ray's end in /session_YYYY-MM-DD_hh-mm-ss_ffffff_PID/sockets/
+    # plasma_store, up to 69 bytes.
+    if len(os.fsencode(base)) > 107 - 69 - len("/dk-12345678"):
+        base = "/tmp"
+    return tempfile.TemporaryDirectory(prefix="dk-", dir=base, ignore_cleanup_errors=True)
 
 
 def _check_reachable(address: str) -> None:

@@ -32,7 +32,8 @@ from degrade_kit.shards import (
 )
 from degrade_kit.store import Store, open_store
 from pipelines.executor import ExecutorConfig, run_tasks
-from pipelines.synthesize import fingerprint, load_plan_config, make_variant
+from pipelines.plan import fingerprint, load_plan_config
+from pipelines.variants import make_variant
 
 _SHOWN = 20
 """Problems of one shard that are listed; a broken one may have thousands."""

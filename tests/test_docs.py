@@ -18,6 +18,7 @@ from pathlib import Path
 import click
 import pytest
 
+from degrade_kit.steps import STEPS
 from pipelines.cli import main
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -255,3 +256,9 @@ def test_reference_holds_each_command_sorted() -> None:
     assert headings == ["# Command line", "## degrade-kit", "## degrade-kit also", "## degrade-kit make"]
     assert "Usage: degrade-kit make [OPTIONS] SOURCE" in page
     assert re.search(r"--size INTEGER\.\.\. +Height and width, px\.", page)
+
+
+def test_every_step_of_a_recipe_is_described() -> None:
+    page = (ROOT / "docs" / "recipes.md").read_text("utf-8")
+    rows = re.findall(r"^\| (`.*?) \|", page, re.MULTILINE)
+    assert set(STEPS) <= {name for row in rows for name in re.findall(r"`(\w+)`", row)}

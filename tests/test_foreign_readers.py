@@ -24,12 +24,14 @@ import pytest
 from PIL import Image
 
 from degrade_kit.degrade import finish
+from degrade_kit.prepare import HqConfig
 from degrade_kit.presets import preset
 from degrade_kit.record import ops_from_json
 from degrade_kit.shards import iterate_samples, open_shards
 from degrade_kit.store import open_store
 from pipelines.executor import ExecutorConfig
-from pipelines.synthesize import HqConfig, SynthConfig, make_plan, synthesize
+from pipelines.plan import SynthConfig, make_plan
+from pipelines.synthesize import synthesize
 
 SIDE, VARIANTS, SAMPLES = 96, 5, 12
 Row = dict[str, Any]
@@ -261,8 +263,9 @@ def test_a_reader_written_by_hand_gets_the_same_pairs(data: DataSet) -> None:
                 assert finished.shape == target.shape == (SIDE, SIDE, 3)
                 if [op["op"] for op in json.loads(tail)] == ["resize"]:
                     by_opencv += 1
-                    enlarged = cv2.resize(native, (info["width"], info["height"]), interpolation=cv2.INTER_LINEAR)
-                    np.testing.assert_array_equal(finished, enlarged)
+                    size = (info["width"], info["height"])
+                    enlarged = cv2.resize(native.astype(np.float32), size, interpolation=cv2.INTER_LINEAR)
+                    np.testing.assert_array_equal(finished, enlarged.round())
     assert by_opencv >= SAMPLES
 
 

@@ -11,7 +11,7 @@ import click
 from pipelines.commands.options import human_bytes, human_time
 
 if TYPE_CHECKING:
-    from pipelines.synthesize import ShardReport
+    from pipelines.shard_job import ShardReport
 
 _QUIET_SECONDS = 30.0
 

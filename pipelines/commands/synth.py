@@ -18,7 +18,8 @@ from pipelines.commands.options import (
 )
 
 if TYPE_CHECKING:
-    from pipelines.synthesize import Plan, SynthReport
+    from pipelines.plan import Plan
+    from pipelines.synthesize import SynthReport
 
 
 @click.command("synth")
@@ -120,7 +121,8 @@ def synth_command(
     after any number of interruptions.
     """  # noqa: D301 (click reads the \b itself)
     from pipelines.commands.progress import Progress
-    from pipelines.synthesize import make_plan, synthesize
+    from pipelines.plan import make_plan
+    from pipelines.synthesize import synthesize
 
     config = _config(preset, options)
     plan = make_plan(config)
@@ -143,7 +145,7 @@ def synth_command(
 
 def _config(preset: str, options: dict[str, Any]) -> Any:  # noqa: ANN401 (SynthConfig, imported where it is needed)
     from degrade_kit.prepare import HqConfig
-    from pipelines.synthesize import SynthConfig, resolve_recipe
+    from pipelines.plan import SynthConfig, resolve_recipe
 
     image = HqConfig(
         size=options.pop("size"),
@@ -157,7 +159,7 @@ def _config(preset: str, options: dict[str, Any]) -> Any:  # noqa: ANN401 (Synth
 
 def _print_plan(plan: Plan, shards: str, workers: int) -> None:
     """What would happen, estimated from a few samples."""
-    from pipelines.synthesize import estimate
+    from pipelines.shard_job import estimate
 
     sample = estimate(plan)
     count = len(plan.sources.names)

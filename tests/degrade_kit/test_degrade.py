@@ -305,9 +305,6 @@ def test_colour_steps_of_a_tail_see_the_full_size_before_it_is_rounded(
     assert np.abs(finish(native.pixels, native.tail, (image.shape[0], image.shape[1])) - expected).max() <= 0.56
 
 
-@pytest.mark.xfail(
-    reason="OpenCV's 8-bit linear resize cuts off where it should round: 0.11 of a level darker", strict=True
-)
 @pytest.mark.parametrize("scale", [1.5, 4.0, 8.0])
 def test_upsampling_a_native_image_rounds_to_the_nearest_level(scale: float, astronaut: Pixels) -> None:
     native = degrade(Record(3, (Resize(scale=scale, filter="area"), FULL)), astronaut)
@@ -367,13 +364,14 @@ FIELDS: dict[str, st.SearchStrategy[Any]] = {
     "KernelKind": st.sampled_from(["iso", "plateau_aniso"]),
     "Filter": st.sampled_from(FILTERS),
     "tuple[float, ...]": st.lists(numbers, max_size=9).map(tuple),
-    "tuple[str, ...]": st.permutations(list(ops.JITTERS)).map(tuple),
+    "tuple[Jitter, ...]": st.permutations(list(ops.JITTERS)).map(tuple),
 }
 
 
 def any_op(cls: type[Op], inner: st.SearchStrategy[Op]) -> st.SearchStrategy[Op]:
     several = st.lists(inner, max_size=3).map(tuple)
-    return st.builds(cls, **{field.name: FIELDS.get(str(field.type), several) for field in dataclasses.fields(cls)})
+    values = {field.name: FIELDS.get(str(field.type), several) for field in dataclasses.fields(cls)}
+    return st.builds(cls, **(values | {"scale": st.floats(1e-300, 1e300)} if cls is Resize else values))
 
 
 plain_ops = st.one_of(*(any_op(cls, st.nothing()) for cls in ops.OPS.values() if cls is not Uneven))
@@ -441,6 +439,7 @@ def test_a_good_record_is_read() -> None:
         GOOD.replace("[]", '[{"op":"jpeg","quality":60,"prob":1}]'),
         GOOD.replace("[]", '[{"op":"uneven","side":1,"left":0,"top":0,"inside":[{"op":"x"}],"outside":[]}]'),
         GOOD.replace("[]", '[{"op":"uneven","side":1,"left":0,"top":0,"inside":3,"outside":[]}]'),
+        GOOD.replace("[]", "[" * 100_000 + "]" * 100_000),
     ],
 )
 def test_what_is_no_record_is_an_error(text: str) -> None:
@@ -448,7 +447,6 @@ def test_what_is_no_record_is_an_error(text: str) -> None:
         Record.from_json(text)
 
 
-@pytest.mark.xfail(reason="from_json does not look at the types of fields", strict=True)
 @pytest.mark.parametrize(
     "entry",
     [
@@ -457,6 +455,9 @@ def test_what_is_no_record_is_an_error(text: str) -> None:
         '{"op":"jpeg","quality":60.5}',
         '{"op":"haze","alpha":"0.5"}',
         '{"op":"haze","alpha":[0.5]}',
+        '{"op":"haze","alpha":1e999}',
+        '{"op":"haze","alpha":' + "9" * 400 + "}",
+        '{"op":"color_jitter","order":["glow"],"brightness":1,"contrast":1,"saturation":1,"hue":0}',
         '{"op":"gaussian_noise","level":3.0,"gray":"no"}',
         '{"op":"blur","sigma_x":1.0,"sigma_y":1.0,"kernel":"skew"}',
         '{"op":"resize","scale":1.0,"filter":"nearest"}',
@@ -469,9 +470,8 @@ def test_mistyped_fields_are_an_error(entry: str) -> None:
         Record.from_json(GOOD.replace("[]", f"[{entry}]"))
 
 
-@pytest.mark.xfail(reason="int(inf) is an OverflowError, 1.5 is cut to 1", strict=True)
-@pytest.mark.parametrize("seed", ["Infinity", "1.5"])
-def test_a_seed_that_is_no_whole_number_is_an_error(seed: str) -> None:
+@pytest.mark.parametrize("seed", ["Infinity", "1.5", "true", "-1", str(2**48)])
+def test_a_seed_that_is_no_whole_number_in_range_is_an_error(seed: str) -> None:
     with pytest.raises(ValueError, match=r"."):
         Record.from_json(GOOD.replace("7", seed, 1))
 

@@ -423,7 +423,7 @@ def test_a_number_out_of_range_names_key_limits_and_value(name: str, key: str, v
     with pytest.raises(ConfigError) as caught:
         example(name, **{key: value})
     message = str(caught.value)
-    assert message.startswith(f"{key}: expected ")
+    assert message.startswith(f"{name}.{key}: expected ")
     assert limits in message
     assert message.endswith(f"got {value!r}")
 
@@ -456,14 +456,12 @@ def test_a_range_upside_down_is_refused(name: str, key: str) -> None:
         example(name, **{key: (0.9, 0.8)})
 
 
-@pytest.mark.xfail(reason="math.isfinite overflows", raises=OverflowError, strict=True)
 @pytest.mark.parametrize(("name", "key"), RANGES + NUMBERS + WHOLES)
 def test_an_endless_whole_number_is_refused(name: str, key: str) -> None:
     with pytest.raises(ConfigError, match=f"{key}: expected"):
         example(name, **{key: 10**400})
 
 
-@pytest.mark.xfail(reason="rounds up, out of the range", strict=True)
 @pytest.mark.parametrize(
     ("name", "changes"),
     [

@@ -39,7 +39,7 @@ from PIL import Image, PngImagePlugin
 
 import degrade_kit.store
 import pipelines.commands.progress
-import pipelines.synthesize
+import pipelines.plan
 from degrade_kit.errors import ConfigError, ShardError
 from degrade_kit.image import decode_image, encode_jpeg, encode_png, encode_webp
 from degrade_kit.presets import PRESETS
@@ -454,15 +454,15 @@ def wrong_extensions(box: Box) -> None:
 
 @row(12)
 def files_that_vanish(box: Box) -> None:
-    plan = pipelines.synthesize.make_plan
+    plan = pipelines.plan.make_plan
     box.put("gone.png", encode_png(box.face()))
 
-    def plan_and_delete(config: pipelines.synthesize.SynthConfig) -> pipelines.synthesize.Plan:
+    def plan_and_delete(config: pipelines.plan.SynthConfig) -> pipelines.plan.Plan:
         made = plan(config)
         (box.hq / "gone.png").unlink()
         return made
 
-    box.monkeypatch.setattr(pipelines.synthesize, "make_plan", plan_and_delete)
+    box.monkeypatch.setattr(pipelines.plan, "make_plan", plan_and_delete)
     box.run(*box.arguments(), code=3).says("unreadable")
     box.check({"gone.png": "unreadable"})
     assert "No such file" in (box.out / ".degrade_kit/failures.jsonl").read_text()
@@ -758,7 +758,7 @@ import importlib.abc, importlib.util, os, signal, sys
 
 class Finder(importlib.abc.MetaPathFinder):
     def find_spec(self, name, path, target=None):
-        if name != "pipelines.synthesize":
+        if name != "pipelines.shard_job":
             return None
         sys.meta_path.remove(self)
         spec = importlib.util.find_spec(name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib.metadata
 import multiprocessing
 import os
@@ -30,6 +31,7 @@ from pipelines.executor import (
     ExecutorConfig,
     Interrupted,
     Outcome,
+    Stateful,
     default_workers,
     limited_threads,
     ray_version,
@@ -149,6 +151,30 @@ def test_tasks_run_with_the_threads_asked_for() -> None:
 
     assert outcome.result is not None
     assert outcome.result[0] == 1
+
+
+def doubler(setups: list[int]) -> Callable[[int], int]:
+    setups.append(os.getpid())
+    return double
+
+
+def test_a_state_is_made_once_and_only_for_a_task() -> None:
+    setups: list[int] = []
+    work = Stateful(functools.partial(doubler, setups))
+
+    assert list(run_tasks(work, [], HERE)) == []
+    assert setups == []
+    assert [outcome.result for outcome in run_tasks(work, [1, 13, 3], HERE)] == [2, None, 6]
+    assert setups == [os.getpid()]
+
+
+def unmade() -> Callable[[int], int]:
+    raise ConfigError("no checkpoint there")
+
+
+def test_a_state_that_cannot_be_made_ends_the_run() -> None:
+    with pytest.raises(ConfigError, match="no checkpoint there"):
+        list(run_tasks(Stateful(unmade), [1, 2], HERE))
 
 
 def without_ray(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -284,6 +310,8 @@ class RayRun:
     bug: BaseException | None
     """What a second run, with a bug in its task, raised."""
     environment: dict[str, str]
+    left_behind: list[str]
+    """In the folder for temporary files."""
 
 
 def run_on_ray(notes: str) -> RayRun:
@@ -310,7 +338,7 @@ def run_on_ray(notes: str) -> RayRun:
         list(run_tasks(work, [Job("buggy", notes)], ExecutorConfig(workers=1)))
     except ValueError as error:
         bug = error
-    return RayRun(outcomes, most, stranger, bug, dict(os.environ))
+    return RayRun(outcomes, most, stranger, bug, dict(os.environ), os.listdir(os.environ["TMPDIR"]))
 
 
 @contextlib.contextmanager
@@ -377,7 +405,7 @@ def test_a_bug_on_ray_is_raised_as_itself(ray_run: RayRun) -> None:
 
 
 def test_few_tasks_are_in_flight(ray_run: RayRun) -> None:
-    assert ray_run.most_in_flight == WORKERS + 1
+    assert ray_run.most_in_flight == WORKERS
 
 
 def test_a_stranger_is_refused(ray_run: RayRun) -> None:
@@ -400,6 +428,101 @@ def test_a_worker_has_one_thread(ray_run: RayRun) -> None:
     opencv, blas, openmp = result_of(ray_run, "where")["threads"]
 
     assert (opencv, blas | {1}, openmp) == (1, {1}, "1")
+
+
+def test_ray_leaves_nothing_behind(ray_run: RayRun) -> None:
+    assert ray_run.left_behind == []
+
+
+# ------------------------------------------------------------------------------------------------------ a state on Ray
+
+
+def load(notes: str, dies: str = "never") -> Callable[[Job], tuple[int, Any]]:
+    """A state that knows its process."""
+    pid, starts = os.getpid(), len(list(Path(notes).glob("setup.*")))
+    Path(notes, f"setup.{pid}").touch()
+    if dies == "always" or (dies == "once" and starts == 0):
+        os.kill(pid, signal.SIGKILL)
+    return lambda job: (pid, work(job))
+
+
+@dataclass(frozen=True)
+class StatefulRun:
+    """What came of work with a state."""
+
+    outcomes: list[Outcome[Job, tuple[int, Any]]]
+    outcomes_after_a_death_in_setup: list[Outcome[Job, tuple[int, Any]]]
+    outcomes_without_a_state: list[Outcome[Job, tuple[int, Any]]]
+    raised: list[Exception]
+    """By a state that cannot be made, and by workers that need more GPUs than there are."""
+
+
+def run_stateful(notes: str) -> StatefulRun:
+    folders = [Path(notes, name) for name in ("tasks", "once", "always")]
+    for folder in folders:
+        folder.mkdir()
+    tasks, once, always = map(str, folders)
+    names = ["dies once", *map(str, range(8)), "refused", "dies always"]
+    one, two = ExecutorConfig(workers=1), ExecutorConfig(workers=WORKERS)
+    raised: list[Exception] = []
+    for setup, config in ((unmade, one), (functools.partial(load, notes), ExecutorConfig(workers=1, gpus=1000))):
+        try:
+            list(run_tasks(Stateful[Any, Any](setup), [1], config))
+        except (ConfigError, RunError) as error:
+            raised.append(error)
+    return StatefulRun(
+        list(run_tasks(Stateful(functools.partial(load, tasks)), [Job(name, tasks) for name in names], two)),
+        list(run_tasks(Stateful(functools.partial(load, once, "once")), [Job("a", once)], one)),
+        list(run_tasks(Stateful(functools.partial(load, always, "always")), [Job("a", always)], one)),
+        raised,
+    )
+
+
+@pytest.fixture(scope="module")
+def stateful_run(tmp_path_factory: pytest.TempPathFactory) -> StatefulRun:
+    with fresh_process() as call:
+        return call(run_stateful, str(tmp_path_factory.mktemp("notes")))
+
+
+def test_a_state_on_ray_is_made_once_in_each_process(stateful_run: StatefulRun) -> None:
+    results = [outcome.result for outcome in stateful_run.outcomes if outcome.result is not None]
+    notes = Path(stateful_run.outcomes[0].task.notes)
+    made = [int(path.suffix[1:]) for path in notes.glob("setup.*")]
+
+    assert sorted(name for _, name in results) == sorted(["dies once", *map(str, range(8))])
+    assert {pid for pid, _ in results} <= set(made)
+    # Two at first, and another for each of those that died.
+    assert WORKERS <= len(made) <= WORKERS + 1 + MAX_RETRIES + 1
+
+
+def test_outcomes_with_a_state_are_those_without(stateful_run: StatefulRun) -> None:
+    errors = {outcome.task.name: outcome.error for outcome in stateful_run.outcomes if outcome.error}
+
+    assert errors.pop("refused") == "too small: 8 pixels"
+    assert errors.pop("dies always").startswith(f"its worker died {MAX_RETRIES + 1} times")
+    assert errors == {}
+
+
+def test_a_worker_that_dies_while_it_makes_its_state_is_replaced(stateful_run: StatefulRun) -> None:
+    (outcome,) = stateful_run.outcomes_after_a_death_in_setup
+
+    assert outcome.result is not None
+    assert outcome.result[1] == "a"
+
+
+def test_workers_that_never_get_to_their_state_are_given_up(stateful_run: StatefulRun) -> None:
+    (outcome,) = stateful_run.outcomes_without_a_state
+
+    assert outcome.error.startswith(f"its worker died {MAX_RETRIES + 1} times")
+    assert len(list(Path(outcome.task.notes).glob("setup.*"))) == MAX_RETRIES + 1
+
+
+def test_what_stops_all_workers_is_raised(stateful_run: StatefulRun) -> None:
+    unmade_error, gpu_error = stateful_run.raised
+
+    assert type(unmade_error) is ConfigError
+    assert str(unmade_error) == "no checkpoint there"
+    assert "each worker needs 1000 GPUs and Ray finds" in str(gpu_error)
 
 
 # ------------------------------------------------------------------------------------------------------ a Ray elsewhere

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import re
@@ -9,7 +10,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,20 +18,15 @@ from typing import Any
 import pytest
 
 from degrade_kit.errors import ConfigError, RunError
+from degrade_kit.prepare import HqConfig
 from degrade_kit.presets import preset
-from degrade_kit.shards import Sample, iterate_samples, open_shards, read_sidecar, shard_name
+from degrade_kit.shards import Sample, Variant, iterate_samples, open_shards, read_sidecar, shard_name
 from degrade_kit.store import open_store
 from pipelines.executor import ExecutorConfig
-from pipelines.synthesize import (
-    CRASH_LIMIT,
-    HqConfig,
-    ShardTask,
-    SynthConfig,
-    SynthReport,
-    make_plan,
-    synthesize,
-    synthesize_shard,
-)
+from pipelines.plan import Plan, SynthConfig, make_plan
+from pipelines.shard_job import CRASH_LIMIT, ShardTask, synthesize_shard, synthesize_shard_by_recipe
+from pipelines.synthesize import SynthReport, synthesize
+from pipelines.variants import Prepared, RecipeMaker
 
 HERE = ExecutorConfig(workers=0)
 PROGRESS = re.compile(r"\d+/\d+ shards, \d+/\d+ images, .* images/s, .* left")
@@ -328,24 +324,65 @@ def test_progress_is_told_of_every_shard(config: SynthConfig, tmp_path: Path) ->
     assert told == [(0, 2, 2), (1, 2, 2), (2, 2, 2)]
 
 
+def task_of(plan: Plan, first: int, last: int, out: Path, crumbs: Path) -> ShardTask:
+    return ShardTask(
+        index=0,
+        first=first,
+        sources=plan.sources.select(first, last),
+        config=plan.config,
+        lq_extension=plan.lq_extension,
+        fingerprint=plan.fingerprint,
+        url=str(out),
+        crumbs=str(crumbs),
+    )
+
+
+class InBatches:
+    """A maker that takes some faces before it yields for the first of them, as a model does."""
+
+    def __init__(self, plan: Plan, size: int) -> None:
+        self.maker, self.size = RecipeMaker(plan.config, plan.lq_extension), size
+
+    def variants(self, faces: Iterable[Prepared]) -> Iterator[list[Variant]]:
+        faces = iter(faces)
+        while batch := list(itertools.islice(faces, self.size)):
+            yield from list(self.maker.variants(batch))
+
+
+@pytest.mark.parametrize("size", [1, 2, 100])
+def test_makers_may_work_in_batches(config: SynthConfig, faces_dir: Path, size: int, tmp_path: Path) -> None:
+    hq = tmp_path / "hq"
+    shutil.copytree(faces_dir, hq)
+    (hq / "b_bad.png").write_bytes(b"no image")
+    plan = make_plan(replace(config, hq=str(hq)))
+    count = len(plan.sources.names)
+    expected = synthesize_shard_by_recipe(task_of(plan, 0, count, tmp_path / "one", tmp_path))
+    found = synthesize_shard(task_of(plan, 0, count, tmp_path / "batch", tmp_path), InBatches(plan, size))
+    assert found == expected
+    assert (found.count, found.failures) == (count - 1, 1)
+    assert files_in(tmp_path / "batch") == files_in(tmp_path / "one")
+
+
+def test_a_maker_that_leaves_a_face_out_makes_no_shard(config: SynthConfig, tmp_path: Path) -> None:
+    class Lazy(InBatches):
+        def variants(self, faces: Iterable[Prepared]) -> Iterator[list[Variant]]:
+            return itertools.islice(self.maker.variants(list(faces)), 1)
+
+    plan = make_plan(config)
+    with pytest.raises(AssertionError, match="1 faces were given no variants"):
+        synthesize_shard(task_of(plan, 0, 2, tmp_path / "out", tmp_path), Lazy(plan, 1))
+    assert not list((tmp_path / "out").rglob("*.tar"))
+
+
 def test_an_image_that_crashed_its_workers_is_set_aside(config: SynthConfig, tmp_path: Path) -> None:
     plan = make_plan(config)
     crumbs = tmp_path / "crumbs"
     crumbs.mkdir()
-    task = ShardTask(
-        index=0,
-        first=0,
-        sources=plan.sources.select(0, 2),
-        config=plan.config,
-        lq_extension=plan.lq_extension,
-        fingerprint=plan.fingerprint,
-        url=str(tmp_path / "out"),
-        crumbs=str(crumbs),
-    )
+    task = task_of(plan, 0, 2, tmp_path / "out", crumbs)
     # What the workers before this one left behind: each noted the image that it was at when it died.
     (crumbs / "0.txt").write_text('"astronaut_left.png"\n' * CRASH_LIMIT)
 
-    report = synthesize_shard(task)
+    report = synthesize_shard_by_recipe(task)
 
     assert (report.count, report.failures) == (1, 1)
     sidecar = read_sidecar(open_store(tmp_path / "out"), shard_name(0))

@@ -22,7 +22,8 @@ from degrade_kit.presets import preset
 from degrade_kit.shards import Sample, open_shards
 from degrade_kit.store import open_store
 from pipelines.executor import ExecutorConfig
-from pipelines.synthesize import Plan, SynthConfig, make_plan, synthesize
+from pipelines.plan import Plan, SynthConfig, make_plan
+from pipelines.synthesize import synthesize
 from pipelines.verify import VerifyReport, replay_variant, verify
 
 HERE = ExecutorConfig(workers=0)
@@ -265,8 +266,13 @@ REPACKED: dict[str, tuple[Change, str, bool]] = {
     ),
     "a record that is none": (record(lambda data: data.pop("seed")), "not a degradation record", False),
     "a record with an unknown step": (record(lambda data: data["steps"][0].update(op="x")), "unknown operation", False),
-    "a record that cannot be run": (
+    "a record with a field of another type": (
         record(lambda data: data["steps"].insert(0, {"op": "shift", "right": 0, "down": "x"})),
+        "shift.down: expected int in a record, got 'x'",
+        False,
+    ),
+    "a record that cannot be run": (
+        record(lambda data: data["steps"].insert(0, {"op": "covariance_noise", "covariance": [1.0]})),
         "lq0: its record cannot be run",
         True,
     ),

@@ -1,0 +1,556 @@
+"""The presets against the published numbers, written out here once more, and against themselves of yesterday."""
+
+from __future__ import annotations
+
+import functools
+import json
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from degrade_kit import ops
+from degrade_kit.degrade import degrade
+from degrade_kit.errors import ConfigError
+from degrade_kit.ops import (
+    Blur,
+    Clip,
+    ColorJitter,
+    ColorShift,
+    CovarianceNoise,
+    Decimate,
+    GaussianNoise,
+    Gray,
+    Haze,
+    Jpeg,
+    Op,
+    PoissonNoise,
+    Resize,
+    Shift,
+    SincBlur,
+    Uneven,
+)
+from degrade_kit.presets import PRESETS, preset
+from degrade_kit.record import Record
+from degrade_kit.seeding import generator
+from tests.golden.regenerate import first_record, native_pixels
+
+GOLDEN = Path(__file__).parents[1] / "golden"
+COUNT = 2000
+NAMES = list(PRESETS)
+
+Range = tuple[float, float]
+_O = TypeVar("_O", bound=Op)
+
+
+@functools.cache
+def records(name: str) -> tuple[Record, ...]:
+    """Many draws; names of equal recipes share them."""
+    return _records(PRESETS[name].digest(), name)
+
+
+@functools.cache
+def _records(digest: str, name: str) -> tuple[Record, ...]:
+    del digest
+    return tuple(PRESETS[name].draw(generator(17, f"{index:05}.png", 0)) for index in range(COUNT))
+
+
+def one(record: Record, cls: type[_O]) -> _O:
+    """The only operation of a class in a record."""
+    found = [op for op in record.steps if isinstance(op, cls)]
+    assert len(found) == 1, record
+    return found[0]
+
+
+def check_uniform(values: Sequence[float], low: float, high: float) -> None:
+    """Within the published range, at both ends of it, mean and spread of a uniform draw to four standard deviations."""
+    count, width = len(values), high - low
+    assert low <= min(values) <= low + 12 / count * width
+    assert high - 12 / count * width <= max(values) <= high
+    assert abs(np.mean(values) - (low + high) / 2) < 4 * width / math.sqrt(12 * count)
+    assert abs(np.std(values) - width / math.sqrt(12)) < 4 * width / math.sqrt(100 * count)
+
+
+def check_whole(values: Sequence[float], low: int, high: int) -> None:
+    """Whole numbers, both ends included, evenly."""
+    assert {int(value) for value in values} == set(values)
+    assert (min(values), max(values)) == (low, high)
+    spread = math.sqrt(((high - low + 1) ** 2 - 1) / 12)
+    assert abs(np.mean(values) - (low + high) / 2) < 4 * spread / math.sqrt(len(values))
+
+
+def check_share(hits: int, count: int, prob: float) -> None:
+    assert abs(hits - prob * count) <= 4 * math.sqrt(prob * (1 - prob) * count) + 1e-9, f"{hits} of {count}, not {prob}"
+
+
+def check_counts(found: Counter[str], weights: dict[str, float]) -> None:
+    """Each kind as often as its weight says, no other kind."""
+    total, count = sum(weights.values()), sum(found.values())
+    assert set(found) == set(weights)
+    for kind, weight in weights.items():
+        check_share(found[kind], count, weight / total)
+
+
+def check_gaussian_family(blurs: list[Blur], sigma: Range, weights: dict[str, float]) -> None:
+    """As basicsr's `random_mixed_kernels` draws."""
+    check_counts(Counter(blur.kernel for blur in blurs), weights)
+    check_uniform([blur.sigma_x for blur in blurs], *sigma)
+    round_ones, others = (
+        [blur for blur in blurs if blur.kernel.endswith("aniso") == turned] for turned in (False, True)
+    )
+    assert all(blur.sigma_x == blur.sigma_y and blur.rotation == 0 for blur in round_ones)
+    if others:
+        check_uniform([blur.sigma_y for blur in others], *sigma)
+        check_uniform([blur.rotation for blur in others], -math.pi, math.pi)
+
+
+# ------------------------------------------------------------------------------------------------------ the face family
+
+
+@dataclass(frozen=True)
+class Face:
+    """One entry of the published options: blur_sigma, downsample_range, noise_range, jpeg_range and so on."""
+
+    sigma: Range
+    scale: Range
+    noise: Range
+    jpeg: tuple[int, int]
+    sizes: tuple[int, ...] = (41,)
+    gray_prob: float = 0.0
+    gt_gray: bool = False
+    jitter_prob: float = 0.0
+
+
+FACES = {
+    "gfpgan": Face((0.1, 10), (0.8, 8), (0, 20), (60, 100), gray_prob=0.01, jitter_prob=0.3),
+    "gfpgan-no-colorization": Face((0.1, 10), (0.8, 8), (0, 20), (60, 100), gray_prob=0.01, gt_gray=True),
+    "codeformer": Face((1, 15), (4, 30), (0, 20), (30, 80)),
+    "codeformer-stage3-small": Face((0.1, 10), (1, 12), (0, 15), (60, 100)),
+    "codeformer-stage3-large": Face((1, 15), (4, 30), (0, 20), (30, 80)),
+    "diffbir-v1-face": Face((0.1, 10), (0.8, 8), (0, 20), (60, 100)),
+    "diffbir-v2": Face((0.1, 12), (1, 12), (0, 15), (30, 100)),
+    "restoreformer": Face((0.1, 10), (0.8, 8), (0, 20), (60, 100), sizes=(39, 41)),
+    "daefr": Face((0.1, 15), (0.8, 30), (0, 20), (30, 100), sizes=(39, 41)),
+    "daefr-association": Face((0.1, 10), (0.8, 8), (0, 20), (60, 100), sizes=(39, 41)),
+    "difface": Face((0.1, 15), (0.8, 32), (0, 20), (30, 100), gray_prob=0.01, gt_gray=True),
+    "pmrf": Face((0.1, 15), (0.8, 32), (0, 20), (30, 100), gray_prob=0.01, gt_gray=True),
+    "vqfr-v2": Face((1, 15), (1, 30), (0, 20), (30, 90)),
+}
+OTHERS = ("flipnet-paper", "restoreformer++", "real-esrgan", "bsrgan")
+
+
+def test_every_preset_is_checked() -> None:
+    assert set(NAMES) == {*FACES, *OTHERS}
+
+
+def check_face_chain(chains: list[tuple[Op, ...]], face: Face) -> None:
+    """Blur, shrink, noise, JPEG, back to full size."""
+    blurs: list[Blur] = []
+    scales: list[float] = []
+    levels: list[float] = []
+    qualities: list[int] = []
+    for blur, resize, noise, jpeg, full in chains:
+        assert isinstance(blur, Blur)
+        assert isinstance(resize, Resize)
+        assert resize.filter == "linear"
+        assert isinstance(noise, GaussianNoise)
+        assert not noise.gray
+        assert isinstance(jpeg, Jpeg)
+        assert full == Resize(scale=1.0, filter="linear")
+        blurs.append(blur)
+        scales.append(resize.scale)
+        levels.append(noise.level)
+        qualities.append(jpeg.quality)
+    check_gaussian_family(blurs, face.sigma, {"iso": 0.5, "aniso": 0.5})
+    check_counts(Counter(str(blur.size) for blur in blurs), {str(size): 1 for size in face.sizes})
+    check_uniform(scales, *face.scale)
+    check_uniform(levels, *face.noise)
+    check_whole(qualities, *face.jpeg)
+
+
+@pytest.mark.parametrize("name", list(FACES))
+def test_face_presets_draw_the_published_ranges(name: str) -> None:
+    face = FACES[name]
+    check_face_chain([record.steps[:5] for record in records(name)], face)
+
+    colours = [record.steps[5:] for record in records(name)]
+    kinds = (ColorShift, Gray, ColorJitter)
+    assert all(
+        list(map(type, steps)) == [kind for kind in kinds if kind in set(map(type, steps))] for steps in colours
+    ), "in this order, each at most once"
+    for kind, prob in zip(kinds, (face.jitter_prob, face.gray_prob, face.jitter_prob), strict=True):
+        check_share(sum(isinstance(op, kind) for steps in colours for op in steps), COUNT, prob)
+    for record in records(name):
+        grays = tuple(op for op in record.steps if isinstance(op, Gray))
+        assert record.target == (grays if face.gt_gray else ())
+
+
+def test_gfpgan_jitters_colours_as_published() -> None:
+    steps = [op for record in records("gfpgan") for op in record.steps]
+    shifts = [op for op in steps if isinstance(op, ColorShift)]
+    for channel in ("red", "green", "blue"):
+        check_uniform([getattr(shift, channel) for shift in shifts], -20, 20)
+    jitters = [op for op in steps if isinstance(op, ColorJitter)]
+    for part, low, high in (
+        ("brightness", 0.5, 1.5),
+        ("contrast", 0.5, 1.5),
+        ("saturation", 0, 1.5),
+        ("hue", -0.1, 0.1),
+    ):
+        check_uniform([getattr(jitter, part) for jitter in jitters], low, high)
+    firsts = Counter(jitter.order[0] for jitter in jitters)
+    check_counts(firsts, dict.fromkeys(("brightness", "contrast", "saturation", "hue"), 1))
+
+
+def test_restoreformer_pp_shifts_hazes_and_splits_as_published() -> None:
+    all_records = records("restoreformer++")
+    shifts = [record.steps[0] for record in all_records if isinstance(record.steps[0], Shift)]
+    check_share(len(shifts), COUNT, 0.2)
+    check_whole([shift.right for shift in shifts], -32, 32)
+    check_whole([shift.down for shift in shifts], -32, 32)
+    check_share(sum(isinstance(record.steps[-1], Gray) for record in all_records), COUNT, 0.008)
+
+    squares: list[Uneven] = []
+    chains: list[tuple[Op, ...]] = []
+    for record in all_records:
+        shift = tuple(op for op in record.steps[:1] if isinstance(op, Shift))
+        gray = tuple(op for op in record.steps[-1:] if isinstance(op, Gray))
+        assert record.target == shift + gray, "the target moves and turns gray with its LQ image"
+        rest = record.steps[len(shift) : len(record.steps) - len(gray)]
+        if isinstance(rest[0], Uneven):
+            assert len(rest) == 1
+            squares.append(rest[0])
+            chains += [rest[0].inside, rest[0].outside]
+        else:
+            chains.append(rest)
+    check_share(len(squares), COUNT, 0.1)
+    check_uniform([square.side for square in squares], 128 / 512, 256 / 512)
+    check_uniform([square.left for square in squares], 0, 1)
+    check_uniform([square.top for square in squares], 0, 1)
+
+    hazes = [op for chain in chains for op in chain if isinstance(op, Haze)]
+    check_share(len(hazes), len(chains), 0.008)
+    assert all(0.75 <= haze.alpha <= 0.95 for haze in hazes)
+    assert all(not isinstance(op, Haze) or at == 1 for chain in chains for at, op in enumerate(chain)), "after the blur"
+    check_face_chain(
+        [tuple(op for op in chain if not isinstance(op, Haze)) for chain in chains], FACES["restoreformer"]
+    )
+
+
+def test_flipnet_draws_equation_9_twice() -> None:
+    first = [record.steps[:5] for record in records("flipnet-paper")]
+    again = [record.steps[5:] for record in records("flipnet-paper")]
+    orders: Counter[str] = Counter()
+    sigmas: list[float] = []
+    for steps in (*first, *again):
+        assert steps[-1] == Resize(scale=1.0, filter="linear")
+        # In the second pass sigma counts pixels of the full size, and the image may be shrunk already.
+        resize = next(op for op in steps if isinstance(op, Resize))
+        shrunk = steps.index(resize) < next(at for at, op in enumerate(steps) if isinstance(op, Blur))
+        blur = next(op for op in steps if isinstance(op, Blur))
+        assert (blur.kernel, blur.size) == ("iso", 41)
+        sigmas.append(blur.sigma_x * (max(resize.scale, 1) if shrunk else 1))
+    for steps in first:
+        assert [op.name for op in steps] == ["blur", "resize", "gaussian_noise", "jpeg", "resize"]
+    for steps in again:
+        orders[" ".join(op.name for op in steps[:4])] += 1
+    check_uniform(sigmas, 0.1, 15)
+    both = [*first, *again]
+    check_uniform([next(op.scale for op in steps if isinstance(op, Resize)) for steps in both], 0.8, 32)
+    check_uniform([op.level for steps in both for op in steps if isinstance(op, GaussianNoise)], 0, 20)
+    check_whole([op.quality for steps in both for op in steps if isinstance(op, Jpeg)], 30, 95)
+    assert len(orders) == 24
+    assert set(orders.values()) != {COUNT}
+    for count in orders.values():
+        check_share(count, COUNT, 1 / 24)
+
+
+# ---------------------------------------------------------------------------------------------------------- Real-ESRGAN
+
+KERNEL_PROBS = {
+    "iso": 0.45,
+    "aniso": 0.25,
+    "generalized_iso": 0.12,
+    "generalized_aniso": 0.03,
+    "plateau_iso": 0.12,
+    "plateau_aniso": 0.03,
+}
+SIZES = (7, 9, 11, 13, 15, 17, 19, 21)
+
+
+@dataclass
+class Second:
+    """A Real-ESRGAN record, taken apart."""
+
+    blurs: list[Op]
+    resizes: list[Resize]
+    noises: list[Op]
+    jpegs: list[Jpeg]
+    second_blur: bool
+    final_sinc: SincBlur | None
+    jpeg_last: bool
+
+
+def taken_apart(record: Record) -> Second:
+    rest = list(record.steps)
+    blurs, resizes, noises, jpegs = [rest.pop(0)], [], [], []
+
+    def resize() -> None:
+        op = rest.pop(0)
+        assert isinstance(op, Resize)
+        resizes.append(op)
+
+    def jpeg() -> None:
+        op = rest.pop(0)
+        assert isinstance(op, Jpeg)
+        jpegs.append(op)
+
+    resize()
+    noises.append(rest.pop(0))
+    jpeg()
+    second_blur = isinstance(rest[0], (Blur, SincBlur))
+    if second_blur:
+        blurs.append(rest.pop(0))
+    resize()
+    noises.append(rest.pop(0))
+    jpeg_last = isinstance(rest[0], Resize)
+    if not jpeg_last:
+        jpeg()
+    resize()
+    sinc = rest.pop(0) if isinstance(rest[0], SincBlur) else None
+    if jpeg_last:
+        jpeg()
+    assert rest == [Resize(scale=1.0, filter="cubic")]
+    assert sinc is None or isinstance(sinc, SincBlur)
+    return Second(blurs, resizes, noises, jpegs, second_blur, sinc, jpeg_last)
+
+
+def check_sinc(sincs: list[SincBlur]) -> None:
+    small, large = ([op.cutoff for op in sincs if (op.size < 13) == less] for less in (True, False))
+    check_counts(Counter(str(op.size) for op in sincs), {str(size): 1 for size in SIZES})
+    check_uniform(small, math.pi / 3, math.pi)
+    check_uniform(large, math.pi / 5, math.pi)
+
+
+def test_realesrgan_draws_the_published_ranges() -> None:
+    apart = [taken_apart(record) for record in records("real-esrgan")]
+    check_share(sum(parts.second_blur for parts in apart), COUNT, 0.8)
+    check_share(sum(parts.jpeg_last for parts in apart), COUNT, 0.5)
+
+    for which, sigma in ((0, (0.2, 3)), (1, (0.2, 1.5))):
+        blurs = [parts.blurs[which] for parts in apart if len(parts.blurs) > which]
+        check_share(sum(isinstance(op, SincBlur) for op in blurs), len(blurs), 0.1)
+        gaussians = [op for op in blurs if isinstance(op, Blur)]
+        check_gaussian_family(gaussians, sigma, KERNEL_PROBS)
+        check_counts(Counter(str(op.size) for op in gaussians), {str(size): 1 for size in SIZES})
+        for family, (low, high) in (("generalized", (0.5, 4)), ("plateau", (1, 2))):
+            betas = [op.beta for op in gaussians if op.kernel.startswith(family)]
+            check_share(sum(beta > 1 for beta in betas), len(betas), 0.5)
+            assert low <= min(betas) <= max(betas) <= high
+            check_uniform([beta for beta in betas if beta > 1], 1, high)
+    check_sinc([op for parts in apart for op in parts.blurs if isinstance(op, SincBlur)])
+
+    for which, (up, down, keep), (low, high), base in (
+        (0, (0.2, 0.7, 0.1), (0.15, 1.5), 1.0),
+        (1, (0.3, 0.4, 0.3), (0.3, 1.2), 0.25),
+    ):
+        factors = [1 / parts.resizes[which].scale / base for parts in apart]
+        check_share(sum(factor == 1 for factor in factors), COUNT, keep)
+        check_share(sum(factor > 1 for factor in factors), COUNT, up)
+        check_share(sum(factor < 1 for factor in factors), COUNT, down)
+        check_uniform([factor for factor in factors if factor > 1], 1, high)
+        check_uniform([factor for factor in factors if factor < 1], low, 1)
+    assert {parts.resizes[2].scale for parts in apart} == {4.0}
+    for which in range(3):
+        filters = Counter(str(parts.resizes[which].filter) for parts in apart)
+        check_counts(filters, {"area": 1, "linear": 1, "cubic": 1})
+
+    for which, level, scale in ((0, (1, 30), (0.05, 3)), (1, (1, 25), (0.05, 2.5))):
+        noises = [parts.noises[which] for parts in apart]
+        gaussian = [op for op in noises if isinstance(op, GaussianNoise)]
+        poisson = [op for op in noises if isinstance(op, PoissonNoise)]
+        assert len(gaussian) + len(poisson) == COUNT
+        check_share(len(gaussian), COUNT, 0.5)
+        check_share(sum(op.gray for op in (*gaussian, *poisson)), COUNT, 0.4)
+        check_uniform([op.level for op in gaussian], *level)
+        check_uniform([op.scale for op in poisson], *scale)
+
+    for which in range(2):
+        check_whole([parts.jpegs[which].quality for parts in apart], 30, 95)
+    finals = [parts.final_sinc for parts in apart if parts.final_sinc is not None]
+    check_share(len(finals), COUNT, 0.8)
+    check_uniform([op.cutoff for op in finals], math.pi / 3, math.pi)
+    check_counts(Counter(str(op.size) for op in finals), {str(size): 1 for size in SIZES})
+
+
+# --------------------------------------------------------------------------------------------------------------- BSRGAN
+
+
+def bsrgan_halves() -> tuple[list[tuple[Op, ...]], list[tuple[Op, ...]]]:
+    """The shuffled parts of records at sf 4, and of those that were halved first, without the halving."""
+    whole: list[tuple[Op, ...]] = []
+    halved: list[tuple[Op, ...]] = []
+    for record in records("bsrgan"):
+        *steps, jpeg, full = (op for op in record.steps if not isinstance(op, Clip))
+        assert isinstance(jpeg, Jpeg)
+        assert full == Resize(scale=1.0, filter="cubic")
+        # Two of the steps in a shuffle blur; a halved record has one resize more.
+        shrinks = sum(isinstance(op, (Resize, Decimate)) for op in steps)
+        assert shrinks in (2, 3)
+        (whole if shrinks == 2 else halved).append(tuple(steps if shrinks == 2 else steps[1:]))
+        if shrinks == 3:
+            assert isinstance(steps[0], Resize)
+            assert steps[0].scale == 2
+    return whole, halved
+
+
+def test_bsrgan_halves_first_in_one_of_four() -> None:
+    whole, halved = bsrgan_halves()
+    check_share(len(halved), COUNT, 0.25)
+    assert len(whole) + len(halved) == COUNT
+    firsts = [record.steps[0] for record in records("bsrgan")]
+    halving = [
+        op.filter
+        for op, steps in zip(firsts, records("bsrgan"), strict=True)
+        if isinstance(op, Resize) and _halved(steps)
+    ]
+    check_counts(Counter(map(str, halving)), {"linear": 1, "cubic": 1, "area": 1, "cubic_aa": 3})
+
+
+def _halved(record: Record) -> bool:
+    return sum(isinstance(op, (Resize, Decimate)) for op in record.steps) == 4
+
+
+@pytest.mark.parametrize("half", [0, 1])
+def test_bsrgan_draws_the_published_ranges(half: int) -> None:
+    chains, factor, base = bsrgan_halves()[half], (4, 2)[half], (1, 2)[half]
+    count = len(chains)
+    blurs = [op for steps in chains for op in steps if isinstance(op, Blur)]
+    assert len(blurs) == 2 * count
+    aniso, iso = ([op for op in blurs if op.kernel == kernel] for kernel in ("aniso", "iso"))
+    check_share(len(aniso), 2 * count, 0.5)
+    check_uniform([op.sigma_x**2 for op in aniso], 0, 4 + factor)
+    check_uniform([op.sigma_y**2 for op in aniso], 0, 4 + factor)
+    check_uniform([op.rotation for op in aniso], 0, math.pi)
+    check_uniform([op.sigma_x for op in iso], 0, 2 + 0.2 * factor)
+    check_counts(Counter(str(op.size) for op in blurs), {str(2 * size + 3): 1 for size in range(2, 12)})
+
+    shrinks = [[op for op in steps if isinstance(op, (Resize, Decimate))] for steps in chains]
+    decimates = [first for first, _ in shrinks if isinstance(first, Decimate)]
+    resizes = [first for first, _ in shrinks if isinstance(first, Resize)]
+    check_share(len(decimates), count, 0.25)
+    assert {(op.factor, op.size) for op in decimates} == {(factor, 25)}
+    check_uniform([op.sigma for op in decimates], 0.1, 0.6 * factor)
+    check_uniform([op.scale for op in resizes], base, base * 2 * factor)
+    check_counts(Counter(str(op.filter) for op in resizes), {"linear": 1, "cubic": 1, "area": 1})
+    settles = [second for _, second in shrinks]
+    assert all(isinstance(op, Resize) and op.scale == 4 for op in settles), "downsample3 comes after downsample2"
+    check_counts(Counter(op.filter for op in settles if isinstance(op, Resize)), {"linear": 1, "cubic": 1, "area": 1})
+
+    noises = [op for steps in chains for op in steps if isinstance(op, (GaussianNoise, CovarianceNoise))]
+    assert len(noises) == count
+    kinds = Counter(
+        "covariance" if isinstance(op, CovarianceNoise) else "gray" if op.gray else "colour" for op in noises
+    )
+    check_counts(kinds, {"colour": 0.4, "gray": 0.4, "covariance": 0.2})
+    check_whole([op.level for op in noises if isinstance(op, GaussianNoise)], 2, 25)
+    covariances = np.array([op.covariance for op in noises if isinstance(op, CovarianceNoise)]).reshape(-1, 3, 3)
+    assert covariances.min() >= 0
+    assert covariances.max() <= 25**2 + 1e-9
+
+    jpegs = [op for steps in chains for op in steps if isinstance(op, Jpeg)]
+    check_share(len(jpegs), count, 0.9)
+    check_whole([op.quality for op in jpegs], 30, 95)
+
+
+def test_bsrgan_shuffles_all_but_its_two_shrinks() -> None:
+    whole, _ = bsrgan_halves()
+    places = Counter(
+        steps.index(next(op for op in steps if isinstance(op, (Resize, Decimate))))
+        for steps in whole
+        if len(steps) == 6
+    )
+    # Of two places among six, the first is at p with a chance of (5 - p) / 15.
+    check_counts(
+        Counter({str(place): count for place, count in places.items()}), {str(place): 5 - place for place in range(5)}
+    )
+    blurs_first = sum(isinstance(steps[0], Blur) for steps in whole if len(steps) == 6)
+    check_share(blurs_first, sum(len(steps) == 6 for steps in whole), 1 / 3)
+
+
+def test_bsrgan_clips_after_every_cubic_resize() -> None:
+    for record in records("bsrgan"):
+        for op, after in zip(record.steps[:-1], record.steps[1:], strict=True):
+            if isinstance(op, Resize):
+                assert isinstance(after, Clip) == op.filter.startswith("cubic")
+
+
+# ------------------------------------------------------------------------------------------------------ for all of them
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_promised_format_is_that_of_every_record(name: str) -> None:
+    promised = PRESETS[name].native_format()
+    hq = np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)
+    ends = [degrade(record, hq).encoded for record in records(name)[:200]]
+    found = {None if end is None else end.extension for end in ends}
+    if promised is None:
+        assert None in found, "a promise could be made"
+    else:
+        assert found == {promised}
+
+
+def test_presets_that_end_in_jpeg_store_jpeg() -> None:
+    unfixed = {name for name in NAMES if PRESETS[name].native_format() is None}
+    assert unfixed == {"flipnet-paper", "restoreformer++", "real-esrgan"}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_preset_says_who_it_is_and_where_its_numbers_come_from(name: str) -> None:
+    recipe = PRESETS[name]
+    assert recipe.name == name
+    assert len(recipe.source) > 20
+    assert preset(name) is recipe
+
+
+def test_an_unknown_preset_is_answered_with_the_nearest() -> None:
+    with pytest.raises(ConfigError, match="unknown preset `gfpgann`; did you mean `gfpgan`"):
+        preset("gfpgann")
+    with pytest.raises(ConfigError, match="unknown preset `zzz`; known are flipnet-paper, gfpgan"):
+        preset("zzz")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_first_records_and_digests_are_pinned(name: str) -> None:
+    """A difference means other pixels for the same seed: a breaking change, or a fault."""
+    pinned = json.loads((GOLDEN / "records.json").read_text("utf-8"))[name]
+    assert first_record(name) == Record.from_json(json.dumps(pinned["record"]))
+    assert json.loads(first_record(name).to_json()) == pinned["record"]
+    assert PRESETS[name].digest() == pinned["digest"]
+
+
+def test_all_presets_are_pinned_and_no_others() -> None:
+    assert list(json.loads((GOLDEN / "records.json").read_text("utf-8"))) == NAMES
+    with np.load(GOLDEN / "pixels.npz") as pinned:
+        assert sorted(pinned) == sorted(NAMES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_pixels_are_pinned_within_a_level_on_average(name: str) -> None:
+    """JPEG builds and float sums differ between machines."""
+    with np.load(GOLDEN / "pixels.npz") as arrays:
+        pinned: npt.NDArray[np.uint8] = arrays[name]
+    found = native_pixels(name)
+    assert found.shape == pinned.shape
+    assert np.abs(found.astype(int) - pinned).mean() <= 1
+
+
+def test_all_operations_of_presets_are_known() -> None:
+    used = {op.name for name in NAMES for record in records(name) for op in record.steps}
+    assert used <= set(ops.OPS)
