@@ -12,6 +12,7 @@ Levin's 32 pairs as they come, displaced by up to 6 px, 27 are. With LQ moved by
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, cast
 
@@ -19,8 +20,12 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from degrade_kit.errors import ImageError
+from degrade_kit.flipnet.crops import read_pair
+from degrade_kit.flipnet.pairs import Pair
 from degrade_kit.image import Pixels
 
+NOT_REGISTERED: Final = "not registered"
 MAX_PHASE_SHIFT: Final = 1.0
 """Pixels that the phase correlation of a registered pair may show."""
 MIN_GAIN: Final = 0.02
@@ -87,6 +92,45 @@ def register(hq: Pixels, lq: Pixels) -> Registration:
         correlation=float(scores[SEARCH, SEARCH]),
         best_correlation=float(scores.max()),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A pair that cannot be trained on."""
+
+    pair: Pair
+    reason: str
+    """Of `degrade_kit.image`, "sizes differ" or "not registered"."""
+    detail: str
+
+
+def check_pairs(
+    pairs: Sequence[Pair], *, registration: bool = True, progress: Callable[[int, int], None] | None = None
+) -> tuple[list[Pair], list[Refusal]]:
+    """Read every pair once, and part those that can be trained on from those that cannot.
+
+    Args:
+        pairs: Of any kinds.
+        registration: Whether to refuse pairs that are not registered; without it, pairs of other sizes and unreadable
+            files alone are refused.
+        progress: Called with the number of pairs checked and of all.
+    """
+    kept: list[Pair] = []
+    refused: list[Refusal] = []
+    for number, pair in enumerate(pairs, start=1):
+        try:
+            hq, lq = read_pair(pair)
+        except ImageError as error:
+            refused.append(Refusal(pair, error.reason, error.detail))
+        else:
+            found = register(hq, lq) if registration else None
+            if found is None or found.aligned:
+                kept.append(pair)
+            else:
+                refused.append(Refusal(pair, NOT_REGISTERED, str(found)))
+        if progress:
+            progress(number, len(pairs))
+    return kept, refused
 
 
 def _centre(pixels: Pixels) -> Pixels:

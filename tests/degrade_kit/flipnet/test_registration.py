@@ -10,9 +10,9 @@ import numpy.typing as npt
 import pytest
 
 from degrade_kit.flipnet.crops import read_pair
-from degrade_kit.flipnet.pairs import read_pairs
-from degrade_kit.flipnet.registration import register
-from degrade_kit.image import read_image, to_pixels
+from degrade_kit.flipnet.pairs import Pair, read_pairs
+from degrade_kit.flipnet.registration import check_pairs, register
+from degrade_kit.image import encode_png, read_image, to_pixels
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -66,6 +66,28 @@ def test_large_images_are_judged_by_their_centre(astronaut: Pixels) -> None:
 def test_what_cannot_be_compared_is_refused(shape: tuple[int, int, int]) -> None:
     with pytest.raises(ValueError, match="one size from 30 px on"):
         register(np.zeros((29, 64, 3) if shape[0] == 29 else (64, 64, 3), np.uint8), np.zeros(shape, np.uint8))
+
+
+def test_pairs_are_parted_by_what_is_wrong_with_them(astronaut: Pixels, tmp_path: Path) -> None:
+    files = {
+        "whole.png": encode_png(np.ascontiguousarray(astronaut[:128, 150:278])),
+        "moved.png": encode_png(np.ascontiguousarray(astronaut[4:132, 150:278])),
+        "small.png": encode_png(np.ascontiguousarray(astronaut[:64, 150:214])),
+        "text.png": b"text",
+    }
+    for name, data in files.items():
+        (tmp_path / name).write_bytes(data)
+    pairs = [Pair("noise", name, tmp_path / "whole.png", tmp_path / name, "train") for name in files]
+    steps: list[tuple[int, int]] = []
+    kept, refused = check_pairs(pairs, progress=lambda *step: steps.append(step))
+    assert [pair.name for pair in kept] == ["whole.png"]
+    assert {refusal.pair.name: refusal.reason for refusal in refused} == {
+        "moved.png": "not registered",
+        "small.png": "sizes differ",
+        "text.png": "not an image",
+    }
+    assert steps == [(1, 4), (2, 4), (3, 4), (4, 4)]
+    assert [pair.name for pair in check_pairs(pairs, registration=False)[0]] == ["whole.png", "moved.png"]
 
 
 @pytest.mark.parametrize("folder", ["Dense_Haze_NTIRE19", "LOLdataset", "SIDD_Medium_Srgb", "PolyU", "RealBlur"])
