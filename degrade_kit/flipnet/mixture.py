@@ -215,6 +215,16 @@ class FacePairs:
         """Names of the faces that were drawn."""
         return tuple(self._sources.names[i] for i in self._indices)
 
+    @property
+    def num_listed(self) -> int:
+        """Number of faces in the source."""
+        return len(self._sources)
+
+    @property
+    def skipped(self) -> tuple[tuple[str, str, str], ...]:
+        """As `Sources.skipped`."""
+        return self._sources.skipped
+
     def __len__(self) -> int:
         """Count the faces that were drawn."""
         return len(self._indices)

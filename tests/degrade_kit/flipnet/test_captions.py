@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -70,3 +71,9 @@ def test_a_caption_names_all_that_was_done(astronaut: Pixels) -> None:
     noisy = soft + np.random.default_rng(0).normal(0, 6, astronaut.shape)
     lq = np.clip(np.rint(noisy), 0, 255).astype(np.uint8)
     assert template_caption(astronaut, lq, "face") == "slightly dark, medium blur, medium noise"
+
+
+def test_the_documents_list_the_whole_vocabulary() -> None:
+    page = (Path(__file__).resolve().parents[3] / "docs/pairs.md").read_text("utf-8")
+    for phrase in [CLEAN, *(phrase for row in PHRASES.values() for phrase, _ in row)]:
+        assert f"`{phrase}`" in page
