@@ -15,6 +15,7 @@ from pipelines.commands.align import align_command
 from pipelines.commands.demo import demo_command
 from pipelines.commands.doctor import doctor_command
 from pipelines.commands.inspect import inspect_command
+from pipelines.commands.pairs import pairs_group
 from pipelines.commands.presets import presets_command
 from pipelines.commands.preview import preview_command
 from pipelines.commands.replay import replay_command
@@ -95,6 +96,7 @@ for command in (
     demo_command,
     doctor_command,
     inspect_command,
+    pairs_group,
     presets_command,
     preview_command,
     replay_command,

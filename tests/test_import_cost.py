@@ -62,7 +62,7 @@ def test_the_command_line_loads_no_image_library(capsys: pytest.CaptureFixture[s
     assert packages & (HEAVY | IMAGES) == set()
 
 
-@pytest.mark.parametrize("command", ["synth", "verify", "presets", "preview", "inspect", "replay", "doctor"])
+@pytest.mark.parametrize("command", ["synth", "verify", "presets", "preview", "inspect", "replay", "doctor", "pairs"])
 def test_help_of_a_command_loads_no_heavy_package(command: str) -> None:
     packages, _ = loaded_by(SHOW_HELP.format(arguments=[command]), runs=1)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
@@ -66,6 +66,26 @@ def parse_range(text: str | None) -> tuple[int, int] | None:
     return int(start), int(stop)
 
 
+def parse_assignments(values: Sequence[str], option: str, form: str) -> list[tuple[str, str]]:
+    """Words with values, in order.
+
+    Args:
+        values: Texts of the form WORD=VALUE.
+        option: For the message.
+        form: What the option's help calls them, for the message.
+
+    >>> parse_assignments(["haze=data/a=b"], "--pairs", "KIND=DIR")
+    [('haze', 'data/a=b')]
+    """
+    parsed: list[tuple[str, str]] = []
+    for text in values:
+        word, equals, value = text.partition("=")
+        if not (equals and word and value):
+            raise click.BadParameter(f"{option}: expected {form}, got {text!r}")
+        parsed.append((word, value))
+    return parsed
+
+
 def human_bytes(count: float) -> str:
     """Decimal bytes for people.
 
@@ -119,7 +139,10 @@ def _load_config(ctx: click.Context, param: click.Parameter, value: str | None) 
         raise ConfigError(f"{value}: expected `option: value` pairs, got {data!r}")
     values = cast("Mapping[str, Any]", data)
     options = {param.name: param for param in ctx.command.params if isinstance(param, click.Option)}
-    known = {name.replace("_", "-"): name for name in options if name not in ("help", "config")}
+    # By what the command line calls them, which may be another name than the function's argument has.
+    known = {
+        param.opts[0].removeprefix("--"): name for name, param in options.items() if name not in ("help", "config")
+    }
     defaults: dict[str, Any] = {}
     for key, setting in values.items():
         kebab = str(key).replace("_", "-")
@@ -127,8 +150,12 @@ def _load_config(ctx: click.Context, param: click.Parameter, value: str | None) 
             raise ConfigError(f"{value}: unknown option `{key}`; {nearest(kebab, known)}")
         if setting is None:
             raise ConfigError(f"{value}: {key}: expected a value, got none; leave the line out for the default")
-        if isinstance(setting, (list, dict)):
-            raise ConfigError(f"{value}: {key}: expected one value, got {cast('object', setting)!r}")
+        option = options[known[kebab]]
+        listed = cast("list[Any]", setting) if option.multiple and isinstance(setting, list) else [setting]
+        if any(isinstance(each, (list, dict)) for each in listed):
+            expected = "a list of values" if option.multiple else "one value"
+            raise ConfigError(f"{value}: {key}: expected {expected}, got {cast('object', setting)!r}")
         # As text, as on the command line, so that click checks it in the same way.
-        defaults[known[kebab]] = setting if options[known[kebab]].is_flag else str(setting)
+        texts = [str(each) for each in listed]
+        defaults[known[kebab]] = setting if option.is_flag else texts if option.multiple else texts[0]
     ctx.default_map = {**(ctx.default_map or {}), **defaults}

@@ -1,0 +1,180 @@
+"""Captions of HQ images by BLIP (Li et al., ICML 2022), as the paper's degradation mode is trained with.
+
+    captions = blip_captions(lambda i: pairs[i].hq_path.read_bytes(), len(pairs), model=BLIP, cache=Path("hq.jsonl"))
+
+A caption takes long, so each is kept in a file, one JSON object a line, under the SHA-256 of the image file: renamed
+and moved images keep theirs, and a run that was stopped goes on where it stopped. The import of this module loads no
+torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from degrade_kit.errors import ConfigError, ImageError, RunError
+from degrade_kit.image import Pixels, decode_image
+from degrade_kit.prepare import sha256
+
+BLIP: Final = "Salesforce/blip-image-captioning-base"
+"""The usual model, 990 MB, BSD-3-Clause. Nothing fetches it unless it is named."""
+_MAX_TOKENS: Final = 30
+
+
+class CaptionFile:
+    """Captions by image and model, kept in a JSONL file.
+
+    Args:
+        path: Made with its folder where it is missing. A line that was cut short, as by a full disk, is dropped.
+        model: What the captions are from; those of other models stay in the file and are not seen.
+
+    Raises:
+        RunError: If the file cannot be read or written, or holds something else.
+    """
+
+    def __init__(self, path: Path, model: str) -> None:
+        self._path = path
+        self._model = model
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            data = path.read_bytes() if path.exists() else b""
+            whole = data[: data.rfind(b"\n") + 1]
+            if whole != data:
+                _replace(path, whole)
+        except OSError as error:
+            raise RunError(f"captions: cannot use {path}: {error}") from error
+        self._captions = dict(
+            entry for number, line in enumerate(whole.splitlines(), 1) if (entry := self._parse(line, number))
+        )
+
+    def __len__(self) -> int:
+        """Count the captions of this model."""
+        return len(self._captions)
+
+    def get(self, digest: str) -> str | None:
+        """The caption of the image with this SHA-256."""
+        return self._captions.get(digest)
+
+    def add(self, captions: dict[str, str]) -> None:
+        """Keep captions by SHA-256: all on disk on return, or an error.
+
+        Raises:
+            RunError: If the file cannot be written.
+        """
+        lines = [
+            json.dumps({"sha256": digest, "model": self._model, "caption": caption}, ensure_ascii=False) + "\n"
+            for digest, caption in captions.items()
+        ]
+        try:
+            with self._path.open("ab") as file:  # one write, so that runs side by side do not tear each other's lines
+                file.write("".join(lines).encode())
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise RunError(f"captions: cannot write {self._path}: {error}") from error
+        self._captions |= captions
+
+    def _parse(self, line: bytes, number: int) -> tuple[str, str] | None:
+        try:
+            entry = json.loads(line)
+            digest, model, caption = (str(entry[key]) for key in ("sha256", "model", "caption"))
+        except (ValueError, KeyError, TypeError) as error:
+            raise RunError(
+                f'captions: {self._path}, line {number}: expected {{"sha256": ..., "model": ..., "caption": ...}}, got '
+                f"{line[:80]!r}; remove the line or name another file"
+            ) from error
+        return (digest, caption) if model == self._model else None
+
+
+def _replace(path: Path, data: bytes) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_bytes(data)
+    temporary.replace(path)
+
+
+def blip_captions(
+    read: Callable[[int], bytes],
+    count: int,
+    *,
+    model: str,
+    cache: Path,
+    batch_size: int = 8,
+    device: str = "cpu",
+    progress: Callable[[int, int], None] | None = None,
+) -> list[str]:
+    """Caption images, each once.
+
+    Args:
+        read: Gives the bytes of the image file with a number below `count`.
+        count: Number of images.
+        model: Folder in the layout of transformers' `save_pretrained`, or a hub id such as `BLIP`, which is downloaded
+            if the hub's cache does not have it. It is loaded only if an image has no caption yet.
+        cache: JSONL file; see `CaptionFile`.
+        batch_size: Images captioned at once. Greedy decoding, so that it does not change the words.
+        device: Torch device.
+        progress: Called with the number of images seen and `count`.
+
+    Returns:
+        One caption for each image, in order.
+
+    Raises:
+        ConfigError: If transformers is not installed, or the model cannot be loaded.
+        ImageError: If an image cannot be used.
+        RunError: If the cache cannot be used.
+    """
+    if batch_size < 1:
+        raise ValueError(f"batch_size: expected at least 1, got {batch_size}")
+    known = CaptionFile(cache, model)
+    digests: list[str] = []
+    waiting: dict[str, Pixels] = {}
+    captioner: Callable[[Sequence[Pixels]], list[str]] | None = None
+    for index in range(count):
+        data = read(index)
+        digests.append(sha256(data))
+        if known.get(digests[-1]) is None and digests[-1] not in waiting:
+            try:
+                waiting[digests[-1]] = decode_image(data, min_side=1).pixels
+            except ImageError as error:
+                raise ImageError(error.reason, f"image {index + 1} of {count} to caption: {error.detail}") from error
+        if len(waiting) >= batch_size or (waiting and index == count - 1):
+            captioner = captioner or _load(model, device)
+            known.add(dict(zip(waiting, captioner(list(waiting.values())), strict=True)))
+            waiting.clear()
+        if progress:
+            progress(index + 1, count)
+    return [caption for digest in digests if (caption := known.get(digest)) is not None]
+
+
+def _load(model: str, device: str) -> Callable[[Sequence[Pixels]], list[str]]:
+    """Load BLIP and give a function from images to captions."""
+    try:
+        torch: Any = importlib.import_module("torch")
+        transformers: Any = importlib.import_module("transformers")
+    except ImportError as error:
+        raise ConfigError(
+            f"captions by BLIP need torch and transformers ({error}); install degrade-kit[flipnet], or leave the model "
+            f"out for template captions"
+        ) from error
+    here = Path(model).is_dir()
+    try:
+        processor = transformers.BlipProcessor.from_pretrained(model, local_files_only=here)
+        network = transformers.BlipForConditionalGeneration.from_pretrained(model, local_files_only=here)
+    except (OSError, ValueError, ImportError) as error:
+        raise ConfigError(
+            f"captions: cannot load BLIP from {model!r}: expected a folder that holds the files of {BLIP} "
+            f"(config.json, model.safetensors, tokenizer and preprocessor), or a hub id; {error}"
+        ) from error
+    network.eval().to(device)
+
+    def caption(images: Sequence[Pixels]) -> list[str]:
+        with torch.inference_mode():
+            inputs = processor(images=list(images), return_tensors="pt").to(device)
+            tokens = network.generate(**inputs, max_new_tokens=_MAX_TOKENS, do_sample=False, num_beams=1)
+        texts: list[str] = processor.batch_decode(tokens, skip_special_tokens=True)
+        return [" ".join(text.split()) for text in texts]
+
+    return caption

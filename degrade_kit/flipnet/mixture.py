@@ -1,0 +1,327 @@
+"""What FlipNet's degradation mode learns from: real pairs and faces degraded on the fly, mixed and numbered.
+
+    mixture = Mixture([RealPairs(pairs), FacePairs(open_sources("ffhq"), recipe)], seed=0)
+    mixture.sample(123, 512)    # the 124th sample of the run, 512 x 512: a function of the seed and these two alone
+
+Since a sample depends on nothing but its number and size, any number of data workers gives the same run, and a resumed
+run goes on with the number at which it stopped.
+
+Source: FlipNet (ICCV 2025), section 4: 2,555 real pairs and 4,000 FFHQ faces degraded on the fly. Their shares are
+unstated; here each pair and each face is as likely as any other unless weights say otherwise.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from typing import Final, NamedTuple, Protocol
+
+import numpy as np
+
+from degrade_kit.degrade import degrade, finish, make_target
+from degrade_kit.errors import ConfigError, ImageError
+from degrade_kit.flipnet import severity
+from degrade_kit.flipnet.captions import template_caption
+from degrade_kit.flipnet.crops import DEFAULT_POLICY, POLICIES, CropPolicy, apply_crop, draw_crop, read_pair
+from degrade_kit.flipnet.pairs import Pair
+from degrade_kit.image import Pixels
+from degrade_kit.prepare import MAX_SIDE, HqConfig, prepare
+from degrade_kit.recipe import Recipe
+from degrade_kit.seeding import generator
+from degrade_kit.sources import Sources, display_name
+
+FACE: Final = "face"
+"""Kind of faces degraded on the fly."""
+PAPER_FACES: Final = 4000
+"""Faces drawn from their source."""
+
+
+class PairSample(NamedTuple):
+    """One training sample."""
+
+    hq: Pixels
+    """uint8 RGB, size x size x 3, C-contiguous."""
+    lq: Pixels
+    """As `hq`, registered to it."""
+    caption: str
+    kind: str
+
+
+class PairSource(Protocol):
+    """A numbered set of pairs of one kind."""
+
+    @property
+    def kind(self) -> str:
+        """Kind of degradation."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def load(self, index: int, size: int, rng: np.random.Generator) -> PairSample:
+        """Crops of the pair at `index`, size x size pixels.
+
+        Args:
+            index: From 0.
+            size: At least 16.
+            rng: Crop and degradation are drawn from it.
+
+        Raises:
+            ImageError: If a file cannot be used; it names the file.
+            ValueError: If the size is out of range.
+        """
+        ...
+
+
+class ImageCache:
+    """Decoded images by key, the least recently used dropped first. Safe to share between threads.
+
+    A copy that is pickled, as data workers get one, starts empty: each worker has the limit for itself.
+
+    Args:
+        max_bytes: Memory for pixels; 0 keeps nothing. 6,555 pairs of 512 x 512 pixels take 10 GB.
+    """
+
+    def __init__(self, max_bytes: int) -> None:
+        self.max_bytes = max_bytes
+        self.num_bytes = 0
+        self._kept: OrderedDict[Hashable, tuple[Pixels, ...]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def __reduce__(self) -> tuple[type[ImageCache], tuple[int]]:
+        return type(self), (self.max_bytes,)
+
+    def __len__(self) -> int:
+        """Count the entries."""
+        return len(self._kept)
+
+    def get(self, key: Hashable, load: Callable[[], tuple[Pixels, ...]]) -> tuple[Pixels, ...]:
+        """The images under `key`, read-only; `load` makes them where they are not kept."""
+        with self._lock:
+            if key in self._kept:
+                self._kept.move_to_end(key)
+                return self._kept[key]
+        images = load()  # outside of the lock, so that threads decode side by side
+        for image in images:
+            image.setflags(write=False)
+        with self._lock:
+            if key not in self._kept and _num_bytes(images) <= self.max_bytes:
+                self._kept[key] = images
+                self.num_bytes += _num_bytes(images)
+                while self.num_bytes > self.max_bytes:
+                    self.num_bytes -= _num_bytes(self._kept.popitem(last=False)[1])
+        return images
+
+
+def _num_bytes(images: Iterable[Pixels]) -> int:
+    return sum(image.nbytes for image in images)
+
+
+class RealPairs:
+    """Crops of real pairs of one kind.
+
+    Args:
+        pairs: All of one kind; see `degrade_kit.flipnet.pairs`. Not the test split.
+        captions: One for each pair; where None, the measured degradation of each crop in words.
+        policy: How to crop; that of the kind where None.
+        cache: May be shared between sources.
+
+    Raises:
+        ConfigError: If there are no pairs, pairs of several kinds or of the test split, or captions for another number
+            of pairs.
+    """
+
+    def __init__(
+        self,
+        pairs: Sequence[Pair],
+        *,
+        captions: Sequence[str] | None = None,
+        policy: CropPolicy | None = None,
+        cache: ImageCache | None = None,
+    ) -> None:
+        kinds = {pair.kind for pair in pairs}
+        if len(kinds) != 1:
+            raise ConfigError(f"pairs: expected some of one kind, got {len(pairs)} of {sorted(kinds)}")
+        if held_out := [pair.name for pair in pairs if pair.split != "train"]:
+            raise ConfigError(
+                f"pairs: expected training pairs, got {len(held_out)} of a test split, first {held_out[0]}"
+            )
+        _check_captions(captions, len(pairs))
+        self.kind = kinds.pop()
+        self._pairs = tuple(pairs)
+        self._captions = captions
+        self._policy = policy or POLICIES.get(self.kind, DEFAULT_POLICY)
+        self._cache = cache or ImageCache(0)
+
+    def __len__(self) -> int:
+        """Count the pairs."""
+        return len(self._pairs)
+
+    def load(self, index: int, size: int, rng: np.random.Generator) -> PairSample:
+        """See `PairSource.load`."""
+        _check_size(size, MAX_SIDE)
+        pair = self._pairs[index]
+        hq, lq = self._cache.get((pair.hq_path, pair.lq_path), lambda: read_pair(pair))
+        crop = draw_crop(hq.shape[0], hq.shape[1], size, self._policy, rng)
+        hq, lq = apply_crop(crop, hq), apply_crop(crop, lq)
+        caption = template_caption(hq, lq, self.kind) if self._captions is None else self._captions[index]
+        return PairSample(hq, lq, caption, self.kind)
+
+
+class FacePairs:
+    """Faces degraded anew by a recipe each time that they are loaded.
+
+    Args:
+        sources: From `degrade_kit.sources.open_sources`.
+        recipe: Of any preset or file.
+        face_size: Side to which faces are prepared before they are degraded, pixels. Crops of it are whole faces.
+        limit: Number of faces to draw from the source; 0 takes all.
+        seed: Of the draw, which depends on it and the names alone.
+        captions: One for each face that `names` lists; where None, the measured degradation in words.
+        policy: How to crop.
+        cache: May be shared between sources; it holds faces, not what became of them.
+
+    Raises:
+        ConfigError: If `face_size` is outside of [16, 4096] pixels, or the captions are for another number of faces.
+    """
+
+    kind = FACE
+
+    def __init__(
+        self,
+        sources: Sources,
+        recipe: Recipe,
+        *,
+        face_size: int = 512,
+        limit: int = PAPER_FACES,
+        seed: int = 0,
+        captions: Sequence[str] | None = None,
+        policy: CropPolicy = POLICIES[FACE],
+        cache: ImageCache | None = None,
+    ) -> None:
+        self._config = HqConfig(size=face_size)
+        order = sorted(range(len(sources)), key=lambda i: generator(seed, f"face\0{sources.names[i]}", 0).random())
+        self._indices = sorted(order[:limit] if limit else order)
+        _check_captions(captions, len(self._indices))
+        self._sources = sources
+        self._recipe = recipe
+        self._captions = captions
+        self._policy = policy
+        self._cache = cache or ImageCache(0)
+        self._token = object()  # so that faces of equal names from other places do not meet in a shared cache
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the faces that were drawn."""
+        return tuple(self._sources.names[i] for i in self._indices)
+
+    @property
+    def num_listed(self) -> int:
+        """Number of faces in the source."""
+        return len(self._sources)
+
+    @property
+    def skipped(self) -> tuple[tuple[str, str, str], ...]:
+        """As `Sources.skipped`."""
+        return self._sources.skipped
+
+    def __len__(self) -> int:
+        """Count the faces that were drawn."""
+        return len(self._indices)
+
+    def face(self, index: int) -> Pixels:
+        """A face as prepared, uint8 RGB, read-only.
+
+        Raises:
+            ImageError: If it cannot be used; it names the source.
+        """
+        position = self._indices[index]
+        name = self._sources.names[position]
+
+        def read() -> tuple[Pixels]:
+            try:
+                return (prepare(self._sources.read(position), self._config).pixels,)
+            except ImageError as error:
+                raise ImageError(error.reason, f"{display_name(name)}: {error.detail}") from error
+
+        return self._cache.get((self._token, position), read)[0]
+
+    def load(self, index: int, size: int, rng: np.random.Generator) -> PairSample:
+        """See `PairSource.load`; the size is at most that of the faces."""
+        _check_size(size, self._config.size)
+        face = self.face(index)
+        record = self._recipe.draw(rng)
+        native = degrade(record, face)
+        lq = finish(native.pixels, native.tail, (face.shape[0], face.shape[1]))
+        crop = draw_crop(face.shape[0], face.shape[1], size, self._policy, rng)
+        hq, lq = apply_crop(crop, make_target(record, face)), apply_crop(crop, lq)
+        caption = template_caption(hq, lq, FACE) if self._captions is None else self._captions[index]
+        return PairSample(hq, lq, caption, FACE)
+
+
+def _check_size(size: int, largest: int) -> None:
+    if not severity.MIN_SIDE <= size <= largest:
+        raise ValueError(f"size: expected {severity.MIN_SIDE} to {largest} px, got {size}")
+
+
+def _check_captions(captions: Sequence[str] | None, count: int) -> None:
+    if captions is not None and len(captions) != count:
+        raise ConfigError(f"captions: expected one for each of {count} images, got {len(captions)}")
+
+
+class Mixture:
+    """An endless, numbered sequence of samples drawn with replacement from several sources.
+
+    Args:
+        sources: At least one.
+        seed: Of the run.
+        weights: Share of each kind in the samples, positive numbers in any unit; within a kind every pair is as likely.
+            Where None every pair of all sources is.
+
+    Raises:
+        ConfigError: If there is nothing to draw from, or the weights name other kinds than the sources have.
+    """
+
+    def __init__(self, sources: Sequence[PairSource], *, seed: int, weights: Mapping[str, float] | None = None) -> None:
+        counts = np.array([len(source) for source in sources], np.float64)
+        if not counts.sum():
+            raise ConfigError("mixture: expected at least one pair or face, got none")
+        kinds = [source.kind for source in sources]
+        if weights is not None:
+            _check_weights(weights, set(kinds))
+            of_kind = {kind: counts[[other == kind for other in kinds]].sum() for kind in kinds}
+            counts *= [weights[kind] / max(of_kind[kind], 1) for kind in kinds]
+        self.sources = tuple(sources)
+        self.shares = tuple(float(share) for share in counts / counts.sum())
+        """Probability of each source, in order."""
+        self._seed = seed
+        self._edges = np.cumsum(counts / counts.sum())
+
+    def __len__(self) -> int:
+        """Count the pairs and faces of all sources; numbers of samples go on beyond it."""
+        return sum(len(source) for source in self.sources)
+
+    def sample(self, number: int, size: int) -> PairSample:
+        """The sample of this number; the same each time, in every process.
+
+        Args:
+            number: From 0. The pair depends on it and the seed alone, not on the size.
+            size: Side of the crops, pixels.
+
+        Raises:
+            ImageError: If a file cannot be used; it names the file.
+            ValueError: If an argument is out of range.
+        """
+        if number < 0:
+            raise ValueError(f"number: expected 0 or more, got {number}")
+        rng = generator(self._seed, "flipnet mixture", number)
+        which = int(np.searchsorted(self._edges, rng.random(), side="right"))
+        source = self.sources[min(which, len(self.sources) - 1)]
+        return source.load(int(rng.integers(len(source))), size, rng)
+
+
+def _check_weights(weights: Mapping[str, float], kinds: set[str]) -> None:
+    if set(weights) != kinds or not all(weight > 0 for weight in weights.values()):
+        raise ConfigError(
+            f"weights: expected a positive number for each of {', '.join(sorted(kinds))}; got {dict(weights)}"
+        )
