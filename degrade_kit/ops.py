@@ -17,6 +17,7 @@ import numpy as np
 
 from degrade_kit import kernels
 from degrade_kit.canvas import Canvas, Convolution, Encoded, Separable
+from degrade_kit.errors import ConfigError
 from degrade_kit.linear import AxisBlur, AxisDecimate, AxisResize, Filter, Planes
 from degrade_kit.noise import bit_stream, normals, poisson_noise
 
@@ -360,6 +361,28 @@ class Uneven:
         canvas.set_planes(planes)
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FlipNetImage:
+    """The whole image, made by a diffusion model; the only step of its record. See `degrade_kit.flipnet.degrader`."""
+
+    name: ClassVar[str] = "flipnet"
+    model: str
+    """Digest of the model's folder."""
+    prompt: str
+    negative_prompt: str = ""
+    num_steps: int
+    solver: Literal["ddim", "dpm++"] = "ddim"
+    guidance: float = 1.0
+    phi: float = 1.0
+
+    def run(self, canvas: Canvas, seat: Seat) -> None:
+        """Refuse: a model is needed, which a record does not hold."""
+        del canvas, seat
+        raise ConfigError(
+            f"this LQ image was made by the FlipNet {self.model}: `degrade_kit.flipnet.degrader.Degrader.run` makes it again"
+        )
+
+
 Op: TypeAlias = (
     Blur
     | SincBlur
@@ -378,6 +401,7 @@ Op: TypeAlias = (
     | Haze
     | Shift
     | Uneven
+    | FlipNetImage
 )
 
 OPS: dict[str, type[Op]] = {
@@ -400,6 +424,7 @@ OPS: dict[str, type[Op]] = {
         Haze,
         Shift,
         Uneven,
+        FlipNetImage,
     )
 }
 """Every operation by the name that a record gives it."""

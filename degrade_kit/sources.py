@@ -85,8 +85,13 @@ class Sources:
 
     def select(self, start: int, stop: int) -> Sources:
         """Take `names[start:stop]` with what their reading needs."""
-        names = self.names[start:stop]
-        return Sources(names, (), self._reader.narrow(names))
+        return self.only(self.names[start:stop])
+
+    def only(self, names: Iterable[str]) -> Sources:
+        """Take the images with these names, in the order of this listing."""
+        wanted = set(names)
+        kept = tuple(name for name in self.names if name in wanted)
+        return Sources(kept, (), self._reader.narrow(kept))
 
 
 def open_sources(spec: str | Path, *, include: str | None = None, list_root: Path | None = None) -> Sources:

@@ -12,6 +12,7 @@ from typing import Any, cast
 import click
 
 from pipelines.commands.align import align_command
+from pipelines.commands.degrade import degrade_command
 from pipelines.commands.demo import demo_command
 from pipelines.commands.doctor import doctor_command
 from pipelines.commands.inspect import inspect_command
@@ -20,6 +21,7 @@ from pipelines.commands.presets import presets_command
 from pipelines.commands.preview import preview_command
 from pipelines.commands.replay import replay_command
 from pipelines.commands.synth import synth_command
+from pipelines.commands.train_degrade import train_degrade_command
 from pipelines.commands.verify import verify_command
 
 EXIT_ERROR, EXIT_USAGE, EXIT_INCOMPLETE, EXIT_INTERRUPTED = 1, 2, 3, 130
@@ -93,6 +95,7 @@ def main(debug: bool) -> None:
 
 for command in (
     align_command,
+    degrade_command,
     demo_command,
     doctor_command,
     inspect_command,
@@ -101,6 +104,7 @@ for command in (
     preview_command,
     replay_command,
     synth_command,
+    train_degrade_command,
     verify_command,
 ):
     main.add_command(command)

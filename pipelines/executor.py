@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import functools
 import itertools
 import logging
 import os
 import secrets
+import shutil
 import signal
 import socket
 import tempfile
@@ -107,6 +109,53 @@ def run_tasks(
         yield from _run_on_ray(work, tasks, config)
 
 
+def train_on_workers(
+    function: Callable[[_Task], Any], task: _Task, count: int, *, gpus: float = 0.0, ray_address: str | None = None
+) -> None:
+    """Run one function in several processes that PyTorch's process group joins, by Ray Train.
+
+    Args:
+        function: A module-level function that trains; Accelerate finds its rank in the environment.
+        task: Its argument, picklable.
+        count: Processes.
+        gpus: Of each process; 0 trains on CPUs, with the gloo backend.
+        ray_address: As in `ExecutorConfig`.
+
+    Raises:
+        ConfigError: If Ray or a part of it is not installed.
+        RunError: If a process failed; its own message is told.
+    """
+    with _ray(ExecutorConfig(workers=count + 1, ray_address=ray_address, gpus=gpus)) as (ray, _), _terminable():
+        try:
+            from ray.train import RunConfig, ScalingConfig
+            from ray.train.torch import TorchTrainer
+        except ImportError as error:
+            raise ConfigError(
+                f"several training processes need Ray Train: pip install 'ray[train]' ({error}); or give --num-workers 1"
+            ) from error
+        scaling: Any = ScalingConfig(
+            num_workers=count, use_gpu=gpus > 0, resources_per_worker={"CPU": 1, **({"GPU": gpus} if gpus else {})}
+        )
+        storage = tempfile.mkdtemp(prefix="degrade-kit-ray-")
+        trainer: Any = TorchTrainer(
+            functools.partial(_train_one, function, task),
+            scaling_config=scaling,
+            run_config=cast("Any", RunConfig)(storage_path=storage),
+        )
+        try:
+            trainer.fit()
+        except Exception as error:
+            causes = [str(cause).strip().splitlines()[-1] for cause in (error.__cause__, error) if cause is not None]
+            raise RunError(f"a training process failed: {causes[0]}") from error
+        finally:
+            shutil.rmtree(storage, ignore_errors=True)
+        del ray
+
+
+def _train_one(function: Callable[[_Task], Any], task: _Task) -> None:
+    function(task)
+
+
 def ray_version() -> str | None:
     """Version of the Ray that is installed, None if there is none; does not import it."""
     from importlib.metadata import PackageNotFoundError, version
@@ -143,7 +192,7 @@ def _run_here(
     work: Work[_Task, _Result], tasks: Iterable[_Task], config: ExecutorConfig
 ) -> Iterator[Outcome[_Task, _Result]]:
     worker = _Worker(work)
-    with _Interrupt() as interrupt, _terminable():
+    with Interrupt() as interrupt, _terminable():
         for task in tasks:
             interrupt.check()
             yield worker.run(task, config.threads)
@@ -196,7 +245,7 @@ def _run_on_ray(
         return  # Ray takes seconds to start
     waiting = itertools.chain([first], tasks)
     # Ctrl-C waits for Ray's start, which leaves processes behind for a minute where it is broken off.
-    with _Interrupt() as interrupt, _ray(config) as (ray, slots), _terminable():
+    with Interrupt() as interrupt, _ray(config) as (ray, slots), _terminable():
         crew = _Crew(ray, work, config, slots)
         exhausted = False
         while True:
@@ -282,14 +331,19 @@ class _Crew(Generic[_Task, _Result]):
             self._ray.kill(self._idle.pop())
 
 
-class _Interrupt:
-    """Counts Ctrl-C: the first sets `requested`, the second raises KeyboardInterrupt."""
+class Interrupt:
+    """Counts Ctrl-C: the first sets `requested`, the second raises KeyboardInterrupt.
 
-    def __init__(self) -> None:
+    Args:
+        what: What is waited for after the first, for the message.
+    """
+
+    def __init__(self, what: str = "the shards in work are finished") -> None:
         self.requested = False
+        self._what = what
         self._before: Any = None
 
-    def __enter__(self) -> _Interrupt:
+    def __enter__(self) -> Interrupt:
         if threading.current_thread() is threading.main_thread():
             self._before = signal.signal(signal.SIGINT, self._handle)
         return self
@@ -302,7 +356,7 @@ class _Interrupt:
         if self.requested:
             raise KeyboardInterrupt
         self.requested = True
-        log.warning("stopping when the shards in work are finished; press Ctrl-C again to drop them")
+        log.warning("stopping when %s; press Ctrl-C again to stop at once", self._what)
 
     def check(self) -> None:
         """Raise `Interrupted` if it was requested."""

@@ -20,6 +20,33 @@ from degrade_kit.sources import Sources, display_name, open_sources
 from degrade_kit.store import Store
 
 
+Mode = Literal["onthefly", "flipnet", "mix"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FlipNetSettings:
+    """Which FlipNet makes LQ images, and how."""
+
+    model: str = "small"
+    """Folder of a model, or `small` for the one that ships."""
+    base_model: str | None = None
+    """In place of the base model that the folder names."""
+    prompts: tuple[tuple[str, float], ...] | None = None
+    """Prompts and how often each is drawn; none at all is the null prompt, None stands for the model's own list."""
+    overrides: dict[str, Any] = field(default_factory=dict[str, Any])
+    """Fields of its sampling that are not to be the model's own."""
+    batch_size: int = 10
+    """Images made at once."""
+    device: str | None = None
+    dtype: str = "float32"
+    download: bool = False
+    """Whether its base model may be fetched from a hub."""
+    digest: str = ""
+    """Of the model; found by `make_plan`."""
+    sampling: Any = None
+    """`degrade_kit.flipnet.sampling.SamplingConfig`; found by `make_plan`."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SynthConfig:
     """Everything that changes the bytes of a data set."""
@@ -39,12 +66,29 @@ class SynthConfig:
     image: HqConfig = field(default_factory=HqConfig)
     hq_format: Literal["auto", "png", "jpg", "webp"] = "auto"
     """`auto` looks at some sources: their format if all of them can be passed through, else PNG."""
+    mode: Mode = "onthefly"
+    """What makes LQ images: the recipe, a FlipNet, or either."""
+    mix: float = 0.5
+    """In the mode `mix`, the chance of each variant to be the FlipNet's."""
+    flipnet: FlipNetSettings | None = None
+    """Of the modes `flipnet` and `mix`."""
 
     def __post_init__(self) -> None:
         if not 1 <= self.variants <= 1000:
             raise ConfigError(f"variants: expected a whole number within [1, 1000], got {self.variants}")
         if self.samples_per_shard < 0:
             raise ConfigError(f"samples_per_shard: expected 0 (automatic) or more, got {self.samples_per_shard}")
+        if not 0 <= self.mix <= 1:
+            raise ConfigError(f"mix: expected a number within [0, 1], got {self.mix}")
+
+    @property
+    def maker(self) -> str:
+        """Name of what makes the LQ images."""
+        return {
+            "onthefly": self.recipe.name,
+            "flipnet": "flipnet",
+            "mix": f"flipnet ({self.mix:g}) and {self.recipe.name}",
+        }[self.mode]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -95,8 +139,12 @@ def make_plan(config: SynthConfig) -> Plan:
         samples_per_shard=config.samples_per_shard or min(1000, max(1, -(-count // 8))),
         image=replace(config.image, format=_hq_format(config, sources)),
     )
-    native = config.recipe.native_format() if config.lq_size == "native" else None
-    resolved = {
+    if config.mode != "onthefly":
+        from pipelines.flipnet_maker import resolve_flipnet
+
+        config = replace(config, flipnet=resolve_flipnet(config.flipnet or FlipNetSettings()))
+    native = config.recipe.native_format() if config.lq_size == "native" and config.mode == "onthefly" else None
+    resolved: dict[str, Any] = {
         "format": 1,
         "recipe": config.recipe.to_mapping(),
         "variants": config.variants,
@@ -110,6 +158,8 @@ def make_plan(config: SynthConfig) -> Plan:
         "sources_sha256": hashlib.sha256("\n".join(map(display_name, sources.names)).encode()).hexdigest(),
         "versions": versions(),
     }
+    if config.flipnet is not None and config.mode != "onthefly":
+        resolved |= {"mode": config.mode, "mix": config.mix, "flipnet": _flipnet_mapping(config.flipnet)}
     return Plan(
         config=config,
         sources=sources,
@@ -141,6 +191,32 @@ def load_plan_config(store: Store) -> dict[str, Any]:
 def stored_recipe(resolved: dict[str, Any]) -> Recipe:
     """The recipe of a resolved configuration."""
     return recipe_from_mapping(resolved["recipe"], CONFIG)
+
+
+def stored_flipnet(resolved: dict[str, Any]) -> FlipNetSettings | None:
+    """The FlipNet of a resolved configuration; None where a recipe made everything."""
+    if "flipnet" not in resolved:
+        return None
+    found = resolved["flipnet"]
+    kept = {key: found[key] for key in ("model", "base_model", "device", "dtype", "digest")}
+    return FlipNetSettings(**kept)
+
+
+def _flipnet_mapping(settings: FlipNetSettings) -> dict[str, Any]:
+    """What of a FlipNet decides pixels, for the saved configuration."""
+    from importlib.metadata import version
+
+    return {
+        "model": settings.model,
+        "base_model": settings.base_model,
+        "digest": settings.digest,
+        "prompts": [list(entry) for entry in settings.prompts or ()],
+        "sampling": asdict(settings.sampling),
+        "batch_size": settings.batch_size,
+        "device": settings.device,
+        "dtype": settings.dtype,
+        "versions": {name: version(name) for name in ("torch", "diffusers", "transformers")},
+    }
 
 
 def _hq_format(config: SynthConfig, sources: Sources) -> HqFormat:

@@ -119,11 +119,16 @@ def synthesize_shard_by_recipe(task: ShardTask) -> ShardReport:
 def estimate(plan: Plan) -> Estimate:
     """Make a few samples, evenly spread, and keep nothing of them."""
     count = len(plan.sources.names)
-    maker = RecipeMaker(plan.config, plan.lq_extension)
+    maker: VariantMaker = RecipeMaker(plan.config, plan.lq_extension)
+    tries = 8
+    if plan.config.mode != "onthefly":
+        from pipelines.flipnet_maker import FlipNetMaker, load_degrader
+
+        maker, tries = FlipNetMaker(plan.config, load_degrader(plan.config.flipnet)), 2
     size = usable = 0
     start = time.perf_counter()
     with limited_threads(1):
-        for index in sorted({i * (count - 1) // 7 for i in range(8)}):
+        for index in sorted({i * (count - 1) // (tries - 1) for i in range(tries)}):
             try:
                 hq = prepare(plan.sources.read(index), plan.config.image)
             except ImageError:

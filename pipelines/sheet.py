@@ -35,6 +35,7 @@ _SHORT = {
     "haze": "haze {alpha:.2f}",
     "shift": "move {right:+d}{down:+d}",
     "uneven": "uneven",
+    "flipnet": "FlipNet: {prompt}",
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import tempfile
 import time
@@ -15,7 +16,7 @@ from degrade_kit.errors import ConfigError, RunError
 from degrade_kit.shards import CONFIG, read_sidecar, shard_name
 from degrade_kit.store import LocalStore, Store, open_store
 from pipelines.card import plain_yaml
-from pipelines.executor import ExecutorConfig, run_tasks
+from pipelines.executor import ExecutorConfig, Stateful, Work, run_tasks
 from pipelines.output import check_space, claim, explain, finalize, has_tar, is_done
 from pipelines.plan import Plan
 from pipelines.shard_job import Crumb, ShardReport, ShardTask, synthesize_shard_by_recipe
@@ -106,7 +107,7 @@ def _make_shards(plan: Plan, url: str, todo: Sequence[int], executor: ExecutorCo
         while todo:
             again: list[int] = []
             tasks = (_task(plan, index, url, crumbs) for index in todo)
-            for outcome in run_tasks(synthesize_shard_by_recipe, tasks, executor):
+            for outcome in run_tasks(_work(plan, executor), tasks, executor):
                 index = outcome.task.index
                 found = Crumb(Path(crumbs), index).num_set_aside
                 if outcome.result is not None:
@@ -119,6 +120,16 @@ def _make_shards(plan: Plan, url: str, todo: Sequence[int], executor: ExecutorCo
                     failed.append(shard_name(index))
             todo = again
     return failed
+
+
+def _work(plan: Plan, executor: ExecutorConfig) -> Work[ShardTask, ShardReport]:
+    """What makes a shard: a function, or an actor that holds the model."""
+    if plan.config.mode == "onthefly":
+        return synthesize_shard_by_recipe
+    from pipelines.flipnet_maker import flipnet_worker
+
+    download = plan.config.flipnet is not None and plan.config.flipnet.download
+    return Stateful(functools.partial(flipnet_worker, plan.config, download, executor.threads))
 
 
 def _task(plan: Plan, index: int, url: str, crumbs: str) -> ShardTask:

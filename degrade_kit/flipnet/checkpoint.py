@@ -12,12 +12,13 @@ Half a folder is never seen: it is written beside its place and renamed.
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
 import json
 import logging
 import os
 import shutil
 import uuid
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -26,8 +27,9 @@ import torch
 from torch import Tensor, nn
 
 from degrade_kit.errors import ConfigError, RunError
-from degrade_kit.flipnet.config import FlipNetConfig
+from degrade_kit.flipnet.config import FlipNetConfig, read_fields
 from degrade_kit.flipnet.network import FlipNet, lora_config
+from degrade_kit.flipnet.sampling import SamplingConfig
 from degrade_kit.flipnet.weights import check_finite, check_shapes, fingerprint, load_weights, read_weights
 
 log = logging.getLogger(__name__)
@@ -78,6 +80,8 @@ class Loaded:
     net: FlipNet
     prompts: Prompts
     """What the model was trained to answer to; empty where only the null prompt is meant."""
+    sampling: SamplingConfig
+    """What gives good images in little time."""
     digest: str
     """Of its weights and configuration: names the model in records."""
 
@@ -121,7 +125,7 @@ def load_base(location: str, *, revision: str | None = None, download: bool = Fa
 
 
 def save(
-    net: FlipNet, folder: Path, base: BaseReference, *, prompts: Prompts = (), half: bool = False
+    net: FlipNet, folder: Path, base: BaseReference, *, prompts: Prompts = (), sampling: SamplingConfig | None = None, half: bool = False
 ) -> None:
     """Write a FlipNet; the base model too where `base.location` is `base`.
 
@@ -130,6 +134,7 @@ def save(
         folder: Created, or replaced as a whole.
         base: Where the base model is to be found.
         prompts: See `Loaded.prompts`.
+        sampling: See `Loaded.sampling`; the paper's where None.
         half: Store numbers in half precision, in half the space.
 
     Raises:
@@ -152,7 +157,7 @@ def save(
             _save_base(net, scratch / BASE_DIR, half=half)
         head = json.loads(net.config.to_json())
         reference = {"location": base.location, "revision": base.revision, "fingerprint": print_}
-        text = json.dumps({**head, "base": reference, "prompts": [list(entry) for entry in prompts]}, indent=2)
+        text = json.dumps({**head, "base": reference, "prompts": [list(entry) for entry in prompts], "sampling": dataclasses.asdict(sampling or SamplingConfig())}, indent=2)
         (scratch / CONFIG_FILE).write_text(text + "\n", encoding="utf-8")
         replace_folder(scratch, folder)
     except OSError as error:
@@ -180,8 +185,8 @@ def load(
         ConfigError: If a file is missing, damaged, of another network, or the base model is not the one it was
             trained on.
     """
-    folder = SMALL if str(location) == "small" else Path(location)
-    config, reference, prompts = _read_config(folder)
+    folder = model_folder(location)
+    config, reference, prompts, sampling = read_config(folder)
     if base_model is not None:
         reference = BaseReference(location=base_model, fingerprint=reference.fingerprint)
     bundled = reference.location == BASE_DIR
@@ -209,7 +214,7 @@ def load(
         _load_lora(net, folder / LORA_DIR)
     net.requires_grad_(False)
     net.to(dtype)
-    return Loaded(net=net.eval(), prompts=prompts, digest=_digest(folder))
+    return Loaded(net=net.eval(), prompts=prompts, sampling=sampling, digest=folder_digest(folder))
 
 
 def replace_folder(scratch: Path, folder: Path) -> None:
@@ -261,7 +266,17 @@ def _check_parts(folder: Path) -> None:
             read_weights(path)
 
 
-def _read_config(folder: Path) -> tuple[FlipNetConfig, BaseReference, Prompts]:
+def model_folder(location: str | Path) -> Path:
+    """The folder of a model: `small`, or a path."""
+    return SMALL if str(location) == "small" else Path(location)
+
+
+def read_config(folder: Path) -> tuple[FlipNetConfig, BaseReference, Prompts, SamplingConfig]:
+    """What `flipnet.json` says.
+
+    Raises:
+        ConfigError: If it is missing or says something else.
+    """
     path = folder / CONFIG_FILE
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
@@ -275,24 +290,24 @@ def _read_config(folder: Path) -> tuple[FlipNetConfig, BaseReference, Prompts]:
         raise ConfigError(f"{path}: expected a JSON object, got {type(data).__name__}")
     fields = cast("dict[str, Any]", data)
     base, prompts = fields.pop("base", None), fields.pop("prompts", [])
+    sampling = read_fields(SamplingConfig, fields.pop("sampling", {}), f"{path}: sampling")
     try:
         reference = BaseReference(**base)
         pairs = tuple((str(text), float(weight)) for text, weight in prompts)
     except (TypeError, ValueError) as error:
         raise ConfigError(f"{path}: `base` or `prompts` is not what a FlipNet has: {error}") from error
-    return FlipNetConfig.from_mapping(fields, str(path)), reference, pairs
+    return FlipNetConfig.from_mapping(fields, str(path)), reference, pairs, sampling
 
 
-def _digest(folder: Path) -> str:
+def folder_digest(folder: Path) -> str:
     """Of every file of weights that the folder itself holds, and its configuration: twelve hexadecimal digits."""
-    import hashlib
-
     digest = hashlib.sha256()
     for path in sorted(folder.rglob("*")):
         if path.is_file() and path.suffix in (".json", ".safetensors"):
             digest.update(path.relative_to(folder).as_posix().encode())
             with path.open("rb") as stream:
-                digest.update(hashlib.file_digest(stream, "sha256").digest() if hasattr(hashlib, "file_digest") else hashlib.sha256(stream.read()).digest())
+                while chunk := stream.read(1 << 20):
+                    digest.update(chunk)
     return digest.hexdigest()[:12]
 
 
@@ -373,9 +388,3 @@ def _save_base(net: FlipNet, folder: Path, *, half: bool) -> None:
 
 def _stored(tensor: Tensor, *, half: bool) -> Tensor:
     return tensor.detach().to("cpu", torch.float16 if half else torch.float32).contiguous().clone()
-
-
-def sampling_prompts(prompts: Sequence[tuple[str, float]]) -> Prompts:
-    """Prompts with weights that sum to 1, the most frequent first."""
-    total = sum(weight for _, weight in prompts)
-    return tuple(sorted(((text, round(weight / total, 4)) for text, weight in prompts), key=lambda entry: -entry[1]))

@@ -5,8 +5,11 @@ from __future__ import annotations
 import dataclasses
 import enum
 import json
+import math
+import typing
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, cast
+from typing import Any, Literal, TypeVar, cast
 
 from degrade_kit.errors import ConfigError
 from degrade_kit.recipe import nearest
@@ -20,6 +23,9 @@ mirror that most public code moved to."""
 SD21_BASE_REVISION = "4e63672c03103b6c636b8fb4119ba982469b2955"
 
 
+_T = TypeVar("_T")
+
+
 class Mode(enum.Enum):
     """Which image of a pair is made, and which one is looked at."""
 
@@ -31,9 +37,6 @@ class Mode(enum.Enum):
     def flip(self, hq: _T, lq: _T) -> tuple[_T, _T]:
         """Target and condition of a pair: all that the mode decides."""
         return (hq, lq) if self is Mode.RESTORE else (lq, hq)
-
-
-_T = Any
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -90,16 +93,68 @@ class FlipNetConfig:
         version = values.pop("format", FORMAT)
         if version != FORMAT:
             raise ConfigError(f"{where}: format {version!r} is not the format {FORMAT} of this degrade-kit")
-        known = [field.name for field in dataclasses.fields(cls)]
-        for key in values:
-            if key not in known:
-                raise ConfigError(f"{where}: unknown key `{key}`; {nearest(key, known)}")
-        try:
-            if "mode" in values:
+        if "mode" in values:
+            try:
                 values["mode"] = Mode(values["mode"])
-            for key in ("head_blurs", "noise_offset_channels"):
-                if key in values:
-                    values[key] = tuple(cast("list[Any]", values[key]))
-            return cls(**values)
-        except (ConfigError, ValueError, TypeError) as error:
-            raise ConfigError(f"{where}: {error}") from error
+            except ValueError as error:
+                raise ConfigError(f"{where}: {error}") from error
+        return read_fields(cls, values, where)
+
+
+_C = TypeVar("_C")
+
+
+def read_fields(cls: type[_C], data: Any, where: str) -> _C:  # noqa: ANN401 (parsed YAML or JSON)
+    """An object of a dataclass from its fields by name; lists become tuples.
+
+    Raises:
+        ConfigError: If a key is unknown, with the nearest known one, or a value is not of the field's type or range.
+    """
+    if not isinstance(data, Mapping):
+        raise ConfigError(f"{where}: expected `key: value` pairs, got {data!r}")
+    values = {str(key): value for key, value in cast("Mapping[Any, Any]", data).items()}
+    fields = {field.name: field for field in dataclasses.fields(cast("Any", cls))}
+    hints = typing.get_type_hints(cls)
+    for key, value in values.items():
+        if key not in fields:
+            raise ConfigError(f"{where}: unknown key `{key}`; {nearest(key, fields)}")
+        values[key] = _read_value(value, hints[key], f"{where}: {key}")
+    try:
+        return cls(**values)
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error}") from error
+    except TypeError as error:
+        raise ConfigError(f"{where}: {str(error).rpartition('() ')[2]}") from error
+
+
+def _read_value(value: Any, expected: Any, where: str) -> Any:  # noqa: ANN401 (parsed YAML, and a type)
+    """A value of YAML as the type of a field: a number, text, a choice, a tuple or a mapping of such."""
+    arguments = typing.get_args(expected)
+    origin = typing.get_origin(expected)
+    if origin is tuple and isinstance(value, (list, tuple)):
+        entries = cast("list[Any]", list(cast("Any", value)))
+        kinds = [arguments[0]] * len(entries) if arguments[-1] is Ellipsis else list(arguments)
+        if len(kinds) == len(entries):
+            return tuple(_read_value(entry, kind, where) for entry, kind in zip(entries, kinds, strict=True))
+    elif origin in (dict, Mapping) or (isinstance(origin, type) and issubclass(origin, Mapping)):
+        if isinstance(value, Mapping):
+            entries = cast("Mapping[Any, Any]", value)
+            return {str(key): _read_value(entry, arguments[1], where) for key, entry in entries.items()}
+    elif origin is Literal:
+        if value in arguments:
+            return value
+        raise ConfigError(f"{where}: expected one of {', '.join(map(str, arguments))}, got {value!r}")
+    elif expected is float:
+        if isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value):
+            return float(value)
+    elif type(value) is expected or expected is Any:
+        return value
+    elif dataclasses.is_dataclass(expected) and isinstance(value, Mapping):
+        return read_fields(cast("type[Any]", expected), value, where)
+    elif type(None) in arguments:
+        if value is None:
+            return None
+        return _read_value(value, next(kind for kind in arguments if kind is not type(None)), where)
+    elif isinstance(expected, type) and issubclass(expected, enum.Enum) and isinstance(value, expected):
+        return value
+    raise ConfigError(f"{where}: expected {getattr(expected, '__name__', expected)}, got {value!r}")

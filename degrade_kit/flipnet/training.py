@@ -23,7 +23,9 @@ from torch import Tensor, nn
 from degrade_kit.errors import ConfigError, RunError
 from degrade_kit.flipnet.checkpoint import BaseReference, Prompts, replace_folder, save
 from degrade_kit.flipnet.diffusion import add_noise, draw_noise, training_target
+from degrade_kit.flipnet.mixture import PairSample
 from degrade_kit.flipnet.network import FlipNet
+from degrade_kit.flipnet.sampling import SamplingConfig
 from degrade_kit.flipnet.space import BlockDCT
 from degrade_kit.flipnet.weights import read_weights
 from degrade_kit.image import Pixels
@@ -103,19 +105,10 @@ class TrainConfig:
         return self.crop_sizes[index], self.crop_batches[index] if self.crop_batches else self.batch_size
 
 
-@dataclass(frozen=True, slots=True)
-class TrainingPair:
-    """Crops of one pair, of one size."""
-
-    hq: Pixels
-    lq: Pixels
-    caption: str
-
-
 class PairStream(Protocol):
     """Where training pairs come from."""
 
-    def sample(self, index: int, size: int) -> TrainingPair:
+    def sample(self, index: int, size: int) -> PairSample:
         """The `index`-th pair of the run, size x size pixels: a function of the arguments and the stream's seed."""
         ...
 
@@ -130,7 +123,7 @@ class Batch:
     captions: list[str]
 
 
-def collate(pairs: Sequence[TrainingPair]) -> Batch:
+def collate(pairs: Sequence[PairSample]) -> Batch:
     """Stack pairs of one size."""
     hq, lq = (torch.from_numpy(np.stack([getattr(pair, name) for pair in pairs])) for name in ("hq", "lq"))
     return Batch(to_tensor(hq), to_tensor(lq), [pair.caption for pair in pairs])
@@ -300,6 +293,7 @@ def train(
     base: BaseReference,
     *,
     prompts: Prompts = (),
+    sampling: SamplingConfig | None = None,
     validate: Validate = lambda net, step: {},
     report: Report = lambda metrics: None,
     should_stop: Callable[[], bool] = lambda: False,
@@ -317,6 +311,7 @@ def train(
             the lowest `val_distance`, or `val_loss` where there is none).
         base: Where the base model of `net` is.
         prompts: To be saved with the model.
+        sampling: To be saved with the model.
         validate: Called with the averaged weights in the network; returns numbers, which are reported.
         report: Called with the numbers of a step or a validation.
         should_stop: Asked after each step; a checkpoint is written before returning.
@@ -359,7 +354,7 @@ def train(
             batch = next(loader)
             batch = Batch(batch.hq.to(accelerator.device), batch.lq.to(accelerator.device), batch.captions)
             with accelerator.accumulate(loss_module), accelerator.autocast():
-                loss = loss_module(batch, _step_generator(config.seed, step, part, accelerator.process_index))
+                loss = loss_module(batch, step_generator(config.seed, step, part, accelerator.process_index))
                 accelerator.backward(loss)
             losses.append(float(loss.detach()))
         norm = float(accelerator.clip_grad_norm_(state.parameters, config.max_grad_norm))
@@ -399,7 +394,7 @@ def train(
                 if score is not None and score < best:
                     best = score
                     with averaged(state):
-                        save(net, run_dir / "best", base, prompts=prompts, half=config.train_base)
+                        save(net, run_dir / "best", base, prompts=prompts, sampling=sampling, half=config.train_base)
                     _write_text(run_dir / "best.json", json.dumps({"step": state.step, **found}, indent=2))
             report(metrics)
             if trackers:
@@ -407,7 +402,7 @@ def train(
             if state.step % config.checkpoint_steps == 0 or last or stopping:
                 save_checkpoint(state, run_dir, config.keep_checkpoints)
                 with averaged(state):
-                    save(net, run_dir / "model", base, prompts=prompts, half=config.train_base)
+                    save(net, run_dir / "model", base, prompts=prompts, sampling=sampling, half=config.train_base)
         accelerator.wait_for_everyone()
         if stopping:
             break
@@ -502,7 +497,7 @@ def _average(state: TrainState, decay: float) -> None:
     torch._foreach_lerp_(state.averages, [parameter.detach() for parameter in state.parameters], 1 - decay)  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
 
 
-def _step_generator(seed: int, step: int, part: int, process: int) -> torch.Generator:
+def step_generator(seed: int, step: int, part: int, process: int) -> torch.Generator:
     """Of one part of one step in one process."""
     number = generator(seed, f"noise/{process}/{part}", step).integers(0, 2**63 - 1)
     return torch.Generator().manual_seed(int(number))

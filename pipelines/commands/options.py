@@ -29,13 +29,98 @@ def executor_options(function: _F) -> _F:
     return workers(address(function))
 
 
-def executor_config(workers: int | None, ray_address: str | None) -> ExecutorConfig:
+def executor_config(workers: int | None, ray_address: str | None, gpus: float = 0.0) -> ExecutorConfig:
     """What the two options ask for."""
     from pipelines.executor import ExecutorConfig, default_workers
 
     if workers is None:
         workers = 0 if ray_address else default_workers()
-    return ExecutorConfig(workers=workers, ray_address=ray_address)
+    return ExecutorConfig(workers=workers, ray_address=ray_address, gpus=gpus)
+
+
+def flipnet_options(function: _F) -> _F:
+    """Options of the commands that run a FlipNet."""
+    options = (
+        click.option(
+            "--flipnet",
+            default="small",
+            show_default=True,
+            metavar="small|DIR",
+            help="FlipNet: the one that ships, or a folder that `train-degrade` wrote.",
+        ),
+        click.option("--base-model", metavar="DIR", help="In place of the FlipNet's own base model.  [default: its own]"),
+        click.option(
+            "--prompt",
+            "prompts",
+            multiple=True,
+            metavar="TEXT[=WEIGHT]",
+            help="Prompt of the FlipNet; several are drawn by weight. `null` is the empty one.  "
+            "[default: the model's own list, or null]",
+        ),
+        click.option("--steps", "num_steps", type=click.IntRange(1, 1000), help="Solver steps.  [default: the model's]"),
+        click.option("--solver", type=click.Choice(["ddim", "dpm++"]), help="Solver.  [default: the model's]"),
+        click.option("--guidance", type=float, help="Classifier-free guidance; 1 is none.  [default: the model's]"),
+        click.option("--phi", type=float, help="Weight of the HQ image.  [default: the model's, 1]"),
+        click.option("--negative-prompt", metavar="TEXT", help="What guidance leads away from.  [default: the model's]"),
+        click.option(
+            "--batch-size",
+            type=click.IntRange(1),
+            default=10,
+            show_default=True,
+            help="Images that the FlipNet makes at once.",
+        ),
+        click.option("--device", metavar="NAME", help="Such as cuda or cpu.  [default: the first GPU, or else the CPU]"),
+        click.option(
+            "--dtype",
+            type=click.Choice(["float32", "bfloat16", "float16"]),
+            default="float32",
+            show_default=True,
+            help="Arithmetic of the FlipNet.",
+        ),
+        click.option(
+            "--gpus-per-worker", type=float, default=0.0, show_default=True, help="GPUs of each worker on Ray; may be a part."
+        ),
+        click.option(
+            "--download", is_flag=True, help="Fetch a hub's base model that is not in the local cache.  [default: off]"
+        ),
+    )
+    for option in reversed(options):
+        function = option(function)
+    return function
+
+
+def flipnet_settings(options: dict[str, Any]) -> Any:  # noqa: ANN401 (FlipNetSettings, imported where it is needed)
+    """Take what `flipnet_options` gave out of a command's options."""
+    from pipelines.plan import FlipNetSettings
+
+    overrides = {key: options.pop(key) for key in ("num_steps", "solver", "guidance", "phi", "negative_prompt")}
+    return FlipNetSettings(
+        model=options.pop("flipnet"),
+        overrides=overrides,
+        prompts=parse_prompts(options.pop("prompts")),
+        **{key: options.pop(key) for key in ("base_model", "batch_size", "device", "dtype", "download")},
+    )
+
+
+def parse_prompts(texts: Sequence[str]) -> tuple[tuple[str, float], ...] | None:
+    """Prompts with weights; None where none is given.
+
+    >>> parse_prompts(["dark, strong noise=2", "null"])
+    (('dark, strong noise', 2.0), ('', 1.0))
+    """
+    prompts: list[tuple[str, float]] = []
+    for text in texts:
+        prompt, equals, weight = text.rpartition("=")
+        if not equals:
+            prompt, weight = text, "1"
+        try:
+            number = float(weight)
+        except ValueError:
+            number = 0.0
+        if not 0 < number < 1e9:
+            raise click.BadParameter(f"--prompt: expected TEXT or TEXT=WEIGHT with a positive weight, got {text!r}")
+        prompts.append(("" if prompt.strip() == "null" else prompt.strip(), number))
+    return tuple(prompts) or None
 
 
 def config_option(function: _F) -> _F:

@@ -25,10 +25,13 @@ def replay_command(shards: str, key: str, variant: int, out: Path) -> None:
     from degrade_kit.image import encode_png
     from degrade_kit.shards import open_shards
     from degrade_kit.store import open_store
-    from pipelines.verify import replay_variant
+    from pipelines.plan import load_plan_config, stored_flipnet
+    from pipelines.verify import flipnet_remake, is_flipnet, replay_variant
 
-    sample = open_shards(open_store(shards)).sample(key)
-    outcome = replay_variant(sample, variant)
+    store = open_store(shards)
+    sample = open_shards(store).sample(key)
+    settings = stored_flipnet(load_plan_config(store)) if is_flipnet(sample.record(variant)) else None
+    outcome = replay_variant(sample, variant, None if settings is None else flipnet_remake(settings))
     target, lq = sample.pair(variant)
     out.mkdir(parents=True, exist_ok=True)
     for name, pixels in (("hq", target), ("lq", lq), ("lq_native", outcome.again)):

@@ -12,6 +12,8 @@ from pipelines.commands.options import (
     counted,
     executor_config,
     executor_options,
+    flipnet_options,
+    flipnet_settings,
     human_bytes,
     human_time,
     parse_range,
@@ -30,6 +32,17 @@ if TYPE_CHECKING:
 @click.option(
     "--preset", default="flipnet-paper", show_default=True, metavar="NAME|FILE.yaml", help="Recipe; see `presets`."
 )
+@click.option(
+    "--mode",
+    type=click.Choice(["onthefly", "flipnet", "mix"]),
+    default="onthefly",
+    show_default=True,
+    help="What makes LQ images: the recipe, a FlipNet, or for each variant one of both.",
+)
+@click.option(
+    "--mix", type=click.FloatRange(0, 1), default=0.5, show_default=True, help="In --mode mix, the FlipNet's share."
+)
+@flipnet_options
 @click.option("--variants", type=click.IntRange(1, 1000), default=1, show_default=True, help="LQ images per HQ image.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of all draws.")
 @click.option("--size", type=int, default=512, show_default=True, help="Side of the HQ images, pixels; 0 keeps them.")
@@ -108,6 +121,7 @@ def synth_command(
     dry_run: bool,
     workers: int | None,
     ray_address: str | None,
+    gpus_per_worker: float,
     **options: Any,  # noqa: ANN401 (the options of SynthConfig, by name)
 ) -> None:
     """Make LQ/HQ pairs from faces and write them as WebDataset shards.
@@ -116,6 +130,7 @@ def synth_command(
     Examples:
       degrade-kit synth --hq ffhq/images1024x1024 --shards out/ffhq --preset gfpgan
       degrade-kit synth --hq faces --shards out/faces --variants 5 --seed 1 --dry-run
+      degrade-kit synth --hq faces --shards out/mixed --mode mix --flipnet small --variants 5
 
     Run it again to resume: finished shards are kept. The result is the same, bit by bit, with any number of workers and
     after any number of interruptions.
@@ -126,7 +141,7 @@ def synth_command(
 
     config = _config(preset, options)
     plan = make_plan(config)
-    executor = executor_config(workers, ray_address)
+    executor = executor_config(workers, ray_address, gpus_per_worker)
     chosen = parse_range(shard_range)
     if dry_run:
         _print_plan(plan, shards, executor.workers)
@@ -154,7 +169,10 @@ def _config(preset: str, options: dict[str, Any]) -> Any:  # noqa: ANN401 (Synth
         min_side=options.pop("min_side"),
         alpha=options.pop("alpha"),
     )
-    return SynthConfig(recipe=resolve_recipe(preset), image=image, **options)
+    flipnet = flipnet_settings(options)
+    if options["mode"] == "onthefly":
+        flipnet = None
+    return SynthConfig(recipe=resolve_recipe(preset), image=image, flipnet=flipnet, **options)
 
 
 def _print_plan(plan: Plan, shards: str, workers: int) -> None:
@@ -166,7 +184,10 @@ def _print_plan(plan: Plan, shards: str, workers: int) -> None:
     config = plan.config
     click.echo(f"{count:,} images in {config.hq} ({len(plan.sources.skipped):,} more cannot be read)")
     click.echo(
-        f"recipe {config.recipe.name} ({config.recipe.digest()}), {config.variants} variants, seed {config.seed}"
+        f"{config.maker}: recipe {config.recipe.name} ({config.recipe.digest()}), {config.variants} variants, "
+        f"seed {config.seed}"
+        if config.mode != "flipnet"
+        else f"FlipNet {config.flipnet.model if config.flipnet else ''}, {config.variants} variants, seed {config.seed}"
     )
     click.echo(f"HQ as .{config.image.format} at {config.image.size or 'their own'} pixels, LQ as .{plan.lq_extension}")
     click.echo(f"{plan.num_shards:,} shards of {config.samples_per_shard:,} samples in {shards}")

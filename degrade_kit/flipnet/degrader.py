@@ -1,0 +1,179 @@
+"""A FlipNet in degradation mode at work: records in, LQ images out, the same whatever else is in the batch.
+
+    degrader = Degrader.load("small")
+    record = degrader.record("dark, strong noise", seed=7)
+    [[lq]] = degrader.run([hq], [[record]])
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from degrade_kit.errors import ConfigError
+from degrade_kit.flipnet.checkpoint import Loaded, Prompts, load
+from degrade_kit.flipnet.config import Mode
+from degrade_kit.flipnet.network import FlipNet
+from degrade_kit.flipnet.sampling import SamplingConfig, autocast, latent_size, sample
+from degrade_kit.flipnet.training import to_images, to_tensor
+from degrade_kit.image import Pixels
+from degrade_kit.ops import FlipNetImage, Seat
+from degrade_kit.record import Record
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+class Degrader:
+    """Makes LQ images.
+
+    Args:
+        loaded: From `degrade_kit.flipnet.checkpoint.load`.
+        device: Such as `cuda`; the first GPU, or else the CPU, where None.
+        dtype: Of the network's arithmetic, one of `DTYPES`; weights and solver stay in float32.
+
+    Raises:
+        ConfigError: If the model restores, the device is not there, or the type is unknown.
+    """
+
+    def __init__(self, loaded: Loaded, *, device: str | None = None, dtype: str = "float32") -> None:
+        if loaded.net.config.mode is not Mode.DEGRADE:
+            raise ConfigError("this FlipNet was trained to restore; give one that degrades")
+        if dtype not in DTYPES:
+            raise ConfigError(f"dtype: expected one of {', '.join(DTYPES)}, got {dtype!r}")
+        self.device = choose_device(device)
+        self.net: FlipNet = loaded.net.to(self.device)
+        if self.device.type == "cuda":
+            self.net.unet.to(memory_format=torch.channels_last)
+        self.dtype = DTYPES[dtype]
+        self.digest, self.prompts, self.sampling = loaded.digest, loaded.prompts, loaded.sampling
+
+    @classmethod
+    def load(
+        cls,
+        location: str,
+        *,
+        base_model: str | None = None,
+        download: bool = False,
+        device: str | None = None,
+        dtype: str = "float32",
+    ) -> Degrader:
+        """Load a folder, or `small`; see `degrade_kit.flipnet.checkpoint.load`."""
+        return cls(load(location, base_model=base_model, download=download), device=device, dtype=dtype)
+
+    def record(self, prompt: str, seed: int, sampling: SamplingConfig | None = None) -> Record:
+        """The record of one image of this model; settings are the model's own where none are given."""
+        return flipnet_record(self.digest, prompt, seed, sampling or self.sampling)
+
+    def run(self, hq: Sequence[Pixels], records: Sequence[Sequence[Record]]) -> list[list[Pixels]]:
+        """Make the LQ images of some faces.
+
+        Args:
+            hq: uint8, each height x width x 3.
+            records: For each face those of its images; each a single step of this model.
+
+        Returns:
+            Images of the size of their face. Those of faces of one size, with equally many records of equal settings,
+            are made in one batch.
+
+        Raises:
+            ConfigError: If a record is of another model.
+        """
+        made: list[list[Pixels]] = [[] for _ in hq]
+        groups: dict[Any, list[int]] = {}
+        for index, (face, wanted) in enumerate(zip(hq, records, strict=True)):
+            if wanted:
+                settings = tuple(self._sampling(record) for record in wanted)
+                key = (face.shape, len(wanted), settings[0]) if len(set(settings)) == 1 else index
+                groups.setdefault(key, []).append(index)
+        for indices in groups.values():
+            images = self._batch([hq[i] for i in indices], [records[i] for i in indices])
+            for index, found in zip(indices, images, strict=True):
+                made[index] = found
+        return made
+
+    def _batch(self, hq: Sequence[Pixels], records: Sequence[Sequence[Record]]) -> Iterator[list[Pixels]]:
+        settings = {self._sampling(record) for wanted in records for record in wanted}
+        if len(settings) > 1:  # of one face: records of different settings, one by one
+            for face, wanted in zip(hq, records, strict=True):
+                yield [next(self._batch([face], [[record]]))[0] for record in wanted]
+            return
+        flat = [record for wanted in records for record in wanted]
+        height, width = hq[0].shape[:2]
+        images = to_tensor(torch.from_numpy(np.stack(hq))).to(self.device)
+        noise = torch.stack([start_noise(self.net, record.seed, height, width) for record in flat]).to(self.device)
+        prompts = [_step(record).prompt for record in flat]
+        with autocast(self.device, self.dtype):
+            found = to_images(sample(self.net, images, noise, prompts, settings.pop()))
+        variants = len(flat) // len(hq)
+        for start in range(0, len(flat), variants):
+            yield found[start : start + variants]
+
+    def _sampling(self, record: Record) -> SamplingConfig:
+        step = _step(record)
+        if step.model != self.digest:
+            raise ConfigError(f"the record is of the FlipNet {step.model}; this one is {self.digest}")
+        return SamplingConfig(
+            num_steps=step.num_steps,
+            solver=step.solver,
+            guidance=step.guidance,
+            negative_prompt=step.negative_prompt,
+            phi=step.phi,
+        )
+
+
+def flipnet_record(digest: str, prompt: str, seed: int, sampling: SamplingConfig) -> Record:
+    """A record whose only step is an image of the model with this digest."""
+    return Record(seed, (FlipNetImage(model=digest, prompt=prompt, **dataclasses.asdict(sampling)),))
+
+
+def is_flipnet(record: Record) -> bool:
+    """Whether a model made the image of this record."""
+    return any(isinstance(op, FlipNetImage) for op in record.steps)
+
+
+def start_noise(net: FlipNet, seed: int, height: int, width: int) -> Tensor:
+    """The noise that an image begins with, (C, h, w): a function of the seed, equal on every device."""
+    shape = latent_size(net, height, width)
+    rng = np.random.Generator(Seat(seed, (0,)).bits())
+    noise = rng.standard_normal(shape, np.float32)
+    if net.config.noise_offset:
+        offset = rng.standard_normal(shape[0], np.float32) * np.float32(net.config.noise_offset)
+        chosen = list(net.config.noise_offset_channels or range(shape[0]))
+        noise[chosen] += offset[chosen, None, None]
+    return torch.from_numpy(noise)
+
+
+def choose_device(name: str | None) -> torch.device:
+    """The device of this name; the first GPU where there is one, or the CPU, where no name is given.
+
+    Raises:
+        ConfigError: If it is not there.
+    """
+    if name is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).partition("\n")[0]
+        raise ConfigError(f"device {name}: cannot be used here: {reason}; give another, such as cpu") from error
+    return device
+
+
+def draw_prompt(prompts: Prompts, rng: np.random.Generator) -> str:
+    """One of the prompts, as often as their weights say; the null prompt where there are none."""
+    if not prompts:
+        return ""
+    weights = np.array([weight for _, weight in prompts], np.float64)
+    return prompts[int(rng.choice(len(prompts), p=weights / weights.sum()))][0]
+
+
+def _step(record: Record) -> FlipNetImage:
+    if len(record.steps) == 1 and isinstance(record.steps[0], FlipNetImage):
+        return record.steps[0]
+    raise ConfigError(f"expected a record of a FlipNet's image, got {record.to_json()[:200]}")

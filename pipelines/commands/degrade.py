@@ -1,0 +1,37 @@
+"""`degrade-kit degrade`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from pipelines.commands.options import flipnet_options, flipnet_settings
+
+
+@click.command("degrade")
+@click.argument("image", type=click.Path(dir_okay=False, path_type=Path))
+@flipnet_options
+@click.option("--variants", type=click.IntRange(1, 100), default=5, show_default=True, help="LQ images to make.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of noise and prompts.")
+@click.option("--size", type=int, default=512, show_default=True, help="Side of the HQ image, pixels; 0 keeps it.")
+@click.option(
+    "--out", required=True, type=click.Path(file_okay=False, path_type=Path), help="Folder for lq0.png, ... and sheet.png."
+)
+def degrade_command(image: Path, variants: int, seed: int, size: int, out: Path, **options: Any) -> None:  # noqa: ANN401
+    """Degrade one photograph by a FlipNet, for a look.
+
+    \b
+    Examples:
+      degrade-kit degrade face.png --out look
+      degrade-kit degrade face.png --prompt "very dark, medium noise" --prompt "dense haze" --out look
+    """  # noqa: D301 (click reads the \b itself)
+    options.pop("gpus_per_worker")
+    from pipelines.degrade import degrade_image
+
+    settings = flipnet_settings(options)
+    made = degrade_image(image, settings, out, variants=variants, seed=seed, size=size)
+    for path, prompt in made:
+        click.echo(f"{path}  {prompt or '(null prompt)'}")
+    click.echo(f"look at {out}/sheet.png")

@@ -1,0 +1,129 @@
+"""`degrade-kit train-degrade`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from pipelines.commands.options import human_time, parse_assignments
+
+
+@click.command("train-degrade")
+@click.option(
+    "--pairs",
+    multiple=True,
+    metavar="KIND=DIR",
+    help="Real pairs in DIR, as in `pairs inspect`; several times for several.  [default: none]",
+)
+@click.option("--faces", metavar="SOURCE", help="HQ faces to degrade on the fly, as in `synth`.  [default: none]")
+@click.option(
+    "--config",
+    "config_name",
+    default="sd21",
+    show_default=True,
+    metavar="NAME|FILE.yaml",
+    help="`sd21` (the paper's scale), `small` (two CPU cores), or a file of the same sections.",
+)
+@click.option(
+    "--base-model", metavar="ID|DIR", help="Stable Diffusion model in diffusers' layout.  [default: the config's]"
+)
+@click.option(
+    "--out", "out_dir", required=True, type=click.Path(file_okay=False, path_type=Path), help="Folder of the run."
+)
+@click.option("--steps", "num_steps", type=click.IntRange(1), help="Optimizer steps.  [default: the config's]")
+@click.option("--batch-size", type=click.IntRange(1), help="Pairs in a step.  [default: the config's]")
+@click.option("--learning-rate", type=float, help="Peak of AdamW's learning rate.  [default: the config's]")
+@click.option("--seed", type=click.IntRange(0), help="Seed of data, noise and new weights.  [default: the config's]")
+@click.option(
+    "--mixed-precision", type=click.Choice(["no", "bf16", "fp16"]), help="Arithmetic.  [default: the config's]"
+)
+@click.option(
+    "--registration/--no-registration", default=True, show_default=True, help="Leave out pairs that are displaced."
+)
+@click.option("--device", metavar="NAME", help="Such as cuda:1 or cpu.  [default: the first GPU, or else the CPU]")
+@click.option("--threads", type=click.IntRange(0), default=0, show_default="PyTorch's", help="CPU threads.")
+@click.option(
+    "--data-workers", type=click.IntRange(0), default=0, show_default=True, help="Processes that prepare pairs."
+)
+@click.option(
+    "--num-workers", type=click.IntRange(1), default=1, show_default=True, help="Training processes, on Ray Train."
+)
+@click.option("--ray-address", metavar="ADDRESS", help="Ray cluster for several processes.  [default: a local one]")
+@click.option("--gpus-per-worker", type=float, default=0.0, show_default=True, help="Of each process on Ray.")
+@click.option("--report-to", multiple=True, metavar="NAME", help="Tracker of Accelerate, such as tensorboard.")
+@click.option("--download", is_flag=True, help="Fetch a hub's base model that is not in the local cache.  [default: off]")
+@click.option("--dry-run", is_flag=True, help="Print the plan and do nothing.  [default: off]")
+def train_degrade_command(
+    pairs: tuple[str, ...],
+    faces: str | None,
+    config_name: str,
+    base_model: str | None,
+    out_dir: Path,
+    registration: bool,
+    device: str | None,
+    threads: int,
+    data_workers: int,
+    num_workers: int,
+    ray_address: str | None,
+    gpus_per_worker: float,
+    report_to: tuple[str, ...],
+    download: bool,
+    dry_run: bool,
+    **overrides: Any,  # noqa: ANN401 (fields of the training configuration)
+) -> None:
+    """Train FlipNet's degradation mode on real pairs and on faces that are degraded on the fly.
+
+    \b
+    Examples:
+      degrade-kit train-degrade --pairs dense-haze=Dense_Haze_NTIRE19 --pairs lol=LOLdataset \\
+          --pairs sidd=SIDD_Medium_Srgb --pairs realblur-j=RealBlur --faces ffhq --out runs/degrade
+      degrade-kit train-degrade --config small --pairs noise=pairs/noise --faces faces --out runs/small
+
+    Run it again to go on from the last checkpoint; Ctrl-C writes one. `OUT/model` is the FlipNet to sample with,
+    `OUT/best` the one of the lowest validation distance, `OUT/samples` shows what it makes of held-out pairs.
+    """  # noqa: D301 (click reads the \b itself)
+    from pipelines.train_degrade import DegradeRun, load_run_config, plan_text
+
+    given = {key: value for key, value in {**overrides, "base_model": base_model}.items() if value is not None}
+    run = DegradeRun(
+        config=load_run_config(config_name, given),
+        pairs=tuple(parse_assignments(pairs, "--pairs", "KIND=DIR")),
+        faces=faces,
+        out_dir=out_dir,
+        registration=registration,
+        device=device,
+        data_workers=data_workers,
+        download=download,
+        trackers=report_to,
+        threads=threads,
+    )
+    if dry_run:
+        click.echo(plan_text(run))
+        click.echo("dry run: nothing was written")
+        return
+    from pipelines.executor import train_on_workers
+    from pipelines.train_degrade import train_here
+
+    total = run.config.train.num_steps
+
+    def progress(metrics: dict[str, float | int]) -> None:
+        step = int(metrics["step"])
+        if step % 50 == 0 or step == total or "val_loss" in metrics:
+            left = (total - step) / max(metrics["steps_per_second"], 1e-9)
+            extra = "".join(f"  {key} {metrics[key]:.4f}" for key in ("val_loss", "val_distance") if key in metrics)
+            click.echo(
+                f"step {step:,} of {total:,}  loss {metrics['loss']:.4f}  "
+                f"{metrics['steps_per_second']:.2f} steps/s  {human_time(left)} left{extra}",
+                err=True,
+            )
+
+    if num_workers == 1:
+        model = train_here(run, progress)
+    else:
+        train_on_workers(train_here, run, num_workers, gpus=gpus_per_worker, ray_address=ray_address)
+        model = out_dir / "model"
+    click.echo(f"model {model}")
+    click.echo(f"look at {out_dir}/samples, {out_dir}/metrics.jsonl")
+    click.echo(f"next: degrade-kit degrade FACE.png --flipnet {model} --out look")

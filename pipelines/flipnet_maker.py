@@ -1,0 +1,209 @@
+"""LQ images by a FlipNet, alone or mixed with a recipe: the maker that a Ray actor holds."""
+
+from __future__ import annotations
+
+import functools
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, Final, TypeVar
+
+from degrade_kit.canvas import Canvas
+from degrade_kit.errors import ConfigError
+from degrade_kit.flipnet.checkpoint import folder_digest, model_folder, read_config
+from degrade_kit.flipnet.degrader import Degrader, draw_prompt, flipnet_record, is_flipnet
+from degrade_kit.image import Pixels, encode_png
+from degrade_kit.record import Record
+from degrade_kit.seeding import generator
+from degrade_kit.shards import Variant
+from pipelines.plan import FlipNetSettings, SynthConfig
+from pipelines.shard_job import ShardReport, ShardTask, synthesize_shard
+from pipelines.variants import Prepared, make_variant
+
+AHEAD: Final = 2
+"""Batches of faces that are read while the model works."""
+
+_T = TypeVar("_T")
+
+
+class FlipNetMaker:
+    """Makes variants by a model and, in a mix, by a recipe; see `pipelines.variants.VariantMaker`.
+
+    Faces are read, and finished images encoded, in threads beside the model.
+
+    Args:
+        config: Of the data set; has FlipNet settings.
+        degrader: The model.
+    """
+
+    def __init__(self, config: SynthConfig, degrader: Degrader) -> None:
+        assert config.flipnet is not None
+        self._config, self._degrader, self._settings = config, degrader, config.flipnet
+        self.busy = 0.0
+        """Seconds in the model."""
+
+    def variants(self, faces: Iterable[Prepared]) -> Iterator[list[Variant]]:
+        """See `VariantMaker`."""
+        per_batch = max(1, self._settings.batch_size // self._config.variants)
+        with ThreadPoolExecutor(max_workers=1) as encoder:
+            waiting: list[list[Future[Variant]]] = []
+            for batch in _ahead(_batched(faces, per_batch), AHEAD):
+                made = self._batch(batch, encoder)
+                # The batch before was encoded while the model made this one.
+                yield from ([future.result() for future in row] for row in waiting)
+                waiting = made
+            yield from ([future.result() for future in row] for row in waiting)
+
+    def _batch(self, faces: Sequence[Prepared], encoder: ThreadPoolExecutor) -> list[list[Future[Variant]]]:
+        records = [[self.draw(face.name, number) for number in range(self._config.variants)] for face in faces]
+        start = time.perf_counter()
+        images = self._degrader.run(
+            [face.hq for face in faces], [[record for record in row if is_flipnet(record)] for row in records]
+        )
+        self.busy += time.perf_counter() - start
+        rows: list[list[Future[Variant]]] = []
+        for face, drawn, made in zip(faces, records, images, strict=True):
+            rest = iter(made)
+            rows.append(
+                [
+                    encoder.submit(self._encode, record, face.hq, next(rest) if is_flipnet(record) else None)
+                    for record in drawn
+                ]
+            )
+        return rows
+
+    def draw(self, name: str, number: int) -> Record:
+        """The record of a variant: a function of seed, source and number."""
+        config, settings = self._config, self._settings
+        rng = generator(config.seed, name, number)
+        if config.mode == "mix" and rng.random() >= config.mix:
+            return config.recipe.draw(rng)
+        prompt = draw_prompt(settings.prompts, rng)
+        return flipnet_record(settings.digest, prompt, int(rng.integers(2**48)), settings.sampling)
+
+    def _encode(self, record: Record, hq: Pixels, made: Pixels | None) -> Variant:
+        config = self._config
+        if made is None:
+            origin = f"recipe:{config.recipe.name}@{config.recipe.digest()}"
+            return make_variant(record, Canvas(pixels=hq), origin, "png", full=config.lq_size == "full")
+        return flipnet_variant(record, made)
+
+
+def flipnet_variant(record: Record, made: Pixels) -> Variant:
+    """A model's image, encoded as a data set holds it: complete, without loss."""
+    height, width = made.shape[:2]
+    return Variant(
+        data=encode_png(made),
+        extension="png",
+        width=width,
+        height=height,
+        origin=f"flipnet:{getattr(record.steps[0], 'model')}",  # noqa: B009 (an operation of many)
+        record=record,
+        tail="[]",
+        target="[]",
+    )
+
+
+def resolve_flipnet(settings: FlipNetSettings) -> FlipNetSettings:
+    """Settle what the model's folder says where the settings are open.
+
+    Raises:
+        ConfigError: If there is no such model, or it does not degrade.
+    """
+    import dataclasses
+
+    folder = model_folder(settings.model)
+    config, _, prompts, sampling = read_config(folder)
+    if config.mode.value != "degrade":
+        raise ConfigError(f"{folder}: a FlipNet that restores; `synth` needs one that degrades")
+    overrides = {key: value for key, value in settings.overrides.items() if value is not None}
+    return dataclasses.replace(
+        settings,
+        digest=folder_digest(folder),
+        prompts=prompts if settings.prompts is None else settings.prompts,
+        sampling=dataclasses.replace(sampling, **overrides),
+    )
+
+
+def flipnet_worker(config: SynthConfig, download: bool, threads: int) -> Callable[[ShardTask], ShardReport]:
+    """Load the model, and return what makes a shard with it: the setup of an actor."""
+    import torch
+
+    torch.set_num_threads(max(1, threads))
+    maker = FlipNetMaker(config, load_degrader(config.flipnet, download=download))
+    return functools.partial(_make, maker)
+
+
+def load_degrader(settings: FlipNetSettings | None, *, download: bool = False) -> Degrader:
+    """The model of a data set.
+
+    Raises:
+        ConfigError: If it is not there, or not the same any more.
+    """
+    assert settings is not None
+    degrader = Degrader.load(
+        settings.model,
+        base_model=settings.base_model,
+        download=download,
+        device=settings.device,
+        dtype=settings.dtype,
+    )
+    if settings.digest and degrader.digest != settings.digest:
+        raise ConfigError(f"{settings.model}: expected the FlipNet {settings.digest}, found {degrader.digest}")
+    return degrader
+
+
+def _make(maker: FlipNetMaker, task: ShardTask) -> ShardReport:
+    return synthesize_shard(task, maker)
+
+
+def _batched(items: Iterable[_T], count: int) -> Iterator[list[_T]]:
+    batch: list[_T] = []
+    for item in items:
+        batch.append(item)
+        if len(batch) == count:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def _ahead(items: Iterator[_T], depth: int) -> Iterator[_T]:
+    """The same items, made in a thread, at most `depth` of them before they are asked for."""
+    ready: queue.Queue[Any] = queue.Queue(maxsize=depth)
+    stopped = threading.Event()
+
+    def put(entry: Any) -> bool:  # noqa: ANN401 (an item, an error or the end)
+        while not stopped.is_set():
+            try:
+                ready.put(entry, timeout=0.1)
+            except queue.Full:
+                continue
+            return True
+        return False
+
+    def fill() -> None:
+        try:
+            for item in items:
+                if not put((item, None)):
+                    return
+        except BaseException as error:  # noqa: BLE001 (raised again in the reader's thread)
+            put((None, error))
+        else:
+            put((None, StopIteration()))
+
+    thread = threading.Thread(target=fill, name="prefetch", daemon=True)
+    thread.start()
+    try:
+        while True:
+            item, error = ready.get()
+            if isinstance(error, StopIteration):
+                return
+            if error is not None:
+                raise error
+            yield item
+    finally:
+        stopped.set()
+        thread.join()
