@@ -95,7 +95,7 @@ def inspect_pairs_command(
     for wrong options or a folder that fits no layout.
     """  # noqa: D301 (click reads the \b itself)
     from pipelines.pairs import REPORT, SHEET, PairsConfig, inspect_pairs
-    from pipelines.synthesize import resolve_recipe
+    from pipelines.plan import resolve_recipe
 
     config = PairsConfig(
         pairs=tuple(parse_assignments(pairs, "--pairs", "KIND=DIR")),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -174,10 +176,7 @@ def test_output_that_cannot_be_written_is_an_error(data: Path, tmp_path: Path) -
     assert "error: cannot write to" in result.output
 
 
-def test_help_of_pairs_loads_no_torch_and_the_library_neither() -> None:
-    import subprocess
-    import sys
-
+def test_looking_at_pairs_loads_no_torch() -> None:
     code = "import pipelines.pairs, sys; print(sorted({'torch', 'transformers', 'diffusers'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
