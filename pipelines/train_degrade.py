@@ -25,7 +25,7 @@ from degrade_kit.flipnet.degrader import start_noise
 from degrade_kit.flipnet.measures import energy_distance, features_of
 from degrade_kit.flipnet.mixture import FACE, FacePairs, ImageCache, Mixture, PairSample, PairSource, RealPairs
 from degrade_kit.flipnet.network import FlipNet
-from degrade_kit.flipnet.pairs import Pair, draw_subset, kind_of, read_pairs
+from degrade_kit.flipnet.pairs import Pair, draw_subset, read_pairs
 from degrade_kit.flipnet.registration import check_pairs
 from degrade_kit.flipnet.sampling import SamplingConfig, sample
 from degrade_kit.flipnet.training import (
@@ -68,6 +68,8 @@ class DataConfig:
     """Share of each kind, `face` among them; every pair and face alike where empty."""
     native: Mapping[str, float] = field(default_factory=dict[str, float])
     """Share of crops at native resolution by kind, in place of the built-in policy's."""
+    crops: int = 1
+    """Crops in a row of one image."""
     held_out: float = 0.125
     """Share of the training pairs and faces that is kept for validation, beside the official test splits."""
     cache_gigabytes: float = 4.0
@@ -176,11 +178,16 @@ def read_data(run: DegradeRun) -> PairData:
         count = round(len(train_split) * config.held_out)
         chosen = {pair.name for pair in draw_subset(train_split, count, run.config.train.seed + 1)} if count else set()
         training += [pair for pair in train_split if pair.name not in chosen]
-        held_out += [dataclasses.replace(pair, split="train") for pair in kept if pair.split != "train" or pair.name in chosen]
+        held_out += [
+            dataclasses.replace(pair, split="train") for pair in kept if pair.split != "train" or pair.name in chosen
+        ]
     faces = held_out_faces = None
     if run.faces is not None:
         sources = open_sources(run.faces)
-        order = sorted(range(len(sources)), key=lambda i: generator(run.config.train.seed, f"held out {sources.names[i]}", 0).random())
+        order = sorted(
+            range(len(sources)),
+            key=lambda i: generator(run.config.train.seed, f"held out {sources.names[i]}", 0).random(),
+        )
         count = round(len(sources) * config.held_out)
         names = [{sources.names[i] for i in part} for part in (order[count:], order[:count])]
         faces, held_out_faces = (sources.only(part) if part else None for part in names)
@@ -235,7 +242,9 @@ def build_net(run: DegradeRun, stream: Mixture) -> tuple[FlipNet, BaseReference]
             revision=config.revision,
             fingerprint=fingerprint(base.unet),
         )
-        return FlipNet(base.unet, base.vae, base.text_encoder, base.tokenizer, base.scheduler, config.network), reference
+        return FlipNet(
+            base.unet, base.vae, base.text_encoder, base.tokenizer, base.scheduler, config.network
+        ), reference
     if not config.train.train_base:
         raise ConfigError("a new base model must be trained: set train_base, or give --base-model")
     size = min(config.train.crop_sizes)
@@ -255,7 +264,12 @@ def caption_prompts(stream: Mixture, size: int, count: int = 2000) -> Prompts:
     return tuple((text, hits / count) for text, hits in found.most_common() if hits > count / 1000)
 
 
-def train_degrade(run: DegradeRun, *, report: Callable[[dict[str, float | int]], None] = lambda metrics: None, should_stop: Callable[[], bool] = lambda: False) -> Path:
+def train_degrade(
+    run: DegradeRun,
+    *,
+    report: Callable[[dict[str, float | int]], None] = lambda metrics: None,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> Path:
     """Train, or go on training, and return the folder of the finished model.
 
     Raises:
@@ -271,7 +285,7 @@ def train_degrade(run: DegradeRun, *, report: Callable[[dict[str, float | int]],
     cache = ImageCache(round(run.config.data.cache_gigabytes * 1e9))
     train_config = run.config.train
     weights = run.config.data.weights or None
-    stream = Mixture(pair_sources(run, data, cache), seed=train_config.seed, weights=weights)
+    stream = Mixture(pair_sources(run, data, cache), seed=train_config.seed, weights=weights, crops=run.config.data.crops)
     net, base = build_net(run, stream)
     prompts = caption_prompts(stream, max(train_config.crop_sizes)) if run.config.data.captions == "template" else ()
     validator = Validator(run, data, cache)
@@ -335,7 +349,9 @@ class Validator:
             height, width = batch.hq.shape[-2:]
             noise = torch.stack([start_noise(net, start + i, height, width) for i in range(len(batch.captions))])
             condition = self._run.config.network.mode.flip(batch.hq, batch.lq)[1]
-            made += to_images(sample(net, condition.to(device), noise.to(device), batch.captions, self._run.config.sampling))
+            made += to_images(
+                sample(net, condition.to(device), noise.to(device), batch.captions, self._run.config.sampling)
+            )
         true = features_of([(pair.hq, pair.lq) for pair in self._samples])
         found = features_of([(pair.hq, lq) for pair, lq in zip(self._samples, made, strict=True)])
         self._write_sheet(made, step)
@@ -346,7 +362,11 @@ class Validator:
         for start in range(0, min(len(made), 24), 4):
             row: list[Tile] = []
             for pair, lq in zip(self._samples[start : start + 4], made[start : start + 4], strict=True):
-                row += [Tile(pair.hq, ("HQ", pair.kind)), Tile(pair.lq, ("real LQ",)), Tile(lq, ("made", pair.caption[:34]))]
+                row += [
+                    Tile(pair.hq, ("HQ", pair.kind)),
+                    Tile(pair.lq, ("real LQ",)),
+                    Tile(lq, ("made", pair.caption[:34])),
+                ]
             rows.append(row)
         folder = self._run.out_dir / "samples"
         folder.mkdir(parents=True, exist_ok=True)
@@ -397,7 +417,9 @@ def _claim(run: DegradeRun, data: PairData) -> None:
         if path.exists():
             found = parse_yaml(path.read_text(encoding="utf-8"), str(path))
             if _comparable(found) != _comparable(parse_yaml(text, "")):
-                raise ConfigError(f"{run.out_dir} holds a run of another configuration: compare {path}, or give another --out")
+                raise ConfigError(
+                    f"{run.out_dir} holds a run of another configuration: compare {path}, or give another --out"
+                )
         run.out_dir.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
     except OSError as error:

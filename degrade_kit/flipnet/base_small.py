@@ -107,10 +107,19 @@ def word_tokenizer(words: Sequence[str], max_length: int) -> Any:  # noqa: ANN40
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
     from transformers import PreTrainedTokenizerFast
 
-    vocabulary = ["<pad>", "<start>", "<end>", "<unknown>", ",", *sorted({part for word in words for part in word.lower().split()} - {","})]
+    vocabulary = [
+        "<pad>",
+        "<start>",
+        "<end>",
+        "<unknown>",
+        ",",
+        *sorted({part for word in words for part in word.lower().split()} - {","}),
+    ]
     tokenizer: Any = Tokenizer(models.WordLevel({word: i for i, word in enumerate(vocabulary)}, unk_token="<unknown>"))
     tokenizer.normalizer = normalizers.Lowercase()
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Split(",", "isolated")])
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Split(",", "isolated")]
+    )
     tokenizer.post_processor = processors.TemplateProcessing(
         single="<start> $A <end>", special_tokens=[("<start>", 1), ("<end>", 2)]
     )

@@ -86,7 +86,9 @@ class Loaded:
     """Of its weights and configuration: names the model in records."""
 
 
-def load_base(location: str, *, revision: str | None = None, download: bool = False, dtype: torch.dtype = torch.float32) -> BaseModel:
+def load_base(
+    location: str, *, revision: str | None = None, download: bool = False, dtype: torch.dtype = torch.float32
+) -> BaseModel:
     """Load a model in the layout of Stable Diffusion.
 
     Args:
@@ -118,14 +120,24 @@ def load_base(location: str, *, revision: str | None = None, download: bool = Fa
         )
     except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
         reason = str(error).strip().partition("\n")[0]
-        hint = "" if local else (
-            "; it is not in the local cache: allow the download (--download), or give a folder in diffusers' layout"
+        hint = (
+            ""
+            if local
+            else (
+                "; it is not in the local cache: allow the download (--download), or give a folder in diffusers' layout"
+            )
         )
         raise ConfigError(f"base model {location}: cannot be loaded: {reason}{hint}") from error
 
 
 def save(
-    net: FlipNet, folder: Path, base: BaseReference, *, prompts: Prompts = (), sampling: SamplingConfig | None = None, half: bool = False
+    net: FlipNet,
+    folder: Path,
+    base: BaseReference,
+    *,
+    prompts: Prompts = (),
+    sampling: SamplingConfig | None = None,
+    half: bool = False,
 ) -> None:
     """Write a FlipNet; the base model too where `base.location` is `base`.
 
@@ -149,7 +161,10 @@ def save(
         check_finite(hubs, "the weights to save")
         save_file(hubs, scratch / BOOSTHUB_FILE)
         if net.head is not None:
-            save_file({name: _stored(tensor, half=False) for name, tensor in net.head.state_dict().items()}, scratch / HEAD_FILE)
+            save_file(
+                {name: _stored(tensor, half=False) for name, tensor in net.head.state_dict().items()},
+                scratch / HEAD_FILE,
+            )
         if net.config.lora_rank:
             _save_lora(net, scratch / LORA_DIR, half=half)
         print_ = fingerprint(_bare_unet(net)) if base.location == BASE_DIR else base.fingerprint
@@ -157,7 +172,15 @@ def save(
             _save_base(net, scratch / BASE_DIR, half=half)
         head = json.loads(net.config.to_json())
         reference = {"location": base.location, "revision": base.revision, "fingerprint": print_}
-        text = json.dumps({**head, "base": reference, "prompts": [list(entry) for entry in prompts], "sampling": dataclasses.asdict(sampling or SamplingConfig())}, indent=2)
+        text = json.dumps(
+            {
+                **head,
+                "base": reference,
+                "prompts": [list(entry) for entry in prompts],
+                "sampling": dataclasses.asdict(sampling or SamplingConfig()),
+            },
+            indent=2,
+        )
         (scratch / CONFIG_FILE).write_text(text + "\n", encoding="utf-8")
         replace_folder(scratch, folder)
     except OSError as error:

@@ -1,8 +1,8 @@
 """A FlipNet in degradation mode at work: records in, LQ images out, the same whatever else is in the batch.
 
-    degrader = Degrader.load("small")
-    record = degrader.record("dark, strong noise", seed=7)
-    [[lq]] = degrader.run([hq], [[record]])
+degrader = Degrader.load("small")
+record = degrader.record("dark, strong noise", seed=7)
+[[lq]] = degrader.run([hq], [[record]])
 """
 
 from __future__ import annotations

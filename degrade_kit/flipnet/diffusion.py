@@ -26,7 +26,9 @@ def check_prediction_type(name: str) -> PredictionType:
     return cast("PredictionType", name)
 
 
-def signal_noise(alphas_cumprod: Tensor, timesteps: Tensor, dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor]:
+def signal_noise(
+    alphas_cumprod: Tensor, timesteps: Tensor, dtype: torch.dtype = torch.float32
+) -> tuple[Tensor, Tensor]:
     """The factors a and s at these timesteps, shaped (B, 1, 1, 1)."""
     kept = alphas_cumprod.to(timesteps.device)[timesteps][:, None, None, None].double()
     return kept.sqrt().to(dtype), (1 - kept).sqrt().to(dtype)

@@ -28,6 +28,7 @@ from degrade_kit.flipnet.pairs import Pair
 from degrade_kit.image import Pixels
 from degrade_kit.prepare import MAX_SIDE, HqConfig, prepare
 from degrade_kit.recipe import Recipe
+from degrade_kit.record import Record
 from degrade_kit.seeding import generator
 from degrade_kit.sources import Sources, display_name
 
@@ -58,13 +59,14 @@ class PairSource(Protocol):
 
     def __len__(self) -> int: ...
 
-    def load(self, index: int, size: int, rng: np.random.Generator) -> PairSample:
+    def load(self, index: int, size: int, rng: np.random.Generator, crop_rng: np.random.Generator) -> PairSample:
         """Crops of the pair at `index`, size x size pixels.
 
         Args:
             index: From 0.
             size: At least 16.
-            rng: Crop and degradation are drawn from it.
+            rng: The degradation is drawn from it, where there is one to draw.
+            crop_rng: The crop is.
 
         Raises:
             ImageError: If a file cannot be used; it names the file.
@@ -157,12 +159,13 @@ class RealPairs:
         """Count the pairs."""
         return len(self._pairs)
 
-    def load(self, index: int, size: int, rng: np.random.Generator) -> PairSample:
+    def load(self, index: int, size: int, rng: np.random.Generator, crop_rng: np.random.Generator) -> PairSample:
         """See `PairSource.load`."""
+        del rng
         _check_size(size, MAX_SIDE)
         pair = self._pairs[index]
         hq, lq = self._cache.get((pair.hq_path, pair.lq_path), lambda: read_pair(pair))
-        crop = draw_crop(hq.shape[0], hq.shape[1], size, self._policy, rng)
+        crop = draw_crop(hq.shape[0], hq.shape[1], size, self._policy, crop_rng)
         hq, lq = apply_crop(crop, hq), apply_crop(crop, lq)
         caption = template_caption(hq, lq, self.kind) if self._captions is None else self._captions[index]
         return PairSample(hq, lq, caption, self.kind)
@@ -208,6 +211,7 @@ class FacePairs:
         self._captions = captions
         self._policy = policy
         self._cache = cache or ImageCache(0)
+        self._last: tuple[tuple[int, Record], Pixels] | None = None
         self._token = object()  # so that faces of equal names from other places do not meet in a shared cache
 
     @property
@@ -246,14 +250,17 @@ class FacePairs:
 
         return self._cache.get((self._token, position), read)[0]
 
-    def load(self, index: int, size: int, rng: np.random.Generator) -> PairSample:
+    def load(self, index: int, size: int, rng: np.random.Generator, crop_rng: np.random.Generator) -> PairSample:
         """See `PairSource.load`; the size is at most that of the faces."""
         _check_size(size, self._config.size)
         face = self.face(index)
         record = self._recipe.draw(rng)
-        native = degrade(record, face)
-        lq = finish(native.pixels, native.tail, (face.shape[0], face.shape[1]))
-        crop = draw_crop(face.shape[0], face.shape[1], size, self._policy, rng)
+        if self._last is None or self._last[0] != (index, record):  # several crops of one image come in a row
+            native = degrade(record, face)
+            lq = finish(native.pixels, native.tail, (face.shape[0], face.shape[1]))
+            self._last = (index, record), lq
+        lq = self._last[1]
+        crop = draw_crop(face.shape[0], face.shape[1], size, self._policy, crop_rng)
         hq, lq = apply_crop(crop, make_target(record, face)), apply_crop(crop, lq)
         caption = template_caption(hq, lq, FACE) if self._captions is None else self._captions[index]
         return PairSample(hq, lq, caption, FACE)
@@ -277,12 +284,22 @@ class Mixture:
         seed: Of the run.
         weights: Share of each kind in the samples, positive numbers in any unit; within a kind every pair is as likely.
             Where None every pair of all sources is.
+        crops: Samples in a row that are crops of one image, which saves reading and degrading it anew for each.
 
     Raises:
         ConfigError: If there is nothing to draw from, or the weights name other kinds than the sources have.
     """
 
-    def __init__(self, sources: Sequence[PairSource], *, seed: int, weights: Mapping[str, float] | None = None) -> None:
+    def __init__(
+        self,
+        sources: Sequence[PairSource],
+        *,
+        seed: int,
+        weights: Mapping[str, float] | None = None,
+        crops: int = 1,
+    ) -> None:
+        if crops < 1:
+            raise ConfigError(f"crops: expected 1 or more, got {crops}")
         counts = np.array([len(source) for source in sources], np.float64)
         if not counts.sum():
             raise ConfigError("mixture: expected at least one pair or face, got none")
@@ -294,7 +311,7 @@ class Mixture:
         self.sources = tuple(sources)
         self.shares = tuple(float(share) for share in counts / counts.sum())
         """Probability of each source, in order."""
-        self._seed = seed
+        self._seed, self._crops = seed, crops
         self._edges = np.cumsum(counts / counts.sum())
 
     def __len__(self) -> int:
@@ -314,10 +331,10 @@ class Mixture:
         """
         if number < 0:
             raise ValueError(f"number: expected 0 or more, got {number}")
-        rng = generator(self._seed, "flipnet mixture", number)
+        rng = generator(self._seed, "flipnet mixture", number // self._crops)
         which = int(np.searchsorted(self._edges, rng.random(), side="right"))
         source = self.sources[min(which, len(self.sources) - 1)]
-        return source.load(int(rng.integers(len(source))), size, rng)
+        return source.load(int(rng.integers(len(source))), size, rng, generator(self._seed, "flipnet crop", number))
 
 
 def _check_weights(weights: Mapping[str, float], kinds: set[str]) -> None:

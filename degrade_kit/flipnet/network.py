@@ -29,18 +29,24 @@ match BoostHub's projections too."""
 
 
 class GatedHead(nn.Module):
-    """Turns a small network's output into a prediction of the target x_0, its channels being F, G and H_0, H_1, ...
+    """Turns a small network's output into a prediction of the target: a Wiener filter that the network steers.
 
-        x_0 = m + p (F + G x_t + sum_k H_k y_k / r)
+    Its channels are F, G and H_0, H_1, ... of a local model of each coefficient, in which x_0 is Gaussian,
 
-    y_0 is the condition and y_1, ... are copies of it that were blurred in image space. A network with fewer channels
-    than the latents cannot carry two images through its width; here it decides, for every place and coefficient, how
-    much of each to keep, and adds what is in none of them.
+        mean      m = w y_0 + sqrt(v) (F + sum_k H_k y_k / r)
+        variance  q = v exp(G)
 
-    m and p are the mean and standard deviation of x_0 given x_t = a x_0 + s e and y, were x_0 Gaussian around w y with
-    variance v in each channel: what is known without a network, which so starts as the best linear filter. It is the
-    preconditioning of EDM (Karras et al. 2022, Table 1) with the condition for a prior mean, and like there the loss is
-    measured in units of p.
+    and the prediction is the mean of x_0 given x_t = a x_0 + s e,
+
+        m + k (x_t - a m),   k = a q / (a^2 q + s^2)
+
+    y_0 is the condition and y_1, ... are copies of it that were blurred in image space. w, v and r come from least
+    squares over pairs (`fit`), so that a network that says nothing is the best linear filter. A network with fewer
+    channels than the latents cannot carry two images through its width; here it says, for every place and coefficient,
+    what of the condition is left (H), what is added (F) and how much is random (G), as blur, haze and noise differ.
+
+    The loss is measured in units of what the linear filter leaves open, as in EDM (Karras et al. 2022, Table 1), whose
+    preconditioning this is with the condition as prior mean.
 
     Args:
         channels: C.
@@ -72,7 +78,7 @@ class GatedHead(nn.Module):
         return torch.stack([latents, *(encode(gaussian_blur(images, sigma)) for sigma in self.blurs)], dim=1)
 
     def deviation(self, a: Tensor, s: Tensor) -> Tensor:
-        """p, (B, C, 1, 1)."""
+        """Standard deviation of x_0 given x_t and y_0 in the linear filter, (B, C, 1, 1)."""
         variance = _per_channel(self.variance)
         return (variance * s**2 / (a**2 * variance + s**2)).clamp_min(1e-8).sqrt()
 
@@ -88,14 +94,13 @@ class GatedHead(nn.Module):
         """
         batch = copies.shape[0]
         variance = _per_channel(self.variance)
-        gain = a * variance / (a**2 * variance + s**2)
-        prior = (copies[:, :1] * _per_channel(self.weight)).expand(-1, noisy.shape[0] // batch, -1, -1, -1).flatten(0, 1)
-        mean = torch.addcmul(prior, gain, noisy - a * prior)
         output = output.unflatten(1, (-1, self.channels))
-        mixed = torch.addcmul(output[:, 0], output[:, 1], noisy)
         gates = output[:, 2:].unflatten(0, (batch, -1))
-        mixed = mixed + (gates * (copies / _per_channel(self.scale))[:, None]).sum(2).flatten(0, 1)
-        return torch.addcmul(mean, self.deviation(a, s), mixed)
+        shift = output[:, 0] + (gates * (copies / _per_channel(self.scale))[:, None]).sum(2).flatten(0, 1)
+        prior = (copies[:, :1] * _per_channel(self.weight)).expand(-1, noisy.shape[0] // batch, -1, -1, -1).flatten(0, 1)
+        mean = torch.addcmul(prior, variance.sqrt(), shift)
+        local = variance * output[:, 1].clamp(-12, 8).exp()
+        return torch.addcmul(mean, a * local / (a**2 * local + s**2), noisy - a * mean)
 
 
 def _per_channel(vector: Tensor) -> Tensor:
@@ -105,7 +110,9 @@ def _per_channel(vector: Tensor) -> Tensor:
 def gaussian_blur(images: Tensor, sigma: float) -> Tensor:
     """Blur (B, 3, H, W) with a Gaussian, mirrored at the borders; cut at 3 sigma."""
     radius = min(int(3 * sigma + 0.5), min(images.shape[-2:]) - 1)
-    kernel = torch.as_tensor(cv2.getGaussianKernel(2 * radius + 1, sigma)[:, 0], dtype=images.dtype, device=images.device)
+    kernel = torch.as_tensor(
+        cv2.getGaussianKernel(2 * radius + 1, sigma)[:, 0], dtype=images.dtype, device=images.device
+    )
     padded = F.pad(images, (radius, radius, radius, radius), mode="reflect").flatten(0, 1).unsqueeze(1)
     blurred = F.conv2d(F.conv2d(padded, kernel[None, None, :, None]), kernel[None, None, None, :])
     return blurred.view(images.shape)
@@ -187,7 +194,9 @@ class FlipNet(nn.Module):
             self.text_encoder.requires_grad_(True)
         return [parameter for parameter in self.parameters() if parameter.requires_grad]
 
-    def encode_images(self, images: Tensor, generator: torch.Generator | None = None, *, sample: bool = False) -> Tensor:
+    def encode_images(
+        self, images: Tensor, generator: torch.Generator | None = None, *, sample: bool = False
+    ) -> Tensor:
         """Scaled latents of images in [-1, 1]: the mode of the autoencoder's distribution, or a sample of it."""
         images = images.to(next(iter(self.vae.state_dict().values())).dtype)
         distribution = self.vae.encode(images).latent_dist

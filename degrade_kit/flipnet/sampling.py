@@ -101,7 +101,9 @@ def sample(
         prediction = evaluate(scheduler.scale_model_input(noisy, timestep), int(timestep))
         noisy = cast("Tensor", scheduler.step(prediction, timestep, noisy).prev_sample)
     if not noisy.isfinite().all():
-        raise RunError("the network gave numbers that are not finite; its weights do not fit, or the precision is too low")
+        raise RunError(
+            "the network gave numbers that are not finite; its weights do not fit, or the precision is too low"
+        )
     return net.decode_latents(noisy)[..., :height, :width].clamp(-1, 1)
 
 

@@ -71,7 +71,9 @@ class BlockDCT(ModelMixin, ConfigMixin):  # pyright: ignore[reportUntypedBaseCla
     def __init__(self, block_size: int = BLOCK, scaling_factor: float = 1.0, latent_channels: int = 192) -> None:
         super().__init__()
         if block_size != BLOCK or latent_channels != 3 * BLOCK**2:
-            raise ValueError(f"expected blocks of {BLOCK} and {3 * BLOCK**2} channels, got {block_size}, {latent_channels}")
+            raise ValueError(
+                f"expected blocks of {BLOCK} and {3 * BLOCK**2} channels, got {block_size}, {latent_channels}"
+            )
         del scaling_factor
         self.register_buffer("basis", _basis(), persistent=False)
         self.register_buffer("mean", torch.zeros(latent_channels))

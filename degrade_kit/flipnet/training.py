@@ -86,9 +86,13 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         if not self.crop_sizes or len(self.crop_sizes) != len(self.crop_shares):
-            raise ConfigError(f"crop_shares: expected one for each of {list(self.crop_sizes)}, got {list(self.crop_shares)}")
+            raise ConfigError(
+                f"crop_shares: expected one for each of {list(self.crop_sizes)}, got {list(self.crop_shares)}"
+            )
         if self.crop_batches and len(self.crop_batches) != len(self.crop_sizes):
-            raise ConfigError(f"crop_batches: expected one for each of {list(self.crop_sizes)}, got {list(self.crop_batches)}")
+            raise ConfigError(
+                f"crop_batches: expected one for each of {list(self.crop_sizes)}, got {list(self.crop_batches)}"
+            )
         for name in ("num_steps", "batch_size", "noise_draws", "gradient_accumulation", "checkpoint_steps",
                      "validation_steps", "keep_checkpoints"):  # fmt: skip
             if getattr(self, name) < 1:
@@ -483,7 +487,9 @@ def restore_checkpoint(state: TrainState, run_dir: Path) -> None:
     for name, parameter, average in zip(state.names, state.parameters, state.averages, strict=True):
         parameter.copy_(tensors[f"parameter.{name}"])
         average.copy_(tensors[f"average.{name}"])
-        moments = {part: tensors[f"{part}.{name}"] for part in ("step", "exp_avg", "exp_avg_sq") if f"{part}.{name}" in tensors}
+        moments = {
+            part: tensors[f"{part}.{name}"] for part in ("step", "exp_avg", "exp_avg_sq") if f"{part}.{name}" in tensors
+        }
         if moments:
             state.optimizer.state[parameter] = {
                 part: tensor if part == "step" else tensor.to(parameter.device) for part, tensor in moments.items()
@@ -504,7 +510,11 @@ def step_generator(seed: int, step: int, part: int, process: int) -> torch.Gener
 
 
 def _batches(
-    stream: PairStream, config: TrainConfig, first_step: int, accelerator: Any, num_workers: int  # noqa: ANN401
+    stream: PairStream,
+    config: TrainConfig,
+    first_step: int,
+    accelerator: Any,
+    num_workers: int,  # noqa: ANN401
 ) -> Iterator[Batch]:
     """Batches of this process from a step on, without end."""
     from torch.utils.data import DataLoader

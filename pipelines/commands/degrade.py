@@ -17,7 +17,10 @@ from pipelines.commands.options import flipnet_options, flipnet_settings
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of noise and prompts.")
 @click.option("--size", type=int, default=512, show_default=True, help="Side of the HQ image, pixels; 0 keeps it.")
 @click.option(
-    "--out", required=True, type=click.Path(file_okay=False, path_type=Path), help="Folder for lq0.png, ... and sheet.png."
+    "--out",
+    required=True,
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder for lq0.png, ... and sheet.png.",
 )
 def degrade_command(image: Path, variants: int, seed: int, size: int, out: Path, **options: Any) -> None:  # noqa: ANN401
     """Degrade one photograph by a FlipNet, for a look.

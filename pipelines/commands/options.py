@@ -48,7 +48,9 @@ def flipnet_options(function: _F) -> _F:
             metavar="small|DIR",
             help="FlipNet: the one that ships, or a folder that `train-degrade` wrote.",
         ),
-        click.option("--base-model", metavar="DIR", help="In place of the FlipNet's own base model.  [default: its own]"),
+        click.option(
+            "--base-model", metavar="DIR", help="In place of the FlipNet's own base model.  [default: its own]"
+        ),
         click.option(
             "--prompt",
             "prompts",
@@ -57,11 +59,15 @@ def flipnet_options(function: _F) -> _F:
             help="Prompt of the FlipNet; several are drawn by weight. `null` is the empty one.  "
             "[default: the model's own list, or null]",
         ),
-        click.option("--steps", "num_steps", type=click.IntRange(1, 1000), help="Solver steps.  [default: the model's]"),
+        click.option(
+            "--steps", "num_steps", type=click.IntRange(1, 1000), help="Solver steps.  [default: the model's]"
+        ),
         click.option("--solver", type=click.Choice(["ddim", "dpm++"]), help="Solver.  [default: the model's]"),
         click.option("--guidance", type=float, help="Classifier-free guidance; 1 is none.  [default: the model's]"),
         click.option("--phi", type=float, help="Weight of the HQ image.  [default: the model's, 1]"),
-        click.option("--negative-prompt", metavar="TEXT", help="What guidance leads away from.  [default: the model's]"),
+        click.option(
+            "--negative-prompt", metavar="TEXT", help="What guidance leads away from.  [default: the model's]"
+        ),
         click.option(
             "--batch-size",
             type=click.IntRange(1),
@@ -69,7 +75,9 @@ def flipnet_options(function: _F) -> _F:
             show_default=True,
             help="Images that the FlipNet makes at once.",
         ),
-        click.option("--device", metavar="NAME", help="Such as cuda or cpu.  [default: the first GPU, or else the CPU]"),
+        click.option(
+            "--device", metavar="NAME", help="Such as cuda or cpu.  [default: the first GPU, or else the CPU]"
+        ),
         click.option(
             "--dtype",
             type=click.Choice(["float32", "bfloat16", "float16"]),
@@ -78,7 +86,11 @@ def flipnet_options(function: _F) -> _F:
             help="Arithmetic of the FlipNet.",
         ),
         click.option(
-            "--gpus-per-worker", type=float, default=0.0, show_default=True, help="GPUs of each worker on Ray; may be a part."
+            "--gpus-per-worker",
+            type=float,
+            default=0.0,
+            show_default=True,
+            help="GPUs of each worker on Ray; may be a part.",
         ),
         click.option(
             "--download", is_flag=True, help="Fetch a hub's base model that is not in the local cache.  [default: off]"

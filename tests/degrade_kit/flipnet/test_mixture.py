@@ -126,9 +126,9 @@ def test_weights_name_every_kind_and_no_other(blurred: tuple[Pair, ...], faces_d
 def test_captions_that_were_given_are_used(blurred: tuple[Pair, ...], faces_dir: Path) -> None:
     rng = np.random.default_rng(0)
     captions = [f"caption {pair.name}" for pair in blurred]
-    assert RealPairs(blurred, captions=captions).load(3, SIZE, rng).caption == "caption 3"
+    assert RealPairs(blurred, captions=captions).load(3, SIZE, rng, rng).caption == "caption 3"
     faces = FacePairs(open_sources(faces_dir), preset("gfpgan"), limit=2, captions=["one", "two"])
-    assert [faces.load(i, SIZE, rng).caption for i in range(2)] == ["one", "two"]
+    assert [faces.load(i, SIZE, rng, rng).caption for i in range(2)] == ["one", "two"]
     with pytest.raises(ConfigError, match="expected one for each of 6 images, got 2"):
         RealPairs(blurred, captions=["one", "two"])
 
