@@ -42,8 +42,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, BinaryIO, Final, NamedTuple, Protocol
 
-from degrade_kit.errors import ConfigError, ImageError
-from degrade_kit.image import TOO_LARGE, TRUNCATED, UNREADABLE, UNSUPPORTED
+from degrade_kit.errors import TOO_LARGE, TRUNCATED, UNREADABLE, UNSUPPORTED, ConfigError, ImageError
 
 if TYPE_CHECKING:
     import lmdb
