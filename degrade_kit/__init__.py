@@ -2,9 +2,9 @@
 
 `recipe` holds ranges and draws; `record` holds what was drawn; `degrade` runs it on an image. Around them: `presets`
 (published recipes), `steps` and `ops` (what a recipe and a record are made of), `kernels`, `linear`, `canvas` and
-`noise` (how it is computed, fast and exactly), `image` (the image contract and file formats), `sources` (where faces
-come from), `prepare` and `align` (how they become HQ images), `seeding` (which generator belongs to a sample), `shards`
-(the data set on disk) and `errors`.
+`noise` (how it is computed, fast and exactly), `image` (the image contract, decoding and encoding), `containers` (files
+as bytes: complete, and without metadata), `sources` (where faces come from), `prepare` and `align` (how they become HQ
+images), `seeding` (which generator belongs to a sample), `shards` (the data set on disk) and `errors`.
 
 >>> import numpy as np
 >>> import degrade_kit as dk

@@ -9,6 +9,17 @@ DegradeKitError          base of all; its message is complete: what was expected
 
 from __future__ import annotations
 
+from typing import Final
+
+# Reasons of an `ImageError`; `degrade_kit.image` and `degrade_kit.sources` say what each means.
+TRUNCATED: Final = "truncated"
+NOT_AN_IMAGE: Final = "not an image"
+UNSUPPORTED: Final = "unsupported format"
+TOO_SMALL: Final = "too small"
+TOO_LARGE: Final = "too large"
+UNREADABLE: Final = "unreadable"
+ALPHA: Final = "alpha"
+
 
 class DegradeKitError(Exception):
     """Base of every error that degrade-kit raises on purpose."""

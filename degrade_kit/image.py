@@ -26,20 +26,27 @@ import functools
 import importlib
 import io
 import os
-import re
-import struct
-import zlib
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
-from degrade_kit.errors import ImageError
+from degrade_kit.containers import (
+    JPEG_END,
+    WALKERS,
+    check_complete,
+    check_png_sums,
+    jpeg_segments,
+    png_depth,
+    png_kinds,
+    sniff,
+)
+from degrade_kit.errors import ALPHA, TOO_LARGE, TOO_SMALL, TRUNCATED, UNREADABLE, UNSUPPORTED, ImageError
 
 if TYPE_CHECKING:  # at run time Pillow is imported where it is used: it adds a quarter to the import of this module
     import PIL.Image
@@ -51,39 +58,6 @@ Pixels = npt.NDArray[np.uint8]
 AlphaPolicy = Literal["black", "white", "error"]
 """What becomes of transparent pixels: laid on black, laid on white, or an `ImageError`."""
 
-TRUNCATED: Final = "truncated"
-NOT_AN_IMAGE: Final = "not an image"
-UNSUPPORTED: Final = "unsupported format"
-TOO_SMALL: Final = "too small"
-TOO_LARGE: Final = "too large"
-UNREADABLE: Final = "unreadable"
-ALPHA: Final = "alpha"
-
-# Where the bytes stand, the bytes, and the format that they tell. Content decides, never the file's name.
-_SIGNATURES = (
-    (0, b"\x89PNG\r\n\x1a\n", "png"),
-    (0, b"\xff\xd8\xff", "jpg"),
-    (8, b"WEBP", "webp"),
-    (0, b"GIF87a", "gif"),
-    (0, b"GIF89a", "gif"),
-    (0, b"II*\0", "tiff"),
-    (0, b"MM\0*", "tiff"),
-)
-_FOREIGN_SIGNATURES = (
-    (4, b"ftyp", "AVIF, HEIC or a video"),
-    (0, b"\xff\x0a", "JPEG XL"),
-    (4, b"JXL ", "JPEG XL"),
-    (4, b"jP  ", "JPEG 2000"),
-    (0, b"II+\0", "BigTIFF"),
-    (0, b"MM\0+", "BigTIFF"),
-    (0, b"8BPS", "Photoshop"),
-    (0, b"v/1\x01", "OpenEXR"),
-    (0, b"\0\0\1\0", "an icon"),
-    (0, b"P5\n", "PGM"),
-    (0, b"P6\n", "PPM"),
-)
-# "BM" alone begins many a text; the size of the second header makes sure.
-_BMP_HEADER_SIZES = (12, 16, 40, 52, 56, 64, 108, 124)
 _PILLOW_NAMES = {"png": "PNG", "jpg": "JPEG", "webp": "WEBP", "gif": "GIF", "tiff": "TIFF", "bmp": "BMP"}
 
 
@@ -100,7 +74,7 @@ class Decoded:
     "grayscale", "palette", "alpha:black", "alpha:white", "orientation:2" to "orientation:8". Mostly empty."""
     plain: bool
     """Whether the file is PNG, JPEG or WebP and its bytes already are an upright, single-frame 8-bit RGB image, so
-    that a data set may hold them as they are, after `strip_metadata`."""
+    that a data set may hold them as they are, after `degrade_kit.containers.strip_metadata`."""
 
 
 def to_float(pixels: Pixels) -> Image:
@@ -166,14 +140,14 @@ def decode_image(
     Raises:
         ImageError: With one of the reasons that the module's docstring lists.
     """
-    format = _sniff(data)
+    format = sniff(data)
     with _open(data, format) as image:
         width, height = image.size
         if min(width, height) < min_side:
             raise ImageError(TOO_SMALL, f"{width} x {height}; the least side is {min_side}")
         if width * height > max_pixels:
             raise ImageError(TOO_LARGE, f"{width} x {height}; at most {max_pixels} pixels are decoded")
-        _check_complete(data, format)
+        check_complete(data, format)
         if _is_plain(image, data, format):
             return Decoded(pixels=_decode_plain(data, format), format=format, notes=(), plain=True)
         return _decode_unusual(image, data, format, alpha)
@@ -212,45 +186,7 @@ def encode_webp(pixels: Pixels, quality: int | None) -> bytes:
     return _encode(".webp", pixels, [cv2.IMWRITE_WEBP_QUALITY, 101 if quality is None else quality])
 
 
-def strip_metadata(data: bytes, format: str) -> bytes:
-    """Remove what is not needed to show the pixels: EXIF with its GPS position, XMP, comments, text, dates, thumbnails.
-
-    The compressed pixels are not touched, and the colour profile stays. What is not on a list of parts to keep goes, as
-    does all that follows the image (a phone's video clip, a depth map). So does the EXIF orientation: this is for files
-    that `decode_image` calls plain.
-
-    Args:
-        data: The file's bytes.
-        format: "png", "jpg" or "webp".
-
-    Returns:
-        The same object where there was nothing to remove.
-
-    Raises:
-        ImageError: If the file ends early ("truncated"), or is not of that format.
-    """
-    if format not in _STRIPPERS:
-        raise ValueError(f"format: expected one of {', '.join(_STRIPPERS)}; got {format!r}")
-    if _sniff(data) != format:
-        raise ImageError(NOT_AN_IMAGE, f"expected {format} data, which begin otherwise than {data[:12]!r}")
-    stripped = _STRIPPERS[format](data)
-    return data if stripped == data else stripped
-
-
 # ------------------------------------------------------------------------------------------------------------- decoding
-
-
-def _sniff(data: bytes) -> str:
-    """Tell the format from the first bytes."""
-    for offset, signature, format in _SIGNATURES:
-        if data.startswith(signature, offset) and (format != "webp" or data.startswith(b"RIFF")):
-            return format
-    if data.startswith(b"BM") and int.from_bytes(data[14:18], "little") in _BMP_HEADER_SIZES:
-        return "bmp"
-    for offset, signature, kind in _FOREIGN_SIGNATURES:
-        if data.startswith(signature, offset):
-            raise ImageError(UNSUPPORTED, f"{kind}; PNG, JPEG, WebP, BMP, TIFF and GIF are read")
-    raise ImageError(NOT_AN_IMAGE, f"the data begin with {data[:12]!r}" if data else "the file is empty")
 
 
 @contextmanager
@@ -268,24 +204,17 @@ def _open(data: bytes, format: str) -> Generator[PIL.Image.Image, None, None]:
         raise ImageError(TOO_LARGE, str(error)) from error
     # Pillow's plugins let nearly any type through: struct.error, KeyError, OverflowError, ...
     except Exception as error:
-        _check_complete(data, format)
+        check_complete(data, format)
         reason = TRUNCATED if "truncated" in str(error).lower() else UNREADABLE
         # The message of UnidentifiedImageError holds an address, which would make reports differ from run to run.
         detail = "damaged header" if isinstance(error, UnidentifiedImageError) else str(error) or type(error).__name__
         raise ImageError(reason, f"{format}: {detail}") from error
 
 
-def _check_complete(data: bytes, format: str) -> None:
-    """Walk to the end of the container, where its format has one, and raise if that does not come."""
-    if format in _WALKERS:
-        for _ in _WALKERS[format](data):
-            pass
-
-
 def _is_plain(image: PIL.Image.Image, data: bytes, format: str) -> bool:
-    if format not in _WALKERS or image.mode != "RGB" or getattr(image, "is_animated", False):
+    if format not in WALKERS or image.mode != "RGB" or getattr(image, "is_animated", False):
         return False
-    if format == "png" and (_png_depth(data) != 8 or not _png_kinds(data).isdisjoint((b"tRNS", b"acTL"))):
+    if format == "png" and (png_depth(data) != 8 or not png_kinds(data).isdisjoint((b"tRNS", b"acTL"))):
         return False
     return _orientation(image, data, format) == 1
 
@@ -304,7 +233,7 @@ def _decode_png(data: bytes) -> Pixels | None:
     codecs = _imagecodecs()
     if codecs is None:
         return _decode_with_opencv(data)
-    _check_png_sums(data)  # which imagecodecs leaves out
+    check_png_sums(data)  # which imagecodecs leaves out
     try:
         return _as_pixels(codecs.spng_decode(data))
     except RuntimeError:
@@ -337,7 +266,7 @@ def _check_jpeg_filled(data: bytes, pixels: Pixels) -> None:
     """
     if (pixels[-1, -1] != 128).any():
         return
-    end = next(start for marker, start, _ in _jpeg_segments(data) if marker == _EOI)
+    end = next(start for marker, start, _ in jpeg_segments(data) if marker == JPEG_END)
     first, second = _decode_with_opencv(data), _decode_with_opencv(data[:end] + _JPEG_MORE + b"\xff\xd9")
     if first is None or second is None or not np.array_equal(first, second):
         raise ImageError(TRUNCATED, "jpg: less data than the header promises")
@@ -346,7 +275,7 @@ def _check_jpeg_filled(data: bytes, pixels: Pixels) -> None:
 def _decode_unusual(image: PIL.Image.Image, data: bytes, format: str, alpha: AlphaPolicy) -> Decoded:
     image.load()
     if format == "png":
-        _check_png_sums(data)
+        check_png_sums(data)
     notes = ["first_frame"] if getattr(image, "is_animated", False) else []
     orientation = _orientation(image, data, format)
     pixels = np.array(_to_rgb(_to_eight_bits(image, data, format, notes), alpha, notes))
@@ -374,7 +303,7 @@ _UPRIGHT: dict[int, Callable[[Pixels], Pixels]] = {
 def _orientation(image: PIL.Image.Image, data: bytes, format: str) -> int:
     """Read the EXIF orientation, 1 if there is none. A TIFF must be loaded, since Pillow may apply it then."""
     # For a PNG without EXIF, Pillow would decode the whole image to look behind it.
-    if format == "png" and b"eXIf" not in _png_kinds(data):
+    if format == "png" and b"eXIf" not in png_kinds(data):
         return 1
     try:
         orientation = image.getexif().get(_EXIF_ORIENTATION)
@@ -387,7 +316,7 @@ def _to_eight_bits(image: PIL.Image.Image, data: bytes, format: str, notes: list
     """Scale 16-bit values to 8 bits; return other images as they are."""
     from PIL import Image as pillow
 
-    if format == "png" and _png_depth(data) == 16:
+    if format == "png" and png_depth(data) == 16:
         values = _decode_deep_png(data)
     elif image.mode.startswith("I;16"):
         values = np.asarray(image)
@@ -482,126 +411,3 @@ def _check_quality(quality: int, least: int = 0) -> None:
 def _as_pixels(array: npt.NDArray[Any]) -> Pixels:
     """Narrow what OpenCV's stubs call any array."""
     return cast("Pixels", array)
-
-
-# ----------------------------------------------------------------------------------------------------------- containers
-# Each walker gives the parts of a file in order, with start and end, until the part that closes it; it raises if that
-# does not come. Each step moves on by the size of a part's header at least, so that all end, whatever the bytes say.
-
-
-def _cut(format: str, position: int) -> ImageError:
-    return ImageError(TRUNCATED, f"{format}: ends within the part that begins at byte {position}")
-
-
-def _png_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
-    position, kind = 8, b""
-    while kind != b"IEND":
-        if position + 12 > len(data):
-            raise _cut("png", position)
-        length, kind = struct.unpack_from(">I4s", data, position)
-        end = position + 12 + length
-        if end > len(data):
-            raise _cut("png", position)
-        yield kind, position, end
-        position = end
-
-
-def _png_kinds(data: bytes) -> frozenset[bytes]:
-    return frozenset(kind for kind, _, _ in _png_chunks(data))
-
-
-def _png_depth(data: bytes) -> int:
-    return data[24]  # signature 8, chunk header 8, width 4, height 4
-
-
-def _check_png_sums(data: bytes) -> None:
-    """Check what Pillow leaves out: the sums of the chunks that hold the pixels."""
-    for kind, start, end in _png_chunks(data):
-        if kind == b"IDAT" and zlib.crc32(data[start + 4 : end - 4]) != int.from_bytes(data[end - 4 : end], "big"):
-            raise ImageError(UNREADABLE, f"png: wrong checksum at byte {start}")
-
-
-_SOS, _EOI, _COM = 0xDA, 0xD9, 0xFE
-# All markers but the restarts, which belong to the scan that they stand in; 0xFF00 and 0xFFFF are none.
-_JPEG_MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
-_JPEG_BARE_MARKERS = (0x01, 0xD8)  # without a length
-
-
-def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int, int]]:
-    position = 2
-    while found := _JPEG_MARKER.search(data, position):
-        start, marker = found.start(), data[found.start() + 1]
-        if marker == _EOI:
-            yield marker, start, start + 2
-            return
-        position = start + 2
-        if marker in _JPEG_BARE_MARKERS:
-            continue
-        if position + 2 > len(data):
-            break
-        position += max(2, int.from_bytes(data[position : position + 2], "big"))
-        if marker == _SOS:  # its entropy-coded data reach to the next marker
-            following = _JPEG_MARKER.search(data, position)
-            position = following.start() if following else len(data) + 1
-        if position > len(data):
-            break
-        yield marker, start, position
-    raise ImageError(TRUNCATED, "jpg: no end marker")
-
-
-def _webp_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
-    total = 8 + int.from_bytes(data[4:8], "little")
-    if total > len(data):
-        raise ImageError(TRUNCATED, f"webp: {len(data)} of {total} bytes")
-    position = 12
-    while position + 8 <= total:
-        kind, length = struct.unpack_from("<4sI", data, position)
-        if position + 8 + length > total:
-            raise _cut("webp", position)
-        end = min(total, position + 8 + length + length % 2)
-        yield kind, position, end
-        position = end
-
-
-_PNG_ANCILLARY_KEPT = frozenset(
-    b"tRNS gAMA cHRM sRGB iCCP cICP mDCV cLLI sBIT bKGD hIST pHYs sPLT acTL fcTL fdAT".split()
-)
-# Application segments that decoders use, and how each begins: size and density, colour profile, colour transform.
-_JPEG_APPLICATION_KEPT = {0xE0: b"JFIF\0", 0xE2: b"ICC_PROFILE\0", 0xEE: b"Adobe"}
-_WEBP_KEPT = frozenset((b"VP8 ", b"VP8L", b"VP8X", b"ALPH", b"ANIM", b"ANMF", b"ICCP"))
-_WEBP_METADATA_FLAGS = 0x0C  # EXIF and XMP
-
-
-def _strip_png(data: bytes) -> bytes:
-    # The case of the first letter tells critical chunks, which a decoder needs, from ancillary ones.
-    kept = [data[a:b] for kind, a, b in _png_chunks(data) if kind[:1].isupper() or kind in _PNG_ANCILLARY_KEPT]
-    return data[:8] + b"".join(kept)
-
-
-def _strip_jpeg(data: bytes) -> bytes:
-    def is_kept(marker: int, start: int) -> bool:
-        if 0xE0 <= marker <= 0xEF:
-            prefix = _JPEG_APPLICATION_KEPT.get(marker)
-            return prefix is not None and data.startswith(prefix, start + 4)
-        return marker != _COM
-
-    return data[:2] + b"".join(data[a:b] for marker, a, b in _jpeg_segments(data) if is_kept(marker, a))
-
-
-def _strip_webp(data: bytes) -> bytes:
-    body = bytearray(b"WEBP")
-    for kind, start, end in _webp_chunks(data):
-        if kind in _WEBP_KEPT:
-            chunk = bytearray(data[start:end])
-            if kind == b"VP8X" and len(chunk) > 8:
-                chunk[8] &= ~_WEBP_METADATA_FLAGS & 0xFF
-            body += chunk
-    return b"RIFF" + struct.pack("<I", len(body)) + bytes(body)
-
-
-_WALKERS: dict[str, Callable[[bytes], Iterator[tuple[object, int, int]]]] = {
-    "png": _png_chunks,
-    "jpg": _jpeg_segments,
-    "webp": _webp_chunks,
-}
-_STRIPPERS: dict[str, Callable[[bytes], bytes]] = {"png": _strip_png, "jpg": _strip_jpeg, "webp": _strip_webp}

@@ -11,17 +11,9 @@ from typing import Any, Literal
 import cv2
 import numpy as np
 
-from degrade_kit.errors import ConfigError, ImageError
-from degrade_kit.image import (
-    TOO_LARGE,
-    Decoded,
-    Pixels,
-    decode_image,
-    encode_jpeg,
-    encode_png,
-    encode_webp,
-    strip_metadata,
-)
+from degrade_kit.containers import strip_metadata
+from degrade_kit.errors import TOO_LARGE, ConfigError, ImageError
+from degrade_kit.image import Decoded, Pixels, decode_image, encode_jpeg, encode_png, encode_webp
 
 HqFilter = Literal["lanczos", "bicubic", "area"]
 HqFormat = Literal["png", "jpg", "webp"]

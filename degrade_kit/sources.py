@@ -13,7 +13,8 @@ JSON.
 What a listing refuses is never dropped in silence: `Sources.skipped` has its name, a reason and the detail. Reasons are
 those of `degrade_kit.image` ("unreadable": a dangling link, a loop of links, no permission; "truncated"; "too large";
 "unsupported format") and three more: "not a file" (a folder, pipe or device; a link within an archive), "unsafe name"
-(absolute or with ".." in an archive) and "duplicate" (a name again, or a link to a folder that is listed already).
+(absolute or with ".." in an archive) and "duplicate" (another member of a name that an archive has had). What leads to
+images that are listed already, a link to a folder or a line that a list repeats, loses none: a warning tells of it.
 Nothing is ever extracted to disk, and no read waits for a pipe.
 """
 
@@ -23,6 +24,7 @@ import fnmatch
 import functools
 import glob
 import heapq
+import logging
 import os
 import posixpath
 import re
@@ -40,11 +42,12 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, BinaryIO, Final, NamedTuple, Protocol
 
-from degrade_kit.errors import ConfigError, ImageError
-from degrade_kit.image import TOO_LARGE, TRUNCATED, UNREADABLE, UNSUPPORTED
+from degrade_kit.errors import TOO_LARGE, TRUNCATED, UNREADABLE, UNSUPPORTED, ConfigError, ImageError
 
 if TYPE_CHECKING:
     import lmdb
+
+log = logging.getLogger(__name__)
 
 IMAGE_EXTENSIONS: Final = (".png", ".jpg", ".jpeg", ".jfif", ".webp", ".bmp", ".tif", ".tiff", ".gif")
 """Which files are listed; case does not matter. What a file is, its content decides."""
@@ -115,6 +118,7 @@ def open_sources(spec: str | Path, *, include: str | None = None, list_root: Pat
     reader = _list(given, list_root, listing)
     if not listing.names:
         raise ConfigError(f"{display_name(given)}: {listing.explain_nothing()}")
+    listing.warn_of_repeated()
     names = sorted(listing.names, key=_to_bytes)
     return Sources(tuple(names), tuple(sorted(listing.skipped, key=lambda skip: _to_bytes(skip[0]))), reader)
 
@@ -137,6 +141,7 @@ class _Listing:
     def __init__(self, include: str | None) -> None:
         self.names: list[str] = []
         self.skipped: list[tuple[str, str, str]] = []
+        self._repeated: list[tuple[str, str]] = []
         self._include = include
         self._matches = None if include is None else re.compile(fnmatch.translate(include)).match
         self._excluded = 0
@@ -157,6 +162,16 @@ class _Listing:
 
     def skip(self, name: str, reason: str, detail: str) -> None:
         self.skipped.append((name, reason, detail))
+
+    def repeat(self, name: str, detail: str) -> None:
+        """Note what names nothing new."""
+        self._repeated.append((name, detail))
+
+    def warn_of_repeated(self) -> None:
+        if self._repeated:
+            name, detail = min(self._repeated)
+            text = "%d links or lines lead to what is listed already, which counts once; the first: %s (%s)"
+            log.warning(text, len(self._repeated), display_name(name), detail)
 
     def explain_nothing(self) -> str:
         kinds = ", ".join(f"{count} {kind}" for kind, count in self._others.most_common(5))
@@ -245,7 +260,7 @@ def _walk(root: bytes, listing: _Listing) -> None:
         try:
             status = os.stat(path)
             if (status.st_dev, status.st_ino) in seen:
-                listing.skip(_name(folder), DUPLICATE, "a link to a folder that is listed already")
+                listing.repeat(_name(folder), "a link to a folder")
                 continue
             seen.add((status.st_dev, status.st_ino))
             with os.scandir(path) as entries:
@@ -305,7 +320,7 @@ def _list_lines(path: str, root: str, listing: _Listing) -> _Reader:
             listing.skip(name, UNREADABLE, _text(error))
             continue
         if name in names:
-            listing.skip(name, DUPLICATE, f"line {number}")
+            listing.repeat(name, f"line {number}")
         elif not stat.S_ISREG(mode):
             listing.skip(name, NOT_A_FILE, _kind(mode))
         else:
@@ -406,7 +421,7 @@ def _list_lmdb(path: str, listing: _Listing) -> _Reader:
     for line in filter(None, _read_lines(os.path.join(path, "meta_info.txt"))):
         name = re.sub(r" \(\d+,\d+,\d+\) \d+$", "", _name(line))  # as in "00000.png (512,512,3) 1"
         if name in names:
-            listing.skip(name, DUPLICATE, "in meta_info.txt")
+            listing.repeat(name, "in meta_info.txt")
         elif listing.wants(name):
             names.add(name)
     listing.names.extend(names)

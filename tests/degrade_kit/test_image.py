@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from PIL import Image as pillow
 from PIL import ImageFile, ImageOps, PngImagePlugin
 
+from degrade_kit.containers import strip_metadata
 from degrade_kit.errors import ImageError
 from degrade_kit.image import (
     Decoded,
@@ -27,7 +28,6 @@ from degrade_kit.image import (
     encode_png,
     encode_webp,
     read_image,
-    strip_metadata,
     to_float,
     to_pixels,
 )

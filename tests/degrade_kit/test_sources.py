@@ -233,14 +233,18 @@ def test_linked_files_and_folders_are_read(tmp_path: Path) -> None:
     assert set(read_all(sources).values()) == {b"elsewhere/deep/a.png"}
 
 
-def test_each_real_folder_is_listed_once_however_links_lead_to_it(tmp_path: Path) -> None:
+def test_each_real_folder_is_listed_once_however_links_lead_to_it(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     fill(tmp_path, ["z/a.png"])
     (tmp_path / "a-link").symlink_to("z")
     (tmp_path / "z/up").symlink_to("..")
     (tmp_path / "self").symlink_to(".")
     sources = open_sources(tmp_path)
     assert sources.names == ("z/a.png",)
-    assert reasons(sources) == {"a-link": "duplicate", "self": "duplicate", "z/up": "duplicate"}
+    assert sources.skipped == (), "no image is lost"
+    assert "3 links or lines lead to what is listed already" in caplog.text
+    assert "the first: a-link (a link to a folder)" in caplog.text
 
 
 def test_a_web_of_linked_folders_is_listed_in_linear_time(tmp_path: Path) -> None:
@@ -370,7 +374,7 @@ def test_include_matches_the_whole_relative_name(tmp_path: Path) -> None:
 # ---------------------------------------- lists
 
 
-def test_a_list_names_files_relative_to_its_folder_or_a_root(tmp_path: Path) -> None:
+def test_a_list_names_files_relative_to_its_folder_or_a_root(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     fill(tmp_path, ["d/b.png", "d/a b.png", "d/sub/c.dat", "d/unlisted.png"])
     text = f"\ufeffb.png\r\n\n./a b.png\nsub/../sub/c.dat\n{tmp_path}/d/b.png\nmissing.png\nsub\n  \n"
     (tmp_path / "d/list.txt").write_text(text, encoding="utf-8", newline="")
@@ -381,10 +385,12 @@ def test_a_list_names_files_relative_to_its_folder_or_a_root(tmp_path: Path) -> 
     ):
         assert read_all(sources) == {"a b.png": b"d/a b.png", "b.png": b"d/b.png", "sub/c.dat": b"d/sub/c.dat"}
         assert sources.skipped == (
-            ("b.png", "duplicate", "line 5"),
             ("missing.png", "unreadable", "No such file or directory"),
             ("sub", "not a file", "folder"),
         )
+    assert (
+        caplog.text.count("1 links or lines lead to what is listed already, which counts once; the first: b.png") == 2
+    )
 
 
 def test_a_list_may_name_any_file_below_the_root_folder(tmp_path: Path) -> None:
@@ -688,7 +694,7 @@ def test_a_tar_with_crafted_sizes_ends(size: bytes, tmp_path: Path) -> None:
 # ---------------------------------------- LMDB
 
 
-def test_a_basicsr_lmdb_is_read_by_its_meta_info(tmp_path: Path) -> None:
+def test_a_basicsr_lmdb_is_read_by_its_meta_info(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     lines = [
         "00001.png (512,512,3) 1",
         "sub/00000.png (512,512,3) 1",
@@ -706,7 +712,8 @@ def test_a_basicsr_lmdb_is_read_by_its_meta_info(tmp_path: Path) -> None:
         "sub/00000.png": b"0",
         "with space.png": b"s",
     }
-    assert reasons(sources) == {"00001.png": "duplicate"}
+    assert sources.skipped == ()
+    assert "the first: 00001.png (in meta_info.txt)" in caplog.text
     assert open_sources(path, include="sub/*").names == ("sub/00000.png",)
 
 

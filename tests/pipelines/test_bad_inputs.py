@@ -510,12 +510,11 @@ def loops_pipes_and_devices(box: Box) -> None:
     os.mkfifo(box.hq / "pipe.png")
     box.put("folder.png/face.png", encode_png(box.face()))
     (box.hq / "link.png").symlink_to("face0.png")  # to a plain file: an image like others
-    box.inputs += 7
-    box.process(*box.arguments(), code=3)
+    box.inputs += 6
+    box.process(*box.arguments(), code=3).says("listed already", "sub/up")
     failures = {
         **dict.fromkeys(["self.png", "dangling.png"], "unreadable"),
         **dict.fromkeys(["device.png", "pipe.png", "folder.png"], "not a file"),
-        "sub/up": "duplicate",
     }
     samples = box.check(failures)
     assert {"link.png", "folder.png/face.png"} <= samples.keys()
