@@ -189,7 +189,7 @@ def _ahead(items: Iterator[_T], depth: int) -> Iterator[_T]:
             for item in items:
                 if not put((item, None)):
                     return
-        except BaseException as error:  # noqa: BLE001 (raised again in the reader's thread)
+        except BaseException as error:
             put((None, error))
         else:
             put((None, StopIteration()))

@@ -172,7 +172,12 @@ def _samples(source: PairSource, config: PairsConfig, label: str) -> list[PairSa
     """Crops of evenly spread pairs."""
     count = min(len(source), max(config.captioned, config.shown))
     return [
-        source.load(i * len(source) // count, config.size, generator(config.seed, f"inspect {label}", i))
+        source.load(
+            i * len(source) // count,
+            config.size,
+            generator(config.seed, f"inspect {label}", i),
+            generator(config.seed, f"inspect crop {label}", i),
+        )
         for i in range(count)
     ]
 
@@ -203,7 +208,8 @@ def _face_report(faces: FacePairs, config: PairsConfig) -> tuple[SourceReport, l
     for i in range(count):
         index = i * len(faces) // count
         try:
-            samples.append(faces.load(index, config.size, generator(config.seed, "inspect face", i)))
+            rng, crop_rng = (generator(config.seed, f"inspect {what}", i) for what in ("face", "face crop"))
+            samples.append(faces.load(index, config.size, rng, crop_rng))
         except ImageError as error:
             refused.append((faces.names[index], error.reason, error.detail))
     assert config.recipe is not None

@@ -19,7 +19,6 @@ from degrade_kit.shards import CONFIG
 from degrade_kit.sources import Sources, display_name, open_sources
 from degrade_kit.store import Store
 
-
 Mode = Literal["onthefly", "flipnet", "mix"]
 
 

@@ -285,7 +285,9 @@ def train_degrade(
     cache = ImageCache(round(run.config.data.cache_gigabytes * 1e9))
     train_config = run.config.train
     weights = run.config.data.weights or None
-    stream = Mixture(pair_sources(run, data, cache), seed=train_config.seed, weights=weights, crops=run.config.data.crops)
+    stream = Mixture(
+        pair_sources(run, data, cache), seed=train_config.seed, weights=weights, crops=run.config.data.crops
+    )
     net, base = build_net(run, stream)
     prompts = caption_prompts(stream, max(train_config.crop_sizes)) if run.config.data.captions == "template" else ()
     validator = Validator(run, data, cache)

@@ -57,7 +57,7 @@ class BoostContext:
     """Keys and values by layer, each (B, H, N, D)."""
 
 
-class Written(Exception):  # noqa: N818 (no error)
+class Written(Exception):
     """Ends a write when the last layer has written: what follows would compute a prediction that nobody reads."""
 
 

@@ -97,7 +97,9 @@ class GatedHead(nn.Module):
         output = output.unflatten(1, (-1, self.channels))
         gates = output[:, 2:].unflatten(0, (batch, -1))
         shift = output[:, 0] + (gates * (copies / _per_channel(self.scale))[:, None]).sum(2).flatten(0, 1)
-        prior = (copies[:, :1] * _per_channel(self.weight)).expand(-1, noisy.shape[0] // batch, -1, -1, -1).flatten(0, 1)
+        prior = (
+            (copies[:, :1] * _per_channel(self.weight)).expand(-1, noisy.shape[0] // batch, -1, -1, -1).flatten(0, 1)
+        )
         mean = torch.addcmul(prior, variance.sqrt(), shift)
         local = variance * output[:, 1].clamp(-12, 8).exp()
         return torch.addcmul(mean, a * local / (a**2 * local + s**2), noisy - a * mean)

@@ -414,7 +414,7 @@ def train(
     return state
 
 
-class averaged:  # noqa: N801 (used as a function)
+class averaged:
     """Block in which the parameters are their moving averages."""
 
     def __init__(self, state: TrainState) -> None:
@@ -500,7 +500,7 @@ def restore_checkpoint(state: TrainState, run_dir: Path) -> None:
 @torch.no_grad()
 def _average(state: TrainState, decay: float) -> None:
     decay = min(decay, (1 + state.step) / (10 + state.step))
-    torch._foreach_lerp_(state.averages, [parameter.detach() for parameter in state.parameters], 1 - decay)  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
+    torch._foreach_lerp_(state.averages, [parameter.detach() for parameter in state.parameters], 1 - decay)  # pyright: ignore[reportPrivateUsage]
 
 
 def step_generator(seed: int, step: int, part: int, process: int) -> torch.Generator:
@@ -514,7 +514,7 @@ def _batches(
     config: TrainConfig,
     first_step: int,
     accelerator: Any,
-    num_workers: int,  # noqa: ANN401
+    num_workers: int,
 ) -> Iterator[Batch]:
     """Batches of this process from a step on, without end."""
     from torch.utils.data import DataLoader

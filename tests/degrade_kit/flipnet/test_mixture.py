@@ -160,7 +160,7 @@ def test_a_size_out_of_range_is_refused(mixture: Mixture, faces_dir: Path) -> No
     with pytest.raises(ValueError, match="size: expected 16 to"):
         mixture.sample(0, 8)
     with pytest.raises(ValueError, match="size: expected 16 to 64 px, got 65"):
-        mixture.sources[1].load(0, 65, np.random.default_rng(0))
+        mixture.sources[1].load(0, 65, np.random.default_rng(0), np.random.default_rng(0))
     with pytest.raises(ConfigError, match=r"\[16, 4096\]"):
         FacePairs(open_sources(faces_dir), preset("gfpgan"), face_size=8)
 
@@ -175,7 +175,9 @@ def test_a_whole_face_keeps_its_pixels(faces_dir: Path) -> None:
     policy = CropPolicy(native=1.0, flip=0.0)
     faces = FacePairs(open_sources(faces_dir), preset("gfpgan-no-colorization"), face_size=64, policy=policy)
     for index in range(len(faces)):
-        assert np.array_equal(faces.load(index, 64, np.random.default_rng(0)).hq, faces.face(index))
+        assert np.array_equal(
+            faces.load(index, 64, np.random.default_rng(0), np.random.default_rng(0)).hq, faces.face(index)
+        )
 
 
 def test_an_unusable_file_is_an_error_that_names_it(blurred: tuple[Pair, ...], tmp_path: Path) -> None:
