@@ -57,7 +57,7 @@ class DataConfig:
     """What to learn from, beside the folders."""
 
     presets: tuple[str, ...] = ("flipnet-paper",)
-    """Recipes of the faces, equally often."""
+    """Recipes of the faces, equally often; a file is looked for beside the configuration."""
     face_sizes: tuple[int, ...] = (512,)
     """Sides, in pixels, to which faces are prepared, equally often."""
     face_limit: int = 4000
@@ -138,7 +138,10 @@ def load_run_config(name: str, overrides: Mapping[str, Any]) -> RunConfig:
     if "network" in merged:
         merged["network"] = FlipNetConfig.from_mapping(merged["network"], f"{path.name}: network")
     network = merged.pop("network", FlipNetConfig())
-    return dataclasses.replace(read_fields(RunConfig, merged, path.name), network=network)
+    config = dataclasses.replace(read_fields(RunConfig, merged, path.name), network=network)
+    # A recipe file stands beside the configuration that names it.
+    presets = [str(path.parent / preset) if preset.endswith((".yaml", ".yml")) else preset for preset in config.data.presets]
+    return dataclasses.replace(config, data=dataclasses.replace(config.data, presets=tuple(presets)))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
