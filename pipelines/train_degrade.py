@@ -140,7 +140,9 @@ def load_run_config(name: str, overrides: Mapping[str, Any]) -> RunConfig:
     network = merged.pop("network", FlipNetConfig())
     config = dataclasses.replace(read_fields(RunConfig, merged, path.name), network=network)
     # A recipe file stands beside the configuration that names it.
-    presets = [str(path.parent / preset) if preset.endswith((".yaml", ".yml")) else preset for preset in config.data.presets]
+    presets = [
+        str(path.parent / preset) if preset.endswith((".yaml", ".yml")) else preset for preset in config.data.presets
+    ]
     return dataclasses.replace(config, data=dataclasses.replace(config.data, presets=tuple(presets)))
 
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from degrade_kit.errors import ConfigError
 from degrade_kit.flipnet.checkpoint import BaseModel
 from degrade_kit.flipnet.config import FlipNetConfig
+from degrade_kit.flipnet.network import gated_head
 from degrade_kit.flipnet.space import BlockDCT
 
 HEAD_SIZE = 32
@@ -52,7 +53,7 @@ def build_small_base(sizes: SmallBase, config: FlipNetConfig, words: Sequence[st
     vae = BlockDCT()
     vae.fit(images)
     channels, depth = int(vae.config.latent_channels), len(sizes.widths)
-    out_channels = channels if config.head == "plain" else channels * (3 + len(config.head_blurs))
+    out_channels = channels if config.head == "plain" else gated_head(channels, config).out_channels
     unet = UNet2DConditionModel(
         sample_size=64,
         in_channels=channels,

@@ -64,6 +64,9 @@ class FlipNetConfig:
     network trained on small crops gives all large images the same brightness."""
     noise_offset_channels: tuple[int, ...] = ()
     """The latent channels that get it; none named means all."""
+    head_smooth: tuple[int, ...] = ()
+    """Of a gated head: sides, in tokens, of the squares over which it may average what is seen of the target, odd; 0 is
+    the whole image. Of the channels in `noise_offset_channels`: low light and haze move mean colours smoothly."""
 
     def __post_init__(self) -> None:
         if self.lora_rank < 0:
@@ -74,6 +77,8 @@ class FlipNetConfig:
             raise ConfigError(f"head: expected plain or gated, got {self.head!r}")
         if self.condition_text not in ("same", "null"):
             raise ConfigError(f"condition_text: expected same or null, got {self.condition_text!r}")
+        if any(side and side % 2 == 0 for side in self.head_smooth):
+            raise ConfigError(f"head_smooth: expected odd numbers or 0, got {list(self.head_smooth)}")
         if self.noise_offset < 0:
             raise ConfigError(f"noise_offset: expected 0 or more, got {self.noise_offset}")
 

@@ -78,6 +78,7 @@ def gated_flipnet(*, randomize: bool = True, window: int = 3) -> FlipNet:
         lora_rank=0,
         head="gated",
         head_blurs=(1.5, 4.0),
+        head_smooth=(3, 0),
         boost_window=window,
         condition_text="null",
         noise_offset=0.3,
