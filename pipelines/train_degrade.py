@@ -1,5 +1,8 @@
 """`degrade-kit train-degrade`: from folders of real pairs and faces to a FlipNet that degrades."""
 
+# Tensor.unflatten, torch.from_numpy and others have parts without a type in torch's own stubs.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+
 from __future__ import annotations
 
 import dataclasses
@@ -10,7 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import numpy as np
 import torch
@@ -437,7 +440,8 @@ def _comparable(resolved: Any) -> Any:  # noqa: ANN401 (parsed YAML)
     """Without what a run may be continued with another value of."""
     if not isinstance(resolved, dict) or "config" not in resolved:
         return resolved
-    config = {**resolved["config"]}
+    resolved = cast("dict[str, Any]", resolved)
+    config: dict[str, Any] = {**resolved["config"]}
     free = ("num_steps", "checkpoint_steps", "validation_steps", "keep_checkpoints")
     config["train"] = {key: value for key, value in config["train"].items() if key not in free}
     for key in ("validation_images", "validation_size", "sampling"):
@@ -477,7 +481,11 @@ def plan_text(run: DegradeRun) -> str:
         f"held out: {len(data.held_out):,} pairs, {len(data.held_out_faces or ()):,} faces; "
         f"left out: {len(data.refused):,} that cannot be used",
         f"base model: {run.config.base_model or 'a new one'}; "
-        f"{'all of it trains' if config.train_base else f'LoRA of rank {run.config.network.lora_rank} and BoostHub train'}",
+        + (
+            "all of it trains"
+            if config.train_base
+            else f"LoRA of rank {run.config.network.lora_rank} and BoostHub train"
+        ),
         f"{config.num_steps:,} steps of {config.batch_size if not config.crop_batches else list(config.crop_batches)} "
         f"pairs at {list(config.crop_sizes)} pixels; learning rate {config.learning_rate:g}, {config.mixed_precision} "
         "mixed precision",

@@ -120,6 +120,8 @@ def step(op: ops.Op, image: Floats, seed: int, position: tuple[int, ...], full: 
             mask = np.zeros((height, width, 1), np.float32)
             mask[top : top + side, left : left + side] = 1
             return inside * mask + outside * (1 - mask)
+        case ops.FlipNetImage():
+            raise AssertionError("a model makes it")
 
 
 def kernel_of(op: ops.Blur | ops.SincBlur | ops.MotionBlur) -> Square:

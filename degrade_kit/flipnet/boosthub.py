@@ -8,20 +8,20 @@ serves all steps and all variants of a sampling run (*read*), with the same resu
 Shapes: B condition rows, V target rows for each of them, N tokens, C channels, H heads of D = C / H numbers.
 """
 
+# Tensor.unflatten, torch.from_numpy and others have parts without a type in torch's own stubs.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+
 from __future__ import annotations
 
 import enum
 import math
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
 from diffusers.models.attention_processor import Attention, AttnProcessor2_0
 from torch import Tensor, nn
-
-if TYPE_CHECKING:
-    from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 
 Grid = tuple[int, int]
 """Height and width in tokens."""
@@ -78,8 +78,8 @@ class BoostHub(nn.Module):
         self.self_attention = AttnProcessor2_0()
         channels = attn.to_q.weight.shape[1]
         self.to_q = _copy(attn.to_q)
-        self.to_k = _copy(attn.to_k)
-        self.to_v = _copy(attn.to_v)
+        self.to_k = _copy(cast("nn.Linear", attn.to_k))
+        self.to_v = _copy(cast("nn.Linear", attn.to_v))
         self.to_out = nn.Linear(attn.to_q.weight.shape[0], channels, bias=False)
         nn.init.zeros_(self.to_out.weight)
         if window:
@@ -179,7 +179,7 @@ def _outside(grid: Grid, window: int, like: Tensor) -> Tensor:
     return torch.zeros_like(stacked).masked_fill(stacked == 0, -math.inf)
 
 
-def attach_boosthubs(unet: UNet2DConditionModel, context: BoostContext, window: int = 0) -> dict[str, BoostHub]:
+def attach_boosthubs(unet: nn.Module, context: BoostContext, window: int = 0) -> dict[str, BoostHub]:
     """Put a BoostHub beside every self-attention (`attn1`) of the network; must come before any LoRA.
 
     Returns:
@@ -190,7 +190,7 @@ def attach_boosthubs(unet: UNet2DConditionModel, context: BoostContext, window: 
         if isinstance(module, Attention) and name.rpartition(".")[2] == "attn1":
             hubs[name] = BoostHub(context, name, module, window)
     for name, hub in hubs.items():
-        unet.get_submodule(name).set_processor(hub)
+        cast("Any", unet.get_submodule(name)).set_processor(hub)
     # Modules are listed down, up, middle; the middle runs in between, and only a network without ups ends there.
     ups = [name for name in hubs if name.startswith("up_blocks.")]
     context.last = (ups or [name for name in hubs if name.startswith("mid_block.")] or list(hubs))[-1]

@@ -27,6 +27,7 @@ import torch
 from torch import Tensor, nn
 
 from degrade_kit.errors import ConfigError, RunError
+from degrade_kit.flipnet import foreign
 from degrade_kit.flipnet.config import FlipNetConfig, read_fields
 from degrade_kit.flipnet.network import FlipNet, lora_config
 from degrade_kit.flipnet.sampling import SamplingConfig
@@ -100,8 +101,7 @@ def load_base(
     Raises:
         ConfigError: If a part is missing, damaged or of a kind that is not known.
     """
-    from diffusers import DDPMScheduler
-    from transformers import AutoTokenizer, CLIPTextModel
+    diffusers, transformers = foreign.diffusers(), foreign.transformers()
 
     folder = Path(location)
     local = folder.is_dir()
@@ -112,11 +112,15 @@ def load_base(
     options: dict[str, Any] = {"revision": revision, "local_files_only": local or not download}
     try:
         return BaseModel(
-            unet=_unet_class().from_pretrained(location, subfolder="unet", torch_dtype=dtype, **options),
+            unet=diffusers.UNet2DConditionModel.from_pretrained(
+                location, subfolder="unet", torch_dtype=dtype, **options
+            ),
             vae=_vae_class(location, options).from_pretrained(location, subfolder="vae", torch_dtype=dtype, **options),
-            text_encoder=CLIPTextModel.from_pretrained(location, subfolder="text_encoder", dtype=dtype, **options),
-            tokenizer=AutoTokenizer.from_pretrained(location, subfolder="tokenizer", **options),
-            scheduler=DDPMScheduler.from_pretrained(location, subfolder="scheduler", **options),
+            text_encoder=transformers.CLIPTextModel.from_pretrained(
+                location, subfolder="text_encoder", dtype=dtype, **options
+            ),
+            tokenizer=transformers.AutoTokenizer.from_pretrained(location, subfolder="tokenizer", **options),
+            scheduler=diffusers.DDPMScheduler.from_pretrained(location, subfolder="scheduler", **options),
         )
     except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
         reason = str(error).strip().partition("\n")[0]
@@ -152,8 +156,7 @@ def save(
     Raises:
         RunError: If it cannot be written.
     """
-    from safetensors.torch import save_file
-
+    save_file = foreign.safetensors_torch().save_file
     scratch = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}")
     try:
         scratch.mkdir(parents=True)
@@ -253,21 +256,14 @@ def replace_folder(scratch: Path, folder: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
-def _unet_class() -> Any:  # noqa: ANN401 (diffusers)
-    from diffusers import UNet2DConditionModel
-
-    return UNet2DConditionModel
-
-
 def _vae_class(location: str, options: dict[str, Any]) -> Any:  # noqa: ANN401 (diffusers)
     """The class that the autoencoder's configuration names."""
-    from diffusers import AutoencoderKL
-
     from degrade_kit.flipnet.space import BlockDCT
 
-    config = AutoencoderKL.load_config(location, subfolder="vae", **options)
+    kl = foreign.diffusers().AutoencoderKL
+    config = kl.load_config(location, subfolder="vae", **options)
     name = str(cast("dict[str, Any]", config).get("_class_name", ""))
-    known = {"AutoencoderKL": AutoencoderKL, "BlockDCT": BlockDCT}
+    known = {"AutoencoderKL": kl, "BlockDCT": BlockDCT}
     if name not in known:
         raise ValueError(f"vae/config.json: expected _class_name {' or '.join(known)}, got {name!r}")
     return known[name]
@@ -351,8 +347,7 @@ def _load_hubs(net: FlipNet, tensors: dict[str, Tensor], where: str) -> None:
 
 def _save_lora(net: FlipNet, folder: Path, *, half: bool) -> None:
     """As peft's own `save_pretrained`: `PeftModel.from_pretrained` reads it too."""
-    from safetensors.torch import save_file
-
+    save_file = foreign.safetensors_torch().save_file
     lora_config(net.config.lora_rank).save_pretrained(str(folder))
     tensors = {f"{_PEFT_PREFIX}{name}": _stored(tensor, half=half) for name, tensor in _lora_tensors(net).items()}
     check_finite(tensors, "the LoRA to save")
@@ -360,26 +355,20 @@ def _save_lora(net: FlipNet, folder: Path, *, half: bool) -> None:
 
 
 def _lora_tensors(net: FlipNet) -> dict[str, Tensor]:
-    from peft.utils import get_peft_model_state_dict
-
-    return cast("dict[str, Tensor]", get_peft_model_state_dict(net.unet, adapter_name="default"))
+    return foreign.peft_utils().get_peft_model_state_dict(net.unet, adapter_name="default")
 
 
 def _load_lora(net: FlipNet, folder: Path) -> None:
-    from peft.utils import set_peft_model_state_dict
-
     path = folder / "adapter_model.safetensors"
     tensors = {name.removeprefix(_PEFT_PREFIX): tensor for name, tensor in read_weights(path).items()}
     check_shapes(_lora_tensors(net), tensors, str(path))
-    set_peft_model_state_dict(net.unet, tensors, adapter_name="default")
+    foreign.peft_utils().set_peft_model_state_dict(net.unet, tensors, adapter_name="default")
 
 
 def _bare_unet(net: FlipNet) -> nn.Module:
     """The base network alone: without BoostHubs, and with the names that it has without LoRA."""
-    from diffusers import UNet2DConditionModel
-
     with torch.device("meta"):
-        bare = cast("Any", UNet2DConditionModel).from_config(net.unet.config)
+        bare = foreign.diffusers().UNet2DConditionModel.from_config(net.unet.config)
     bare.load_state_dict(_base_tensors(net), assign=True)
     return bare
 

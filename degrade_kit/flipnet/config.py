@@ -137,14 +137,14 @@ def _read_value(value: Any, expected: Any, where: str) -> Any:  # noqa: ANN401 (
     arguments = typing.get_args(expected)
     origin = typing.get_origin(expected)
     if origin is tuple and isinstance(value, (list, tuple)):
-        entries = cast("list[Any]", list(cast("Any", value)))
+        entries: list[Any] = [*cast("Any", value)]
         kinds = [arguments[0]] * len(entries) if arguments[-1] is Ellipsis else list(arguments)
         if len(kinds) == len(entries):
             return tuple(_read_value(entry, kind, where) for entry, kind in zip(entries, kinds, strict=True))
     elif origin in (dict, Mapping) or (isinstance(origin, type) and issubclass(origin, Mapping)):
         if isinstance(value, Mapping):
-            entries = cast("Mapping[Any, Any]", value)
-            return {str(key): _read_value(entry, arguments[1], where) for key, entry in entries.items()}
+            pairs = cast("Mapping[Any, Any]", value)
+            return {str(key): _read_value(entry, arguments[1], where) for key, entry in pairs.items()}
     elif origin is Literal:
         if value in arguments:
             return value

@@ -4,11 +4,14 @@ It knows rows of a *target* image, which is being made, and of a *condition*, wh
 HQ. Shapes: B conditions, V target rows for each, C latent channels, h x w latents.
 """
 
+# Tensor.unflatten, torch.from_numpy and others have parts without a type in torch's own stubs.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import cv2
 import torch
@@ -19,9 +22,6 @@ from degrade_kit.flipnet.boosthub import BoostContext, BoostHub, Pass, Written, 
 from degrade_kit.flipnet.config import FlipNetConfig
 from degrade_kit.flipnet.diffusion import PredictionType, check_prediction_type, signal_noise
 from degrade_kit.flipnet.text import encode_prompts
-
-if TYPE_CHECKING:
-    from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 
 LORA_TARGETS = r".*\.attn[12]\.(to_q|to_k|to_v|to_out\.0)"
 """Every projection of every self- and cross-attention: 8 in each transformer block. A list of the bare names would
@@ -58,6 +58,10 @@ class GatedHead(nn.Module):
         smooth_channels: The channels that are averaged; their noise has an offset of standard deviation `offset`.
         offset: See `FlipNetConfig.noise_offset`.
     """
+
+    weight: Tensor
+    variance: Tensor
+    scale: Tensor
 
     def __init__(
         self,
@@ -174,7 +178,7 @@ class FlipNet(nn.Module):
 
     def __init__(
         self,
-        unet: UNet2DConditionModel,
+        unet: Any,  # noqa: ANN401 (diffusers)
         vae: Any,  # noqa: ANN401 (diffusers)
         text_encoder: Any,  # noqa: ANN401 (transformers)
         tokenizer: Any,  # noqa: ANN401 (transformers)
@@ -183,7 +187,9 @@ class FlipNet(nn.Module):
     ) -> None:
         super().__init__()
         self.config = config
-        self.unet, self.vae, self.text_encoder = unet, vae, text_encoder
+        self.unet: Any = unet
+        self.vae: Any = vae
+        self.text_encoder: Any = text_encoder
         self.tokenizer, self.scheduler = tokenizer, scheduler
         self.prediction_type: PredictionType = check_prediction_type(scheduler.config.prediction_type)
         self.alphas_cumprod: Tensor = scheduler.alphas_cumprod

@@ -6,6 +6,9 @@
 For 5 variants in 20 steps that is 101 row evaluations in place of 400 where both prompts are equal, 202 where not.
 """
 
+# Tensor.unflatten, torch.from_numpy and others have parts without a type in torch's own stubs.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+
 from __future__ import annotations
 
 import contextlib
@@ -18,6 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from degrade_kit.errors import ConfigError, RunError
+from degrade_kit.flipnet import foreign
 from degrade_kit.flipnet.network import FlipNet
 from degrade_kit.flipnet.text import join_tokens
 
@@ -34,7 +38,7 @@ class SamplingConfig:
     solver: Solver = "ddim"
     """`ddim` is deterministic (eta 0); `dpm++` is DPM-Solver++ of second order, for few steps."""
     guidance: float = 1.5
-    """Classifier-free guidance: 1 is none. Has no effect, and costs nothing, where the prompt equals the negative one."""
+    """Classifier-free guidance: 1 is none. Does and costs nothing where the prompt equals the negative one."""
     negative_prompt: str = ""
     phi: float = 1.0
     """Enhance weight of the condition; 0 ignores it."""
@@ -118,16 +122,16 @@ def make_scheduler(net: FlipNet, config: SamplingConfig) -> Any:  # noqa: ANN401
 
     Spacing is trailing: Stable Diffusion's own leaves out the noisiest steps, and dark or flat images drift to grey.
     """
-    from diffusers import DDIMScheduler, DPMSolverMultistepScheduler
+    diffusers = foreign.diffusers()
 
     kept = ("num_train_timesteps", "beta_start", "beta_end", "beta_schedule", "trained_betas", "prediction_type",
             "rescale_betas_zero_snr")  # fmt: skip
     numbers = {key: net.scheduler.config[key] for key in kept if key in net.scheduler.config}
     common = {**numbers, "timestep_spacing": "trailing"}
     if config.solver == "ddim":
-        scheduler: Any = DDIMScheduler(**common, clip_sample=False, set_alpha_to_one=True)
+        scheduler = diffusers.DDIMScheduler(**common, clip_sample=False, set_alpha_to_one=True)
     else:
-        scheduler = DPMSolverMultistepScheduler(**common, algorithm_type="dpmsolver++", solver_order=2)
+        scheduler = diffusers.DPMSolverMultistepScheduler(**common, algorithm_type="dpmsolver++", solver_order=2)
     scheduler.set_timesteps(config.num_steps)
     return scheduler
 

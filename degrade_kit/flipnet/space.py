@@ -13,7 +13,10 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from diffusers.configuration_utils import ConfigMixin, register_to_config
+from diffusers.configuration_utils import (
+    ConfigMixin,
+    register_to_config,  # pyright: ignore[reportUnknownVariableType] (no types)
+)
 from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor
 
@@ -66,6 +69,9 @@ class BlockDCT(ModelMixin, ConfigMixin):  # pyright: ignore[reportUntypedBaseCla
     """
 
     config_name = "config.json"
+    basis: Tensor
+    mean: Tensor
+    scale: Tensor
 
     @register_to_config
     def __init__(self, block_size: int = BLOCK, scaling_factor: float = 1.0, latent_channels: int = 192) -> None:
@@ -78,6 +84,11 @@ class BlockDCT(ModelMixin, ConfigMixin):  # pyright: ignore[reportUntypedBaseCla
         self.register_buffer("basis", _basis(), persistent=False)
         self.register_buffer("mean", torch.zeros(latent_channels))
         self.register_buffer("scale", torch.ones(latent_channels))
+
+    @property
+    def latent_channels(self) -> int:
+        """Channels of the latents."""
+        return 3 * BLOCK**2
 
     @property
     def dc_channels(self) -> tuple[int, ...]:

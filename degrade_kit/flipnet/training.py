@@ -4,6 +4,9 @@ Every random number of a step is a function of (seed, step, process): a run that
 same draws, and on a CPU ends in the same weights, bit for bit.
 """
 
+# Tensor.unflatten, torch.from_numpy and others have parts without a type in torch's own stubs.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+
 from __future__ import annotations
 
 import json
@@ -21,6 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from degrade_kit.errors import ConfigError, RunError
+from degrade_kit.flipnet import foreign
 from degrade_kit.flipnet.checkpoint import BaseReference, Prompts, replace_folder, save
 from degrade_kit.flipnet.diffusion import add_noise, draw_noise, training_target
 from degrade_kit.flipnet.mixture import PairSample
@@ -112,8 +116,8 @@ class TrainConfig:
 class PairStream(Protocol):
     """Where training pairs come from."""
 
-    def sample(self, index: int, size: int) -> PairSample:
-        """The `index`-th pair of the run, size x size pixels: a function of the arguments and the stream's seed."""
+    def sample(self, number: int, size: int) -> PairSample:
+        """The `number`-th pair of the run, size x size pixels: a function of the arguments and the stream's seed."""
         ...
 
 
@@ -147,6 +151,8 @@ def to_images(images: Tensor) -> list[Pixels]:
 class DiffusionLoss(nn.Module):
     """The loss of one batch: a module, so that data-parallel wrappers see a forward pass."""
 
+    channel_weights: Tensor
+
     def __init__(self, net: FlipNet, config: TrainConfig) -> None:
         super().__init__()
         self.net, self.config = net, config
@@ -154,7 +160,7 @@ class DiffusionLoss(nn.Module):
         if config.channel_weighting:
             if not isinstance(net.vae, BlockDCT):
                 raise ConfigError("channel_weighting: only a BlockDCT's channels have scales")
-            weights = cast("Tensor", net.vae.scale).float() ** config.channel_weighting
+            weights = net.vae.scale.float() ** config.channel_weighting
         if config.loss_weighting == "posterior" and net.head is None:
             raise ConfigError("loss_weighting: posterior needs a gated head")
         self.register_buffer("channel_weights", (weights / weights.mean())[:, None, None], persistent=False)
@@ -328,7 +334,7 @@ def train(
     """
     from accelerate import Accelerator
 
-    accelerator = Accelerator(
+    accelerator: Any = Accelerator(
         mixed_precision=config.mixed_precision,
         gradient_accumulation_steps=config.gradient_accumulation,
         cpu=device == "cpu",
@@ -438,8 +444,7 @@ class averaged:
 
 def save_checkpoint(state: TrainState, run_dir: Path, keep: int) -> Path:
     """Write `checkpoints/step-NNNNNNNN` whole or not at all, and remove the oldest beyond `keep`."""
-    from safetensors.torch import save_file
-
+    save_file = foreign.safetensors_torch().save_file
     folder = run_dir / "checkpoints" / f"step-{state.step:08d}"
     scratch = folder.with_name(f".{folder.name}.tmp")
     tensors: dict[str, Tensor] = {}
@@ -500,7 +505,8 @@ def restore_checkpoint(state: TrainState, run_dir: Path) -> None:
 @torch.no_grad()
 def _average(state: TrainState, decay: float) -> None:
     decay = min(decay, (1 + state.step) / (10 + state.step))
-    torch._foreach_lerp_(state.averages, [parameter.detach() for parameter in state.parameters], 1 - decay)  # pyright: ignore[reportPrivateUsage]
+    for average, parameter in zip(state.averages, state.parameters, strict=True):
+        average.lerp_(parameter.detach(), 1 - decay)
 
 
 def step_generator(seed: int, step: int, part: int, process: int) -> torch.Generator:
@@ -513,7 +519,7 @@ def _batches(
     stream: PairStream,
     config: TrainConfig,
     first_step: int,
-    accelerator: Any,
+    accelerator: Any,  # noqa: ANN401 (an Accelerator)
     num_workers: int,
 ) -> Iterator[Batch]:
     """Batches of this process from a step on, without end."""

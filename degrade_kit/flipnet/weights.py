@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from degrade_kit.errors import ConfigError
+from degrade_kit.flipnet import foreign
 
 _MAX_HEADER = 100_000_000  # the format's own limit, bytes
 
@@ -22,11 +23,10 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         ConfigError: If it is missing, cut short, of another kind, or holds a number that is none.
     """
     from safetensors import SafetensorError
-    from safetensors.torch import load_file
 
     _check_container(path)
     try:
-        tensors = load_file(path)
+        tensors: dict[str, Tensor] = foreign.safetensors_torch().load_file(path)
     except (SafetensorError, OSError) as error:
         raise ConfigError(f"{path}: not a safetensors file that can be read: {error}") from error
     check_finite(tensors, str(path))

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from degrade_kit.flipnet import foreign
 from degrade_kit.flipnet.base_small import SmallBase, build_small_base, word_tokenizer
 from degrade_kit.flipnet.checkpoint import BaseModel
 from degrade_kit.flipnet.config import FlipNetConfig
@@ -19,11 +20,10 @@ CONTEXT = 32
 
 def tiny_base(prediction_type: str = "epsilon", *, zero_snr: bool = False) -> BaseModel:
     """Stable Diffusion's blocks at three levels, attention at the finer two: 8 transformer blocks."""
-    from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
-    from transformers import CLIPTextConfig, CLIPTextModel
+    diffusers, transformers = foreign.diffusers(), foreign.transformers()
 
     torch.manual_seed(0)
-    unet = UNet2DConditionModel(
+    unet = diffusers.UNet2DConditionModel(
         sample_size=8,
         in_channels=4,
         out_channels=4,
@@ -36,7 +36,7 @@ def tiny_base(prediction_type: str = "epsilon", *, zero_snr: bool = False) -> Ba
         norm_num_groups=8,
         use_linear_projection=True,
     )
-    vae = AutoencoderKL(
+    vae = diffusers.AutoencoderKL(
         block_out_channels=(8, 8),
         down_block_types=("DownEncoderBlock2D",) * 2,
         up_block_types=("UpDecoderBlock2D",) * 2,
@@ -44,8 +44,8 @@ def tiny_base(prediction_type: str = "epsilon", *, zero_snr: bool = False) -> Ba
         latent_channels=4,
     )
     tokenizer = word_tokenizer(WORDS, 16)
-    text_encoder = CLIPTextModel(
-        CLIPTextConfig(
+    text_encoder = transformers.CLIPTextModel(
+        transformers.CLIPTextConfig(
             vocab_size=len(tokenizer),
             hidden_size=CONTEXT,
             intermediate_size=64,
@@ -54,7 +54,7 @@ def tiny_base(prediction_type: str = "epsilon", *, zero_snr: bool = False) -> Ba
             max_position_embeddings=16,
         )
     )
-    scheduler = DDPMScheduler(
+    scheduler = diffusers.DDPMScheduler(
         beta_start=0.00085,
         beta_end=0.012,
         beta_schedule="scaled_linear",

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import pytest
 import torch
@@ -15,7 +16,7 @@ from tests.degrade_kit.flipnet.models import assemble, gated_flipnet, tiny_base,
 BATCH, DRAWS = 2, 3
 
 
-def inputs(net: FlipNet, side: int = 8, width: int | None = None) -> dict[str, Tensor]:
+def inputs(net: FlipNet, side: int = 8, width: int | None = None) -> dict[str, Any]:
     source = torch.Generator().manual_seed(3)
     shape = (net.latent_channels, side, width or side)
     tokens = net.encode_prompts(["low light", "haze"] * DRAWS)
@@ -72,7 +73,7 @@ def test_joint_equals_the_equations_on_one_layer() -> None:
     """Eq. 4 and 5, written out: F_joint = SelfAttn(F_x) + phi W_O Softmax(Q_x K_y^T / sqrt(d)) V_y."""
     net = tiny_flipnet(FlipNetConfig(lora_rank=0))
     name, hub = next(iter(net.hubs.items()))
-    attn = net.unet.get_submodule(name)
+    attn: Any = net.unet.get_submodule(name)
     x, y = torch.randn(1, 6, attn.to_q.in_features), torch.randn(1, 6, attn.to_q.in_features)
     net._enter(Pass.JOINT, 0.7, 1, torch.zeros(1, 4, 2, 3))
     with torch.no_grad():
