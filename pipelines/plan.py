@@ -194,7 +194,7 @@ def stored_recipe(resolved: dict[str, Any]) -> Recipe:
 
 def stored_flipnet(resolved: dict[str, Any]) -> FlipNetSettings | None:
     """The FlipNet of a resolved configuration; None where a recipe made everything."""
-    if "flipnet" not in resolved:
+    if not resolved or "flipnet" not in resolved:
         return None
     found = resolved["flipnet"]
     kept = {key: found[key] for key in ("model", "base_model", "device", "dtype", "digest")}

@@ -141,7 +141,7 @@ def _read_value(value: Any, expected: Any, where: str) -> Any:  # noqa: ANN401 (
         kinds = [arguments[0]] * len(entries) if arguments[-1] is Ellipsis else list(arguments)
         if len(kinds) == len(entries):
             return tuple(_read_value(entry, kind, where) for entry, kind in zip(entries, kinds, strict=True))
-    elif origin in (dict, Mapping) or (isinstance(origin, type) and issubclass(origin, Mapping)):
+    elif origin in (dict, Mapping):
         if isinstance(value, Mapping):
             pairs = cast("Mapping[Any, Any]", value)
             return {str(key): _read_value(entry, arguments[1], where) for key, entry in pairs.items()}
@@ -162,4 +162,8 @@ def _read_value(value: Any, expected: Any, where: str) -> Any:  # noqa: ANN401 (
         return _read_value(value, next(kind for kind in arguments if kind is not type(None)), where)
     elif isinstance(expected, type) and issubclass(expected, enum.Enum) and isinstance(value, expected):
         return value
-    raise ConfigError(f"{where}: expected {getattr(expected, '__name__', expected)}, got {value!r}")
+    raise ConfigError(f"{where}: expected {_name(expected)}, got {value!r}")
+
+
+def _name(kind: Any) -> str:  # noqa: ANN401 (a type)
+    return str(getattr(kind, "__name__", kind))

@@ -254,7 +254,7 @@ def learning_rate(config: TrainConfig, step: int) -> float:
 
     >>> config = TrainConfig(num_steps=100, warmup_steps=10, learning_rate=1.0, decay="cosine")
     >>> [round(learning_rate(config, step), 2) for step in (0, 9, 55, 99)]
-    [0.1, 1.0, 0.5, 0.01]
+    [0.1, 1.0, 0.51, 0.01]
     """
     if step < config.warmup_steps:
         return config.learning_rate * (step + 1) / config.warmup_steps
@@ -396,7 +396,7 @@ def train(
         last = state.step == config.num_steps
         stopping = should_stop()
         if accelerator.is_main_process:
-            if state.step % config.validation_steps == 0 or last:
+            if not bad and (state.step % config.validation_steps == 0 or last):
                 with averaged(state):
                     found = validate(net, state.step)
                 metrics |= found
@@ -409,7 +409,8 @@ def train(
             report(metrics)
             if trackers:
                 accelerator.log(metrics, step=state.step)
-            if state.step % config.checkpoint_steps == 0 or last or stopping:
+            # Never with weights that are no numbers any more: the checkpoints before are good.
+            if not bad and (state.step % config.checkpoint_steps == 0 or last or stopping):
                 save_checkpoint(state, run_dir, config.keep_checkpoints)
                 with averaged(state):
                     save(net, run_dir / "model", base, prompts=prompts, sampling=sampling, half=config.train_base)

@@ -95,7 +95,9 @@ def assemble(base: BaseModel, config: FlipNetConfig, *, randomize: bool) -> Flip
     if randomize:
         torch.manual_seed(1)
         for name, parameter in net.unet.named_parameters():
-            if "processor.to_out" in name or "lora_B" in name or "conv_out" in name or "place_bias" in name:
+            if any(part in name for part in ("processor.to_out", "lora_B", "place_bias")) or (
+                config.head == "gated" and "conv_out" in name
+            ):
                 nn.init.normal_(parameter, std=0.1)
     return net.eval()
 
