@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from degrade_kit.ops import Op, Resize, Uneven
+from degrade_kit.ops import FlipNetImage, Op, Resize, Uneven
 from degrade_kit.record import Record
 
 BINS = 20
@@ -94,10 +94,11 @@ class Summary:
 
 
 class Statistics:
-    """Summaries by parameter name, and how often each operation was drawn."""
+    """Summaries by parameter name, and how often each operation, and each prompt of a FlipNet, was drawn."""
 
     def __init__(self) -> None:
         self.ops: dict[str, int] = {}
+        self.prompts: dict[str, int] = {}
         self.parameters: dict[str, Summary] = {}
         self.records = 0
 
@@ -108,6 +109,8 @@ class Statistics:
             if isinstance(op, Resize) and op.scale == 1.0:
                 continue  # going back to the full size is no choice
             self.ops[op.name] = self.ops.get(op.name, 0) + 1
+            if isinstance(op, FlipNetImage):
+                self.prompts[op.prompt] = self.prompts.get(op.prompt, 0) + 1
             for parameter, name in _COUNTED.get(op.name, ()):
                 summary = self.parameters.setdefault(name, Summary())
                 summary.add(float(getattr(op, parameter)), PARAMETERS[name])
@@ -117,14 +120,18 @@ class Statistics:
         self.records += other.records
         for name, count in other.ops.items():
             self.ops[name] = self.ops.get(name, 0) + count
+        for prompt, count in other.prompts.items():
+            self.prompts[prompt] = self.prompts.get(prompt, 0) + count
         for name, summary in other.parameters.items():
             self.parameters.setdefault(name, Summary()).merge(summary)
 
     def to_plain(self) -> dict[str, Any]:
-        """For JSON, in a fixed order."""
+        """For JSON, in a fixed order; `prompts` is there where a FlipNet made images."""
+        prompts = {"prompts": dict(sorted(self.prompts.items()))} if self.prompts else {}
         return {
             "records": self.records,
             "ops": dict(sorted(self.ops.items())),
+            **prompts,
             "parameters": {name: summary.to_plain() for name, summary in sorted(self.parameters.items())},
         }
 
@@ -134,6 +141,7 @@ class Statistics:
         statistics = cls()
         statistics.records = data["records"]
         statistics.ops = dict(data["ops"])
+        statistics.prompts = dict(data.get("prompts", {}))
         statistics.parameters = {name: Summary.from_plain(plain) for name, plain in data["parameters"].items()}
         return statistics
 

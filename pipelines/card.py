@@ -10,22 +10,23 @@ import yaml
 
 from degrade_kit.image import encode_png
 from degrade_kit.parameters import BINS, PARAMETERS, Statistics, Summary
-from degrade_kit.recipe import Recipe
 from degrade_kit.shards import ShardSet
 from degrade_kit.store import Store
 from pipelines.sheet import Tile, caption, contact_sheet
 
 _PREVIEW_ROWS = 6
 _PREVIEW_VARIANTS = 5
+_PROMPTS = 20
+"""Prompts that are listed with their counts; captions may be as many as images."""
 _BLOCKS = " ▁▂▃▄▅▆▇█"
 
 
-def write_card(store: Store, manifest: Mapping[str, Any], statistics: Statistics, recipe: Recipe) -> None:
+def write_card(store: Store, manifest: Mapping[str, Any], statistics: Statistics, resolved: Mapping[str, Any]) -> None:
     """Write the preview and the data set card; the same data set gives the same bytes."""
     preview = preview_rows(ShardSet(store, manifest))
     if preview:
         store.write("preview.png", encode_png(contact_sheet(preview)))
-    store.write("README.md", card_text(manifest, statistics, recipe).encode())
+    store.write("README.md", card_text(manifest, statistics, resolved).encode())
 
 
 def preview_rows(shards: ShardSet) -> list[list[Tile]]:
@@ -41,7 +42,26 @@ def preview_rows(shards: ShardSet) -> list[list[Tile]]:
     return rows
 
 
-def card_text(manifest: Mapping[str, Any], statistics: Statistics, recipe: Recipe) -> str:
+def origins(manifest: Mapping[str, Any], statistics: Statistics) -> dict[str, str]:
+    """What made the LQ images, as names with a line on each; how many, where there are several makers."""
+    mode = manifest.get("mode", "onthefly")
+    made = statistics.ops.get("flipnet", 0)
+    lines: dict[str, str] = {}
+    if mode != "onthefly":
+        share = f" of {statistics.records:,} LQ images" if mode == "mix" else " LQ images"
+        lines["FlipNet"] = f"digest {manifest['flipnet']}, seed {manifest['seed']}; {made:,}{share}"
+        prompts = sorted(statistics.prompts.items(), key=lambda entry: (-entry[1], entry[0]))
+        more = f", and {len(prompts) - _PROMPTS:,} other prompts" if len(prompts) > _PROMPTS else ""
+        lines["prompts"] = (
+            ", ".join(f"{count:,} {prompt or 'null'}" for prompt, count in prompts[:_PROMPTS]) + more or "none"
+        )
+    if mode != "flipnet":
+        rest = f"; {statistics.records - made:,} of {statistics.records:,} LQ images" if mode == "mix" else ""
+        lines["recipe"] = f"{manifest['recipe']}, digest {manifest['recipe_digest']}, seed {manifest['seed']}{rest}"
+    return lines
+
+
+def card_text(manifest: Mapping[str, Any], statistics: Statistics, resolved: Mapping[str, Any]) -> str:
     """The card, with the header that Hugging Face reads: it keeps `load_dataset` to the tars."""
     header = yaml.safe_dump(
         {
@@ -53,11 +73,17 @@ def card_text(manifest: Mapping[str, Any], statistics: Statistics, recipe: Recip
     )
     failed = manifest["num_failures"] + manifest["num_skipped"]
     stored = "native size: a reader enlarges them" if manifest["lq_size"] == "native" else "full size"
+    made_by = origins(manifest, statistics)
+    # A prompt is a user's text: a bar in it would end the cell of the table.
+    rows = "\n".join(f"| {name} | {line.replace('|', '/')} |" for name, line in made_by.items())
+    makers = " and ".join(
+        {"FlipNet": "FlipNet", "recipe": manifest["recipe"]}[name] for name in made_by if name != "prompts"
+    )
     members = ", ".join(f"`{extension}`" for extension in manifest["extensions"])
     return f"""---
 {header}---
 
-# LQ/HQ face pairs: {manifest["recipe"]}
+# LQ/HQ face pairs: {makers}
 
 Made by degrade-kit {manifest["versions"]["degrade_kit"]} with `degrade-kit synth`. Digest `{manifest["digest"]}`.
 
@@ -66,7 +92,7 @@ Made by degrade-kit {manifest["versions"]["degrade_kit"]} with `degrade-kit synt
 | samples | {manifest["num_samples"]:,} of {manifest["num_sources"]:,} inputs ({failed:,} not usable) |
 | LQ variants for each | {manifest["variants"]} |
 | shards | {len(manifest["shards"])}, {manifest["bytes"] / 1e6:,.1f} MB |
-| recipe | {manifest["recipe"]}, digest {manifest["recipe_digest"]}, seed {manifest["seed"]} |
+{rows}
 | members of a sample | {members} |
 
 ![preview](preview.png)
@@ -80,19 +106,39 @@ LQ images are stored at their {stored} (`lq0_tail` in the JSON says how). `degra
 {histogram_text(statistics)}
 ```
 
-## Recipe
-
-{recipe.source or "A recipe of the user's own."}
-
-```yaml
-{plain_yaml(recipe.to_mapping()).strip()}
-```
-
+{_how(manifest, resolved)}
 ## Licence
 
 The HQ images and everything derived from them are under the terms of their sources: add those terms here before you
 share this data set. FFHQ, for one, allows non-commercial use only, and each photograph has its own licence.
 """
+
+
+def _how(manifest: Mapping[str, Any], resolved: Mapping[str, Any]) -> str:
+    """The settings of each maker, each under its heading."""
+    mode, text = manifest.get("mode", "onthefly"), ""
+    if mode != "onthefly":
+        settings = {key: resolved["flipnet"][key] for key in ("digest", "prompts", "sampling", "versions")}
+        text += f"""## FlipNet
+
+LQ images are drawn by FlipNet's degradation mode (ICCV 2025, arXiv 2508.08556); each record names its prompt and seed.
+
+```yaml
+{plain_yaml(settings).strip()}
+```
+
+"""
+    if mode != "flipnet":
+        text += f"""## Recipe
+
+{resolved["recipe"].get("source") or "A recipe of the user's own."}
+
+```yaml
+{plain_yaml(resolved["recipe"]).strip()}
+```
+
+"""
+    return text.removesuffix("\n")
 
 
 class _PlainDumper(yaml.SafeDumper):

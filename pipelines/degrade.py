@@ -10,7 +10,7 @@ from degrade_kit.prepare import HqConfig
 from degrade_kit.prepare import prepare as prepare_hq
 from degrade_kit.presets import preset
 from degrade_kit.sources import display_name
-from pipelines.flipnet_maker import FlipNetMaker, load_degrader, resolve_flipnet
+from pipelines.flipnet_maker import FlipNetMaker, load_degrader, make_images, resolve_flipnet
 from pipelines.plan import FlipNetSettings, SynthConfig
 from pipelines.sheet import Tile, caption, contact_sheet
 
@@ -37,7 +37,7 @@ def degrade_image(
     degrader = load_degrader(settings, download=settings.download)
     maker = FlipNetMaker(config, degrader)
     records = [maker.draw(image.name, number) for number in range(variants)]
-    [made] = degrader.run([hq], [records])
+    made = make_images(degrader, hq, records, settings.batch_size)
     tiles = [Tile(hq, (display_name(image.name)[-34:], "HQ"))]
     written: list[tuple[Path, str]] = []
     try:

@@ -22,8 +22,8 @@ from pipelines.plan import FlipNetSettings, SynthConfig
 from pipelines.shard_job import ShardReport, ShardTask, synthesize_shard
 from pipelines.variants import Prepared, make_variant
 
-AHEAD: Final = 2
-"""Batches of faces that are read while the model works."""
+AHEAD: Final = 4
+"""Faces that are read while the model works."""
 
 _T = TypeVar("_T")
 
@@ -46,33 +46,27 @@ class FlipNetMaker:
 
     def variants(self, faces: Iterable[Prepared]) -> Iterator[list[Variant]]:
         """See `VariantMaker`."""
-        per_batch = max(1, self._settings.batch_size // self._config.variants)
         with ThreadPoolExecutor(max_workers=1) as encoder:
-            waiting: list[list[Future[Variant]]] = []
-            for batch in _ahead(_batched(faces, per_batch), AHEAD):
-                made = self._batch(batch, encoder)
-                # The batch before was encoded while the model made this one.
-                yield from ([future.result() for future in row] for row in waiting)
+            waiting: list[Future[Variant]] | None = None
+            for face in _ahead(iter(faces), AHEAD):
+                made = self._variants(face, encoder)
+                # The face before was encoded while the model made this one.
+                if waiting is not None:
+                    yield [future.result() for future in waiting]
                 waiting = made
-            yield from ([future.result() for future in row] for row in waiting)
+            if waiting is not None:
+                yield [future.result() for future in waiting]
 
-    def _batch(self, faces: Sequence[Prepared], encoder: ThreadPoolExecutor) -> list[list[Future[Variant]]]:
-        records = [[self.draw(face.name, number) for number in range(self._config.variants)] for face in faces]
+    def _variants(self, face: Prepared, encoder: ThreadPoolExecutor) -> list[Future[Variant]]:
+        records = [self.draw(face.name, number) for number in range(self._config.variants)]
         start = time.perf_counter()
-        images = self._degrader.run(
-            [face.hq for face in faces], [[record for record in row if is_flipnet(record)] for row in records]
-        )
+        wanted = [record for record in records if is_flipnet(record)]
+        images = iter(make_images(self._degrader, face.hq, wanted, self._settings.batch_size))
         self.busy += time.perf_counter() - start
-        rows: list[list[Future[Variant]]] = []
-        for face, drawn, made in zip(faces, records, images, strict=True):
-            rest = iter(made)
-            rows.append(
-                [
-                    encoder.submit(self._encode, record, face.hq, next(rest) if is_flipnet(record) else None)
-                    for record in drawn
-                ]
-            )
-        return rows
+        return [
+            encoder.submit(self._encode, record, face.hq, next(images) if is_flipnet(record) else None)
+            for record in records
+        ]
 
     def draw(self, name: str, number: int) -> Record:
         """The record of a variant: a function of seed, source and number."""
@@ -89,6 +83,18 @@ class FlipNetMaker:
             origin = f"recipe:{config.recipe.name}@{config.recipe.digest()}"
             return make_variant(record, Canvas(pixels=hq), origin, "png", full=config.lq_size == "full")
         return flipnet_variant(record, made)
+
+
+def make_images(degrader: Degrader, hq: Pixels, records: Sequence[Record], batch_size: int) -> list[Pixels]:
+    """LQ images of one face, at most `batch_size` at once.
+
+    Faces are not mixed in a batch: sums over a larger batch may be taken in another order, and round a pixel another
+    way, so that the pixels of a face would depend on its neighbours.
+    """
+    made: list[Pixels] = []
+    for start in range(0, len(records), batch_size):
+        made += degrader.run([hq], [records[start : start + batch_size]])[0]
+    return made
 
 
 def flipnet_variant(record: Record, made: Pixels) -> Variant:
@@ -157,17 +163,6 @@ def load_degrader(settings: FlipNetSettings | None, *, download: bool = False) -
 
 def _make(maker: FlipNetMaker, task: ShardTask) -> ShardReport:
     return synthesize_shard(task, maker)
-
-
-def _batched(items: Iterable[_T], count: int) -> Iterator[list[_T]]:
-    batch: list[_T] = []
-    for item in items:
-        batch.append(item)
-        if len(batch) == count:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
 
 
 def _ahead(items: Iterator[_T], depth: int) -> Iterator[_T]:

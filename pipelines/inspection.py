@@ -10,7 +10,7 @@ from typing import Any
 
 from degrade_kit.shards import FAILURES, open_shards
 from degrade_kit.store import open_store
-from pipelines.card import histogram_text
+from pipelines.card import histogram_text, origins
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -18,6 +18,8 @@ class Inspection:
     """What was found."""
 
     manifest: Mapping[str, Any]
+    origins: dict[str, str]
+    """What made the LQ images; see `pipelines.card.origins`."""
     sizes: dict[str, tuple[int, int]]
     """Number of files and bytes by extension."""
     failures: dict[str, int]
@@ -57,6 +59,7 @@ def inspect_shards(url: str) -> Inspection:
     statistics = shards.statistics()
     return Inspection(
         manifest=shards.manifest,
+        origins=origins(shards.manifest, statistics),
         sizes={extension: (files[extension], sizes[extension]) for extension in files},
         failures=dict(Counter(json.loads(line)["reason"] for line in lines).most_common()),
         counters=dict(sorted(counters.items())),

@@ -115,7 +115,7 @@ def finalize(plan: Plan, store: Store, sidecars: list[Sidecar]) -> str:
     ]
     lines = skipped + [asdict(failure) for sidecar in sidecars for failure in sidecar.failures]
     store.write(FAILURES, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines).encode())
-    extra = {
+    extra: dict[str, Any] = {
         "recipe": plan.config.recipe.name,
         "recipe_digest": plan.config.recipe.digest(),
         "variants": plan.config.variants,
@@ -126,11 +126,14 @@ def finalize(plan: Plan, store: Store, sidecars: list[Sidecar]) -> str:
         "num_sources": len(plan.sources.names) + len(plan.sources.skipped),
         "versions": versions(),
     }
+    if plan.config.mode != "onthefly":
+        assert plan.config.flipnet is not None
+        extra |= {"mode": plan.config.mode, "mix": plan.config.mix, "flipnet": plan.config.flipnet.digest}
     manifest = manifest_bytes(sidecars, {**extra, "num_skipped": len(plan.sources.skipped)})
     statistics = Statistics()
     for sidecar in sidecars:
         statistics.merge(Statistics.from_plain(sidecar.statistics))
-    write_card(store, json.loads(manifest), statistics, plan.config.recipe)
+    write_card(store, json.loads(manifest), statistics, plan.resolved)
     store.write(MANIFEST, manifest)
     return json.loads(manifest)["digest"]
 

@@ -35,7 +35,7 @@ class FlipNetSettings:
     overrides: dict[str, Any] = field(default_factory=dict[str, Any])
     """Fields of its sampling that are not to be the model's own."""
     batch_size: int = 10
-    """Images made at once."""
+    """Most images of a face that are made at once."""
     device: str | None = None
     dtype: str = "float32"
     download: bool = False
@@ -83,11 +83,11 @@ class SynthConfig:
     @property
     def maker(self) -> str:
         """Name of what makes the LQ images."""
-        return {
-            "onthefly": self.recipe.name,
-            "flipnet": "flipnet",
-            "mix": f"flipnet ({self.mix:g}) and {self.recipe.name}",
-        }[self.mode]
+        recipe = f"recipe {self.recipe.name} ({self.recipe.digest()})"
+        if self.mode == "onthefly" or self.flipnet is None:
+            return recipe
+        flipnet = f"FlipNet {self.flipnet.model} ({self.flipnet.digest})"
+        return flipnet if self.mode == "flipnet" else f"{flipnet} for a share of {self.mix:g}, else {recipe}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -139,6 +139,9 @@ def make_plan(config: SynthConfig) -> Plan:
         image=replace(config.image, format=_hq_format(config, sources)),
     )
     if config.mode != "onthefly":
+        from degrade_kit.flipnet.config import require_packages
+
+        require_packages()
         from pipelines.flipnet_maker import resolve_flipnet
 
         config = replace(config, flipnet=resolve_flipnet(config.flipnet or FlipNetSettings()))
@@ -197,8 +200,8 @@ def stored_flipnet(resolved: dict[str, Any]) -> FlipNetSettings | None:
     if not resolved or "flipnet" not in resolved:
         return None
     found = resolved["flipnet"]
-    kept = {key: found[key] for key in ("model", "base_model", "device", "dtype", "digest")}
-    return FlipNetSettings(**kept)
+    # Not the device: it may be looked at on another machine.
+    return FlipNetSettings(**{key: found[key] for key in ("model", "base_model", "dtype", "digest", "batch_size")})
 
 
 def _flipnet_mapping(settings: FlipNetSettings) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import hashlib
 import math
@@ -14,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from degrade_kit.canvas import Canvas
-from degrade_kit.errors import DegradeKitError, ShardError
+from degrade_kit.errors import ConfigError, DegradeKitError, RunError, ShardError
 from degrade_kit.image import Pixels, decode_image
 from degrade_kit.ops import FlipNetImage
 from degrade_kit.parameters import Statistics
@@ -56,7 +57,7 @@ class VerifyTask:
     replay: float
     """Share of the samples whose LQ images are made again."""
     flipnet: FlipNetSettings | None
-    """The model of the data set, where it has one."""
+    """The model of the data set; without it, its images are not made again."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -89,13 +90,14 @@ class Replay:
         return float(np.abs(self.stored.astype(np.int16) - self.again).mean())
 
 
-def verify(url: str, executor: ExecutorConfig, *, replay: float = 0.05) -> VerifyReport:
+def verify(url: str, executor: ExecutorConfig, *, replay: float = 0.05, flipnet: str | None = None) -> VerifyReport:
     """Check hashes, counts, layout, every image, and a share of the records against the pixels.
 
     Args:
         url: Local folder or fsspec URL.
         executor: Where to run.
         replay: Share of the samples, in [0, 1], evenly spread.
+        flipnet: Where the FlipNet of the data set is; where it was, if None.
 
     Raises:
         ShardError: If there is no manifest, or it is of an unknown format.
@@ -104,10 +106,13 @@ def verify(url: str, executor: ExecutorConfig, *, replay: float = 0.05) -> Verif
     manifest = open_shards(store).manifest
     listed = {entry["name"]: entry for entry in manifest["shards"]}
     names = [shard_name(index) for index in range(manifest["num_shards"])]
-    try:
-        flipnet = stored_flipnet(load_plan_config(store))
-    except DegradeKitError:
-        flipnet = None  # `_check_beside` tells of a configuration that is missing or damaged
+    problems = [*_check_manifest(manifest), *_check_beside(store, manifest), *_unlisted(store, set(listed))]
+    settings = None
+    if replay and "flipnet" in manifest:
+        try:
+            settings = find_flipnet(store, flipnet)
+        except DegradeKitError as error:
+            problems.append(f"LQ images of the FlipNet were not made again: {error}")
     tasks = [
         VerifyTask(
             url=url,
@@ -115,11 +120,10 @@ def verify(url: str, executor: ExecutorConfig, *, replay: float = 0.05) -> Verif
             listed=listed.get(name),
             config_sha256=manifest["config_sha256"],
             replay=replay,
-            flipnet=flipnet,
+            flipnet=settings,
         )
         for name in names
     ]
-    problems = [*_check_manifest(manifest), *_check_beside(store, manifest), *_unlisted(store, set(listed))]
     samples = replayed = identical = 0
     for outcome in run_tasks(verify_shard, tasks, executor):
         if outcome.result is None:
@@ -139,6 +143,7 @@ def verify_shard(task: VerifyTask) -> VerifyReport:
     store = open_store(task.url)
     problems: list[str] = []
     samples = replayed = identical = 0
+    remake = None if task.flipnet is None else flipnet_remake(task.flipnet)
     sidecar = _read_sidecar(store, task.shard, problems)
     if sidecar is not None:
         problems += _check_sidecar(sidecar, task)
@@ -154,7 +159,7 @@ def verify_shard(task: VerifyTask) -> VerifyReport:
                     faults = contents.check(sample)
                     problems += faults
                     if not faults and _is_chosen(sidecar.first + contents.samples, task.replay):
-                        for outcome in _replay_all(sample, sidecar, task.flipnet):
+                        for outcome in _replay_all(sample, sidecar, remake):
                             replayed += 1
                             identical += outcome == ""
                             problems += [outcome] if outcome else []
@@ -172,26 +177,68 @@ def verify_shard(task: VerifyTask) -> VerifyReport:
     return VerifyReport(shards=1, samples=samples, replayed=replayed, identical=identical, problems=named)
 
 
-Remake = Callable[[Pixels, Record], Variant]
-"""Makes an image of a model again."""
+Remake = Callable[[Sample, int], Variant]
+"""Makes an image of a model again, of a sample and by its number."""
+
+
+def find_flipnet(store: Store, moved_to: str | None = None) -> FlipNetSettings:
+    """The FlipNet that made images of a data set, checked to be there.
+
+    Args:
+        store: Of the data set.
+        moved_to: Its folder now; the one of the data set's configuration if None.
+
+    Raises:
+        ConfigError: If it is not there, or not the same any more.
+        RunError: If the data set's configuration names none.
+    """
+    settings = stored_flipnet(load_plan_config(store))
+    if settings is None:
+        raise RunError(f"{store.url}/{CONFIG} names no FlipNet")
+    if moved_to is not None:
+        settings = dataclasses.replace(settings, model=moved_to)
+    from degrade_kit.flipnet.config import require_packages
+
+    require_packages()
+    from degrade_kit.flipnet.checkpoint import folder_digest, model_folder, read_config
+
+    folder = model_folder(settings.model)
+    hint = f"; say where the FlipNet {settings.digest} is (--flipnet)"
+    try:
+        read_config(folder)
+    except ConfigError as error:
+        raise ConfigError(f"{error}{hint}") from error
+    if folder_digest(folder) != settings.digest:
+        raise ConfigError(f"{folder}: this is the FlipNet {folder_digest(folder)}{hint}")
+    return settings
 
 
 def flipnet_remake(settings: FlipNetSettings) -> Remake:
-    """Load the model of a data set, or take it where it is loaded already.
+    """Load the model of a data set, once in a process.
 
     Raises:
         ConfigError: If it is not there, or not the same any more.
     """
-    return _remake(settings.model, settings.base_model, settings.device, settings.dtype, settings.digest)
+    return _load_remake(settings.model, settings.base_model, settings.dtype, settings.digest, settings.batch_size)
 
 
 @functools.lru_cache(maxsize=1)
-def _remake(model: str, base_model: str | None, device: str | None, dtype: str, digest: str) -> Remake:
-    from pipelines.flipnet_maker import flipnet_variant, load_degrader
+def _load_remake(model: str, base_model: str | None, dtype: str, digest: str, batch_size: int) -> Remake:
+    from pipelines.flipnet_maker import flipnet_variant, load_degrader, make_images
 
-    settings = FlipNetSettings(model=model, base_model=base_model, device=device, dtype=dtype, digest=digest)
-    degrader = load_degrader(settings)
-    return lambda hq, record: flipnet_variant(record, degrader.run([hq], [[record]])[0][0])
+    degrader = load_degrader(FlipNetSettings(model=model, base_model=base_model, dtype=dtype, digest=digest))
+    latest: list[tuple[Sample, dict[int, Pixels]]] = []
+
+    def remake(sample: Sample, variant: int) -> Variant:
+        if not latest or latest[0][0] is not sample:
+            # All of the sample's at once, in the batches that they were made in: alone, they may round another way.
+            records = {number: sample.record(number) for number in range(sample.info["variants"])}
+            records = {number: record for number, record in records.items() if is_flipnet(record)}
+            images = make_images(degrader, sample.hq(), list(records.values()), batch_size)
+            latest[:] = [(sample, dict(zip(records, images, strict=True)))]
+        return flipnet_variant(sample.record(variant), latest[0][1][variant])
+
+    return remake
 
 
 def is_flipnet(record: Record) -> bool:
@@ -199,13 +246,13 @@ def is_flipnet(record: Record) -> bool:
     return any(isinstance(op, FlipNetImage) for op in record.steps)
 
 
-def replay_variant(sample: Sample, variant: int, flipnet: FlipNetSettings | None = None) -> Replay:
+def replay_variant(sample: Sample, variant: int, degrader: Remake | None = None) -> Replay:
     """Make an LQ image of a sample again from its HQ image and its record.
 
     Args:
         sample: From a shard.
         variant: Which of its LQ images.
-        flipnet: The model of the data set, for images that it made.
+        degrader: For images of a FlipNet; see `flipnet_remake`.
 
     Raises:
         ShardError: If the sample has no such variant, or a record that cannot be run.
@@ -218,8 +265,8 @@ def replay_variant(sample: Sample, variant: int, flipnet: FlipNetSettings | None
     record = sample.record(variant)
     full = info[f"lq{variant}_tail"] == "[]" and bool(record.split()[1])
     try:
-        if flipnet is not None and is_flipnet(record):
-            again = flipnet_remake(flipnet)(sample.hq(), record)
+        if degrader is not None and is_flipnet(record):
+            again = degrader(sample, variant)
         else:
             again = make_variant(record, Canvas(pixels=sample.hq()), info[f"lq{variant}_origin"], extension, full=full)
     except Exception as error:  # an altered record may fail anywhere
@@ -381,18 +428,23 @@ def _expected_shapes(info: dict[str, Any]) -> Iterator[tuple[str, tuple[int, int
         yield f"lq{variant}", (info[f"lq{variant}_height"], info[f"lq{variant}_width"])
 
 
-def _replay_all(sample: Sample, sidecar: Sidecar, flipnet: FlipNetSettings | None) -> Iterator[str]:
-    """For each variant of a recipe an empty text if its record makes the same file, else what differs."""
+def _replay_all(sample: Sample, sidecar: Sidecar, remake: Remake | None) -> Iterator[str]:
+    """For each variant an empty text if its record makes the same file, else what differs.
+
+    A model's images are passed over where the model is not at hand.
+    """
     same_stack = sidecar.versions == versions()
     for variant in range(sample.info["variants"]):
         try:
-            outcome = replay_variant(sample, variant, flipnet)
             model_made = is_flipnet(sample.record(variant))
+            if model_made and remake is None:
+                continue
+            outcome = replay_variant(sample, variant, remake)
         except DegradeKitError as error:
             yield str(error)
             continue
         # Other library versions may round a pixel another way; a whole level on average is another picture.
-        # So may a model's, which was made in a batch of others and is now made alone.
+        # So may another device, or another PyTorch, an image of a model.
         if outcome.identical or ((model_made or not same_stack) and outcome.mean_difference <= 1.0):
             yield ""
         else:

@@ -300,6 +300,11 @@ def read_config(folder: Path) -> tuple[FlipNetConfig, BaseReference, Prompts, Sa
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
+        if folder == SMALL:
+            raise ConfigError(
+                f"the small FlipNet is not in this installation (expected in {folder}); give a folder that `"
+                "degrade-kit train-degrade` wrote"
+            ) from error
         raise ConfigError(
             f"{folder}: no {CONFIG_FILE}: not a FlipNet; give a folder that `degrade-kit train-degrade` wrote, or small"
         ) from error

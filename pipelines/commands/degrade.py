@@ -31,9 +31,12 @@ def degrade_command(image: Path, variants: int, seed: int, size: int, out: Path,
       degrade-kit degrade face.png --prompt "very dark, medium noise" --prompt "dense haze" --out look
     """  # noqa: D301 (click reads the \b itself)
     options.pop("gpus_per_worker")
+    from degrade_kit.flipnet.config import require_packages
+
+    require_packages()
+    settings = flipnet_settings(options)
     from pipelines.degrade import degrade_image
 
-    settings = flipnet_settings(options)
     made = degrade_image(image, settings, out, variants=variants, seed=seed, size=size)
     for path, prompt in made:
         click.echo(f"{path}  {prompt or '(null prompt)'}")

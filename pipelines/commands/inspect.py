@@ -26,7 +26,8 @@ def inspect_command(shards: str, as_json: bool) -> None:
         click.echo(json.dumps(found.to_plain(), ensure_ascii=False))
         return
     manifest = found.manifest
-    click.echo(f"{shards}: recipe {manifest['recipe']} ({manifest['recipe_digest']}), seed {manifest['seed']}")
+    for name, line in found.origins.items():
+        click.echo(f"{shards}: {name} {line}" if name == next(iter(found.origins)) else f"{name} {line}")
     click.echo(
         f"{manifest['num_samples']:,} samples x {manifest['variants']} variants in {len(manifest['shards'])} shards, "
         f"{human_bytes(manifest['bytes'])}; digest {manifest['digest'][:16]}"

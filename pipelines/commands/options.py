@@ -73,7 +73,7 @@ def flipnet_options(function: _F) -> _F:
             type=click.IntRange(1),
             default=10,
             show_default=True,
-            help="Images that the FlipNet makes at once.",
+            help="Most LQ images of a face that the FlipNet makes at once.",
         ),
         click.option(
             "--device", metavar="NAME", help="Such as cuda or cpu.  [default: the first GPU, or else the CPU]"
@@ -101,10 +101,33 @@ def flipnet_options(function: _F) -> _F:
     return function
 
 
+def moved_flipnet_option(function: _F) -> _F:
+    """`--flipnet` of the commands that make images of a data set again."""
+    return click.option(
+        "--flipnet",
+        metavar="DIR",
+        help="Where the FlipNet of the data set is now, if it has one.  [default: where it was]",
+    )(function)
+
+
+def quiet_model_loading() -> None:
+    """Keep the bars and notes of the model libraries off the terminal; to be called before they are imported."""
+    import os
+
+    for name, value in (
+        ("HF_HUB_DISABLE_PROGRESS_BARS", "1"),
+        ("TRANSFORMERS_VERBOSITY", "error"),
+        ("DIFFUSERS_VERBOSITY", "error"),
+    ):
+        os.environ.setdefault(name, value)
+
+
 def flipnet_settings(options: dict[str, Any]) -> Any:  # noqa: ANN401 (FlipNetSettings, imported where it is needed)
     """Take what `flipnet_options` gave out of a command's options."""
     from pipelines.plan import FlipNetSettings
 
+    if not options["download"]:
+        quiet_model_loading()
     overrides = {key: options.pop(key) for key in ("num_steps", "solver", "guidance", "phi", "negative_prompt")}
     return FlipNetSettings(
         model=options.pop("flipnet"),

@@ -7,13 +7,16 @@ from pathlib import Path
 
 import click
 
+from pipelines.commands.options import moved_flipnet_option, quiet_model_loading
+
 
 @click.command("replay")
 @click.argument("shards", metavar="SHARDS")
 @click.argument("key", metavar="KEY")
 @click.option("--variant", type=click.IntRange(0), default=0, show_default=True, help="Number of the LQ image.")
+@moved_flipnet_option
 @click.option("--out", required=True, type=click.Path(file_okay=False, path_type=Path), help="Folder to write to.")
-def replay_command(shards: str, key: str, variant: int, out: Path) -> None:
+def replay_command(shards: str, key: str, variant: int, flipnet: str | None, out: Path) -> None:
     """Make one LQ image again from its record, and write it with everything about it.
 
     \b
@@ -25,12 +28,15 @@ def replay_command(shards: str, key: str, variant: int, out: Path) -> None:
     from degrade_kit.image import encode_png
     from degrade_kit.shards import open_shards
     from degrade_kit.store import open_store
-    from pipelines.plan import load_plan_config, stored_flipnet
-    from pipelines.verify import replay_variant
+    from pipelines.verify import find_flipnet, flipnet_remake, is_flipnet, replay_variant
 
     store = open_store(shards)
     sample = open_shards(store).sample(key)
-    outcome = replay_variant(sample, variant, stored_flipnet(load_plan_config(store)))
+    remake = None
+    if variant < sample.info["variants"] and is_flipnet(sample.record(variant)):
+        quiet_model_loading()
+        remake = flipnet_remake(find_flipnet(store, flipnet))
+    outcome = replay_variant(sample, variant, remake)
     target, lq = sample.pair(variant)
     out.mkdir(parents=True, exist_ok=True)
     for name, pixels in (("hq", target), ("lq", lq), ("lq_native", outcome.again)):

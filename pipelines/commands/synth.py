@@ -183,12 +183,13 @@ def _print_plan(plan: Plan, shards: str, workers: int) -> None:
     count = len(plan.sources.names)
     config = plan.config
     click.echo(f"{count:,} images in {config.hq} ({len(plan.sources.skipped):,} more cannot be read)")
-    click.echo(
-        f"{config.maker}: recipe {config.recipe.name} ({config.recipe.digest()}), {config.variants} variants, "
-        f"seed {config.seed}"
-        if config.mode != "flipnet"
-        else f"FlipNet {config.flipnet.model if config.flipnet else ''}, {config.variants} variants, seed {config.seed}"
-    )
+    click.echo(f"{config.maker}; {config.variants} variants, seed {config.seed}")
+    if config.flipnet is not None:
+        prompts = config.flipnet.prompts or (("", 1.0),)
+        total = sum(weight for _, weight in prompts)
+        shown = ", ".join(f"{prompt or 'null'} ({weight / total:.0%})" for prompt, weight in prompts[:8])
+        more = f" and {len(prompts) - 8} more" if len(prompts) > 8 else ""
+        click.echo(f"prompts: {shown}{more}")
     click.echo(f"HQ as .{config.image.format} at {config.image.size or 'their own'} pixels, LQ as .{plan.lq_extension}")
     click.echo(f"{plan.num_shards:,} shards of {config.samples_per_shard:,} samples in {shards}")
     if not sample.usable:

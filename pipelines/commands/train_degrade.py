@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from pipelines.commands.options import human_time, parse_assignments
+from pipelines.commands.options import human_time, parse_assignments, quiet_model_loading
 
 
 @click.command("train-degrade")
@@ -88,6 +88,11 @@ def train_degrade_command(
     Run it again to go on from the last checkpoint; Ctrl-C writes one. `OUT/model` is the FlipNet to sample with,
     `OUT/best` the one of the lowest validation distance, `OUT/samples` shows what it makes of held-out pairs.
     """  # noqa: D301 (click reads the \b itself)
+    from degrade_kit.flipnet.config import require_packages
+
+    require_packages()
+    if not download:
+        quiet_model_loading()
     from pipelines.train_degrade import DegradeRun, load_run_config, plan_text
 
     given = {key: value for key, value in {**overrides, "base_model": base_model}.items() if value is not None}

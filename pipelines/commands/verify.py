@@ -6,7 +6,7 @@ import sys
 
 import click
 
-from pipelines.commands.options import executor_config, executor_options
+from pipelines.commands.options import executor_config, executor_options, moved_flipnet_option, quiet_model_loading
 
 
 @click.command("verify")
@@ -18,8 +18,11 @@ from pipelines.commands.options import executor_config, executor_options
     show_default=True,
     help="Share of the samples whose LQ images are made again from their records and compared.",
 )
+@moved_flipnet_option
 @executor_options
-def verify_command(shards: str, replay: float, workers: int | None, ray_address: str | None) -> None:
+def verify_command(
+    shards: str, replay: float, flipnet: str | None, workers: int | None, ray_address: str | None
+) -> None:
     """Check a data set: hashes, counts, layout, every image, and records against stored pixels.
 
     \b
@@ -31,7 +34,8 @@ def verify_command(shards: str, replay: float, workers: int | None, ray_address:
     """  # noqa: D301 (click reads the \b itself)
     from pipelines.verify import verify
 
-    report = verify(shards, executor_config(workers, ray_address), replay=replay)
+    quiet_model_loading()
+    report = verify(shards, executor_config(workers, ray_address), replay=replay, flipnet=flipnet)
     for problem in report.problems:
         click.echo(problem, err=True)
     click.echo(
