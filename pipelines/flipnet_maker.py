@@ -80,7 +80,7 @@ class FlipNetMaker:
         rng = generator(config.seed, name, number)
         if config.mode == "mix" and rng.random() >= config.mix:
             return config.recipe.draw(rng)
-        prompt = draw_prompt(settings.prompts, rng)
+        prompt = draw_prompt(settings.prompts or (), rng)
         return flipnet_record(settings.digest, prompt, int(rng.integers(2**48)), settings.sampling)
 
     def _encode(self, record: Record, hq: Pixels, made: Pixels | None) -> Variant:

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import numpy as np
 import torch
@@ -176,7 +176,8 @@ def read_data(run: DegradeRun) -> PairData:
         refused += [f"{entry.pair.name}: {entry.reason}: {entry.detail}" for entry in bad]
         train_split = [pair for pair in kept if pair.split == "train"]
         count = round(len(train_split) * config.held_out)
-        chosen = {pair.name for pair in draw_subset(train_split, count, run.config.train.seed + 1)} if count else set()
+        drawn = draw_subset(train_split, count, run.config.train.seed + 1) if count else ()
+        chosen = {pair.name for pair in drawn}
         training += [pair for pair in train_split if pair.name not in chosen]
         held_out += [
             dataclasses.replace(pair, split="train") for pair in kept if pair.split != "train" or pair.name in chosen
@@ -234,7 +235,7 @@ def pair_sources(run: DegradeRun, data: PairData, cache: ImageCache, *, held_out
 def build_net(run: DegradeRun, stream: Mixture) -> tuple[FlipNet, BaseReference]:
     """The network of a run, new, and where its base model is."""
     config = run.config
-    torch.manual_seed(config.train.seed)  # of new weights alone: training draws from generators of its own
+    cast("Any", torch).manual_seed(config.train.seed)  # of new weights alone: training draws from generators of its own
     if config.base_model:
         base: BaseModel = load_base(config.base_model, revision=config.revision, download=run.download)
         reference = BaseReference(
@@ -431,13 +432,14 @@ def _claim(run: DegradeRun, data: PairData) -> None:
 def _comparable(resolved: Any) -> Any:  # noqa: ANN401 (parsed YAML)
     """Without what a run may be continued with another value of."""
     if not isinstance(resolved, dict) or "config" not in resolved:
-        return resolved
-    config = {**resolved["config"]}
+        return cast("Any", resolved)
+    found = cast("dict[str, Any]", resolved)
+    config: dict[str, Any] = {**found["config"]}
     free = ("num_steps", "checkpoint_steps", "validation_steps", "keep_checkpoints")
     config["train"] = {key: value for key, value in config["train"].items() if key not in free}
     for key in ("validation_images", "validation_size", "sampling"):
         config.pop(key, None)
-    return {**resolved, "config": config}
+    return {**found, "config": config}
 
 
 def _plain(value: Any) -> Any:  # noqa: ANN401 (a field of a configuration)
@@ -445,9 +447,9 @@ def _plain(value: Any) -> Any:  # noqa: ANN401 (a field of a configuration)
     if dataclasses.is_dataclass(value):
         return {entry.name: _plain(getattr(value, entry.name)) for entry in dataclasses.fields(value)}
     if isinstance(value, Mapping):
-        return {str(key): _plain(entry) for key, entry in value.items()}
+        return {str(key): _plain(entry) for key, entry in cast("Mapping[Any, Any]", value).items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(entry) for entry in value]
+        return [_plain(entry) for entry in cast("Sequence[Any]", value)]
     return getattr(value, "value", value)
 
 
@@ -467,12 +469,13 @@ def plan_text(run: DegradeRun) -> str:
     """What a run would do."""
     data = read_data(run)
     config = run.config.train
+    rank = run.config.network.lora_rank
+    trained = "all of it trains" if config.train_base else f"LoRA of rank {rank} and BoostHub train"
     lines = [
         f"pairs to train on: {', '.join(f'{count:,} {kind}' for kind, count in data.counts().items())}",
         f"held out: {len(data.held_out):,} pairs, {len(data.held_out_faces or ()):,} faces; "
         f"left out: {len(data.refused):,} that cannot be used",
-        f"base model: {run.config.base_model or 'a new one'}; "
-        f"{'all of it trains' if config.train_base else f'LoRA of rank {run.config.network.lora_rank} and BoostHub train'}",
+        f"base model: {run.config.base_model or 'a new one'}; {trained}",
         f"{config.num_steps:,} steps of {config.batch_size if not config.crop_batches else list(config.crop_batches)} "
         f"pairs at {list(config.crop_sizes)} pixels; learning rate {config.learning_rate:g}, {config.mixed_precision} "
         "mixed precision",

@@ -120,6 +120,8 @@ def step(op: ops.Op, image: Floats, seed: int, position: tuple[int, ...], full: 
             mask = np.zeros((height, width, 1), np.float32)
             mask[top : top + side, left : left + side] = 1
             return inside * mask + outside * (1 - mask)
+        case ops.FlipNetImage():
+            raise ValueError("a model's image has no plain way to make it")
 
 
 def kernel_of(op: ops.Blur | ops.SincBlur | ops.MotionBlur) -> Square:

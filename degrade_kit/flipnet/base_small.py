@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -46,14 +46,15 @@ def build_small_base(sizes: SmallBase, config: FlipNetConfig, words: Sequence[st
         words: The vocabulary of the prompts.
         images: In [-1, 1], (B, 3, H, W), that the latent space is scaled by.
     """
-    from diffusers import DDPMScheduler, UNet2DConditionModel
+    from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+    from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
     from transformers import CLIPTextConfig, CLIPTextModel
 
     vae = BlockDCT()
     vae.fit(images)
-    channels, depth = int(vae.config.latent_channels), len(sizes.widths)
+    channels, depth = vae.latent_channels, len(sizes.widths)
     out_channels = channels if config.head == "plain" else channels * (3 + len(config.head_blurs))
-    unet = UNet2DConditionModel(
+    unet: Any = cast("Any", UNet2DConditionModel)(  # its annotations allow one level alone
         sample_size=64,
         in_channels=channels,
         out_channels=out_channels,

@@ -12,16 +12,14 @@ from __future__ import annotations
 
 import enum
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
 from diffusers.models.attention_processor import Attention, AttnProcessor2_0
 from torch import Tensor, nn
-
-if TYPE_CHECKING:
-    from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 
 Grid = tuple[int, int]
 """Height and width in tokens."""
@@ -179,18 +177,20 @@ def _outside(grid: Grid, window: int, like: Tensor) -> Tensor:
     return torch.zeros_like(stacked).masked_fill(stacked == 0, -math.inf)
 
 
-def attach_boosthubs(unet: UNet2DConditionModel, context: BoostContext, window: int = 0) -> dict[str, BoostHub]:
+def attach_boosthubs(unet: nn.Module, context: BoostContext, window: int = 0) -> dict[str, BoostHub]:
     """Put a BoostHub beside every self-attention (`attn1`) of the network; must come before any LoRA.
 
     Returns:
         The BoostHubs by name of their layer: 16 for Stable Diffusion's network.
     """
-    hubs: dict[str, BoostHub] = {}
-    for name, module in unet.named_modules():
-        if isinstance(module, Attention) and name.rpartition(".")[2] == "attn1":
-            hubs[name] = BoostHub(context, name, module, window)
+    layers = {
+        name: module
+        for name, module in cast("Iterable[tuple[str, nn.Module]]", unet.named_modules())
+        if isinstance(module, Attention) and name.rpartition(".")[2] == "attn1"
+    }
+    hubs = {name: BoostHub(context, name, layer, window) for name, layer in layers.items()}
     for name, hub in hubs.items():
-        unet.get_submodule(name).set_processor(hub)
+        layers[name].set_processor(cast("Any", hub))
     # Modules are listed down, up, middle; the middle runs in between, and only a network without ups ends there.
     ups = [name for name in hubs if name.startswith("up_blocks.")]
     context.last = (ups or [name for name in hubs if name.startswith("mid_block.")] or list(hubs))[-1]
@@ -210,7 +210,8 @@ def token_grids(height: int, width: int, levels: int) -> dict[int, Grid]:
     return grids
 
 
-def _copy(linear: nn.Linear) -> nn.Linear:
+def _copy(linear: nn.Linear | None) -> nn.Linear:
+    assert linear is not None, "a self-attention without keys and values of its own"
     copy = nn.Linear(linear.in_features, linear.out_features, bias=False)
     with torch.no_grad():
         copy.weight.copy_(linear.weight)
@@ -219,4 +220,4 @@ def _copy(linear: nn.Linear) -> nn.Linear:
 
 def _split(tokens: Tensor, heads: int) -> Tensor:
     """(rows, N, C) to (rows, H, N, D)."""
-    return tokens.unflatten(-1, (heads, -1)).transpose(1, 2)
+    return tokens.view(*tokens.shape[:-1], heads, -1).transpose(1, 2)

@@ -30,7 +30,14 @@ from degrade_kit.errors import ConfigError, RunError
 from degrade_kit.flipnet.config import FlipNetConfig, read_fields
 from degrade_kit.flipnet.network import FlipNet, lora_config
 from degrade_kit.flipnet.sampling import SamplingConfig
-from degrade_kit.flipnet.weights import check_finite, check_shapes, fingerprint, load_weights, read_weights
+from degrade_kit.flipnet.weights import (
+    check_finite,
+    check_shapes,
+    fingerprint,
+    load_weights,
+    read_weights,
+    write_weights,
+)
 
 log = logging.getLogger(__name__)
 
@@ -100,9 +107,12 @@ def load_base(
     Raises:
         ConfigError: If a part is missing, damaged or of a kind that is not known.
     """
-    from diffusers import DDPMScheduler
-    from transformers import AutoTokenizer, CLIPTextModel
+    import transformers
+    from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 
+    clip: Any = transformers.CLIPTextModel
+    tokenizers: Any = transformers.AutoTokenizer
+    schedulers: Any = DDPMScheduler
     folder = Path(location)
     local = folder.is_dir()
     if local:
@@ -114,9 +124,9 @@ def load_base(
         return BaseModel(
             unet=_unet_class().from_pretrained(location, subfolder="unet", torch_dtype=dtype, **options),
             vae=_vae_class(location, options).from_pretrained(location, subfolder="vae", torch_dtype=dtype, **options),
-            text_encoder=CLIPTextModel.from_pretrained(location, subfolder="text_encoder", dtype=dtype, **options),
-            tokenizer=AutoTokenizer.from_pretrained(location, subfolder="tokenizer", **options),
-            scheduler=DDPMScheduler.from_pretrained(location, subfolder="scheduler", **options),
+            text_encoder=clip.from_pretrained(location, subfolder="text_encoder", dtype=dtype, **options),
+            tokenizer=tokenizers.from_pretrained(location, subfolder="tokenizer", **options),
+            scheduler=schedulers.from_pretrained(location, subfolder="scheduler", **options),
         )
     except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
         reason = str(error).strip().partition("\n")[0]
@@ -152,16 +162,14 @@ def save(
     Raises:
         RunError: If it cannot be written.
     """
-    from safetensors.torch import save_file
-
     scratch = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}")
     try:
         scratch.mkdir(parents=True)
         hubs = _hub_tensors(net, half=half)
         check_finite(hubs, "the weights to save")
-        save_file(hubs, scratch / BOOSTHUB_FILE)
+        write_weights(hubs, scratch / BOOSTHUB_FILE)
         if net.head is not None:
-            save_file(
+            write_weights(
                 {name: _stored(tensor, half=False) for name, tensor in net.head.state_dict().items()},
                 scratch / HEAD_FILE,
             )
@@ -254,20 +262,20 @@ def replace_folder(scratch: Path, folder: Path) -> None:
 
 
 def _unet_class() -> Any:  # noqa: ANN401 (diffusers)
-    from diffusers import UNet2DConditionModel
+    from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 
     return UNet2DConditionModel
 
 
 def _vae_class(location: str, options: dict[str, Any]) -> Any:  # noqa: ANN401 (diffusers)
     """The class that the autoencoder's configuration names."""
-    from diffusers import AutoencoderKL
+    from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 
     from degrade_kit.flipnet.space import BlockDCT
 
-    config = AutoencoderKL.load_config(location, subfolder="vae", **options)
-    name = str(cast("dict[str, Any]", config).get("_class_name", ""))
-    known = {"AutoencoderKL": AutoencoderKL, "BlockDCT": BlockDCT}
+    known: dict[str, Any] = {"AutoencoderKL": AutoencoderKL, "BlockDCT": BlockDCT}
+    config = known["AutoencoderKL"].load_config(location, subfolder="vae", **options)
+    name = str(config.get("_class_name", ""))
     if name not in known:
         raise ValueError(f"vae/config.json: expected _class_name {' or '.join(known)}, got {name!r}")
     return known[name]
@@ -351,35 +359,31 @@ def _load_hubs(net: FlipNet, tensors: dict[str, Tensor], where: str) -> None:
 
 def _save_lora(net: FlipNet, folder: Path, *, half: bool) -> None:
     """As peft's own `save_pretrained`: `PeftModel.from_pretrained` reads it too."""
-    from safetensors.torch import save_file
-
     lora_config(net.config.lora_rank).save_pretrained(str(folder))
     tensors = {f"{_PEFT_PREFIX}{name}": _stored(tensor, half=half) for name, tensor in _lora_tensors(net).items()}
     check_finite(tensors, "the LoRA to save")
-    save_file(tensors, folder / "adapter_model.safetensors")
+    write_weights(tensors, folder / "adapter_model.safetensors")
 
 
 def _lora_tensors(net: FlipNet) -> dict[str, Tensor]:
-    from peft.utils import get_peft_model_state_dict
+    from peft import utils
 
-    return cast("dict[str, Tensor]", get_peft_model_state_dict(net.unet, adapter_name="default"))
+    return cast("Any", utils).get_peft_model_state_dict(net.unet, adapter_name="default")
 
 
 def _load_lora(net: FlipNet, folder: Path) -> None:
-    from peft.utils import set_peft_model_state_dict
+    from peft import utils
 
     path = folder / "adapter_model.safetensors"
     tensors = {name.removeprefix(_PEFT_PREFIX): tensor for name, tensor in read_weights(path).items()}
     check_shapes(_lora_tensors(net), tensors, str(path))
-    set_peft_model_state_dict(net.unet, tensors, adapter_name="default")
+    cast("Any", utils).set_peft_model_state_dict(net.unet, tensors, adapter_name="default")
 
 
 def _bare_unet(net: FlipNet) -> nn.Module:
     """The base network alone: without BoostHubs, and with the names that it has without LoRA."""
-    from diffusers import UNet2DConditionModel
-
     with torch.device("meta"):
-        bare = cast("Any", UNet2DConditionModel).from_config(net.unet.config)
+        bare = _unet_class().from_config(net.unet.config)
     bare.load_state_dict(_base_tensors(net), assign=True)
     return bare
 

@@ -132,14 +132,14 @@ def _read_value(value: Any, expected: Any, where: str) -> Any:  # noqa: ANN401 (
     arguments = typing.get_args(expected)
     origin = typing.get_origin(expected)
     if origin is tuple and isinstance(value, (list, tuple)):
-        entries = cast("list[Any]", list(cast("Any", value)))
+        entries: list[Any] = list(cast("Any", value))
         kinds = [arguments[0]] * len(entries) if arguments[-1] is Ellipsis else list(arguments)
         if len(kinds) == len(entries):
             return tuple(_read_value(entry, kind, where) for entry, kind in zip(entries, kinds, strict=True))
     elif origin in (dict, Mapping) or (isinstance(origin, type) and issubclass(origin, Mapping)):
         if isinstance(value, Mapping):
-            entries = cast("Mapping[Any, Any]", value)
-            return {str(key): _read_value(entry, arguments[1], where) for key, entry in entries.items()}
+            named = cast("Mapping[Any, Any]", value)
+            return {str(key): _read_value(entry, arguments[1], where) for key, entry in named.items()}
     elif origin is Literal:
         if value in arguments:
             return value
@@ -157,4 +157,5 @@ def _read_value(value: Any, expected: Any, where: str) -> Any:  # noqa: ANN401 (
         return _read_value(value, next(kind for kind in arguments if kind is not type(None)), where)
     elif isinstance(expected, type) and issubclass(expected, enum.Enum) and isinstance(value, expected):
         return value
-    raise ConfigError(f"{where}: expected {getattr(expected, '__name__', expected)}, got {value!r}")
+    name = str(getattr(cast("Any", expected), "__name__", cast("Any", expected)))
+    raise ConfigError(f"{where}: expected {name}, got {value!r}")

@@ -104,7 +104,7 @@ class Degrader:
             return
         flat = [record for wanted in records for record in wanted]
         height, width = hq[0].shape[:2]
-        images = to_tensor(torch.from_numpy(np.stack(hq))).to(self.device)
+        images = to_tensor(torch.as_tensor(np.stack(hq))).to(self.device)
         noise = torch.stack([start_noise(self.net, record.seed, height, width) for record in flat]).to(self.device)
         prompts = [_step(record).prompt for record in flat]
         with autocast(self.device, self.dtype):
@@ -145,7 +145,7 @@ def start_noise(net: FlipNet, seed: int, height: int, width: int) -> Tensor:
         offset = rng.standard_normal(shape[0], np.float32) * np.float32(net.config.noise_offset)
         chosen = list(net.config.noise_offset_channels or range(shape[0]))
         noise[chosen] += offset[chosen, None, None]
-    return torch.from_numpy(noise)
+    return torch.as_tensor(noise)
 
 
 def choose_device(name: str | None) -> torch.device:

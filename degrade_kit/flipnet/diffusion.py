@@ -6,7 +6,7 @@ The paper writes alpha_t for their squares; a = sqrt(alphas_cumprod[t]) and s = 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, cast
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -23,7 +23,7 @@ def check_prediction_type(name: str) -> PredictionType:
     """
     if name not in PREDICTION_TYPES:
         raise ValueError(f"prediction_type: expected one of {', '.join(PREDICTION_TYPES)}, got {name!r}")
-    return cast("PredictionType", name)
+    return name
 
 
 def signal_noise(

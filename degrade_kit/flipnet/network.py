@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import cv2
 import torch
@@ -19,9 +19,6 @@ from degrade_kit.flipnet.boosthub import BoostContext, BoostHub, Pass, Written, 
 from degrade_kit.flipnet.config import FlipNetConfig
 from degrade_kit.flipnet.diffusion import PredictionType, check_prediction_type, signal_noise
 from degrade_kit.flipnet.text import encode_prompts
-
-if TYPE_CHECKING:
-    from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 
 LORA_TARGETS = r".*\.attn[12]\.(to_q|to_k|to_v|to_out\.0)"
 """Every projection of every self- and cross-attention: 8 in each transformer block. A list of the bare names would
@@ -52,6 +49,10 @@ class GatedHead(nn.Module):
         channels: C.
         blurs: Standard deviations of the blurred copies, pixels.
     """
+
+    weight: Tensor
+    variance: Tensor
+    scale: Tensor
 
     def __init__(self, channels: int, blurs: Sequence[float]) -> None:
         super().__init__()
@@ -94,8 +95,8 @@ class GatedHead(nn.Module):
         """
         batch = copies.shape[0]
         variance = _per_channel(self.variance)
-        output = output.unflatten(1, (-1, self.channels))
-        gates = output[:, 2:].unflatten(0, (batch, -1))
+        output = output.view(output.shape[0], -1, self.channels, *output.shape[2:])
+        gates = output[:, 2:].view(batch, -1, *copies.shape[1:])
         shift = output[:, 0] + (gates * (copies / _per_channel(self.scale))[:, None]).sum(2).flatten(0, 1)
         prior = (
             (copies[:, :1] * _per_channel(self.weight)).expand(-1, noisy.shape[0] // batch, -1, -1, -1).flatten(0, 1)
@@ -134,7 +135,7 @@ class FlipNet(nn.Module):
 
     def __init__(
         self,
-        unet: UNet2DConditionModel,
+        unet: Any,  # noqa: ANN401 (diffusers)
         vae: Any,  # noqa: ANN401 (diffusers)
         text_encoder: Any,  # noqa: ANN401 (transformers)
         tokenizer: Any,  # noqa: ANN401 (transformers)

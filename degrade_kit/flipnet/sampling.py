@@ -9,7 +9,7 @@ For 5 variants in 20 steps that is 101 row evaluations in place of 400 where bot
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
@@ -34,7 +34,7 @@ class SamplingConfig:
     solver: Solver = "ddim"
     """`ddim` is deterministic (eta 0); `dpm++` is DPM-Solver++ of second order, for few steps."""
     guidance: float = 1.5
-    """Classifier-free guidance: 1 is none. Has no effect, and costs nothing, where the prompt equals the negative one."""
+    """Classifier-free guidance; 1 is none. Where the prompt equals the negative one it has no effect and no cost."""
     negative_prompt: str = ""
     phi: float = 1.0
     """Enhance weight of the condition; 0 ignores it."""
@@ -118,12 +118,13 @@ def make_scheduler(net: FlipNet, config: SamplingConfig) -> Any:  # noqa: ANN401
 
     Spacing is trailing: Stable Diffusion's own leaves out the noisiest steps, and dark or flat images drift to grey.
     """
-    from diffusers import DDIMScheduler, DPMSolverMultistepScheduler
+    from diffusers.schedulers.scheduling_ddim import DDIMScheduler
+    from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultistepScheduler
 
     kept = ("num_train_timesteps", "beta_start", "beta_end", "beta_schedule", "trained_betas", "prediction_type",
             "rescale_betas_zero_snr")  # fmt: skip
     numbers = {key: net.scheduler.config[key] for key in kept if key in net.scheduler.config}
-    common = {**numbers, "timestep_spacing": "trailing"}
+    common: dict[str, Any] = {**numbers, "timestep_spacing": "trailing"}
     if config.solver == "ddim":
         scheduler: Any = DDIMScheduler(**common, clip_sample=False, set_alpha_to_one=True)
     else:
@@ -156,7 +157,7 @@ def _prepare(
         folded, fold_images, fold_copies = batch, latents, copies
         condition_text = null.expand(batch, -1, -1)
         if net.config.condition_text == "same":
-            per_condition = text.unflatten(0, (batch, -1))
+            per_condition = text.view(batch, -1, *text.shape[1:])
             condition_text = per_condition[:, 0]
             if not torch.equal(per_condition, per_condition[:, :1].expand_as(per_condition)):
                 # Each target its own condition row: they differ in what they read.
@@ -211,7 +212,7 @@ def _pad(images: Tensor, multiple: int) -> Tensor:
 
 
 @contextlib.contextmanager
-def autocast(device: torch.device, dtype: torch.dtype) -> Any:  # noqa: ANN401
+def autocast(device: torch.device, dtype: torch.dtype) -> Generator[None]:
     """Run the block in `dtype` where that is a short one."""
     with torch.autocast(device.type, dtype=dtype, enabled=dtype is not torch.float32):
         yield

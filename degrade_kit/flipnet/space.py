@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
-from diffusers.configuration_utils import ConfigMixin, register_to_config
+from diffusers import configuration_utils
 from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor
+
+_register_to_config = cast("Any", configuration_utils).register_to_config  # untyped
 
 BLOCK = 8
 """Side of a block in pixels: that of JPEG, whose grid a network can then see."""
@@ -58,7 +60,7 @@ class Decoded:
     sample: Tensor
 
 
-class BlockDCT(ModelMixin, ConfigMixin):  # pyright: ignore[reportUntypedBaseClass]
+class BlockDCT(ModelMixin, configuration_utils.ConfigMixin):  # pyright: ignore[reportUntypedBaseClass]
     """Images in [-1, 1], (B, 3, 8 h, 8 w), to latents (B, 192, h, w) and back; the interface of an `AutoencoderKL`.
 
     Channel 64 c + 8 v + u is coefficient (v, u), v counting rows, of colour channel c, less its `mean` and divided by
@@ -67,7 +69,11 @@ class BlockDCT(ModelMixin, ConfigMixin):  # pyright: ignore[reportUntypedBaseCla
 
     config_name = "config.json"
 
-    @register_to_config
+    basis: Tensor
+    mean: Tensor
+    scale: Tensor
+
+    @_register_to_config
     def __init__(self, block_size: int = BLOCK, scaling_factor: float = 1.0, latent_channels: int = 192) -> None:
         super().__init__()
         if block_size != BLOCK or latent_channels != 3 * BLOCK**2:
@@ -78,6 +84,11 @@ class BlockDCT(ModelMixin, ConfigMixin):  # pyright: ignore[reportUntypedBaseCla
         self.register_buffer("basis", _basis(), persistent=False)
         self.register_buffer("mean", torch.zeros(latent_channels))
         self.register_buffer("scale", torch.ones(latent_channels))
+
+    @property
+    def latent_channels(self) -> int:
+        """Channels of a latent."""
+        return 3 * BLOCK**2
 
     @property
     def dc_channels(self) -> tuple[int, ...]:

@@ -27,7 +27,7 @@ from degrade_kit.flipnet.mixture import PairSample
 from degrade_kit.flipnet.network import FlipNet
 from degrade_kit.flipnet.sampling import SamplingConfig
 from degrade_kit.flipnet.space import BlockDCT
-from degrade_kit.flipnet.weights import read_weights
+from degrade_kit.flipnet.weights import read_weights, write_weights
 from degrade_kit.image import Pixels
 from degrade_kit.seeding import generator
 
@@ -112,8 +112,8 @@ class TrainConfig:
 class PairStream(Protocol):
     """Where training pairs come from."""
 
-    def sample(self, index: int, size: int) -> PairSample:
-        """The `index`-th pair of the run, size x size pixels: a function of the arguments and the stream's seed."""
+    def sample(self, number: int, size: int) -> PairSample:
+        """The `number`-th pair of the run, size x size pixels: a function of the arguments and the stream's seed."""
         ...
 
 
@@ -129,7 +129,7 @@ class Batch:
 
 def collate(pairs: Sequence[PairSample]) -> Batch:
     """Stack pairs of one size."""
-    hq, lq = (torch.from_numpy(np.stack([getattr(pair, name) for pair in pairs])) for name in ("hq", "lq"))
+    hq, lq = (torch.as_tensor(np.stack([getattr(pair, name) for pair in pairs])) for name in ("hq", "lq"))
     return Batch(to_tensor(hq), to_tensor(lq), [pair.caption for pair in pairs])
 
 
@@ -147,6 +147,8 @@ def to_images(images: Tensor) -> list[Pixels]:
 class DiffusionLoss(nn.Module):
     """The loss of one batch: a module, so that data-parallel wrappers see a forward pass."""
 
+    channel_weights: Tensor
+
     def __init__(self, net: FlipNet, config: TrainConfig) -> None:
         super().__init__()
         self.net, self.config = net, config
@@ -154,7 +156,7 @@ class DiffusionLoss(nn.Module):
         if config.channel_weighting:
             if not isinstance(net.vae, BlockDCT):
                 raise ConfigError("channel_weighting: only a BlockDCT's channels have scales")
-            weights = cast("Tensor", net.vae.scale).float() ** config.channel_weighting
+            weights = net.vae.scale.float() ** config.channel_weighting
         if config.loss_weighting == "posterior" and net.head is None:
             raise ConfigError("loss_weighting: posterior needs a gated head")
         self.register_buffer("channel_weights", (weights / weights.mean())[:, None, None], persistent=False)
@@ -328,7 +330,7 @@ def train(
     """
     from accelerate import Accelerator
 
-    accelerator = Accelerator(
+    accelerator: Any = Accelerator(
         mixed_precision=config.mixed_precision,
         gradient_accumulation_steps=config.gradient_accumulation,
         cpu=device == "cpu",
@@ -438,8 +440,6 @@ class averaged:
 
 def save_checkpoint(state: TrainState, run_dir: Path, keep: int) -> Path:
     """Write `checkpoints/step-NNNNNNNN` whole or not at all, and remove the oldest beyond `keep`."""
-    from safetensors.torch import save_file
-
     folder = run_dir / "checkpoints" / f"step-{state.step:08d}"
     scratch = folder.with_name(f".{folder.name}.tmp")
     tensors: dict[str, Tensor] = {}
@@ -450,7 +450,7 @@ def save_checkpoint(state: TrainState, run_dir: Path, keep: int) -> Path:
     try:
         shutil.rmtree(scratch, ignore_errors=True)
         scratch.mkdir(parents=True)
-        save_file(tensors, scratch / "state.safetensors")
+        write_weights(tensors, scratch / "state.safetensors")
         numbers = {"step": state.step, "skipped": state.skipped}
         (scratch / "state.json").write_text(json.dumps(numbers), encoding="utf-8")
         replace_folder(scratch, folder)
@@ -500,7 +500,9 @@ def restore_checkpoint(state: TrainState, run_dir: Path) -> None:
 @torch.no_grad()
 def _average(state: TrainState, decay: float) -> None:
     decay = min(decay, (1 + state.step) / (10 + state.step))
-    torch._foreach_lerp_(state.averages, [parameter.detach() for parameter in state.parameters], 1 - decay)  # pyright: ignore[reportPrivateUsage]
+    parameters = [parameter.detach() for parameter in state.parameters]
+    # One call for all tensors; PyTorch's own optimizers use it, and it has no public name.
+    torch._foreach_lerp_(state.averages, parameters, 1 - decay)  # pyright: ignore[reportPrivateUsage, reportPrivateImportUsage]
 
 
 def step_generator(seed: int, step: int, part: int, process: int) -> torch.Generator:
@@ -513,7 +515,7 @@ def _batches(
     stream: PairStream,
     config: TrainConfig,
     first_step: int,
-    accelerator: Any,
+    accelerator: Any,  # noqa: ANN401 (imported where it is needed)
     num_workers: int,
 ) -> Iterator[Batch]:
     """Batches of this process from a step on, without end."""

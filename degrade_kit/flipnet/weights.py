@@ -6,6 +6,7 @@ import json
 import struct
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -22,15 +23,30 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         ConfigError: If it is missing, cut short, of another kind, or holds a number that is none.
     """
     from safetensors import SafetensorError
-    from safetensors.torch import load_file
+    from safetensors import torch as safetensors_torch
 
     _check_container(path)
     try:
-        tensors = load_file(path)
+        tensors: dict[str, Tensor] = cast("Any", safetensors_torch).load_file(path)
     except (SafetensorError, OSError) as error:
         raise ConfigError(f"{path}: not a safetensors file that can be read: {error}") from error
     check_finite(tensors, str(path))
     return tensors
+
+
+def write_weights(tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Write a safetensors file.
+
+    Raises:
+        OSError: If it cannot be written; safetensors' own error is none.
+    """
+    from safetensors import SafetensorError
+    from safetensors import torch as safetensors_torch
+
+    try:
+        cast("Any", safetensors_torch).save_file(dict(tensors), path)
+    except SafetensorError as error:
+        raise OSError(f"{path}: {error}") from error
 
 
 def check_finite(tensors: Mapping[str, Tensor], where: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -19,11 +19,13 @@ CONTEXT = 32
 
 def tiny_base(prediction_type: str = "epsilon", *, zero_snr: bool = False) -> BaseModel:
     """Stable Diffusion's blocks at three levels, attention at the finer two: 8 transformer blocks."""
-    from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
+    from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+    from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+    from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
     from transformers import CLIPTextConfig, CLIPTextModel
 
     torch.manual_seed(0)
-    unet = UNet2DConditionModel(
+    unet = cast("Any", UNet2DConditionModel)(
         sample_size=8,
         in_channels=4,
         out_channels=4,
@@ -36,7 +38,7 @@ def tiny_base(prediction_type: str = "epsilon", *, zero_snr: bool = False) -> Ba
         norm_num_groups=8,
         use_linear_projection=True,
     )
-    vae = AutoencoderKL(
+    vae = cast("Any", AutoencoderKL)(
         block_out_channels=(8, 8),
         down_block_types=("DownEncoderBlock2D",) * 2,
         up_block_types=("UpDecoderBlock2D",) * 2,
@@ -54,7 +56,7 @@ def tiny_base(prediction_type: str = "epsilon", *, zero_snr: bool = False) -> Ba
             max_position_embeddings=16,
         )
     )
-    scheduler = DDPMScheduler(
+    scheduler = cast("Any", DDPMScheduler)(
         beta_start=0.00085,
         beta_end=0.012,
         beta_schedule="scaled_linear",

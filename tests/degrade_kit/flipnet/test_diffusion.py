@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
-from diffusers import DDPMScheduler
+from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 
 from degrade_kit.flipnet.diffusion import (
     PREDICTION_TYPES,
@@ -29,7 +31,7 @@ def test_the_right_prediction_gives_the_image_in_one_step(kind: str) -> None:
 
 
 def test_noise_and_targets_are_those_of_diffusers() -> None:
-    scheduler = DDPMScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear")
+    scheduler: Any = DDPMScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear")
     timesteps = torch.tensor([3, 700])
     clean, noise = torch.randn(2, 2, 4, 5, 6)
     a, s = signal_noise(scheduler.alphas_cumprod, timesteps)

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -15,7 +17,7 @@ from tests.degrade_kit.flipnet.models import assemble, gated_flipnet, tiny_base,
 BATCH, DRAWS = 2, 3
 
 
-def inputs(net: FlipNet, side: int = 8, width: int | None = None) -> dict[str, Tensor]:
+def inputs(net: FlipNet, side: int = 8, width: int | None = None) -> dict[str, Any]:
     source = torch.Generator().manual_seed(3)
     shape = (net.latent_channels, side, width or side)
     tokens = net.encode_prompts(["low light", "haze"] * DRAWS)
@@ -43,8 +45,8 @@ def test_a_new_flipnet_is_its_base_model() -> None:
 
 @torch.no_grad()
 @pytest.mark.parametrize("build", [tiny_flipnet, gated_flipnet])
-def test_the_condition_never_reads_the_target(build: object) -> None:
-    net: FlipNet = build()  # type: ignore[operator]
+def test_the_condition_never_reads_the_target(build: Callable[[], FlipNet]) -> None:
+    net: FlipNet = build()
     given = inputs(net)
     copies = torch.randn(BATCH, 3, net.latent_channels, 8, 8)
     first = net.predict_joint(**given, copies=copies)
@@ -56,8 +58,8 @@ def test_the_condition_never_reads_the_target(build: object) -> None:
 @torch.no_grad()
 @pytest.mark.parametrize("build", [tiny_flipnet, gated_flipnet])
 @pytest.mark.parametrize("size", [(8, 8), (4, 12)])
-def test_write_and_read_equal_both_branches_together(build: object, size: tuple[int, int]) -> None:
-    net: FlipNet = build().double()  # type: ignore[operator]
+def test_write_and_read_equal_both_branches_together(build: Callable[[], FlipNet], size: tuple[int, int]) -> None:
+    net: FlipNet = build().double()
     given = inputs(net, *size)
     given = {name: value.double() if value.is_floating_point() else value for name, value in given.items()}
     copies = torch.randn(BATCH, 3, net.latent_channels, *size, dtype=torch.float64)
@@ -72,7 +74,7 @@ def test_joint_equals_the_equations_on_one_layer() -> None:
     """Eq. 4 and 5, written out: F_joint = SelfAttn(F_x) + phi W_O Softmax(Q_x K_y^T / sqrt(d)) V_y."""
     net = tiny_flipnet(FlipNetConfig(lora_rank=0))
     name, hub = next(iter(net.hubs.items()))
-    attn = net.unet.get_submodule(name)
+    attn: Any = net.unet.get_submodule(name)
     x, y = torch.randn(1, 6, attn.to_q.in_features), torch.randn(1, 6, attn.to_q.in_features)
     net._enter(Pass.JOINT, 0.7, 1, torch.zeros(1, 4, 2, 3))
     with torch.no_grad():

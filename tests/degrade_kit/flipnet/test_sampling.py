@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -11,7 +11,7 @@ from torch import Tensor
 from degrade_kit.errors import ConfigError, RunError
 from degrade_kit.flipnet.config import FlipNetConfig
 from degrade_kit.flipnet.network import FlipNet
-from degrade_kit.flipnet.sampling import ExtraTokens, SamplingConfig, latent_size, make_scheduler, sample
+from degrade_kit.flipnet.sampling import ExtraTokens, SamplingConfig, Solver, latent_size, make_scheduler, sample
 from tests.degrade_kit.flipnet.models import gated_flipnet, tiny_flipnet
 
 BATCH, VARIANTS = 2, 5
@@ -66,8 +66,10 @@ PROMPTS = {
 @pytest.mark.parametrize("prompts", PROMPTS)
 @pytest.mark.parametrize("solver", ["ddim", "dpm++"])
 @pytest.mark.parametrize(("build", "size"), [(tiny_flipnet, (16, 24)), (gated_flipnet, (64, 32))])
-def test_the_cached_condition_changes_nothing(build: Any, size: tuple[int, int], solver: Any, prompts: str) -> None:
-    net: FlipNet = build().double()
+def test_the_cached_condition_changes_nothing(
+    build: Callable[[], FlipNet], size: tuple[int, int], solver: Solver, prompts: str
+) -> None:
+    net = build().double()
     images, noise = given(net, size)
     config = SamplingConfig(num_steps=4, guidance=1.5, solver=solver)
     found = sample(net, images, noise, PROMPTS[prompts], config)
