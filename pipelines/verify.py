@@ -104,7 +104,7 @@ def verify(url: str, executor: ExecutorConfig, *, replay: float = 0.05) -> Verif
     manifest = open_shards(store).manifest
     listed = {entry["name"]: entry for entry in manifest["shards"]}
     names = [shard_name(index) for index in range(manifest["num_shards"])]
-    flipnet = stored_flipnet(load_plan_config(store)) if store.size(CONFIG) is not None else None
+    flipnet = _stored_model(store)
     tasks = [
         VerifyTask(
             url=url,
@@ -204,11 +204,9 @@ def replay_variant(sample: Sample, variant: int, degrader: Remake | None = None)
         ShardError: If the sample has no such variant, or a record that cannot be run.
     """
     info = sample.info
-    if not 0 <= variant < info["variants"]:
-        raise ShardError(f"sample {sample.key} has variants 0 to {info['variants'] - 1}, not {variant}")
+    record = sample.record(variant)
     stored = sample.image(f"lq{variant}")
     extension = next(name for name in sample.members if name.startswith(f"lq{variant}.")).partition(".")[2]
-    record = sample.record(variant)
     full = info[f"lq{variant}_tail"] == "[]" and bool(record.split()[1])
     try:
         if degrader is not None and is_flipnet(record):
@@ -222,6 +220,14 @@ def replay_variant(sample: Sample, variant: int, degrader: Remake | None = None)
         again=decode_image(again.data, min_side=1).pixels,
         identical=stored == again.data,
     )
+
+
+def _stored_model(store: Store) -> FlipNetSettings | None:
+    """The model of a data set; None too where its configuration is damaged, which `_check_beside` tells."""
+    try:
+        return stored_flipnet(load_plan_config(store))
+    except (DegradeKitError, KeyError, TypeError):
+        return None
 
 
 def _check_manifest(manifest: Mapping[str, Any]) -> Iterator[str]:
