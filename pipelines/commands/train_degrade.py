@@ -52,7 +52,9 @@ from pipelines.commands.options import human_time, parse_assignments
 )
 @click.option("--ray-address", metavar="ADDRESS", help="Ray cluster for several processes.  [default: a local one]")
 @click.option("--gpus-per-worker", type=float, default=0.0, show_default=True, help="Of each process on Ray.")
-@click.option("--report-to", multiple=True, metavar="NAME", help="Tracker of Accelerate, such as tensorboard.")
+@click.option(
+    "--report-to", multiple=True, metavar="NAME", help="Tracker of Accelerate, such as tensorboard.  [default: none]"
+)
 @click.option(
     "--download", is_flag=True, help="Fetch a hub's base model that is not in the local cache.  [default: off]"
 )
