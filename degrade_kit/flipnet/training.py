@@ -250,7 +250,7 @@ def learning_rate(config: TrainConfig, step: int) -> float:
 
     >>> config = TrainConfig(num_steps=100, warmup_steps=10, learning_rate=1.0, decay="cosine")
     >>> [round(learning_rate(config, step), 2) for step in (0, 9, 55, 99)]
-    [0.1, 1.0, 0.5, 0.01]
+    [0.1, 1.0, 0.51, 0.01]
     """
     if step < config.warmup_steps:
         return config.learning_rate * (step + 1) / config.warmup_steps

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from degrade_kit import ops
 from degrade_kit.canvas import Canvas
+from degrade_kit.errors import ConfigError
 from degrade_kit.linear import Planes
 from degrade_kit.ops import (
     OPS,
@@ -22,6 +23,7 @@ from degrade_kit.ops import (
     ColorShift,
     CovarianceNoise,
     Decimate,
+    FlipNetImage,
     GaussianNoise,
     Gray,
     Haze,
@@ -100,8 +102,16 @@ def run(steps: Sequence[Op], image: npt.NDArray[np.float32], seed: int = 5, posi
 
 
 def test_every_operation_has_an_example() -> None:
-    assert {op.name for op in EXAMPLES} == set(OPS)
+    assert {op.name for op in EXAMPLES} == set(OPS) - {"flipnet"}
     assert all(OPS[op.name] is type(op) for op in EXAMPLES)
+
+
+def test_the_image_of_a_model_is_refused_with_what_makes_it() -> None:
+    made = FlipNetImage(model="0123", prompt="dark", num_steps=8)
+    with pytest.raises(
+        ConfigError, match=r"FlipNet 0123: `degrade_kit\.flipnet\.degrader\.Degrader\.run` makes it again"
+    ):
+        run([made], np.zeros((8, 8, 3), np.float32))
 
 
 @pytest.mark.parametrize("op", EXAMPLES, ids=ids)
