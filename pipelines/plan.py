@@ -139,6 +139,9 @@ def make_plan(config: SynthConfig) -> Plan:
         image=replace(config.image, format=_hq_format(config, sources)),
     )
     if config.mode != "onthefly":
+        from degrade_kit.flipnet.config import require_packages
+
+        require_packages()
         from pipelines.flipnet_maker import resolve_flipnet
 
         config = replace(config, flipnet=resolve_flipnet(config.flipnet or FlipNetSettings()))

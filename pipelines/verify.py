@@ -181,6 +181,9 @@ def flipnet_remake(settings: FlipNetSettings) -> Remake:
     Raises:
         ConfigError: If it is not there, or not the same any more.
     """
+    from degrade_kit.flipnet.config import require_packages
+
+    require_packages()
     from pipelines.flipnet_maker import flipnet_variant, load_degrader
 
     degrader = load_degrader(settings)

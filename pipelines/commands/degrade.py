@@ -31,6 +31,9 @@ def degrade_command(image: Path, variants: int, seed: int, size: int, out: Path,
       degrade-kit degrade face.png --prompt "very dark, medium noise" --prompt "dense haze" --out look
     """  # noqa: D301 (click reads the \b itself)
     options.pop("gpus_per_worker")
+    from degrade_kit.flipnet.config import require_packages
+
+    require_packages()
     from pipelines.degrade import degrade_image
 
     settings = flipnet_settings(options)

@@ -88,6 +88,9 @@ def train_degrade_command(
     Run it again to go on from the last checkpoint; Ctrl-C writes one. `OUT/model` is the FlipNet to sample with,
     `OUT/best` the one of the lowest validation distance, `OUT/samples` shows what it makes of held-out pairs.
     """  # noqa: D301 (click reads the \b itself)
+    from degrade_kit.flipnet.config import require_packages
+
+    require_packages()
     from pipelines.train_degrade import DegradeRun, load_run_config, plan_text
 
     given = {key: value for key, value in {**overrides, "base_model": base_model}.items() if value is not None}
