@@ -172,8 +172,8 @@ class DiffusionLoss(nn.Module):
         target_images, condition_images = net.config.mode.flip(batch.hq, batch.lq)
         draws, device = config.noise_draws, target_images.device
         with torch.no_grad():
-            target = net.encode_images(target_images, sample=True).repeat_interleave(draws, dim=0)
-            condition = net.encode_images(condition_images, sample=True)
+            target = net.encode_images(target_images, noise_generator, sample=True).repeat_interleave(draws, dim=0)
+            condition = net.encode_images(condition_images, noise_generator, sample=True)
             copies = net.copies(condition, condition_images)
         random = _Random(noise_generator, device)
         captions = ["" if random.chance(config.caption_dropout) else caption for caption in batch.captions]
@@ -187,8 +187,9 @@ class DiffusionLoss(nn.Module):
         noised = torch.tensor([random.chance(config.condition_noise) for _ in captions], device=device)
         condition_timesteps = torch.where(noised, condition_timesteps, 0)
         a_c, s_c = net.signal_noise(condition_timesteps)
-        noisy_condition = add_noise(condition, condition_noise, a_c, s_c)
-        noisy_condition = torch.where(noised[:, None, None, None], noisy_condition, condition)
+        noised = noised[:, None, None, None]
+        condition_noise = torch.where(noised, condition_noise, 0)  # there is none to be found in a clean one
+        noisy_condition = torch.where(noised, add_noise(condition, condition_noise, a_c, s_c), condition)
 
         with torch.set_grad_enabled(config.train_base and torch.is_grad_enabled()):
             tokens = net.encode_prompts(captions)
@@ -338,7 +339,7 @@ def train(
 
     if device is not None:
         chosen = choose_device(device)
-        if chosen.type == "cuda" and chosen.index is not None:
+        if chosen.type == "cuda" and ":" in device:
             torch.cuda.set_device(chosen)  # Accelerate takes the current one
     accelerator: Any = Accelerator(
         mixed_precision=config.mixed_precision,
