@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+from transformers import CLIPTextConfig, CLIPTextModel
 
 from degrade_kit.errors import ConfigError, RunError
 from degrade_kit.flipnet import checkpoint
@@ -20,7 +22,7 @@ from degrade_kit.flipnet.network import FlipNet
 from degrade_kit.flipnet.sampling import SamplingConfig, latent_size, sample
 from degrade_kit.flipnet.weights import fingerprint
 from degrade_kit.image import encode_png
-from tests.degrade_kit.flipnet.models import gated_flipnet, save_base, tiny_base, tiny_flipnet
+from tests.degrade_kit.flipnet.models import assemble, gated_flipnet, save_base, tiny_base, tiny_flipnet
 
 PROMPTS = (("dark, strong noise", 0.75), ("", 0.25))
 
@@ -260,6 +262,49 @@ def test_a_base_model_brings_its_words(base_dir: Path) -> None:
     ids = torch.tensor([made_here.tokenizer(text).input_ids])
     assert torch.equal(found.text_encoder(ids)[0], made_here.text_encoder(ids)[0])
     assert found.scheduler.config.prediction_type == "epsilon"
+
+
+def test_a_folder_as_stable_diffusion_has_it_is_read(tmp_path: Path) -> None:
+    """CLIP's tokenizer in its own two files, as the published folders hold it."""
+    base = tiny_base()
+    bytes_of = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    letters = [chr(number) for number in bytes_of] + [chr(256 + extra) for extra in range(256 - len(bytes_of))]
+    words = [*letters, *(f"{letter}</w>" for letter in letters), "ha", "ze</w>", "haze</w>"]
+    vocabulary = {word: number for number, word in enumerate([*words, "<|startoftext|>", "<|endoftext|>"])}
+    end = vocabulary["<|endoftext|>"]
+    text_encoder = CLIPTextModel(
+        CLIPTextConfig(
+            vocab_size=len(vocabulary),
+            hidden_size=32,
+            intermediate_size=64,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            bos_token_id=end - 1,
+            eos_token_id=end,
+            pad_token_id=end,
+        )
+    )
+    folder = save_base(dataclasses.replace(base, text_encoder=text_encoder.eval()), tmp_path / "base")
+    shutil.rmtree(folder / "tokenizer")
+    (folder / "tokenizer").mkdir()
+    special = {"bos_token": "<|startoftext|>", "eos_token": "<|endoftext|>", "pad_token": "<|endoftext|>"}
+    files = {
+        "vocab.json": json.dumps(vocabulary),
+        "merges.txt": "#version: 0.2\nh a\nz e</w>\nha ze</w>\n",
+        "special_tokens_map.json": json.dumps(special),
+        "tokenizer_config.json": json.dumps(
+            {**special, "unk_token": "<|endoftext|>", "model_max_length": 77, "tokenizer_class": "CLIPTokenizer"}
+        ),
+    }
+    for name, text in files.items():
+        (folder / "tokenizer" / name).write_text(text, encoding="utf-8")
+    loaded = load_base(str(folder))
+    assert loaded.tokenizer("haze").input_ids == [end - 1, vocabulary["haze</w>"], end]
+    net = assemble(loaded, FlipNetConfig(lora_rank=4), randomize=False)
+    tokens = net.encode_prompts(["haze", ""])
+    assert tokens.shape == (2, 77, 32)
+    assert torch.equal(tokens[0, 0], tokens[1, 0])
+    assert not torch.equal(tokens[0, 1], tokens[1, 1])
 
 
 @pytest.mark.parametrize("name", ["nothing", "empty"])
