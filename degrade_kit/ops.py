@@ -379,8 +379,7 @@ class FlipNetImage:
         """Refuse: a model is needed, which a record does not hold."""
         del canvas, seat
         raise ConfigError(
-            f"this LQ image was made by the FlipNet {self.model}: "
-            "`degrade_kit.flipnet.degrader.Degrader.run` makes it again"
+            f"this LQ image is of the FlipNet {self.model}: `degrade_kit.flipnet.degrader.Degrader` makes it again"
         )
 
 

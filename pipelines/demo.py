@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
 
+from degrade_kit.degrade import degrade, finish
 from degrade_kit.demo import write_demo_faces
 from degrade_kit.errors import RunError
+from degrade_kit.image import decode_image, encode_png
 from degrade_kit.prepare import HqConfig
 from degrade_kit.presets import preset
+from degrade_kit.seeding import generator
 from pipelines.executor import ExecutorConfig
 from pipelines.plan import SynthConfig, make_plan
 from pipelines.preview import draw_preview
+from pipelines.sheet import Tile, caption, contact_sheet
 from pipelines.synthesize import synthesize
 from pipelines.verify import verify
 
+_PROMPTS = ("very dark, medium noise", "dense haze", "strong blur", "strong noise", "strong compression")
 _COMPARED = ("flipnet-paper", "gfpgan", "codeformer", "real-esrgan")
 
 
@@ -35,6 +41,7 @@ def run_demo(out: Path, executor: ExecutorConfig) -> list[tuple[Path, str]]:
     compared = out / "recipes.png"
     draw_preview(str(faces), recipes, compared, images=1, variants=5, seed=0, image=HqConfig())
     tars = sorted(shards.glob("*.tar"))
+    modes = _draw_modes(faces, out / "modes.png")
     return [
         (faces, "the portraits, framed as FFHQ is"),
         *((tar, "a WebDataset shard") for tar in tars),
@@ -42,4 +49,39 @@ def run_demo(out: Path, executor: ExecutorConfig) -> list[tuple[Path, str]]:
         (shards / "README.md", "the data set card"),
         (shards / "preview.png", "HQ beside its LQ variants"),
         (compared, f"the recipes {', '.join(_COMPARED)} side by side"),
+        *modes,
     ]
+
+
+def _draw_modes(faces: Path, out: Path) -> list[tuple[Path, str]]:
+    """Each face by the recipe and, below, by the FlipNet that ships; nothing where PyTorch is not installed."""
+    if importlib.util.find_spec("torch") is None or importlib.util.find_spec("diffusers") is None:
+        return []
+    from degrade_kit.flipnet.checkpoint import SMALL
+    from degrade_kit.flipnet.degrader import Degrader
+
+    if not SMALL.is_dir():
+        return []
+    degrader = Degrader.load("small", device="cpu")
+    rows: list[list[Tile]] = []
+    for face in sorted(faces.glob("*.png")):
+        hq = decode_image(face.read_bytes()).pixels
+        records = [preset("flipnet-paper").draw(generator(0, face.name, number)) for number in range(len(_PROMPTS))]
+        natives = [degrade(record, hq) for record in records]
+        classical = [finish(native.pixels, native.tail, (hq.shape[0], hq.shape[1])) for native in natives]
+        rows.append(
+            [
+                Tile(hq, ("HQ", "by recipe")),
+                *(Tile(lq, caption(record)) for lq, record in zip(classical, records, strict=True)),
+            ]
+        )
+        learned = [degrader.record(prompt, number) for number, prompt in enumerate(_PROMPTS)]
+        [made] = degrader.run([hq], [learned])
+        rows.append(
+            [
+                Tile(hq, ("HQ", "by FlipNet")),
+                *(Tile(lq, caption(record)) for lq, record in zip(made, learned, strict=True)),
+            ]
+        )
+    out.write_bytes(encode_png(contact_sheet(rows)))
+    return [(out, "recipe and FlipNet side by side")]

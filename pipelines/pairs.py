@@ -171,15 +171,11 @@ def _open_faces(config: PairsConfig) -> FacePairs | None:
 def _samples(source: PairSource, config: PairsConfig, label: str) -> list[PairSample]:
     """Crops of evenly spread pairs."""
     count = min(len(source), max(config.captioned, config.shown))
-    return [
-        source.load(
-            i * len(source) // count,
-            config.size,
-            generator(config.seed, f"inspect {label}", i),
-            generator(config.seed, f"inspect crop {label}", i),
-        )
-        for i in range(count)
-    ]
+    samples: list[PairSample] = []
+    for i in range(count):
+        rng = generator(config.seed, f"inspect {label}", i)
+        samples.append(source.load(i * len(source) // count, config.size, rng, rng))
+    return samples
 
 
 def _report(
@@ -208,8 +204,8 @@ def _face_report(faces: FacePairs, config: PairsConfig) -> tuple[SourceReport, l
     for i in range(count):
         index = i * len(faces) // count
         try:
-            rng, crop_rng = (generator(config.seed, f"inspect {what}", i) for what in ("face", "face crop"))
-            samples.append(faces.load(index, config.size, rng, crop_rng))
+            rng = generator(config.seed, "inspect face", i)
+            samples.append(faces.load(index, config.size, rng, rng))
         except ImageError as error:
             refused.append((faces.names[index], error.reason, error.detail))
     assert config.recipe is not None

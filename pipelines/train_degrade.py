@@ -1,5 +1,8 @@
 """`degrade-kit train-degrade`: from folders of real pairs and faces to a FlipNet that degrades."""
 
+# Tensor.unflatten, torch.from_numpy and others have parts without a type in torch's own stubs.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+
 from __future__ import annotations
 
 import dataclasses
@@ -57,7 +60,7 @@ class DataConfig:
     """What to learn from, beside the folders."""
 
     presets: tuple[str, ...] = ("flipnet-paper",)
-    """Recipes of the faces, equally often."""
+    """Recipes of the faces, equally often; a file is looked for beside the configuration."""
     face_sizes: tuple[int, ...] = (512,)
     """Sides, in pixels, to which faces are prepared, equally often."""
     face_limit: int = 4000
@@ -138,7 +141,12 @@ def load_run_config(name: str, overrides: Mapping[str, Any]) -> RunConfig:
     if "network" in merged:
         merged["network"] = FlipNetConfig.from_mapping(merged["network"], f"{path.name}: network")
     network = merged.pop("network", FlipNetConfig())
-    return dataclasses.replace(read_fields(RunConfig, merged, path.name), network=network)
+    config = dataclasses.replace(read_fields(RunConfig, merged, path.name), network=network)
+    # A recipe file stands beside the configuration that names it.
+    presets = [
+        str(path.parent / preset) if preset.endswith((".yaml", ".yml")) else preset for preset in config.data.presets
+    ]
+    return dataclasses.replace(config, data=dataclasses.replace(config.data, presets=tuple(presets)))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -176,8 +184,7 @@ def read_data(run: DegradeRun) -> PairData:
         refused += [f"{entry.pair.name}: {entry.reason}: {entry.detail}" for entry in bad]
         train_split = [pair for pair in kept if pair.split == "train"]
         count = round(len(train_split) * config.held_out)
-        drawn = draw_subset(train_split, count, run.config.train.seed + 1) if count else ()
-        chosen = {pair.name for pair in drawn}
+        chosen = {pair.name for pair in draw_subset(train_split, count, run.config.train.seed + 1)} if count else set()
         training += [pair for pair in train_split if pair.name not in chosen]
         held_out += [
             dataclasses.replace(pair, split="train") for pair in kept if pair.split != "train" or pair.name in chosen
@@ -235,7 +242,7 @@ def pair_sources(run: DegradeRun, data: PairData, cache: ImageCache, *, held_out
 def build_net(run: DegradeRun, stream: Mixture) -> tuple[FlipNet, BaseReference]:
     """The network of a run, new, and where its base model is."""
     config = run.config
-    cast("Any", torch).manual_seed(config.train.seed)  # of new weights alone: training draws from generators of its own
+    torch.manual_seed(config.train.seed)  # of new weights alone: training draws from generators of its own
     if config.base_model:
         base: BaseModel = load_base(config.base_model, revision=config.revision, download=run.download)
         reference = BaseReference(
@@ -432,14 +439,14 @@ def _claim(run: DegradeRun, data: PairData) -> None:
 def _comparable(resolved: Any) -> Any:  # noqa: ANN401 (parsed YAML)
     """Without what a run may be continued with another value of."""
     if not isinstance(resolved, dict) or "config" not in resolved:
-        return cast("Any", resolved)
-    found = cast("dict[str, Any]", resolved)
-    config: dict[str, Any] = {**found["config"]}
+        return resolved
+    resolved = cast("dict[str, Any]", resolved)
+    config: dict[str, Any] = {**resolved["config"]}
     free = ("num_steps", "checkpoint_steps", "validation_steps", "keep_checkpoints")
     config["train"] = {key: value for key, value in config["train"].items() if key not in free}
     for key in ("validation_images", "validation_size", "sampling"):
         config.pop(key, None)
-    return {**found, "config": config}
+    return {**resolved, "config": config}
 
 
 def _plain(value: Any) -> Any:  # noqa: ANN401 (a field of a configuration)
@@ -447,9 +454,9 @@ def _plain(value: Any) -> Any:  # noqa: ANN401 (a field of a configuration)
     if dataclasses.is_dataclass(value):
         return {entry.name: _plain(getattr(value, entry.name)) for entry in dataclasses.fields(value)}
     if isinstance(value, Mapping):
-        return {str(key): _plain(entry) for key, entry in cast("Mapping[Any, Any]", value).items()}
+        return {str(key): _plain(entry) for key, entry in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(entry) for entry in cast("Sequence[Any]", value)]
+        return [_plain(entry) for entry in value]
     return getattr(value, "value", value)
 
 
@@ -469,13 +476,16 @@ def plan_text(run: DegradeRun) -> str:
     """What a run would do."""
     data = read_data(run)
     config = run.config.train
-    rank = run.config.network.lora_rank
-    trained = "all of it trains" if config.train_base else f"LoRA of rank {rank} and BoostHub train"
     lines = [
         f"pairs to train on: {', '.join(f'{count:,} {kind}' for kind, count in data.counts().items())}",
         f"held out: {len(data.held_out):,} pairs, {len(data.held_out_faces or ()):,} faces; "
         f"left out: {len(data.refused):,} that cannot be used",
-        f"base model: {run.config.base_model or 'a new one'}; {trained}",
+        f"base model: {run.config.base_model or 'a new one'}; "
+        + (
+            "all of it trains"
+            if config.train_base
+            else f"LoRA of rank {run.config.network.lora_rank} and BoostHub train"
+        ),
         f"{config.num_steps:,} steps of {config.batch_size if not config.crop_batches else list(config.crop_batches)} "
         f"pairs at {list(config.crop_sizes)} pixels; learning rate {config.learning_rate:g}, {config.mixed_precision} "
         "mixed precision",

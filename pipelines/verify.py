@@ -104,7 +104,10 @@ def verify(url: str, executor: ExecutorConfig, *, replay: float = 0.05) -> Verif
     manifest = open_shards(store).manifest
     listed = {entry["name"]: entry for entry in manifest["shards"]}
     names = [shard_name(index) for index in range(manifest["num_shards"])]
-    flipnet = _stored_model(store)
+    try:
+        flipnet = stored_flipnet(load_plan_config(store))
+    except DegradeKitError:
+        flipnet = None  # `_check_beside` tells of a configuration that is missing or damaged
     tasks = [
         VerifyTask(
             url=url,
@@ -136,7 +139,6 @@ def verify_shard(task: VerifyTask) -> VerifyReport:
     store = open_store(task.url)
     problems: list[str] = []
     samples = replayed = identical = 0
-    remake = None if task.flipnet is None or not task.replay else flipnet_remake(task.flipnet)
     sidecar = _read_sidecar(store, task.shard, problems)
     if sidecar is not None:
         problems += _check_sidecar(sidecar, task)
@@ -152,7 +154,7 @@ def verify_shard(task: VerifyTask) -> VerifyReport:
                     faults = contents.check(sample)
                     problems += faults
                     if not faults and _is_chosen(sidecar.first + contents.samples, task.replay):
-                        for outcome in _replay_all(sample, sidecar, remake):
+                        for outcome in _replay_all(sample, sidecar, task.flipnet):
                             replayed += 1
                             identical += outcome == ""
                             problems += [outcome] if outcome else []
@@ -174,18 +176,20 @@ Remake = Callable[[Pixels, Record], Variant]
 """Makes an image of a model again."""
 
 
-@functools.lru_cache(maxsize=1)
 def flipnet_remake(settings: FlipNetSettings) -> Remake:
-    """Load the model of a data set.
+    """Load the model of a data set, or take it where it is loaded already.
 
     Raises:
         ConfigError: If it is not there, or not the same any more.
     """
-    from degrade_kit.flipnet.config import require_packages
+    return _remake(settings.model, settings.base_model, settings.device, settings.dtype, settings.digest)
 
-    require_packages()
+
+@functools.lru_cache(maxsize=1)
+def _remake(model: str, base_model: str | None, device: str | None, dtype: str, digest: str) -> Remake:
     from pipelines.flipnet_maker import flipnet_variant, load_degrader
 
+    settings = FlipNetSettings(model=model, base_model=base_model, device=device, dtype=dtype, digest=digest)
     degrader = load_degrader(settings)
     return lambda hq, record: flipnet_variant(record, degrader.run([hq], [[record]])[0][0])
 
@@ -195,13 +199,13 @@ def is_flipnet(record: Record) -> bool:
     return any(isinstance(op, FlipNetImage) for op in record.steps)
 
 
-def replay_variant(sample: Sample, variant: int, degrader: Remake | None = None) -> Replay:
+def replay_variant(sample: Sample, variant: int, flipnet: FlipNetSettings | None = None) -> Replay:
     """Make an LQ image of a sample again from its HQ image and its record.
 
     Args:
         sample: From a shard.
         variant: Which of its LQ images.
-        degrader: For images of a FlipNet; see `flipnet_remake`.
+        flipnet: The model of the data set, for images that it made.
 
     Raises:
         ShardError: If the sample has no such variant, or a record that cannot be run.
@@ -212,8 +216,8 @@ def replay_variant(sample: Sample, variant: int, degrader: Remake | None = None)
     extension = next(name for name in sample.members if name.startswith(f"lq{variant}.")).partition(".")[2]
     full = info[f"lq{variant}_tail"] == "[]" and bool(record.split()[1])
     try:
-        if degrader is not None and is_flipnet(record):
-            again = degrader(sample.hq(), record)
+        if flipnet is not None and is_flipnet(record):
+            again = flipnet_remake(flipnet)(sample.hq(), record)
         else:
             again = make_variant(record, Canvas(pixels=sample.hq()), info[f"lq{variant}_origin"], extension, full=full)
     except Exception as error:  # an altered record may fail anywhere
@@ -223,14 +227,6 @@ def replay_variant(sample: Sample, variant: int, degrader: Remake | None = None)
         again=decode_image(again.data, min_side=1).pixels,
         identical=stored == again.data,
     )
-
-
-def _stored_model(store: Store) -> FlipNetSettings | None:
-    """The model of a data set; None too where its configuration is damaged, which `_check_beside` tells."""
-    try:
-        return stored_flipnet(load_plan_config(store))
-    except (DegradeKitError, KeyError, TypeError):
-        return None
 
 
 def _check_manifest(manifest: Mapping[str, Any]) -> Iterator[str]:
@@ -383,12 +379,12 @@ def _expected_shapes(info: dict[str, Any]) -> Iterator[tuple[str, tuple[int, int
         yield f"lq{variant}", (info[f"lq{variant}_height"], info[f"lq{variant}_width"])
 
 
-def _replay_all(sample: Sample, sidecar: Sidecar, remake: Remake | None) -> Iterator[str]:
+def _replay_all(sample: Sample, sidecar: Sidecar, flipnet: FlipNetSettings | None) -> Iterator[str]:
     """For each variant of a recipe an empty text if its record makes the same file, else what differs."""
     same_stack = sidecar.versions == versions()
     for variant in range(sample.info["variants"]):
         try:
-            outcome = replay_variant(sample, variant, remake)
+            outcome = replay_variant(sample, variant, flipnet)
             model_made = is_flipnet(sample.record(variant))
         except DegradeKitError as error:
             yield str(error)

@@ -121,7 +121,7 @@ def step(op: ops.Op, image: Floats, seed: int, position: tuple[int, ...], full: 
             mask[top : top + side, left : left + side] = 1
             return inside * mask + outside * (1 - mask)
         case ops.FlipNetImage():
-            raise ValueError("a model's image has no plain way to make it")
+            raise AssertionError("a model makes it")
 
 
 def kernel_of(op: ops.Blur | ops.SincBlur | ops.MotionBlur) -> Square:

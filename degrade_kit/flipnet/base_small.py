@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from degrade_kit.errors import ConfigError
+from degrade_kit.flipnet import foreign
 from degrade_kit.flipnet.checkpoint import BaseModel
 from degrade_kit.flipnet.config import FlipNetConfig
+from degrade_kit.flipnet.network import gated_head
 from degrade_kit.flipnet.space import BlockDCT
 
 HEAD_SIZE = 32
@@ -46,15 +48,13 @@ def build_small_base(sizes: SmallBase, config: FlipNetConfig, words: Sequence[st
         words: The vocabulary of the prompts.
         images: In [-1, 1], (B, 3, H, W), that the latent space is scaled by.
     """
-    from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
-    from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
-    from transformers import CLIPTextConfig, CLIPTextModel
+    diffusers, transformers = foreign.diffusers(), foreign.transformers()
 
     vae = BlockDCT()
     vae.fit(images)
     channels, depth = vae.latent_channels, len(sizes.widths)
-    out_channels = channels if config.head == "plain" else channels * (3 + len(config.head_blurs))
-    unet: Any = cast("Any", UNet2DConditionModel)(  # its annotations allow one level alone
+    out_channels = channels if config.head == "plain" else gated_head(channels, config).out_channels
+    unet = diffusers.UNet2DConditionModel(
         sample_size=64,
         in_channels=channels,
         out_channels=out_channels,
@@ -77,8 +77,8 @@ def build_small_base(sizes: SmallBase, config: FlipNetConfig, words: Sequence[st
         unet.conv_out.weight.zero_()
         unet.conv_out.bias.zero_()
     tokenizer = word_tokenizer(words, sizes.text_tokens)
-    text_encoder = CLIPTextModel(
-        CLIPTextConfig(
+    text_encoder = transformers.CLIPTextModel(
+        transformers.CLIPTextConfig(
             vocab_size=len(tokenizer),
             hidden_size=sizes.text_width,
             intermediate_size=4 * sizes.text_width,
@@ -91,7 +91,7 @@ def build_small_base(sizes: SmallBase, config: FlipNetConfig, words: Sequence[st
             pad_token_id=tokenizer.pad_token_id,
         )
     )
-    scheduler = DDPMScheduler(
+    scheduler = diffusers.DDPMScheduler(
         beta_start=0.00085,
         beta_end=0.012,
         beta_schedule="scaled_linear",

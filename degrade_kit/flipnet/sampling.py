@@ -6,10 +6,13 @@
 For 5 variants in 20 steps that is 101 row evaluations in place of 400 where both prompts are equal, 202 where not.
 """
 
+# Tensor.unflatten, torch.from_numpy and others have parts without a type in torch's own stubs.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
@@ -18,6 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from degrade_kit.errors import ConfigError, RunError
+from degrade_kit.flipnet import foreign
 from degrade_kit.flipnet.network import FlipNet
 from degrade_kit.flipnet.text import join_tokens
 
@@ -34,7 +38,7 @@ class SamplingConfig:
     solver: Solver = "ddim"
     """`ddim` is deterministic (eta 0); `dpm++` is DPM-Solver++ of second order, for few steps."""
     guidance: float = 1.5
-    """Classifier-free guidance; 1 is none. Where the prompt equals the negative one it has no effect and no cost."""
+    """Classifier-free guidance: 1 is none. Does and costs nothing where the prompt equals the negative one."""
     negative_prompt: str = ""
     phi: float = 1.0
     """Enhance weight of the condition; 0 ignores it."""
@@ -118,17 +122,16 @@ def make_scheduler(net: FlipNet, config: SamplingConfig) -> Any:  # noqa: ANN401
 
     Spacing is trailing: Stable Diffusion's own leaves out the noisiest steps, and dark or flat images drift to grey.
     """
-    from diffusers.schedulers.scheduling_ddim import DDIMScheduler
-    from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultistepScheduler
+    diffusers = foreign.diffusers()
 
     kept = ("num_train_timesteps", "beta_start", "beta_end", "beta_schedule", "trained_betas", "prediction_type",
             "rescale_betas_zero_snr")  # fmt: skip
     numbers = {key: net.scheduler.config[key] for key in kept if key in net.scheduler.config}
-    common: dict[str, Any] = {**numbers, "timestep_spacing": "trailing"}
+    common = {**numbers, "timestep_spacing": "trailing"}
     if config.solver == "ddim":
-        scheduler: Any = DDIMScheduler(**common, clip_sample=False, set_alpha_to_one=True)
+        scheduler = diffusers.DDIMScheduler(**common, clip_sample=False, set_alpha_to_one=True)
     else:
-        scheduler = DPMSolverMultistepScheduler(**common, algorithm_type="dpmsolver++", solver_order=2)
+        scheduler = diffusers.DPMSolverMultistepScheduler(**common, algorithm_type="dpmsolver++", solver_order=2)
     scheduler.set_timesteps(config.num_steps)
     return scheduler
 
@@ -157,7 +160,7 @@ def _prepare(
         folded, fold_images, fold_copies = batch, latents, copies
         condition_text = null.expand(batch, -1, -1)
         if net.config.condition_text == "same":
-            per_condition = text.view(batch, -1, *text.shape[1:])
+            per_condition = text.unflatten(0, (batch, -1))
             condition_text = per_condition[:, 0]
             if not torch.equal(per_condition, per_condition[:, :1].expand_as(per_condition)):
                 # Each target its own condition row: they differ in what they read.
@@ -212,7 +215,7 @@ def _pad(images: Tensor, multiple: int) -> Tensor:
 
 
 @contextlib.contextmanager
-def autocast(device: torch.device, dtype: torch.dtype) -> Generator[None]:
+def autocast(device: torch.device, dtype: torch.dtype) -> Any:  # noqa: ANN401
     """Run the block in `dtype` where that is a short one."""
     with torch.autocast(device.type, dtype=dtype, enabled=dtype is not torch.float32):
         yield

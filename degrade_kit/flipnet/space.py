@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import torch
 import torch.nn.functional as F
-from diffusers import configuration_utils
+from diffusers.configuration_utils import (
+    ConfigMixin,
+    register_to_config,  # pyright: ignore[reportUnknownVariableType] (no types)
+)
 from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor
-
-_register_to_config = cast("Any", configuration_utils).register_to_config  # untyped
 
 BLOCK = 8
 """Side of a block in pixels: that of JPEG, whose grid a network can then see."""
@@ -60,7 +61,7 @@ class Decoded:
     sample: Tensor
 
 
-class BlockDCT(ModelMixin, configuration_utils.ConfigMixin):  # pyright: ignore[reportUntypedBaseClass]
+class BlockDCT(ModelMixin, ConfigMixin):  # pyright: ignore[reportUntypedBaseClass]
     """Images in [-1, 1], (B, 3, 8 h, 8 w), to latents (B, 192, h, w) and back; the interface of an `AutoencoderKL`.
 
     Channel 64 c + 8 v + u is coefficient (v, u), v counting rows, of colour channel c, less its `mean` and divided by
@@ -68,12 +69,11 @@ class BlockDCT(ModelMixin, configuration_utils.ConfigMixin):  # pyright: ignore[
     """
 
     config_name = "config.json"
-
     basis: Tensor
     mean: Tensor
     scale: Tensor
 
-    @_register_to_config
+    @register_to_config
     def __init__(self, block_size: int = BLOCK, scaling_factor: float = 1.0, latent_channels: int = 192) -> None:
         super().__init__()
         if block_size != BLOCK or latent_channels != 3 * BLOCK**2:
@@ -87,7 +87,7 @@ class BlockDCT(ModelMixin, configuration_utils.ConfigMixin):  # pyright: ignore[
 
     @property
     def latent_channels(self) -> int:
-        """Channels of a latent."""
+        """Channels of the latents."""
         return 3 * BLOCK**2
 
     @property

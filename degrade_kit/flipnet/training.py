@@ -4,6 +4,9 @@ Every random number of a step is a function of (seed, step, process): a run that
 same draws, and on a CPU ends in the same weights, bit for bit.
 """
 
+# Tensor.unflatten, torch.from_numpy and others have parts without a type in torch's own stubs.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+
 from __future__ import annotations
 
 import json
@@ -134,7 +137,7 @@ class Batch:
 
 def collate(pairs: Sequence[PairSample]) -> Batch:
     """Stack pairs of one size."""
-    hq, lq = (torch.as_tensor(np.stack([getattr(pair, name) for pair in pairs])) for name in ("hq", "lq"))
+    hq, lq = (torch.from_numpy(np.stack([getattr(pair, name) for pair in pairs])) for name in ("hq", "lq"))
     return Batch(to_tensor(hq), to_tensor(lq), [pair.caption for pair in pairs])
 
 
@@ -407,8 +410,10 @@ def train(
         }
         last = state.step == config.num_steps
         stopping = should_stop()
+        # Nothing is saved of weights that are no numbers any more: the checkpoints before are good.
+        sound = not bad or all(bool(parameter.isfinite().all()) for parameter in state.parameters)
         if accelerator.is_main_process:
-            if state.step % config.validation_steps == 0 or last:
+            if sound and (state.step % config.validation_steps == 0 or last):
                 with averaged(state):
                     found = validate(net, state.step)
                 metrics |= found
@@ -421,7 +426,7 @@ def train(
             report(metrics)
             if trackers:
                 accelerator.log(metrics, step=state.step)
-            if state.step % config.checkpoint_steps == 0 or last or stopping:
+            if sound and (state.step % config.checkpoint_steps == 0 or last or stopping):
                 save_checkpoint(state, run_dir, config.keep_checkpoints)
                 with averaged(state):
                     save(net, run_dir / "model", base, prompts=prompts, sampling=sampling, half=config.train_base)
@@ -526,9 +531,8 @@ def restore_checkpoint(state: TrainState, run_dir: Path) -> None:
 @torch.no_grad()
 def _average(state: TrainState, decay: float) -> None:
     decay = min(decay, (1 + state.step) / (10 + state.step))
-    parameters = [parameter.detach() for parameter in state.parameters]
-    # One call for all tensors; PyTorch's own optimizers use it, and it has no public name.
-    torch._foreach_lerp_(state.averages, parameters, 1 - decay)  # pyright: ignore[reportPrivateUsage, reportPrivateImportUsage]
+    for average, parameter in zip(state.averages, state.parameters, strict=True):
+        average.lerp_(parameter.detach(), 1 - decay)
 
 
 def step_generator(seed: int, step: int, part: int, process: int) -> torch.Generator:
@@ -541,7 +545,7 @@ def _batches(
     stream: PairStream,
     config: TrainConfig,
     first_step: int,
-    accelerator: Any,  # noqa: ANN401 (imported where it is needed)
+    accelerator: Any,  # noqa: ANN401 (an Accelerator)
     num_workers: int,
 ) -> Iterator[Batch]:
     """Batches of this process from a step on, without end."""

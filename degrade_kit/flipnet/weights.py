@@ -6,12 +6,12 @@ import json
 import struct
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
 from degrade_kit.errors import ConfigError
+from degrade_kit.flipnet import foreign
 
 _MAX_HEADER = 100_000_000  # the format's own limit, bytes
 
@@ -23,11 +23,10 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         ConfigError: If it is missing, cut short, of another kind, or holds a number that is none.
     """
     from safetensors import SafetensorError
-    from safetensors import torch as safetensors_torch
 
     _check_container(path)
     try:
-        tensors: dict[str, Tensor] = cast("Any", safetensors_torch).load_file(path)
+        tensors: dict[str, Tensor] = foreign.safetensors_torch().load_file(path)
     except (SafetensorError, OSError) as error:
         raise ConfigError(f"{path}: not a safetensors file that can be read: {error}") from error
     check_finite(tensors, str(path))
@@ -41,10 +40,9 @@ def write_weights(tensors: Mapping[str, Tensor], path: Path) -> None:
         OSError: If it cannot be written; safetensors' own error is none.
     """
     from safetensors import SafetensorError
-    from safetensors import torch as safetensors_torch
 
     try:
-        cast("Any", safetensors_torch).save_file(dict(tensors), path)
+        foreign.safetensors_torch().save_file(dict(tensors), path)
     except SafetensorError as error:
         raise OSError(f"{path}: {error}") from error
 

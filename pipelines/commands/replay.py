@@ -26,12 +26,11 @@ def replay_command(shards: str, key: str, variant: int, out: Path) -> None:
     from degrade_kit.shards import open_shards
     from degrade_kit.store import open_store
     from pipelines.plan import load_plan_config, stored_flipnet
-    from pipelines.verify import flipnet_remake, is_flipnet, replay_variant
+    from pipelines.verify import replay_variant
 
     store = open_store(shards)
     sample = open_shards(store).sample(key)
-    settings = stored_flipnet(load_plan_config(store)) if is_flipnet(sample.record(variant)) else None
-    outcome = replay_variant(sample, variant, None if settings is None else flipnet_remake(settings))
+    outcome = replay_variant(sample, variant, stored_flipnet(load_plan_config(store)))
     target, lq = sample.pair(variant)
     out.mkdir(parents=True, exist_ok=True)
     for name, pixels in (("hq", target), ("lq", lq), ("lq_native", outcome.again)):

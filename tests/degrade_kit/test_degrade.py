@@ -363,7 +363,6 @@ FIELDS: dict[str, st.SearchStrategy[Any]] = {
     "bool": st.booleans(),
     "str": st.text(max_size=9),
     "Literal['ddim', 'dpm++']": st.sampled_from(["ddim", "dpm++"]),
-    'Literal["ddim", "dpm++"]': st.sampled_from(["ddim", "dpm++"]),
     "KernelKind": st.sampled_from(["iso", "plateau_aniso"]),
     "Filter": st.sampled_from(FILTERS),
     "tuple[float, ...]": st.lists(numbers, max_size=9).map(tuple),

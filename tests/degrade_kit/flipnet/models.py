@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import nn
 
+from degrade_kit.flipnet import foreign
 from degrade_kit.flipnet.base_small import SmallBase, build_small_base, word_tokenizer
 from degrade_kit.flipnet.checkpoint import BaseModel
 from degrade_kit.flipnet.config import FlipNetConfig
@@ -19,13 +20,10 @@ CONTEXT = 32
 
 def tiny_base(prediction_type: str = "epsilon", *, zero_snr: bool = False) -> BaseModel:
     """Stable Diffusion's blocks at three levels, attention at the finer two: 8 transformer blocks."""
-    from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
-    from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
-    from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
-    from transformers import CLIPTextConfig, CLIPTextModel
+    diffusers, transformers = foreign.diffusers(), foreign.transformers()
 
     torch.manual_seed(0)
-    unet = cast("Any", UNet2DConditionModel)(
+    unet = diffusers.UNet2DConditionModel(
         sample_size=8,
         in_channels=4,
         out_channels=4,
@@ -38,7 +36,7 @@ def tiny_base(prediction_type: str = "epsilon", *, zero_snr: bool = False) -> Ba
         norm_num_groups=8,
         use_linear_projection=True,
     )
-    vae = cast("Any", AutoencoderKL)(
+    vae = diffusers.AutoencoderKL(
         block_out_channels=(8, 8),
         down_block_types=("DownEncoderBlock2D",) * 2,
         up_block_types=("UpDecoderBlock2D",) * 2,
@@ -46,8 +44,8 @@ def tiny_base(prediction_type: str = "epsilon", *, zero_snr: bool = False) -> Ba
         latent_channels=4,
     )
     tokenizer = word_tokenizer(WORDS, 16)
-    text_encoder = CLIPTextModel(
-        CLIPTextConfig(
+    text_encoder = transformers.CLIPTextModel(
+        transformers.CLIPTextConfig(
             vocab_size=len(tokenizer),
             hidden_size=CONTEXT,
             intermediate_size=64,
@@ -56,7 +54,7 @@ def tiny_base(prediction_type: str = "epsilon", *, zero_snr: bool = False) -> Ba
             max_position_embeddings=16,
         )
     )
-    scheduler = cast("Any", DDPMScheduler)(
+    scheduler = diffusers.DDPMScheduler(
         beta_start=0.00085,
         beta_end=0.012,
         beta_schedule="scaled_linear",
@@ -80,6 +78,7 @@ def gated_flipnet(*, randomize: bool = True, window: int = 3) -> FlipNet:
         lora_rank=0,
         head="gated",
         head_blurs=(1.5, 4.0),
+        head_smooth=(3, 0),
         boost_window=window,
         condition_text="null",
         noise_offset=0.3,
@@ -96,7 +95,9 @@ def assemble(base: BaseModel, config: FlipNetConfig, *, randomize: bool) -> Flip
     if randomize:
         torch.manual_seed(1)
         for name, parameter in net.unet.named_parameters():
-            if "processor.to_out" in name or "lora_B" in name or "conv_out" in name or "place_bias" in name:
+            if any(part in name for part in ("processor.to_out", "lora_B", "place_bias")) or (
+                config.head == "gated" and "conv_out" in name
+            ):
                 nn.init.normal_(parameter, std=0.1)
     return net.eval()
 

@@ -1,11 +1,9 @@
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 import torch
-from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 
+from degrade_kit.flipnet import foreign
 from degrade_kit.flipnet.diffusion import (
     PREDICTION_TYPES,
     add_noise,
@@ -19,7 +17,11 @@ from degrade_kit.flipnet.diffusion import (
 
 @pytest.mark.parametrize("kind", PREDICTION_TYPES)
 def test_the_right_prediction_gives_the_image_in_one_step(kind: str) -> None:
-    alphas = DDPMScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear").alphas_cumprod
+    alphas = (
+        foreign.diffusers()
+        .DDPMScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear")
+        .alphas_cumprod
+    )
     timesteps = torch.tensor([0, 500, 990])
     clean, noise = torch.randn(2, 3, 4, 5, 6, dtype=torch.float64)
     a, s = signal_noise(alphas, timesteps, torch.float64)
@@ -31,7 +33,7 @@ def test_the_right_prediction_gives_the_image_in_one_step(kind: str) -> None:
 
 
 def test_noise_and_targets_are_those_of_diffusers() -> None:
-    scheduler: Any = DDPMScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear")
+    scheduler = foreign.diffusers().DDPMScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear")
     timesteps = torch.tensor([3, 700])
     clean, noise = torch.randn(2, 2, 4, 5, 6)
     a, s = signal_noise(scheduler.alphas_cumprod, timesteps)

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -45,8 +44,8 @@ def test_a_new_flipnet_is_its_base_model() -> None:
 
 @torch.no_grad()
 @pytest.mark.parametrize("build", [tiny_flipnet, gated_flipnet])
-def test_the_condition_never_reads_the_target(build: Callable[[], FlipNet]) -> None:
-    net: FlipNet = build()
+def test_the_condition_never_reads_the_target(build: object) -> None:
+    net: FlipNet = build()  # type: ignore[operator]
     given = inputs(net)
     copies = torch.randn(BATCH, 3, net.latent_channels, 8, 8)
     first = net.predict_joint(**given, copies=copies)
@@ -58,8 +57,8 @@ def test_the_condition_never_reads_the_target(build: Callable[[], FlipNet]) -> N
 @torch.no_grad()
 @pytest.mark.parametrize("build", [tiny_flipnet, gated_flipnet])
 @pytest.mark.parametrize("size", [(8, 8), (4, 12)])
-def test_write_and_read_equal_both_branches_together(build: Callable[[], FlipNet], size: tuple[int, int]) -> None:
-    net: FlipNet = build().double()
+def test_write_and_read_equal_both_branches_together(build: object, size: tuple[int, int]) -> None:
+    net: FlipNet = build().double()  # type: ignore[operator]
     given = inputs(net, *size)
     given = {name: value.double() if value.is_floating_point() else value for name, value in given.items()}
     copies = torch.randn(BATCH, 3, net.latent_channels, *size, dtype=torch.float64)

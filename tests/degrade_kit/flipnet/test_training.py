@@ -336,6 +336,21 @@ def test_three_steps_in_a_row_without_finite_numbers_end_the_run(
     assert [path.name for path in checkpoints(tmp_path)] == ["step-00000002", "step-00000004"]
 
 
+def test_a_run_whose_last_step_is_skipped_leaves_its_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    break_loss(monkeypatch, {3})
+    assert run(tmp_path, small(num_steps=4)).skipped == 1
+    assert (tmp_path / "model/flipnet.json").exists()
+
+
+def test_weights_that_are_no_numbers_any_more_are_not_saved(tmp_path: Path) -> None:
+    net = tiny_flipnet()
+    with torch.no_grad():
+        next(iter(net.hubs.values())).to_out.weight[0, 0] = math.nan
+    with pytest.raises(RunError, match="3 steps in a row"):
+        train(net, Stream(), small(checkpoint_steps=1), tmp_path, BASE, device="cpu")
+    assert checkpoints(tmp_path) == []
+
+
 def break_loss(monkeypatch: pytest.MonkeyPatch, lost: set[int]) -> None:
     """Make the loss NaN in these steps."""
     step = iter(range(100))
