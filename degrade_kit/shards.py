@@ -326,7 +326,13 @@ class Sample:
         return decode_image(self.image(f"lq{variant}"), min_side=1).pixels
 
     def record(self, variant: int) -> Record:
-        """How the LQ image was made."""
+        """How the LQ image was made.
+
+        Raises:
+            ShardError: If the sample has no such variant, or its record is damaged.
+        """
+        if not 0 <= variant < self.info["variants"]:
+            raise ShardError(f"sample {self.key} has variants 0 to {self.info['variants'] - 1}, not {variant}")
         try:
             return Record.from_json(self.info[f"lq{variant}_record"])
         except ValueError as error:

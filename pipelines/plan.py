@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import yaml
 
@@ -183,11 +183,14 @@ def load_plan_config(store: Store) -> dict[str, Any]:
         RunError: If there is none.
     """
     try:
-        return yaml.safe_load(store.read(CONFIG))
+        found = yaml.safe_load(store.read(CONFIG))
     except FileNotFoundError as error:
         raise RunError(f"{store.url}: no {CONFIG}: not a data set of degrade-kit") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise RunError(f"{store.url}/{CONFIG} is damaged: {error}") from error
+    if not isinstance(found, dict):
+        raise RunError(f"{store.url}/{CONFIG} is damaged: expected `key: value` pairs, got {found!r}")
+    return cast("dict[str, Any]", found)
 
 
 def stored_recipe(resolved: dict[str, Any]) -> Recipe:
@@ -197,7 +200,7 @@ def stored_recipe(resolved: dict[str, Any]) -> Recipe:
 
 def stored_flipnet(resolved: dict[str, Any]) -> FlipNetSettings | None:
     """The FlipNet of a resolved configuration; None where a recipe made everything."""
-    if not resolved or "flipnet" not in resolved:
+    if "flipnet" not in resolved:
         return None
     found = resolved["flipnet"]
     # Not the device: it may be looked at on another machine.

@@ -258,11 +258,9 @@ def replay_variant(sample: Sample, variant: int, degrader: Remake | None = None)
         ShardError: If the sample has no such variant, or a record that cannot be run.
     """
     info = sample.info
-    if not 0 <= variant < info["variants"]:
-        raise ShardError(f"sample {sample.key} has variants 0 to {info['variants'] - 1}, not {variant}")
+    record = sample.record(variant)
     stored = sample.image(f"lq{variant}")
     extension = next(name for name in sample.members if name.startswith(f"lq{variant}.")).partition(".")[2]
-    record = sample.record(variant)
     full = info[f"lq{variant}_tail"] == "[]" and bool(record.split()[1])
     try:
         if degrader is not None and is_flipnet(record):

@@ -31,7 +31,14 @@ from degrade_kit.flipnet import foreign
 from degrade_kit.flipnet.config import FlipNetConfig, read_fields
 from degrade_kit.flipnet.network import FlipNet, lora_config
 from degrade_kit.flipnet.sampling import SamplingConfig
-from degrade_kit.flipnet.weights import check_finite, check_shapes, fingerprint, load_weights, read_weights
+from degrade_kit.flipnet.weights import (
+    check_finite,
+    check_shapes,
+    fingerprint,
+    load_weights,
+    read_weights,
+    write_weights,
+)
 
 log = logging.getLogger(__name__)
 
@@ -112,13 +119,9 @@ def load_base(
     options: dict[str, Any] = {"revision": revision, "local_files_only": local or not download}
     try:
         return BaseModel(
-            unet=diffusers.UNet2DConditionModel.from_pretrained(
-                location, subfolder="unet", torch_dtype=dtype, **options
-            ),
-            vae=_vae_class(location, options).from_pretrained(location, subfolder="vae", torch_dtype=dtype, **options),
-            text_encoder=transformers.CLIPTextModel.from_pretrained(
-                location, subfolder="text_encoder", dtype=dtype, **options
-            ),
+            unet=_whole(diffusers.UNet2DConditionModel, location, "unet", torch_dtype=dtype, **options),
+            vae=_whole(_vae_class(location, options), location, "vae", torch_dtype=dtype, **options),
+            text_encoder=_whole(transformers.CLIPTextModel, location, "text_encoder", dtype=dtype, **options),
             tokenizer=transformers.AutoTokenizer.from_pretrained(location, subfolder="tokenizer", **options),
             scheduler=diffusers.DDPMScheduler.from_pretrained(location, subfolder="scheduler", **options),
         )
@@ -156,15 +159,14 @@ def save(
     Raises:
         RunError: If it cannot be written.
     """
-    save_file = foreign.safetensors_torch().save_file
     scratch = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}")
     try:
         scratch.mkdir(parents=True)
         hubs = _hub_tensors(net, half=half)
         check_finite(hubs, "the weights to save")
-        save_file(hubs, scratch / BOOSTHUB_FILE)
+        write_weights(hubs, scratch / BOOSTHUB_FILE)
         if net.head is not None:
-            save_file(
+            write_weights(
                 {name: _stored(tensor, half=False) for name, tensor in net.head.state_dict().items()},
                 scratch / HEAD_FILE,
             )
@@ -216,17 +218,15 @@ def load(
     if base_model is not None:
         reference = BaseReference(location=base_model, fingerprint=reference.fingerprint)
     bundled = reference.location == BASE_DIR
+    # In full precision until the fingerprint is taken: bfloat16 would round it to another one.
     base = load_base(
-        str(folder / BASE_DIR) if bundled else reference.location,
-        revision=reference.revision,
-        download=download,
-        dtype=dtype,
+        str(folder / BASE_DIR) if bundled else reference.location, revision=reference.revision, download=download
     )
     found = fingerprint(base.unet)
     if reference.fingerprint and found != reference.fingerprint:
         raise ConfigError(
-            f"{folder}: was trained on a base model with fingerprint {reference.fingerprint}; "
-            f"{reference.location} has {found}"
+            f"{folder}: was trained on a base model with fingerprint {reference.fingerprint}, {reference.location} has "
+            f"{found}; give the right one with --base-model"
         )
     try:
         net = FlipNet(base.unet, base.vae, base.text_encoder, base.tokenizer, base.scheduler, config)
@@ -252,8 +252,24 @@ def replace_folder(scratch: Path, folder: Path) -> None:
     old = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}.old")
     if folder.exists():
         folder.rename(old)
-    scratch.rename(folder)
+    try:
+        scratch.rename(folder)
+    except OSError:
+        if old.exists():
+            old.rename(folder)
+        raise
     shutil.rmtree(old, ignore_errors=True)
+
+
+def _whole(kind: Any, location: str, part: str, **options: Any) -> Any:  # noqa: ANN401 (diffusers, transformers)
+    """A network from safetensors files that hold all of its weights: the libraries make up what is missing."""
+    model, info = kind.from_pretrained(
+        location, subfolder=part, use_safetensors=True, output_loading_info=True, **options
+    )
+    lost = sorted(str(key) for key in (*info["missing_keys"], *info["mismatched_keys"]))
+    if lost:
+        raise ValueError(f"{part}: {len(lost)} of its weights are missing or of another shape, such as {lost[0]}")
+    return model
 
 
 def _vae_class(location: str, options: dict[str, Any]) -> Any:  # noqa: ANN401 (diffusers)
@@ -313,13 +329,13 @@ def read_config(folder: Path) -> tuple[FlipNetConfig, BaseReference, Prompts, Sa
     if not isinstance(data, dict):
         raise ConfigError(f"{path}: expected a JSON object, got {type(data).__name__}")
     fields = cast("dict[str, Any]", data)
-    base, prompts = fields.pop("base", None), fields.pop("prompts", [])
+    reference = read_fields(BaseReference, fields.pop("base", None), f"{path}: base")
+    prompts = fields.pop("prompts", [])
     sampling = read_fields(SamplingConfig, fields.pop("sampling", {}), f"{path}: sampling")
     try:
-        reference = BaseReference(**base)
         pairs = tuple((str(text), float(weight)) for text, weight in prompts)
     except (TypeError, ValueError) as error:
-        raise ConfigError(f"{path}: `base` or `prompts` is not what a FlipNet has: {error}") from error
+        raise ConfigError(f"{path}: prompts: expected [text, weight] pairs: {error}") from error
     return FlipNetConfig.from_mapping(fields, str(path)), reference, pairs, sampling
 
 
@@ -352,11 +368,10 @@ def _load_hubs(net: FlipNet, tensors: dict[str, Tensor], where: str) -> None:
 
 def _save_lora(net: FlipNet, folder: Path, *, half: bool) -> None:
     """As peft's own `save_pretrained`: `PeftModel.from_pretrained` reads it too."""
-    save_file = foreign.safetensors_torch().save_file
     lora_config(net.config.lora_rank).save_pretrained(str(folder))
     tensors = {f"{_PEFT_PREFIX}{name}": _stored(tensor, half=half) for name, tensor in _lora_tensors(net).items()}
     check_finite(tensors, "the LoRA to save")
-    save_file(tensors, folder / "adapter_model.safetensors")
+    write_weights(tensors, folder / "adapter_model.safetensors")
 
 
 def _lora_tensors(net: FlipNet) -> dict[str, Tensor]:

@@ -22,7 +22,7 @@ from degrade_kit.errors import ConfigError
 from degrade_kit.flipnet.checkpoint import Loaded, Prompts, load
 from degrade_kit.flipnet.config import Mode
 from degrade_kit.flipnet.network import FlipNet
-from degrade_kit.flipnet.sampling import SamplingConfig, autocast, latent_size, sample
+from degrade_kit.flipnet.sampling import SamplingConfig, autocast, choose_device, latent_size, sample
 from degrade_kit.flipnet.training import to_images, to_tensor
 from degrade_kit.image import Pixels
 from degrade_kit.ops import FlipNetImage, Seat
@@ -107,7 +107,7 @@ class Degrader:
             return
         flat = [record for wanted in records for record in wanted]
         height, width = hq[0].shape[:2]
-        images = to_tensor(torch.from_numpy(np.stack(hq))).to(self.device)
+        images = to_tensor(torch.as_tensor(np.stack(hq))).to(self.device)
         noise = torch.stack([start_noise(self.net, record.seed, height, width) for record in flat]).to(self.device)
         prompts = [_step(record).prompt for record in flat]
         with autocast(self.device, self.dtype):
@@ -148,24 +148,7 @@ def start_noise(net: FlipNet, seed: int, height: int, width: int) -> Tensor:
         offset = rng.standard_normal(shape[0], np.float32) * np.float32(net.config.noise_offset)
         chosen = list(net.config.noise_offset_channels or range(shape[0]))
         noise[chosen] += offset[chosen, None, None]
-    return torch.from_numpy(noise)
-
-
-def choose_device(name: str | None) -> torch.device:
-    """The device of this name; the first GPU where there is one, or the CPU, where no name is given.
-
-    Raises:
-        ConfigError: If it is not there.
-    """
-    if name is None:
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).partition("\n")[0]
-        raise ConfigError(f"device {name}: cannot be used here: {reason}; give another, such as cpu") from error
-    return device
+    return torch.as_tensor(noise)
 
 
 def draw_prompt(prompts: Prompts, rng: np.random.Generator) -> str:

@@ -47,10 +47,11 @@ def degradation_features(hq: Pixels, lq: Pixels) -> FloatArray:
 
 
 def energy_distance(first: FloatArray, second: FloatArray) -> float:
-    """Energy distance between two samples of vectors, (n, d) and (m, d): 0 where they are of one distribution.
+    """Energy distance between two samples of vectors, (n, d) and (m, d).
 
-    2 E|X - Y| - E|X - X'| - E|Y - Y'|, in the unit of the vectors, unbiased (Szekely & Rizzo 2013); defined for any
-    number of vectors, where a Frechet distance would need more of them than there are dimensions.
+    2 E|X - Y| - E|X - X'| - E|Y - Y'|, in the unit of the vectors (Szekely & Rizzo 2013). It is unbiased: 0 on average,
+    so at times a little less, where both are of one distribution. Defined for any number of vectors, where a Frechet
+    distance would need more of them than there are dimensions.
     """
 
     def mean_distance(a: FloatArray, b: FloatArray, pairs: int) -> float:

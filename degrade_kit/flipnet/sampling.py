@@ -219,3 +219,20 @@ def autocast(device: torch.device, dtype: torch.dtype) -> Any:  # noqa: ANN401
     """Run the block in `dtype` where that is a short one."""
     with torch.autocast(device.type, dtype=dtype, enabled=dtype is not torch.float32):
         yield
+
+
+def choose_device(name: str | None) -> torch.device:
+    """The device of this name; the first GPU where there is one, or the CPU, where no name is given.
+
+    Raises:
+        ConfigError: If it is not there.
+    """
+    if name is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).partition("\n")[0]
+        raise ConfigError(f"device {name}: cannot be used here: {reason}; give another, such as cpu") from error
+    return device

@@ -24,18 +24,22 @@ import torch
 from torch import Tensor, nn
 
 from degrade_kit.errors import ConfigError, RunError
-from degrade_kit.flipnet import foreign
 from degrade_kit.flipnet.checkpoint import BaseReference, Prompts, replace_folder, save
 from degrade_kit.flipnet.diffusion import add_noise, draw_noise, training_target
 from degrade_kit.flipnet.mixture import PairSample
 from degrade_kit.flipnet.network import FlipNet
-from degrade_kit.flipnet.sampling import SamplingConfig
+from degrade_kit.flipnet.sampling import SamplingConfig, choose_device
 from degrade_kit.flipnet.space import BlockDCT
-from degrade_kit.flipnet.weights import read_weights
+from degrade_kit.flipnet.weights import check_shapes, read_weights, write_weights
 from degrade_kit.image import Pixels
 from degrade_kit.seeding import generator
 
 log = logging.getLogger(__name__)
+
+_MAX_BAD = 3
+"""Steps in a row without finite numbers that end a run."""
+_MAX_SCALED = 20
+"""The same in fp16 where the gradients alone are infinite: their scale, 2^16 at first, is halved each time."""
 
 Weighting = Literal["uniform", "min_snr", "posterior"]
 
@@ -171,23 +175,24 @@ class DiffusionLoss(nn.Module):
         target_images, condition_images = net.config.mode.flip(batch.hq, batch.lq)
         draws, device = config.noise_draws, target_images.device
         with torch.no_grad():
-            target = net.encode_images(target_images, sample=True).repeat_interleave(draws, dim=0)
-            condition = net.encode_images(condition_images, sample=True)
+            target = net.encode_images(target_images, noise_generator, sample=True).repeat_interleave(draws, dim=0)
+            condition = net.encode_images(condition_images, noise_generator, sample=True)
             copies = net.copies(condition, condition_images)
         random = _Random(noise_generator, device)
         captions = ["" if random.chance(config.caption_dropout) else caption for caption in batch.captions]
         noise = random.noise(net, target.shape)
-        timesteps = random.timesteps(target.shape[0])
+        timesteps = random.timesteps(net, target.shape[0])
         a, s = net.signal_noise(timesteps)
         noisy = add_noise(target, noise, a, s)
 
         condition_noise = random.noise(net, condition.shape)
-        condition_timesteps = random.timesteps(condition.shape[0])
+        condition_timesteps = random.timesteps(net, condition.shape[0])
         noised = torch.tensor([random.chance(config.condition_noise) for _ in captions], device=device)
         condition_timesteps = torch.where(noised, condition_timesteps, 0)
         a_c, s_c = net.signal_noise(condition_timesteps)
-        noisy_condition = add_noise(condition, condition_noise, a_c, s_c)
-        noisy_condition = torch.where(noised[:, None, None, None], noisy_condition, condition)
+        noised = noised[:, None, None, None]
+        condition_noise = torch.where(noised, condition_noise, 0)  # there is none to be found in a clean one
+        noisy_condition = torch.where(noised, add_noise(condition, condition_noise, a_c, s_c), condition)
 
         with torch.set_grad_enabled(config.train_base and torch.is_grad_enabled()):
             tokens = net.encode_prompts(captions)
@@ -238,8 +243,8 @@ class _Random:
     def chance(self, share: float) -> bool:
         return bool(torch.rand((), generator=self._source) < share)
 
-    def timesteps(self, count: int) -> Tensor:
-        return torch.randint(0, 1000, (count,), generator=self._source).to(self._device)
+    def timesteps(self, net: FlipNet, count: int) -> Tensor:
+        return torch.randint(0, len(net.alphas_cumprod), (count,), generator=self._source).to(self._device)
 
     def noise(self, net: FlipNet, shape: Sequence[int]) -> Tensor:
         config = net.config
@@ -326,14 +331,19 @@ def train(
         report: Called with the numbers of a step or a validation.
         should_stop: Asked after each step; a checkpoint is written before returning.
         num_workers: Processes that prepare pairs; 0 prepares them in this one.
-        device: Such as `cuda:1` or `cpu`; Accelerate's choice where None.
+        device: Such as `cuda:1` or `cpu`; Accelerate's choice, a GPU if there is one, where None.
         trackers: Of Accelerate, such as `tensorboard`.
 
     Raises:
-        RunError: If three steps in a row give no finite numbers, or a checkpoint cannot be written or read.
+        ConfigError: If the device is not there, or the last checkpoint is damaged or of another network.
+        RunError: If three steps in a row give no finite numbers, or a checkpoint cannot be written.
     """
     from accelerate import Accelerator
 
+    if device is not None:
+        chosen = choose_device(device)
+        if chosen.type == "cuda" and ":" in device:
+            torch.cuda.set_device(chosen)  # Accelerate takes the current one
     accelerator: Any = Accelerator(
         mixed_precision=config.mixed_precision,
         gradient_accumulation_steps=config.gradient_accumulation,
@@ -369,17 +379,22 @@ def train(
             losses.append(float(loss.detach()))
         norm = float(accelerator.clip_grad_norm_(state.parameters, config.max_grad_norm))
         mean_loss = sum(losses) / len(losses)
-        if math.isfinite(mean_loss) and math.isfinite(norm):
+        finite = math.isfinite(mean_loss) and math.isfinite(norm)
+        # In fp16 the gradients are scaled, at first by too much: the scaler must see infinite ones to lower the scale,
+        # and leaves the weights alone.
+        scaled = accelerator.scaler is not None and math.isfinite(mean_loss)
+        if finite or scaled:
             optimizer.step()
+        if finite:
             bad = 0
             _average(state, config.ema_decay)
         else:
             bad += 1
             state.skipped += 1
             log.warning("step %d was skipped: loss %s, gradient norm %s", step, mean_loss, norm)
-            if bad == 3:
+            if bad >= (_MAX_SCALED if scaled else _MAX_BAD):
                 raise RunError(
-                    f"three steps in a row gave no finite numbers, up to step {step}; lower the learning rate or give "
+                    f"{bad} steps in a row gave no finite numbers, up to step {step}; lower the learning rate or give "
                     "--mixed-precision no. The last checkpoint is intact"
                 )
         optimizer.zero_grad(set_to_none=True)
@@ -395,8 +410,10 @@ def train(
         }
         last = state.step == config.num_steps
         stopping = should_stop()
+        # Nothing is saved of weights that are no numbers any more: the checkpoints before are good.
+        sound = not bad or all(bool(parameter.isfinite().all()) for parameter in state.parameters)
         if accelerator.is_main_process:
-            if not bad and (state.step % config.validation_steps == 0 or last):
+            if sound and (state.step % config.validation_steps == 0 or last):
                 with averaged(state):
                     found = validate(net, state.step)
                 metrics |= found
@@ -409,8 +426,7 @@ def train(
             report(metrics)
             if trackers:
                 accelerator.log(metrics, step=state.step)
-            # Never with weights that are no numbers any more: the checkpoints before are good.
-            if not bad and (state.step % config.checkpoint_steps == 0 or last or stopping):
+            if sound and (state.step % config.checkpoint_steps == 0 or last or stopping):
                 save_checkpoint(state, run_dir, config.keep_checkpoints)
                 with averaged(state):
                     save(net, run_dir / "model", base, prompts=prompts, sampling=sampling, half=config.train_base)
@@ -445,7 +461,6 @@ class averaged:
 
 def save_checkpoint(state: TrainState, run_dir: Path, keep: int) -> Path:
     """Write `checkpoints/step-NNNNNNNN` whole or not at all, and remove the oldest beyond `keep`."""
-    save_file = foreign.safetensors_torch().save_file
     folder = run_dir / "checkpoints" / f"step-{state.step:08d}"
     scratch = folder.with_name(f".{folder.name}.tmp")
     tensors: dict[str, Tensor] = {}
@@ -456,7 +471,7 @@ def save_checkpoint(state: TrainState, run_dir: Path, keep: int) -> Path:
     try:
         shutil.rmtree(scratch, ignore_errors=True)
         scratch.mkdir(parents=True)
-        save_file(tensors, scratch / "state.safetensors")
+        write_weights(tensors, scratch / "state.safetensors")
         numbers = {"step": state.step, "skipped": state.skipped}
         (scratch / "state.json").write_text(json.dumps(numbers), encoding="utf-8")
         replace_folder(scratch, folder)
@@ -486,10 +501,20 @@ def restore_checkpoint(state: TrainState, run_dir: Path) -> None:
     if not found:
         return
     path = found[-1] / "state.safetensors"
-    tensors = read_weights(path)
-    numbers = json.loads((found[-1] / "state.json").read_text(encoding="utf-8"))
-    if {name.partition(".")[2] for name in tensors} != set(state.names):
-        raise ConfigError(f"{path}: holds other parameters than this run trains; give another --out")
+    try:
+        tensors = read_weights(path)
+        numbers = json.loads((found[-1] / "state.json").read_text(encoding="utf-8"))
+        step, skipped = int(numbers["step"]), int(numbers["skipped"])
+    except (ConfigError, OSError, ValueError, KeyError, TypeError) as error:
+        raise ConfigError(
+            f"checkpoint {found[-1]} is damaged: {error}; remove that folder to go on from the one before it"
+        ) from error
+    expected = dict(zip(state.names, state.parameters, strict=True))
+    stored = {name.removeprefix("parameter."): tensor for name, tensor in tensors.items() if name[:10] == "parameter."}
+    try:
+        check_shapes(expected, stored, str(path))
+    except ConfigError as error:
+        raise ConfigError(f"{error}; give another --out, or the configuration that this run began with") from error
     for name, parameter, average in zip(state.names, state.parameters, state.averages, strict=True):
         parameter.copy_(tensors[f"parameter.{name}"])
         average.copy_(tensors[f"average.{name}"])
@@ -500,7 +525,7 @@ def restore_checkpoint(state: TrainState, run_dir: Path) -> None:
             state.optimizer.state[parameter] = {
                 part: tensor if part == "step" else tensor.to(parameter.device) for part, tensor in moments.items()
             }
-    state.step, state.skipped = int(numbers["step"]), int(numbers["skipped"])
+    state.step, state.skipped = step, skipped
 
 
 @torch.no_grad()

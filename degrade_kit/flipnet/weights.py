@@ -33,6 +33,20 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     return tensors
 
 
+def write_weights(tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Write a safetensors file.
+
+    Raises:
+        OSError: If it cannot be written; safetensors' own error is none.
+    """
+    from safetensors import SafetensorError
+
+    try:
+        foreign.safetensors_torch().save_file(dict(tensors), path)
+    except SafetensorError as error:
+        raise OSError(f"{path}: {error}") from error
+
+
 def check_finite(tensors: Mapping[str, Tensor], where: str) -> None:
     """Refuse NaN and infinity.
 

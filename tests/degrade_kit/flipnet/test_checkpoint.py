@@ -1,183 +1,374 @@
 from __future__ import annotations
 
+import copy
+import dataclasses
 import json
 import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from transformers import CLIPTextConfig, CLIPTextModel
 
 from degrade_kit.errors import ConfigError, RunError
-from degrade_kit.flipnet import checkpoint, foreign
-from degrade_kit.flipnet.checkpoint import BaseReference, load, load_base, save
+from degrade_kit.flipnet import checkpoint
+from degrade_kit.flipnet.checkpoint import BaseModel, BaseReference, load, load_base, read_config, save
 from degrade_kit.flipnet.config import FlipNetConfig
 from degrade_kit.flipnet.network import FlipNet
 from degrade_kit.flipnet.sampling import SamplingConfig, latent_size, sample
 from degrade_kit.flipnet.weights import fingerprint
-from tests.degrade_kit.flipnet.models import assemble, gated_flipnet, save_base, tiny_base
+from degrade_kit.image import encode_png
+from tests.degrade_kit.flipnet.models import assemble, gated_flipnet, save_base, tiny_base, tiny_flipnet
+
+PROMPTS = (("dark, strong noise", 0.75), ("", 0.25))
 
 
-def made(net: FlipNet) -> torch.Tensor:
-    source = torch.Generator().manual_seed(0)
-    images = torch.rand(1, 3, 64, 64, generator=source) * 2 - 1
+def output(net: FlipNet) -> Tensor:
+    """What a network makes of one image, for a prompt and with guidance."""
+    source = torch.Generator().manual_seed(5)
+    image = torch.rand(1, 3, 64, 64, generator=source) * 2 - 1
     noise = torch.randn(2, *latent_size(net, 64, 64), generator=source)
-    return sample(net, images, noise, ["haze", "clean"], SamplingConfig(num_steps=2))
+    return sample(net, image, noise, ["strong noise"] * 2, SamplingConfig(num_steps=3))
+
+
+def base_of(net: FlipNet) -> BaseModel:
+    """The base model in a network; `tiny_flipnet` has changed its last layer."""
+    return BaseModel(
+        unet=checkpoint._bare_unet(net),
+        vae=net.vae,
+        text_encoder=net.text_encoder,
+        tokenizer=net.tokenizer,
+        scheduler=net.scheduler,
+    )
+
+
+@pytest.fixture(scope="module")
+def base_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_base(base_of(tiny_flipnet()), tmp_path_factory.mktemp("base"))
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory, base_dir: Path) -> Path:
+    """A FlipNet with LoRA on a base model in another folder."""
+    folder = tmp_path_factory.mktemp("models") / "made"
+    net = tiny_flipnet()
+    reference = BaseReference(location=str(base_dir), fingerprint=fingerprint(base_of(net).unet))
+    save(net, folder, reference, prompts=PROMPTS, sampling=SamplingConfig(num_steps=7))
+    return folder
 
 
 @pytest.fixture
-def base_folder(tmp_path: Path) -> Path:
-    return save_base(tiny_base(), tmp_path / "sd")
+def model(made: Path, tmp_path: Path) -> Path:
+    """A copy to damage."""
+    return Path(shutil.copytree(made, tmp_path / "model"))
 
 
-@pytest.fixture
-def lora_model(base_folder: Path, tmp_path: Path) -> tuple[FlipNet, Path]:
-    base = load_base(str(base_folder))
-    print_ = fingerprint(base.unet)
-    net = assemble(base, FlipNetConfig(lora_rank=4), randomize=True)
-    save(net, tmp_path / "model", BaseReference(location=str(base_folder), fingerprint=print_))
-    return net, tmp_path / "model"
+def test_lora_on_a_referenced_base_comes_back_to_the_last_bit(made: Path) -> None:
+    loaded, original = load(made), tiny_flipnet()
+    written, found = original.state_dict(), loaded.net.state_dict()
+    assert found.keys() == written.keys()
+    assert all(torch.equal(found[name], tensor) for name, tensor in written.items())
+    assert (output(loaded.net) - output(original)).abs().max() < 1e-5
+    assert loaded.net.config == FlipNetConfig(lora_rank=4)
+    assert loaded.prompts == PROMPTS
+    assert loaded.sampling == SamplingConfig(num_steps=7)
+    assert not [name for name, parameter in loaded.net.named_parameters() if parameter.requires_grad]
+    assert not (made / "base").exists()
 
 
-def test_lora_on_a_named_base_comes_back_as_it_was(lora_model: tuple[FlipNet, Path]) -> None:
-    net, folder = lora_model
-    found = load(folder)
-    assert (made(found.net) - made(net)).abs().max() < 1e-5
-    assert found.sampling == SamplingConfig()
+def test_a_bundled_gated_model_comes_back_in_half_precision(tmp_path: Path) -> None:
+    net = gated_flipnet()
+    before = output(net)
+    save(net, tmp_path / "model", BaseReference(location="base"), half=True)
+    assert torch.equal(output(net), before), "saving changes nothing"
+    assert load_file(tmp_path / "model/base/unet/diffusion_pytorch_model.safetensors")["conv_in.weight"].dtype == (
+        torch.float16
+    )
+    shutil.move(tmp_path / "model", tmp_path / "moved")
+    after = output(load(tmp_path / "moved").net)
+    assert (after - before).abs().max() < 2e-2
+    assert before.std() > 0.05
 
 
-def test_peft_reads_the_lora_folder(lora_model: tuple[FlipNet, Path], base_folder: Path) -> None:
+def test_the_base_model_is_known_again_in_another_precision(made: Path) -> None:
+    assert load(made, dtype=torch.bfloat16).net.unet.dtype == torch.bfloat16
+
+
+def test_peft_reads_the_lora_folder(made: Path) -> None:
     from peft import PeftModel
 
-    net, folder = lora_model
-    model: Any = PeftModel.from_pretrained(load_base(str(base_folder)).unet, str(folder / "lora"))
-    theirs = [tensor for name, tensor in model.named_parameters() if "lora_B" in name]
-    ours = [tensor for name, tensor in net.unet.named_parameters() if "lora_B" in name]
-    assert len(theirs) == len(ours) > 0
-    assert all(torch.equal(a, b) for a, b in zip(theirs, ours, strict=True))
-
-
-def test_a_bundled_base_in_half_precision_makes_nearly_the_same_images(tmp_path: Path) -> None:
-    net = gated_flipnet()
-    prompts = (("haze", 0.5), ("clean", 0.5))
-    sampling = SamplingConfig(num_steps=3, guidance=1.0)
-    save(net, tmp_path / "m", BaseReference(location="base"), prompts=prompts, sampling=sampling, half=True)
-    found = load(tmp_path / "m")
-    assert (made(found.net) - made(net)).abs().max() < 2e-2
-    assert (found.prompts, found.sampling) == (prompts, sampling)
-    assert not any(parameter.requires_grad for parameter in found.net.parameters())
-
-
-def test_fused_lora_makes_the_same_images(lora_model: tuple[FlipNet, Path]) -> None:
-    net, _ = lora_model
-    before = made(net)
-    net.unet.fuse_lora()
-    assert (made(net) - before).abs().max() < 1e-4
-
-
-def test_another_base_model_is_told_by_its_fingerprint(lora_model: tuple[FlipNet, Path], tmp_path: Path) -> None:
-    _, folder = lora_model
-    other = tiny_base()
+    net = tiny_flipnet()
+    alone: Any = copy.deepcopy(base_of(net).unet).eval()
+    adapted: Any = PeftModel.from_pretrained(alone, str(made / "lora")).eval()
+    rows, steps = torch.randn(2, 4, 8, 8), torch.tensor([3, 700])
+    tokens = net.encode_prompts(["haze", ""])
     with torch.no_grad():
-        other.unet.conv_in.weight.add_(0.1)
-    with pytest.raises(ConfigError, match="was trained on a base model with fingerprint"):
-        load(folder, base_model=str(save_base(other, tmp_path / "other")))
+        assert torch.allclose(adapted(rows, steps, tokens).sample, net.read(rows, steps, tokens, None), atol=1e-6)
 
 
-def test_a_base_model_without_a_part_or_with_pickles_is_refused(base_folder: Path) -> None:
-    weights = next((base_folder / "unet").glob("*.safetensors"))
-    pickled = weights.with_name("diffusion_pytorch_model.bin")
-    weights.rename(pickled)
-    with pytest.raises(ConfigError, match=r"found diffusion_pytorch_model\.bin, a pickled file; convert it"):
-        load_base(str(base_folder))
-    shutil.rmtree(base_folder / "vae")
-    with pytest.raises(ConfigError, match="no folder vae; expected diffusers' layout"):
-        load_base(str(base_folder))
-    with pytest.raises(ConfigError, match="no such folder"):
-        load_base("./nowhere/at/all")
+def test_the_same_lora_fused_gives_the_same_images(made: Path) -> None:
+    net = load(made).net
+    before = output(net)
+    net.unet.fuse_lora()
+    assert (output(net) - before).abs().max() < 1e-5
 
 
-# diffusers hands its hub library an argument that this no longer takes.
-@pytest.mark.filterwarnings("ignore:The `local_dir_use_symlinks` argument:UserWarning")
-def test_a_hub_model_that_is_not_there_says_how_to_get_it() -> None:
-    with pytest.raises(ConfigError, match=r"allow the download \(--download\), or give a folder"):
-        load_base("nobody/no-such-model")
+def test_another_base_model_is_refused(made: Path, tmp_path: Path) -> None:
+    base = tiny_base()
+    with torch.no_grad():
+        base.unet.conv_in.weight.add_(0.01)
+    other = save_base(base, tmp_path / "other")
+    with pytest.raises(ConfigError, match=r"trained on a base model with fingerprint \w+, .*other has .*--base-model"):
+        load(made, base_model=str(other))
 
 
-def damage(path: Path, how: str) -> None:
-    # Copies: what the file's own memory map holds goes with the file.
-    tensors = {name: tensor.clone() for name, tensor in foreign.safetensors_torch().load_file(path).items()}
-    if how == "nan":
-        tensors[next(iter(tensors))].view(-1)[0] = torch.nan
-        foreign.safetensors_torch().save_file(tensors, path)
-    elif how == "shapes":
-        name = next(iter(tensors))
-        tensors[name] = torch.zeros(7, 768)
-        foreign.safetensors_torch().save_file(tensors, path)
-    elif how == "cut":
-        path.write_bytes(path.read_bytes()[:-100])
-    elif how == "png":
-        path.write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(100))
-    elif how == "pickle":
-        torch.save(tensors, path)
-    else:
-        path.unlink()
+def damage(path: Path, change: Any) -> None:  # noqa: ANN401 (a function of all tensors)
+    tensors = load_file(path)
+    change(tensors)
+    save_file(tensors, path)
 
 
-@pytest.mark.parametrize(
-    ("how", "message"),
-    [
-        ("nan", r"boosthub\.safetensors: 1 of \d+ tensors contain NaN or infinity; first "),
-        ("shapes", r"0 missing, 0 unexpected, 1 of another shape; .* is 7x768, expected .*Stable Diffusion 1\.x"),
-        ("cut", r"cut short: its header says \d+ bytes, it has \d+"),
-        ("png", r"not a safetensors file, or cut short \(108 bytes; it begins b'\\x89PNG"),
-        ("pickle", "a pickled torch file, which may run code when it is read; convert it"),
-        ("gone", "cannot be read: No such file"),
-    ],
-)
-def test_damaged_weights_are_one_clear_error(lora_model: tuple[FlipNet, Path], how: str, message: str) -> None:
-    _, folder = lora_model
-    damage(folder / "boosthub.safetensors", how)
-    with pytest.raises(ConfigError, match=message):
-        load(folder)
+def put_nan(tensors: dict[str, Tensor]) -> None:
+    for name in sorted(tensors)[:3]:
+        tensors[name].view(-1)[-1] = torch.nan
+
+
+@pytest.mark.parametrize("name", ["boosthub.safetensors", "lora/adapter_model.safetensors"])
+def test_nan_weights_are_counted(model: Path, name: str) -> None:
+    damage(model / name, put_nan)
+    first = sorted(load_file(model / name))[0]
+    with pytest.raises(ConfigError, match=rf"{name}: 3 of \d+ tensors contain NaN or infinity; first {first}"):
+        load(model)
+
+
+def test_nan_weights_of_the_base_model_are_told(tmp_path: Path) -> None:
+    base = save_base(tiny_base(), tmp_path / "base")
+    damage(base / "vae/diffusion_pytorch_model.safetensors", put_nan)
+    with pytest.raises(ConfigError, match=r"vae/.* tensors contain NaN"):
+        load_base(str(base))
+
+
+def test_nan_weights_are_not_saved(tmp_path: Path) -> None:
+    net = tiny_flipnet()
+    with torch.no_grad():
+        next(iter(net.hubs.values())).to_out.weight[0, 0] = torch.inf
+    with pytest.raises(ConfigError, match="the weights to save: 1 of"):
+        save(net, tmp_path / "model", BaseReference(location="x"))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_weights_of_another_network_are_told_in_short(model: Path) -> None:
+    def widen(tensors: dict[str, Tensor]) -> None:
+        for name in list(tensors)[:20]:
+            tensors[name] = torch.zeros(8, 768)
+        tensors["surplus"] = torch.zeros(1)
+
+    damage(model / "boosthub.safetensors", widen)
+    with pytest.raises(ConfigError) as caught:
+        load(model)
+    message = str(caught.value)
+    assert "weights of another network: 0 missing, 1 unexpected, 20 of another shape" in message
+    assert message.count("is 8x768, expected") == 3
+    assert "Stable Diffusion 1.x" in message
+    assert len(message) < 800
+
+
+def test_a_base_model_with_missing_weights_is_refused(tmp_path: Path) -> None:
+    base = save_base(tiny_base(), tmp_path / "base")
+    damage(base / "unet/diffusion_pytorch_model.safetensors", lambda tensors: tensors.pop("conv_in.weight"))
+    with pytest.raises(ConfigError, match=r"unet: 1 of its weights are missing .* such as conv_in\.weight"):
+        load_base(str(base))
+
+
+def test_a_base_model_of_another_kind_is_refused(tmp_path: Path) -> None:
+    base = save_base(tiny_base(), tmp_path / "base")
+    config = base / "vae/config.json"
+    config.write_text(config.read_text().replace("AutoencoderKL", "AutoencoderTiny"))
+    with pytest.raises(ConfigError, match="expected _class_name AutoencoderKL or BlockDCT, got 'AutoencoderTiny'"):
+        load_base(str(base))
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def cut_short(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:50])
+
+
+def write_png(path: Path) -> None:
+    path.write_bytes(encode_png(np.zeros((32, 32, 3), np.uint8)))
+
+
+def write_pickle(path: Path) -> None:
+    torch.save({"a": torch.zeros(3)}, path)
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"boost_windw": 3}, "unknown key `boost_windw`; did you mean `boost_window`"),
-        ({"boost_window": 2}, "boost_window: expected 0 or an odd number, got 2"),
-        ({"lora_rank": "many"}, "lora_rank: expected int, got 'many'"),
-        ({"mode": "sharpen"}, "'sharpen' is not a valid Mode"),
-        ({"format": 99}, "format 99 is not the format 1"),
-        ({"sampling": {"steps": 3}}, "sampling: unknown key `steps`; did you mean `num_steps`"),
-        ({"base": 3}, "`base` or `prompts` is not what a FlipNet has"),
+        (cut, r"cut short: its header says \d+ bytes, it has \d+"),
+        (cut_short, "not a safetensors file, or cut short"),
+        (write_png, "not a safetensors file, or cut short .*PNG"),
+        (write_pickle, "a pickled torch file, .* convert it to safetensors"),
+        (Path.unlink, "cannot be read: No such file"),
     ],
 )
-def test_a_wrong_configuration_is_named(lora_model: tuple[FlipNet, Path], change: dict[str, Any], message: str) -> None:
-    _, folder = lora_model
-    path = folder / "flipnet.json"
+def test_a_file_that_is_no_weights_is_told(model: Path, change: Any, message: str) -> None:  # noqa: ANN401
+    change(model / "boosthub.safetensors")
+    with pytest.raises(ConfigError, match=f"boosthub.safetensors: {message}"):
+        load(model)
+
+
+def test_a_pickled_base_model_is_refused(tmp_path: Path) -> None:
+    base = save_base(tiny_base(), tmp_path / "base")
+    (base / "unet/diffusion_pytorch_model.safetensors").unlink()
+    write_pickle(base / "unet/diffusion_pytorch_model.bin")
+    with pytest.raises(
+        ConfigError, match=r"expected unet/\*.safetensors, found diffusion_pytorch_model.bin, a pickled"
+    ):
+        load_base(str(base))
+
+
+@pytest.mark.filterwarnings("ignore:The `local_dir_use_symlinks` argument:UserWarning")  # diffusers still gives it
+@pytest.mark.parametrize(
+    ("location", "message"),
+    [
+        ("./nowhere", "no such folder"),
+        ("/nowhere/at/all", "no such folder"),
+        ("nobody/nothing", "not in the local cache: allow the download"),
+    ],
+)
+def test_a_base_model_that_is_not_there_is_told(location: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=f"base model {location}: .*{message}"):
+        load_base(location)
+
+
+def test_a_base_model_without_a_part_is_told(tmp_path: Path) -> None:
+    base = save_base(tiny_base(), tmp_path / "base")
+    shutil.rmtree(base / "tokenizer")
+    with pytest.raises(ConfigError, match="no folder tokenizer; expected diffusers' layout"):
+        load_base(str(base))
+
+
+def test_a_base_model_brings_its_words(base_dir: Path) -> None:
+    found, made_here = load_base(str(base_dir)), tiny_base()
+    text = "Strong noise, haze"
+    assert found.tokenizer(text).input_ids == made_here.tokenizer(text).input_ids
+    ids = torch.tensor([made_here.tokenizer(text).input_ids])
+    assert torch.equal(found.text_encoder(ids)[0], made_here.text_encoder(ids)[0])
+    assert found.scheduler.config.prediction_type == "epsilon"
+
+
+def test_a_folder_as_stable_diffusion_has_it_is_read(tmp_path: Path) -> None:
+    """CLIP's tokenizer in its own two files, as the published folders hold it."""
+    base = tiny_base()
+    bytes_of = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    letters = [chr(number) for number in bytes_of] + [chr(256 + extra) for extra in range(256 - len(bytes_of))]
+    words = [*letters, *(f"{letter}</w>" for letter in letters), "ha", "ze</w>", "haze</w>"]
+    vocabulary = {word: number for number, word in enumerate([*words, "<|startoftext|>", "<|endoftext|>"])}
+    end = vocabulary["<|endoftext|>"]
+    text_encoder = CLIPTextModel(
+        CLIPTextConfig(
+            vocab_size=len(vocabulary),
+            hidden_size=32,
+            intermediate_size=64,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            bos_token_id=end - 1,
+            eos_token_id=end,
+            pad_token_id=end,
+        )
+    )
+    folder = save_base(dataclasses.replace(base, text_encoder=text_encoder.eval()), tmp_path / "base")
+    shutil.rmtree(folder / "tokenizer")
+    (folder / "tokenizer").mkdir()
+    special = {"bos_token": "<|startoftext|>", "eos_token": "<|endoftext|>", "pad_token": "<|endoftext|>"}
+    files = {
+        "vocab.json": json.dumps(vocabulary),
+        "merges.txt": "#version: 0.2\nh a\nz e</w>\nha ze</w>\n",
+        "special_tokens_map.json": json.dumps(special),
+        "tokenizer_config.json": json.dumps(
+            {**special, "unk_token": "<|endoftext|>", "model_max_length": 77, "tokenizer_class": "CLIPTokenizer"}
+        ),
+    }
+    for name, text in files.items():
+        (folder / "tokenizer" / name).write_text(text, encoding="utf-8")
+    loaded = load_base(str(folder))
+    assert loaded.tokenizer("haze").input_ids == [end - 1, vocabulary["haze</w>"], end]
+    net = assemble(loaded, FlipNetConfig(lora_rank=4), randomize=False)
+    tokens = net.encode_prompts(["haze", ""])
+    assert tokens.shape == (2, 77, 32)
+    assert torch.equal(tokens[0, 0], tokens[1, 0])
+    assert not torch.equal(tokens[0, 1], tokens[1, 1])
+
+
+@pytest.mark.parametrize("name", ["nothing", "empty"])
+def test_a_folder_that_is_no_model_is_told(tmp_path: Path, name: str) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(
+        ConfigError, match=r"no flipnet\.json: not a FlipNet; give a folder that `degrade-kit train-degr"
+    ):
+        load(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"lora_rnak": 4}, "unknown key `lora_rnak`; .*lora_rank"),
+        ({"lora_rank": "4"}, "lora_rank: expected int, got '4'"),
+        ({"mode": "sideways"}, "'sideways' is not a valid Mode"),
+        ({"format": 2}, "format 2 is not the format 1"),
+        ({"sampling": {"solver": "euler"}}, "sampling: solver: expected one of ddim, dpm"),
+        ({"base": None}, "base: expected `key: value` pairs, got None"),
+        ({"base": {"location": "x", "finger": ""}}, "base: unknown key `finger`"),
+        ({"base": {}}, "base: missing .*'location'"),
+        ({"prompts": [["dark"]]}, "prompts: expected"),
+    ],
+)
+def test_a_wrong_configuration_is_told_with_the_key(model: Path, change: dict[str, Any], message: str) -> None:
+    path = model / "flipnet.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
-    with pytest.raises(ConfigError, match=message):
-        load(folder)
+    with pytest.raises(ConfigError, match=rf"flipnet\.json: (.*: )?{message}"):
+        load(model)
 
 
-def test_a_folder_that_is_no_model_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"no flipnet\.json: not a FlipNet; give a folder that `degrade-kit train"):
-        load(tmp_path)
+@pytest.mark.parametrize("text", ["{", "[]", "\ud800"])
+def test_a_configuration_that_is_no_json_object_is_told(model: Path, text: str) -> None:
+    (model / "flipnet.json").write_bytes(text.encode("utf-8", "surrogatepass"))
+    with pytest.raises(ConfigError, match=r"flipnet\.json: (cannot be read|expected a JSON object)"):
+        read_config(model)
 
 
-def test_a_save_that_fails_leaves_the_old_model(
-    lora_model: tuple[FlipNet, Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    net, folder = lora_model
-    before = made(net)
+@pytest.mark.parametrize("broken", ["write_weights", "replace_folder"])
+def test_a_save_that_fails_leaves_the_old_folder(model: Path, monkeypatch: pytest.MonkeyPatch, broken: str) -> None:
+    before = {path: path.read_bytes() for path in model.rglob("*") if path.is_file()}
+    whole = getattr(checkpoint, broken)
 
-    def full(*arguments: object, **options: object) -> None:
+    def fill(*arguments: Any) -> None:  # noqa: ANN401
+        if broken == "write_weights" and "lora" not in str(arguments[1]):
+            return whole(*arguments)
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(checkpoint, "_save_lora", full)
-    with pytest.raises(RunError, match="No space left on device"):
-        save(net, folder, BaseReference(location="nowhere"))
-    assert (made(load(folder).net) - before).abs().max() < 1e-5
-    assert [path.name for path in folder.parent.iterdir() if path.name.startswith(".")] == []
+    monkeypatch.setattr(checkpoint, broken, fill)
+    with pytest.raises(RunError, match=r"cannot write .*model: No space left on device"):
+        save(tiny_flipnet(), model, BaseReference(location="x"))
+    assert {path: path.read_bytes() for path in model.rglob("*") if path.is_file()} == before
+    assert [path.name for path in model.parent.iterdir()] == ["model"]
+
+
+def test_a_rename_that_fails_puts_the_old_folder_back(model: Path, tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        checkpoint.replace_folder(tmp_path / "missing", model)
+    assert (model / "flipnet.json").exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
+def test_the_digest_follows_the_weights_and_not_the_place(model: Path, made: Path) -> None:
+    assert checkpoint.folder_digest(model) == checkpoint.folder_digest(made)
+    damage(model / "boosthub.safetensors", lambda tensors: next(iter(tensors.values())).add_(1))
+    assert checkpoint.folder_digest(model) != checkpoint.folder_digest(made)

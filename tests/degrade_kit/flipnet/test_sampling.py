@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
 
 from degrade_kit.errors import ConfigError, RunError
 from degrade_kit.flipnet.config import FlipNetConfig
@@ -102,6 +103,18 @@ def test_five_variants_in_twenty_steps_cost_a_quarter_or_half(prompts: str, guid
     config = SamplingConfig(num_steps=20, guidance=guidance)
     sample(net, images[:1], noise[:5], PROMPTS[prompts][:5], config)
     assert counted.rows == evaluations
+
+
+def test_the_cached_condition_saves_nearly_half_of_the_operations() -> None:
+    net = tiny_flipnet()
+    images, noise = given(net, (16, 16), torch.float32)
+    config = SamplingConfig(num_steps=20, guidance=1.5)
+    counts: list[int] = []
+    for make in (naive, sample):
+        with FlopCounterMode(display=False) as counter:
+            make(net, images[:1], noise[:5], PROMPTS["one"][:5], config)
+        counts.append(counter.get_total_flops())
+    assert counts[0] / counts[1] >= 1.8
 
 
 def test_an_image_depends_on_its_own_noise_and_condition_alone() -> None:

@@ -1,218 +1,476 @@
 from __future__ import annotations
 
 import json
+import math
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from degrade_kit.errors import ConfigError, RunError
-from degrade_kit.flipnet.checkpoint import BaseReference, load
+from degrade_kit.flipnet import training
+from degrade_kit.flipnet.checkpoint import BaseReference
 from degrade_kit.flipnet.config import FlipNetConfig, Mode
 from degrade_kit.flipnet.mixture import PairSample
-from degrade_kit.flipnet.training import DiffusionLoss, TrainConfig, checkpoints, collate, step_generator, train
+from degrade_kit.flipnet.network import FlipNet
+from degrade_kit.flipnet.training import (
+    Batch,
+    DiffusionLoss,
+    TrainConfig,
+    TrainState,
+    averaged,
+    checkpoints,
+    collate,
+    learning_rate,
+    new_state,
+    restore_checkpoint,
+    save_checkpoint,
+    step_generator,
+    to_images,
+    train,
+)
 from tests.degrade_kit.flipnet.models import gated_flipnet, tiny_flipnet
 
-BASE = BaseReference(location="base")
+BASE = BaseReference(location="a base model")
+PAIRS, DRAWS = 3, 2
 
 
 class Stream:
-    """Noise and the same, darker."""
+    """Pairs of random blocks; LQ is half as bright."""
 
     def sample(self, number: int, size: int) -> PairSample:
-        hq = np.random.default_rng(number % 4).integers(0, 256, (size, size, 3), np.uint8)
-        return PairSample(hq, hq // 3, "low light", "low-light")
+        rng = np.random.default_rng(number)
+        hq = np.kron(rng.integers(0, 256, (size // 8, size // 8, 3)), np.ones((8, 8, 1))).astype(np.uint8)
+        return PairSample(hq, hq // 2, "low light" if number % 2 else "haze", "low-light")
 
 
-def small_config(**changes: Any) -> TrainConfig:  # noqa: ANN401 (fields)
-    fields: dict[str, Any] = {
-        "num_steps": 6,
-        "crop_sizes": (32,),
-        "crop_batches": (4,),
+def batch_of(count: int, size: int = 16) -> Batch:
+    return collate([Stream().sample(number, size) for number in range(count)])
+
+
+def small(**changes: Any) -> TrainConfig:  # noqa: ANN401
+    given: dict[str, Any] = {
+        "batch_size": 2,
+        "crop_sizes": (16,),
+        "warmup_steps": 0,
         "learning_rate": 1e-3,
-        "warmup_steps": 2,
-        "checkpoint_steps": 3,
-        "loss_weighting": "posterior",
-        "condition_loss": 0.0,
-        "train_base": True,
+        "num_steps": 4,
+        "checkpoint_steps": 100,
+        "validation_steps": 100,
     }
-    return TrainConfig(**{**fields, **changes})
+    return TrainConfig(**{**given, **changes})
 
 
-def weights(folder: Path) -> dict[str, torch.Tensor]:
-    return load(folder).net.unet.state_dict()
+# -------------------------------------------------------------------------------------------------------- the loss
 
 
-def same_weights(first: Path, second: Path) -> bool:
-    a, b = weights(first), weights(second)
-    return all(torch.equal(a[name], b[name]) for name in a)
+def given_to(net: FlipNet, config: TrainConfig, batch: Batch) -> tuple[float, dict[str, Any]]:
+    """Loss of a batch in which the network says random numbers, and what the network was given.
+
+    The latents of HQ are 5 everywhere and those of LQ -5.
+    """
+    found: dict[str, Any] = {}
+
+    def encode(images: Tensor, generator: object = None, *, sample: bool = False) -> Tensor:
+        assert sample
+        value = 5.0 if torch.equal(images, batch.hq) else -5.0
+        return torch.full((images.shape[0], 4, 8, 8), value)
+
+    def predict(*arguments: Tensor, **named: Any) -> tuple[Tensor, Tensor]:  # noqa: ANN401
+        names = ("noisy", "timesteps", "condition", "condition_timesteps", "tokens")
+        found.update(dict(zip(names, arguments, strict=True)), **named)
+        source = torch.Generator().manual_seed(1)
+        found["prediction"] = [torch.randn(found[key].shape, generator=source) for key in ("noisy", "condition")]
+        return found["prediction"][0], found["prediction"][1]
+
+    net.encode_images = encode
+    net.predict_joint = predict
+    return float(DiffusionLoss(net, config)(batch, step_generator(0, 0, 0, 0))), found
+
+
+@pytest.mark.parametrize("mode", Mode)
+@pytest.mark.parametrize("kind", ["epsilon", "v_prediction"])
+def test_the_loss_is_that_of_the_equations(kind: str, mode: Mode) -> None:
+    """L = E |target - net(x_t, y_t)|^2 over the rows of both branches, each with its own timestep and noise."""
+    net = tiny_flipnet(FlipNetConfig(mode=mode, lora_rank=0), kind)
+    loss, found = given_to(net, small(noise_draws=DRAWS), batch_of(PAIRS))
+    kept = net.alphas_cumprod.numpy().astype(np.float64)
+    made, seen = (5.0, -5.0) if mode is Mode.RESTORE else (-5.0, 5.0)
+    branches = [("noisy", "timesteps", made), ("condition", "condition_timesteps", seen)]
+    errors: list[float] = []
+    for (rows, timesteps, latent), prediction in zip(branches, found["prediction"], strict=True):
+        for x_t, t, said in zip(found[rows].numpy(), found[timesteps].numpy(), prediction.numpy(), strict=True):
+            a, s = math.sqrt(kept[t]), math.sqrt(1 - kept[t])
+            noise = (x_t.astype(np.float64) - a * latent) / s
+            assert abs(noise.mean()) < 0.4, "the target is of the right image"
+            assert 0.8 < noise.std() < 1.2
+            target = noise if kind == "epsilon" else a * noise - s * latent
+            errors.append(float(((target - said) ** 2).mean()))
+    assert len(errors) == PAIRS * DRAWS + PAIRS
+    assert loss == pytest.approx(np.mean(errors), rel=1e-4)
+    timesteps = torch.cat([found["timesteps"], found["condition_timesteps"]])
+    assert len(set(timesteps.tolist())) > PAIRS, "drawn for each row"
+
+
+def test_the_weight_of_the_condition_is_the_weight_of_its_rows() -> None:
+    def loss(weight: float) -> float:
+        return given_to(tiny_flipnet(), small(condition_loss=weight), batch_of(PAIRS))[0]
+
+    target, both, half = loss(0), loss(1), loss(0.5)
+    condition = 2 * both - target
+    assert half == pytest.approx((target + 0.5 * condition) / 1.5, rel=1e-5)
 
 
 @pytest.mark.parametrize("kind", ["epsilon", "v_prediction"])
-def test_the_loss_is_the_equation(kind: str) -> None:
-    """L = E || e - e_theta(x_tx, y_ty, t_x, t_y, c) ||^2 over the rows of both branches (spec Eq. 7)."""
+def test_without_condition_noise_the_condition_is_clean(kind: str) -> None:
     net = tiny_flipnet(prediction_type=kind)
-    config = TrainConfig(num_steps=1, crop_sizes=(32,), caption_dropout=0.0)
-    batch = collate([Stream().sample(number, 32) for number in range(3)])
-    seen: dict[str, Any] = {}
-    inner = net.predict_joint
-
-    def spy(*arguments: Any, **options: Any) -> Any:  # noqa: ANN401 (as predict_joint)
-        seen["arguments"], seen["result"] = arguments, inner(*arguments, **options)
-        return seen["result"]
-
-    net.predict_joint = spy
-    torch.manual_seed(5)  # of the autoencoder's sample
-    found = float(DiffusionLoss(net, config)(batch, torch.Generator().manual_seed(1)).detach())
-
-    torch.manual_seed(5)
-    with torch.no_grad():
-        target, condition = net.encode_images(batch.lq, sample=True), net.encode_images(batch.hq, sample=True)
-    noisy, timesteps, noisy_condition, condition_timesteps = seen["arguments"][:4]
-    total: list[np.ndarray[Any, Any]] = []
-    for clean, noised, steps, prediction in (
-        (target, noisy, timesteps, seen["result"][0]),
-        (condition, noisy_condition, condition_timesteps, seen["result"][1]),
-    ):
-        alpha = net.alphas_cumprod.numpy()[steps.numpy()][:, None, None, None]
-        noise = (noised.detach().numpy() - np.sqrt(alpha) * clean.numpy()) / np.sqrt(1 - alpha)
-        velocity = np.sqrt(alpha) * noise - np.sqrt(1 - alpha) * clean.numpy()
-        wanted = noise if kind == "epsilon" else velocity
-        total.append((prediction.detach().numpy() - wanted) ** 2)
-    assert found == pytest.approx(float(np.concatenate(total).mean()), rel=1e-3)
+    loss, found = given_to(net, small(condition_noise=0.0), batch_of(PAIRS))
+    assert torch.equal(found["condition_timesteps"], torch.zeros(PAIRS, dtype=torch.long))
+    assert torch.equal(found["condition"], torch.full((PAIRS, 4, 8, 8), 5.0))
+    # In a clean condition there is no noise to be found: epsilon is 0, v is -s z.
+    s = math.sqrt(1 - float(net.alphas_cumprod[0]))
+    wanted = 0.0 if kind == "epsilon" else -s * 5.0
+    alone, _ = given_to(
+        tiny_flipnet(prediction_type=kind), small(condition_noise=0.0, condition_loss=0), batch_of(PAIRS)
+    )
+    error = float((found["prediction"][1] - wanted).square().mean())
+    assert 2 * loss - alone == pytest.approx(error, rel=1e-3)
 
 
-@pytest.mark.parametrize(("mode", "target"), [(Mode.DEGRADE, "lq"), (Mode.RESTORE, "hq")])
-def test_the_mode_decides_which_image_is_made(mode: Mode, target: str) -> None:
-    net = tiny_flipnet(FlipNetConfig(lora_rank=2, mode=mode))
-    batch = collate([Stream().sample(0, 32)])
-    order: list[torch.Tensor] = []
-    inner = net.encode_images
-
-    def spy(images: torch.Tensor, *arguments: Any, **options: Any) -> torch.Tensor:  # noqa: ANN401 (as encode_images)
-        order.append(images)
-        return inner(images, *arguments, **options)
-
-    net.encode_images = spy
-    DiffusionLoss(net, TrainConfig(num_steps=1))(batch, torch.Generator())
-    assert torch.equal(order[0], getattr(batch, target))
-
-
-@pytest.mark.parametrize(("share", "noised"), [(0.0, False), (1.0, True)])
-def test_the_condition_is_clean_or_noised_as_asked(share: float, noised: bool) -> None:
+@pytest.mark.parametrize(("share", "low", "high"), [(0.0, 0, 0), (0.5, 75, 125), (1.0, 200, 200)])
+def test_captions_are_dropped_by_their_share(share: float, low: int, high: int) -> None:
     net = tiny_flipnet()
-    seen: list[Any] = []
-    inner = net.predict_joint
+    asked: list[list[str]] = []
 
-    def spy(*arguments: Any, **options: Any) -> Any:  # noqa: ANN401 (as predict_joint)
-        seen.append(arguments)
-        return inner(*arguments, **options)
+    def encode(prompts: list[str]) -> Tensor:
+        asked.append(list(prompts))
+        return torch.zeros(len(prompts), 1, 1)
 
-    net.predict_joint = spy
-    config = TrainConfig(num_steps=1, condition_noise=share)
-    DiffusionLoss(net, config)(collate([Stream().sample(0, 32)] * 4), torch.Generator().manual_seed(3))
-    assert bool((seen[0][3] > 0).any()) is noised
-
-
-def test_the_loss_falls_on_one_batch() -> None:
-    net = gated_flipnet(randomize=False)
-    net.set_trainable(base=True)
-    config = small_config()
-    loss_module = DiffusionLoss(net, config)
-    optimizer = torch.optim.AdamW([p for p in net.parameters() if p.requires_grad], lr=3e-3)
-    batch = collate([Stream().sample(number, 32) for number in range(4)])
-    losses: list[float] = []
-    for step in range(40):
-        loss = loss_module(batch, step_generator(0, step % 2, 0, 0))
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        losses.append(float(loss.detach()))
-    assert np.mean(losses[-4:]) < 0.7 * np.mean(losses[:4])
+    net.encode_prompts = cast("Any", encode)
+    given_to(net, small(caption_dropout=share), batch_of(200))
+    assert low <= asked[0].count("") <= high
+    assert len(asked) == 1, "one prompt for both branches"
+    assert {caption for caption in asked[0] if caption} <= {"low light", "haze"}
 
 
-def test_a_run_that_was_stopped_ends_in_the_same_weights(tmp_path: Path) -> None:
-    torch.set_num_threads(1)
-    train(gated_flipnet(randomize=False), Stream(), small_config(), tmp_path / "whole", BASE, device="cpu")
-    steps: list[int] = []
-    train(
-        gated_flipnet(randomize=False),
-        Stream(),
-        small_config(),
-        tmp_path / "parts",
-        BASE,
-        device="cpu",
-        report=lambda metrics: steps.append(int(metrics["step"])),
-        should_stop=lambda: len(steps) == 3,  # asked before the fourth is reported
-    )
-    assert steps == [1, 2, 3, 4]
-    train(gated_flipnet(randomize=False), Stream(), small_config(), tmp_path / "parts", BASE, device="cpu")
-    assert same_weights(tmp_path / "whole/model", tmp_path / "parts/model")
-    assert [path.name for path in checkpoints(tmp_path / "parts")] == ["step-00000004", "step-00000006"]
+def test_a_condition_without_text_reads_the_null_prompt() -> None:
+    net = tiny_flipnet(FlipNetConfig(lora_rank=0, condition_text="null"))
+    _, found = given_to(net, small(caption_dropout=0.0), batch_of(PAIRS))
+    assert torch.equal(found["tokens"], net.encode_prompts(["haze", "low light", "haze"]))
+    assert torch.equal(found["condition_tokens"], net.encode_prompts([""] * PAIRS))
 
 
-def test_numbers_that_are_not_finite_skip_a_step_and_end_a_run(tmp_path: Path) -> None:
-    net = gated_flipnet(randomize=False)
-    seen: list[int] = []
-
-    class Poisoned(Stream):
-        def sample(self, number: int, size: int) -> PairSample:
-            step = number // 4096
-            if step in self.bad:
-                with torch.no_grad():
-                    net.unet.conv_out.bias.fill_(torch.nan)
-            return super().sample(number, size)
-
-        bad = (2,)
-
-    with pytest.raises(RunError, match="three steps in a row gave no finite numbers"):
-        train(
-            net,
-            Poisoned(),
-            small_config(checkpoint_steps=1),
-            tmp_path,
-            BASE,
-            device="cpu",
-            report=lambda metrics: seen.append(int(metrics["skipped"])),
-        )
-    assert seen[:2] == [0, 0]
-    assert [path.name for path in checkpoints(tmp_path)] == ["step-00000001", "step-00000002"]
-
-
-def test_a_damaged_checkpoint_is_a_clear_error(tmp_path: Path) -> None:
-    train(gated_flipnet(randomize=False), Stream(), small_config(num_steps=3), tmp_path, BASE, device="cpu")
-    path = checkpoints(tmp_path)[-1] / "state.safetensors"
-    path.write_bytes(path.read_bytes()[:-10])
-    with pytest.raises(ConfigError, match="cut short"):
-        train(gated_flipnet(randomize=False), Stream(), small_config(), tmp_path, BASE, device="cpu")
-
-
-def test_the_best_weights_are_kept(tmp_path: Path) -> None:
-    scores = iter([3.0, 1.0, 2.0])
-    train(
-        gated_flipnet(randomize=False),
-        Stream(),
-        small_config(validation_steps=2),
-        tmp_path,
-        BASE,
-        device="cpu",
-        validate=lambda net, step: {"val_distance": next(scores)},
-    )
-    assert json.loads((tmp_path / "best.json").read_text())["step"] == 4
-    assert not same_weights(tmp_path / "best", tmp_path / "model")
+@pytest.mark.parametrize("kind", ["epsilon", "v_prediction", "sample"])
+def test_min_snr_weights_are_those_of_the_paper(kind: str) -> None:
+    net = tiny_flipnet(prediction_type=kind)
+    timesteps = torch.tensor([0, 300, 999])
+    alpha = net.alphas_cumprod[timesteps].numpy().astype(np.float64)
+    snr = alpha / (1 - alpha)
+    expected = np.minimum(snr, 5) / {"epsilon": snr, "v_prediction": snr + 1, "sample": np.ones(3)}[kind]
+    found = DiffusionLoss(net, small(loss_weighting="min_snr"))._timestep_weights(timesteps)
+    assert np.allclose(found.numpy(), expected, rtol=1e-4)
 
 
 @pytest.mark.parametrize(
-    ("change", "message"),
+    ("changes", "message"),
+    [({"channel_weighting": 1.0}, "only a BlockDCT's channels"), ({"loss_weighting": "posterior"}, "a gated head")],
+)
+def test_a_weighting_that_the_network_has_not_is_refused(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        DiffusionLoss(tiny_flipnet(), small(**changes))
+
+
+@pytest.mark.parametrize(
+    ("build", "changes", "factor"),
     [
-        ({"crop_shares": (0.5, 0.5)}, "crop_shares: expected one for each"),
-        ({"crop_batches": (1, 2)}, "crop_batches: expected one for each"),
-        ({"noise_draws": 0}, "noise_draws: expected 1 or more"),
-        ({"caption_dropout": 1.5}, "caption_dropout: expected a share"),
+        (lambda: tiny_flipnet(randomize=False), {"learning_rate": 3e-3}, 0.95),
+        (lambda: tiny_flipnet(FlipNetConfig(lora_rank=0), randomize=False), {"train_base": True}, 0.8),
+        (
+            lambda: gated_flipnet(randomize=False),
+            {"train_base": True, "loss_weighting": "posterior", "channel_weighting": 0.5, "condition_loss": 0.0},
+            0.9,
+        ),
+    ],
+    ids=["lora", "base", "gated"],
+)
+def test_the_loss_of_one_batch_falls(build: Callable[[], FlipNet], changes: dict[str, Any], factor: float) -> None:
+    config = small(**changes)
+    net = build()
+    state, loss_module = new_state(net, config), DiffusionLoss(net, config)
+    batch = batch_of(2, 16 if net.head is None else 64)
+    losses: list[float] = []
+    for _ in range(40):
+        loss = loss_module(batch, step_generator(0, 0, 0, 0))
+        loss.backward()
+        state.optimizer.step()
+        state.optimizer.zero_grad()
+        losses.append(float(loss.detach()))
+    assert losses[-1] < factor * losses[0]
+
+
+def test_the_same_step_gives_the_same_loss() -> None:
+    loss = DiffusionLoss(tiny_flipnet(), small())
+    with torch.no_grad():
+        first = loss(batch_of(2), step_generator(0, 5, 0, 0))
+        torch.rand(7)  # the global generator is not asked
+        assert torch.equal(loss(batch_of(2), step_generator(0, 5, 0, 0)), first)
+        others = [
+            loss(batch_of(2), step_generator(*of)) for of in ((1, 5, 0, 0), (0, 6, 0, 0), (0, 5, 1, 0), (0, 5, 0, 1))
+        ]
+    assert len({float(value) for value in (first, *others)}) == 5
+
+
+# --------------------------------------------------------------------------------------------------------- a run
+
+
+def run(folder: Path, config: TrainConfig, **options: Any) -> TrainState:  # noqa: ANN401
+    return train(tiny_flipnet(randomize=False), Stream(), config, folder, BASE, device="cpu", **options)
+
+
+def everything(state: TrainState) -> list[Tensor]:
+    moments = [tensor for parameter in state.parameters for tensor in state.optimizer.state[parameter].values()]
+    return [*(parameter.detach() for parameter in state.parameters), *state.averages, *moments]
+
+
+def test_a_run_that_was_stopped_ends_in_the_same_weights(tmp_path: Path) -> None:
+    config = small(num_steps=5)
+    whole = run(tmp_path / "whole", config)
+    steps: list[int] = []
+    half = run(
+        tmp_path / "parts",
+        config,
+        report=lambda metrics: steps.append(int(metrics["step"])),
+        should_stop=lambda: len(steps) == 2,  # asked before the third step is reported
+    )
+    assert (half.step, steps) == (3, [1, 2, 3])
+    torch.rand(5)  # the global generator is not asked
+    parts = run(tmp_path / "parts", config, report=lambda metrics: steps.append(int(metrics["step"])))
+    assert steps == [1, 2, 3, 4, 5]
+    assert all(torch.equal(a, b) for a, b in zip(everything(whole), everything(parts), strict=True))
+    for name in ("boosthub.safetensors", "lora/adapter_model.safetensors", "flipnet.json"):
+        written = [(tmp_path / run_dir / "model" / name).read_bytes() for run_dir in ("whole", "parts")]
+        assert written[0] == written[1]
+    moved = [not torch.equal(a, b) for a, b in zip(whole.parameters, whole.averages, strict=True)]
+    assert any(moved), "what is saved are averages"
+
+
+def test_a_finished_run_is_left_as_it_is(tmp_path: Path) -> None:
+    config = small(num_steps=2)
+    first = run(tmp_path, config)
+    steps: list[Any] = []
+    again = run(tmp_path, config, report=steps.append)
+    assert steps == []
+    assert all(torch.equal(a, b) for a, b in zip(first.parameters, again.parameters, strict=True))
+
+
+def test_data_workers_change_no_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = small(
+        num_steps=5, crop_sizes=(16, 24), crop_shares=(1.0, 1.0), crop_batches=(4, 2), gradient_accumulation=2
+    )
+
+    def batches(process: int = 0, processes: int = 1) -> list[Batch]:
+        return list(training._Steps(Stream(), config, 1, processes, process))
+
+    alone = batches()
+    assert len(alone) == 4 * 2
+    assert {(tuple(batch.hq.shape[1:]), len(batch.captions)) for batch in alone} == {((3, 16, 16), 2), ((3, 24, 24), 1)}
+
+    class Info:
+        num_workers = 3
+
+        def __init__(self, number: int) -> None:
+            self.id = number
+
+    by_worker: list[list[Batch]] = []
+    for number in range(3):
+        monkeypatch.setattr(torch.utils.data, "get_worker_info", lambda number=number: Info(number))
+        by_worker.append(batches())
+    for position, batch in enumerate(alone):
+        assert torch.equal(by_worker[position % 3][position // 3].hq, batch.hq)
+
+
+def test_a_batch_that_cannot_be_shared_out_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(
+        ConfigError, match=r"batch size 2: expected a multiple of processes times gradient_acc.*, 1 x 4"
+    ):
+        run(tmp_path, small(gradient_accumulation=4))
+
+
+def test_the_best_of_the_validations_is_kept(tmp_path: Path) -> None:
+    scores = iter([3.0, 1.0, 2.0])
+    seen: list[dict[str, Any]] = []
+    run(
+        tmp_path,
+        small(num_steps=3, validation_steps=1),
+        validate=lambda net, step: {"val_loss": 9.0, "val_distance": next(scores)},
+        report=seen.append,
+        prompts=(("haze", 1.0),),
+    )
+    assert json.loads((tmp_path / "best.json").read_text()) == {"step": 2, "val_loss": 9.0, "val_distance": 1.0}
+    assert json.loads((tmp_path / "best/flipnet.json").read_text())["prompts"] == [["haze", 1.0]]
+    assert [metrics["val_distance"] for metrics in seen] == [3.0, 1.0, 2.0]
+    assert {"step", "loss", "grad_norm", "learning_rate", "steps_per_second", "skipped"} <= set(seen[0])
+
+
+@pytest.mark.parametrize("lost", [{1}, {0, 1, 3, 4}])
+def test_a_step_without_finite_numbers_is_skipped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lost: set[int]
+) -> None:
+    break_loss(monkeypatch, lost)
+    state = run(tmp_path, small(num_steps=6))
+    assert (state.step, state.skipped) == (6, len(lost))
+    assert all(tensor.isfinite().all() for tensor in everything(state))
+    assert {int(state.optimizer.state[parameter]["step"]) for parameter in state.parameters} == {6 - len(lost)}
+
+
+def test_three_steps_in_a_row_without_finite_numbers_end_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    break_loss(monkeypatch, {3, 4, 5})
+    with pytest.raises(RunError, match="3 steps in a row gave no finite numbers, up to step 5; lower the"):
+        run(tmp_path, small(num_steps=9, checkpoint_steps=2))
+    assert [path.name for path in checkpoints(tmp_path)] == ["step-00000002", "step-00000004"]
+
+
+def test_a_run_whose_last_step_is_skipped_leaves_its_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    break_loss(monkeypatch, {3})
+    assert run(tmp_path, small(num_steps=4)).skipped == 1
+    assert (tmp_path / "model/flipnet.json").exists()
+
+
+def test_weights_that_are_no_numbers_any_more_are_not_saved(tmp_path: Path) -> None:
+    net = tiny_flipnet()
+    with torch.no_grad():
+        next(iter(net.hubs.values())).to_out.weight[0, 0] = math.nan
+    with pytest.raises(RunError, match="3 steps in a row"):
+        train(net, Stream(), small(checkpoint_steps=1), tmp_path, BASE, device="cpu")
+    assert checkpoints(tmp_path) == []
+
+
+def break_loss(monkeypatch: pytest.MonkeyPatch, lost: set[int]) -> None:
+    """Make the loss NaN in these steps."""
+    step = iter(range(100))
+    whole = DiffusionLoss.forward
+
+    def forward(self: DiffusionLoss, batch: Batch, noise_generator: torch.Generator) -> Tensor:
+        loss = whole(self, batch, noise_generator)
+        return loss * math.nan if next(step) in lost else loss
+
+    monkeypatch.setattr(DiffusionLoss, "forward", forward)
+
+
+def test_a_device_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="device cuda:99: cannot be used here"):
+        train(tiny_flipnet(), Stream(), small(), tmp_path, BASE, device="cuda:99")
+
+
+# --------------------------------------------------------------------------------------------------- checkpoints
+
+
+def test_old_checkpoints_are_removed(tmp_path: Path) -> None:
+    run(tmp_path, small(num_steps=5, checkpoint_steps=1, keep_checkpoints=2))
+    assert [path.name for path in sorted((tmp_path / "checkpoints").iterdir())] == ["step-00000004", "step-00000005"]
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Path:
+    """A run's folder with one checkpoint."""
+    return save_checkpoint(new_state(tiny_flipnet(), small()), tmp_path, 2)
+
+
+@pytest.mark.parametrize("name", ["state.safetensors", "state.json"])
+def test_a_damaged_checkpoint_is_told_with_the_remedy(saved: Path, name: str) -> None:
+    (saved / name).write_bytes((saved / name).read_bytes()[:-9])
+    with pytest.raises(
+        ConfigError, match=r"checkpoint .*step-0+ is damaged: .*; remove that folder to go on from the one"
+    ):
+        restore_checkpoint(new_state(tiny_flipnet(), small()), saved.parent.parent)
+
+
+@pytest.mark.parametrize("rank", [0, 8])
+def test_a_checkpoint_of_another_network_is_refused(saved: Path, rank: int) -> None:
+    other = new_state(tiny_flipnet(FlipNetConfig(lora_rank=rank)), small())
+    with pytest.raises(ConfigError, match=r"state\.safetensors: weights of another network: .*give another --out"):
+        restore_checkpoint(other, saved.parent.parent)
+
+
+def test_a_checkpoint_that_cannot_be_written_is_told(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(training, "write_weights", full)
+    state = new_state(tiny_flipnet(), small())
+    state.step = 7
+    with pytest.raises(RunError, match=r"cannot write checkpoint .*: No space left on device; earlier .* intact"):
+        save_checkpoint(state, saved.parent.parent, 2)
+    assert [path.name for path in saved.parent.iterdir()] == ["step-00000000"]
+    restore_checkpoint(state, saved.parent.parent)
+    assert state.step == 0
+
+
+def test_a_run_without_checkpoints_begins_at_the_start(tmp_path: Path) -> None:
+    state = new_state(tiny_flipnet(), small())
+    restore_checkpoint(state, tmp_path)
+    assert state.step == 0
+
+
+def test_the_averages_are_swapped_in_and_out() -> None:
+    state = new_state(tiny_flipnet(), small())
+    before = [parameter.detach().clone() for parameter in state.parameters]
+    for average in state.averages:
+        average.zero_()
+    with averaged(state):
+        assert not any(parameter.any() for parameter in state.parameters)
+    assert all(torch.equal(a, b) for a, b in zip(before, state.parameters, strict=True))
+
+
+# ----------------------------------------------------------------------------------------------- small functions
+
+
+@pytest.mark.parametrize("decay", ["constant", "cosine"])
+def test_the_learning_rate_warms_up_and_decays(decay: Any) -> None:  # noqa: ANN401
+    config = TrainConfig(num_steps=100, warmup_steps=10, learning_rate=2.0, decay=decay)
+    rates = [learning_rate(config, step) for step in range(100)]
+    assert rates[:10] == pytest.approx([0.2 * (step + 1) for step in range(10)])
+    assert rates[10] == pytest.approx(2.0)
+    if decay == "constant":
+        assert set(rates[10:]) == {2.0}
+    else:
+        assert rates[10:] == sorted(rates[10:], reverse=True)
+        assert 0.02 <= rates[-1] < 0.03
+    assert learning_rate(TrainConfig(warmup_steps=0, learning_rate=2.0), 0) == 2.0
+
+
+def test_crop_sizes_are_drawn_by_share_with_their_own_batches() -> None:
+    config = small(crop_sizes=(64, 128), crop_shares=(3, 1), crop_batches=(8, 2))
+    shapes = [config.step_shape(step) for step in range(400)]
+    assert set(shapes) == {(64, 8), (128, 2)}
+    assert 270 < shapes.count((64, 8)) < 330
+    assert shapes == [config.step_shape(step) for step in range(400)]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"crop_shares": (1.0, 1.0)}, "crop_shares: expected one for each of"),
+        ({"crop_batches": (1, 2)}, "crop_batches: expected one for each of"),
+        ({"num_steps": 0}, "num_steps: expected 1 or more, got 0"),
+        ({"keep_checkpoints": 0}, "keep_checkpoints: expected 1 or more"),
+        ({"caption_dropout": 1.5}, "caption_dropout: expected a share within"),
     ],
 )
-def test_a_wrong_setting_is_named(change: dict[str, Any], message: str) -> None:
+def test_a_wrong_number_is_named(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        small_config(**change)
+        small(**changes)
+
+
+def test_pixels_come_back_from_tensors() -> None:
+    batch = batch_of(2)
+    assert (float(batch.hq.min()), float(batch.hq.max())) >= (-1.0, -1.0)
+    assert float(batch.hq.abs().max()) <= 1
+    for number, image in enumerate(to_images(batch.hq)):
+        assert np.array_equal(image, Stream().sample(number, 16).hq)

@@ -1,0 +1,117 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from degrade_kit.errors import ConfigError
+from degrade_kit.flipnet.checkpoint import Loaded
+from degrade_kit.flipnet.config import FlipNetConfig, Mode
+from degrade_kit.flipnet.degrader import Degrader, choose_device, draw_prompt, flipnet_record, is_flipnet, start_noise
+from degrade_kit.flipnet.sampling import SamplingConfig, latent_size
+from degrade_kit.image import Pixels
+from degrade_kit.ops import Clip
+from degrade_kit.record import Record
+from tests.degrade_kit.flipnet.models import gated_flipnet, tiny_flipnet
+
+SETTINGS = SamplingConfig(num_steps=3)
+
+
+@pytest.fixture(scope="module")
+def degrader() -> Degrader:
+    return Degrader(Loaded(net=gated_flipnet(), prompts=(), sampling=SETTINGS, digest="0123"), device="cpu")
+
+
+@pytest.fixture(scope="module")
+def faces(astronaut: Pixels) -> list[Pixels]:
+    corners = ((0, 128, 64, 64), (64, 192, 64, 64), (0, 200, 72, 96))
+    return [np.ascontiguousarray(astronaut[y : y + h, x : x + w]) for y, x, h, w in corners]
+
+
+def differ(first: Pixels, second: Pixels) -> int:
+    return int(np.abs(first.astype(int) - second).max())
+
+
+def test_a_record_gives_the_same_pixels_alone_and_in_a_batch(degrader: Degrader, faces: list[Pixels]) -> None:
+    records = [[degrader.record(prompt, 10 * i + j) for j, prompt in enumerate(("haze", ""))] for i in range(3)]
+    together = degrader.run(faces, records)
+    for face, row, made in zip(faces, records, together, strict=True):
+        for record, image in zip(row, made, strict=True):
+            [[alone]] = degrader.run([face], [[record]])
+            assert image.shape == face.shape
+            assert image.dtype == np.uint8
+            assert differ(alone, image) <= 1
+    assert differ(together[0][0], together[0][1]) > 3
+
+
+def test_faces_may_have_any_number_of_records(degrader: Degrader, faces: list[Pixels]) -> None:
+    records = [[], [degrader.record("", 1)], [degrader.record("", 2), degrader.record("", 3)]]
+    assert [len(made) for made in degrader.run(faces, records)] == [0, 1, 2]
+    assert degrader.run([], []) == []
+
+
+def test_records_of_one_face_may_differ_in_their_settings(degrader: Degrader, faces: list[Pixels]) -> None:
+    records = [degrader.record("haze", 1), degrader.record("haze", 1, replace(SETTINGS, num_steps=5, solver="ddim"))]
+    [made] = degrader.run(faces[:1], [records])
+    for record, image in zip(records, made, strict=True):
+        assert differ(degrader.run(faces[:1], [[record]])[0][0], image) <= 1
+    assert differ(*made) > 0
+
+
+def test_a_record_holds_all_that_decides_an_image(degrader: Degrader) -> None:
+    settings = SamplingConfig(num_steps=4, solver="dpm++", guidance=2.5, negative_prompt="clean", phi=0.5)
+    record = Record.from_json(degrader.record("haze", 7, settings).to_json())
+    assert record == flipnet_record("0123", "haze", 7, settings)
+    assert degrader._sampling(record) == settings
+    assert is_flipnet(record)
+    assert not is_flipnet(Record(7, (Clip(),)))
+
+
+def test_records_of_others_are_refused(degrader: Degrader, faces: list[Pixels]) -> None:
+    with pytest.raises(ConfigError, match="the record is of the FlipNet 4567; this one is 0123"):
+        degrader.run(faces[:1], [[flipnet_record("4567", "", 1, SETTINGS)]])
+    with pytest.raises(ConfigError, match=r"expected a record of a FlipNet's image, got .*clip"):
+        degrader.run(faces[:1], [[Record(7, (Clip(),))]])
+
+
+def test_a_network_that_restores_is_refused() -> None:
+    net = tiny_flipnet(FlipNetConfig(mode=Mode.RESTORE, lora_rank=0))
+    with pytest.raises(ConfigError, match="trained to restore; give one that degrades"):
+        Degrader(Loaded(net=net, prompts=(), sampling=SETTINGS, digest="0123"))
+
+
+@pytest.mark.parametrize("name", ["cuda:99", "nonsense"])
+def test_a_device_that_is_not_there_is_refused(name: str) -> None:
+    with pytest.raises(ConfigError, match=f"device {name}: cannot be used here: .*give another, such as cpu"):
+        choose_device(name)
+    assert choose_device("cpu").type == "cpu"
+    assert choose_device(None).type == ("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def test_an_unknown_type_is_refused() -> None:
+    with pytest.raises(ConfigError, match="dtype: expected one of float32, bfloat16, float16, got 'int8'"):
+        Degrader(Loaded(net=gated_flipnet(), prompts=(), sampling=SETTINGS, digest="0123"), dtype="int8")
+
+
+def test_the_start_is_a_function_of_the_seed() -> None:
+    net = gated_flipnet()
+    first, again, other = (start_noise(net, seed, 64, 128) for seed in (3, 3, 4))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+    assert first.shape == latent_size(net, 64, 128)
+    assert torch.equal(first, start_noise(gated_flipnet(window=0), 3, 64, 128)), "of nothing else"
+    many = torch.stack([start_noise(net, seed, 64, 64) for seed in range(100)])
+    assert abs(float(many.std()) - 1) < 0.02
+    means = many.mean((2, 3)).std(0)
+    offset = [0, 64, 128]
+    assert (means[offset] > 0.2).all(), "the named channels move as a whole"
+    assert float(means.median()) < 0.2
+
+
+def test_prompts_are_drawn_by_weight() -> None:
+    rng = np.random.default_rng(0)
+    drawn = [draw_prompt((("a", 3.0), ("", 1.0)), rng) for _ in range(400)]
+    assert 270 < drawn.count("a") < 330
+    assert draw_prompt((), rng) == ""
