@@ -117,6 +117,9 @@ def load_base(
     elif os.sep in location and (location.startswith((".", os.sep, "~")) or location.count("/") != 1):
         raise ConfigError(f"base model {location}: no such folder")
     options: dict[str, Any] = {"revision": revision, "local_files_only": local or not download}
+    bars = transformers.utils.logging
+    shown = bars.is_progress_bar_enabled()
+    bars.disable_progress_bar()  # of seconds, on a terminal that shows a run's own
     try:
         return BaseModel(
             unet=_whole(diffusers.UNet2DConditionModel, location, "unet", torch_dtype=dtype, **options),
@@ -135,6 +138,9 @@ def load_base(
             )
         )
         raise ConfigError(f"base model {location}: cannot be loaded: {reason}{hint}") from error
+    finally:
+        if shown:
+            bars.enable_progress_bar()
 
 
 def save(
