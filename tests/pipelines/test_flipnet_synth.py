@@ -28,7 +28,7 @@ from degrade_kit.errors import ConfigError, RunError
 from degrade_kit.flipnet.checkpoint import BaseReference, folder_digest, save
 from degrade_kit.flipnet.config import Mode as NetMode
 from degrade_kit.flipnet.sampling import SamplingConfig
-from degrade_kit.image import Pixels
+from degrade_kit.image import Pixels, decode_image
 from degrade_kit.ops import FlipNetImage
 from degrade_kit.prepare import HqConfig
 from degrade_kit.presets import preset
@@ -300,7 +300,9 @@ def test_degrade_shows_what_synth_makes(faces_dir: Path, model: Path, config: Sy
     assert result.exit_code == 0, result.output
     sample = samples_in(tmp_path / "out")["astronaut.png"]
     for number in range(3):
-        assert (tmp_path / "look" / f"lq{number}.png").read_bytes() == sample.image(f"lq{number}")
+        shown = decode_image((tmp_path / "look" / f"lq{number}.png").read_bytes()).pixels
+        # `degrade` has all threads and `synth` one, whose sums differ in the last bit.
+        assert np.abs(shown.astype(int) - sample.native_lq(number)).max() <= 1
 
 
 def test_faces_are_read_and_images_encoded_beside_the_model(config: SynthConfig) -> None:
