@@ -41,7 +41,7 @@ clean: ## Remove everything that these targets made
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .venv/.demo: .venv/.created pyproject.toml
-	$(PIP) install --editable '.[ray,demo]'
+	$(PIP) install --editable '.[ray,demo,flipnet]'
 	@$(check_opencv)
 	@touch $@
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from pipelines.commands.options import executor_config, executor_options
+from pipelines.commands.options import executor_config, executor_options, quiet_model_loading
 
 
 @click.command("demo")
@@ -25,12 +25,15 @@ def demo_command(out: Path, workers: int | None, ray_address: str | None) -> Non
     Example:
       degrade-kit demo --out demo-output
     """  # noqa: D301 (click reads the \b itself)
-    from pipelines.demo import run_demo
+    from pipelines.demo import flipnet_is_missing, run_demo
 
+    quiet_model_loading()
     executor = executor_config(workers, ray_address)
     files = run_demo(out, executor)
     click.echo("made and verified:")
     for path, what in files:
         click.echo(f"  {path}  {what}")
+    if missing := flipnet_is_missing():
+        click.echo(f"without FlipNet's LQ images: {missing}")
     click.echo(f"next: look at {out}/shards/preview.png, then try another recipe on your own faces:")
     click.echo("  degrade-kit preview --hq FACES --preset gfpgan --out preview.png")
