@@ -42,7 +42,7 @@ def claim(store: Store, plan: Plan, *, overwrite: bool) -> None:
         found = load_plan_config(store)
         if found != plan.resolved:
             raise RunError(
-                f"{store.url} holds a data set of another configuration:\n{_difference(found, plan.resolved)}\n"
+                f"{store.url} holds a data set of another configuration:\n{difference(found, plan.resolved)}\n"
                 "give the old options to resume it, --overwrite to replace it, or another --shards"
             )
         return
@@ -154,7 +154,7 @@ def _is_ours(name: str) -> bool:
     return extension == "tar" and stem.startswith("shard-") and stem[6:].isdigit()
 
 
-def _difference(old: dict[str, Any], new: dict[str, Any]) -> str:
+def difference(old: dict[str, Any], new: dict[str, Any]) -> str:
     """The keys in which two configurations differ, one a line."""
     lines = list[str]()
     flat_old, flat_new = dict(_flatten("", old)), dict(_flatten("", new))

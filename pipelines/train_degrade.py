@@ -9,6 +9,7 @@ import dataclasses
 import functools
 import json
 import logging
+import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -35,7 +36,7 @@ from degrade_kit.flipnet.training import (
     DiffusionLoss,
     TrainConfig,
     collate,
-    step_generator,
+    pair_generators,
     to_images,
     train,
 )
@@ -46,6 +47,7 @@ from degrade_kit.seeding import generator
 from degrade_kit.sources import Sources, open_sources
 from pipelines.card import plain_yaml
 from pipelines.executor import Interrupt
+from pipelines.output import difference
 from pipelines.plan import resolve_recipe
 from pipelines.sheet import Tile, contact_sheet
 
@@ -352,7 +354,8 @@ class Validator:
             for start in range(0, len(self._samples), 4):
                 batch = collate(self._samples[start : start + 4])
                 batch = dataclasses.replace(batch, hq=batch.hq.to(device), lq=batch.lq.to(device))
-                losses += [float(loss_module(batch, step_generator(0, draw, start, 0))) for draw in range(4)]
+                count = len(batch.captions)
+                losses += [float(loss_module(batch, pair_generators(0, draw, start, count))) for draw in range(4)]
         made: list[np.ndarray[Any, np.dtype[np.uint8]]] = []
         for start in range(0, len(self._samples), 8):
             batch = collate(self._samples[start : start + 8])
@@ -426,12 +429,18 @@ def _claim(run: DegradeRun, data: PairData) -> None:
     try:
         if path.exists():
             found = parse_yaml(path.read_text(encoding="utf-8"), str(path))
-            if _comparable(found) != _comparable(parse_yaml(text, "")):
+            ours = parse_yaml(text, "")
+            if _comparable(found) != _comparable(ours):
                 raise ConfigError(
-                    f"{run.out_dir} holds a run of another configuration: compare {path}, or give another --out"
+                    f"{run.out_dir} holds a run of another configuration:\n"
+                    f"{difference(_comparable(found), _comparable(ours))}\n"
+                    "give the old options to go on with it, or another --out"
                 )
         run.out_dir.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
+        # Several processes of one run may be here at a time: none must see half a file.
+        scratch = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        scratch.write_text(text, encoding="utf-8")
+        scratch.replace(path)
     except OSError as error:
         raise RunError(f"cannot write {path}: {error.strerror or error}") from error
 

@@ -243,12 +243,20 @@ class FlipNet(nn.Module):
         return [parameter for parameter in self.parameters() if parameter.requires_grad]
 
     def encode_images(
-        self, images: Tensor, generator: torch.Generator | None = None, *, sample: bool = False
+        self, images: Tensor, generators: Sequence[torch.Generator] | None = None, *, sample: bool = False
     ) -> Tensor:
-        """Scaled latents of images in [-1, 1]: the mode of the autoencoder's distribution, or a sample of it."""
+        """Scaled latents of images in [-1, 1]: the mode of the autoencoder's distribution, or a sample of it.
+
+        Args:
+            images: (B, 3, H, W).
+            generators: Of the sample, one for each image; PyTorch's global one where None.
+            sample: Whether to sample.
+        """
         images = images.to(next(iter(self.vae.state_dict().values())).dtype)
         distribution = self.vae.encode(images).latent_dist
-        latents = distribution.sample(generator) if sample else distribution.mode()
+        latents = (
+            distribution.sample(None if generators is None else list(generators)) if sample else distribution.mode()
+        )
         return _full_precision(latents * self.vae.config.scaling_factor)
 
     def decode_latents(self, latents: Tensor) -> Tensor:

@@ -1,7 +1,8 @@
 """Training of degradation mode: the diffusion loss on both branches, and nothing else (FlipNet Sec. 4; spec Eq. 7).
 
-Every random number of a step is a function of (seed, step, process): a run that was killed and started again makes the
-same draws, and on a CPU ends in the same weights, bit for bit.
+Every random number of a step is a function of (seed, step, number of the pair in the step): a run that was killed and
+started again makes the same draws, and on a CPU ends in the same weights, bit for bit; several processes that share a
+batch make those of one, and differ by the rounding of their sums.
 """
 
 # Tensor.unflatten, torch.from_numpy and others have parts without a type in torch's own stubs.
@@ -169,17 +170,23 @@ class DiffusionLoss(nn.Module):
             raise ConfigError("loss_weighting: posterior needs a gated head")
         self.register_buffer("channel_weights", (weights / weights.mean())[:, None, None], persistent=False)
 
-    def forward(self, batch: Batch, noise_generator: torch.Generator) -> Tensor:
-        """Mean squared error of the prediction, weighted; a scalar."""
+    def forward(self, batch: Batch, generators: Sequence[torch.Generator]) -> Tensor:
+        """Mean squared error of the prediction, weighted; a scalar.
+
+        Args:
+            batch: The pairs.
+            generators: On the CPU, one for each pair; see `pair_generators`.
+        """
         net, config = self.net, self.config
         target_images, condition_images = net.config.mode.flip(batch.hq, batch.lq)
         draws, device = config.noise_draws, target_images.device
         with torch.no_grad():
-            target = net.encode_images(target_images, noise_generator, sample=True).repeat_interleave(draws, dim=0)
-            condition = net.encode_images(condition_images, noise_generator, sample=True)
+            target = net.encode_images(target_images, generators, sample=True).repeat_interleave(draws, dim=0)
+            condition = net.encode_images(condition_images, generators, sample=True)
             copies = net.copies(condition, condition_images)
-        random = _Random(noise_generator, device)
-        captions = ["" if random.chance(config.caption_dropout) else caption for caption in batch.captions]
+        random = _Random(generators, device)
+        dropped = random.chances(config.caption_dropout)
+        captions = ["" if drop else caption for drop, caption in zip(dropped, batch.captions, strict=True)]
         noise = random.noise(net, target.shape)
         timesteps = random.timesteps(net, target.shape[0])
         a, s = net.signal_noise(timesteps)
@@ -187,7 +194,7 @@ class DiffusionLoss(nn.Module):
 
         condition_noise = random.noise(net, condition.shape)
         condition_timesteps = random.timesteps(net, condition.shape[0])
-        noised = torch.tensor([random.chance(config.condition_noise) for _ in captions], device=device)
+        noised = torch.tensor(random.chances(config.condition_noise), device=device)
         condition_timesteps = torch.where(noised, condition_timesteps, 0)
         a_c, s_c = net.signal_noise(condition_timesteps)
         noised = noised[:, None, None, None]
@@ -235,23 +242,30 @@ class DiffusionLoss(nn.Module):
 
 
 class _Random:
-    """Draws on the CPU, so that a device changes no number."""
+    """Draws on the CPU, so that a device changes no number: each pair's rows from the pair's generator."""
 
-    def __init__(self, source: torch.Generator, device: torch.device) -> None:
-        self._source, self._device = source, device
+    def __init__(self, sources: Sequence[torch.Generator], device: torch.device) -> None:
+        self._sources, self._device = sources, device
 
-    def chance(self, share: float) -> bool:
-        return bool(torch.rand((), generator=self._source) < share)
+    def chances(self, share: float) -> list[bool]:
+        """Of each pair."""
+        return [bool(torch.rand((), generator=source) < share) for source in self._sources]
 
     def timesteps(self, net: FlipNet, count: int) -> Tensor:
-        return torch.randint(0, len(net.alphas_cumprod), (count,), generator=self._source).to(self._device)
+        """Of `count` rows, equally many for each pair."""
+        each = count // len(self._sources)
+        drawn = [torch.randint(0, len(net.alphas_cumprod), (each,), generator=source) for source in self._sources]
+        return torch.cat(drawn).to(self._device)
 
     def noise(self, net: FlipNet, shape: Sequence[int]) -> Tensor:
+        """Of shape[0] rows, equally many for each pair."""
         config = net.config
-        noise = draw_noise(
-            shape, offset=config.noise_offset, offset_channels=config.noise_offset_channels, generator=self._source
-        )
-        return noise.to(self._device)
+        each = (shape[0] // len(self._sources), *shape[1:])
+        drawn = [
+            draw_noise(each, offset=config.noise_offset, offset_channels=config.noise_offset_channels, generator=source)
+            for source in self._sources
+        ]
+        return torch.cat(drawn).to(self._device)
 
 
 def learning_rate(config: TrainConfig, step: int) -> float:
@@ -374,7 +388,9 @@ def train(
             batch = next(loader)
             batch = Batch(batch.hq.to(accelerator.device), batch.lq.to(accelerator.device), batch.captions)
             with accelerator.accumulate(loss_module), accelerator.autocast():
-                loss = loss_module(batch, step_generator(config.seed, step, part, accelerator.process_index))
+                count = len(batch.captions)
+                first = (part * accelerator.num_processes + accelerator.process_index) * count
+                loss = loss_module(batch, pair_generators(config.seed, step, first, count))
                 accelerator.backward(loss)
             losses.append(float(loss.detach()))
         norm = float(accelerator.clip_grad_norm_(state.parameters, config.max_grad_norm))
@@ -535,10 +551,10 @@ def _average(state: TrainState, decay: float) -> None:
         average.lerp_(parameter.detach(), 1 - decay)
 
 
-def step_generator(seed: int, step: int, part: int, process: int) -> torch.Generator:
-    """Of one part of one step in one process."""
-    number = generator(seed, f"noise/{process}/{part}", step).integers(0, 2**63 - 1)
-    return torch.Generator().manual_seed(int(number))
+def pair_generators(seed: int, step: int, first: int, count: int) -> list[torch.Generator]:
+    """Of `count` pairs of a step, from the `first` on."""
+    numbers = [generator(seed, f"noise/{first + offset}", step).integers(0, 2**63 - 1) for offset in range(count)]
+    return [torch.Generator().manual_seed(int(number)) for number in numbers]
 
 
 def _batches(

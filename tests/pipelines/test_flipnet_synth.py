@@ -21,9 +21,6 @@ import pytest
 import yaml
 from click.testing import CliRunner, Result
 
-pytest.importorskip("torch")
-pytest.importorskip("diffusers")
-
 from degrade_kit.errors import ConfigError, RunError
 from degrade_kit.flipnet.checkpoint import BaseReference, folder_digest, save
 from degrade_kit.flipnet.config import Mode as NetMode
