@@ -79,6 +79,11 @@ class FlipNetConfig:
     network trained on small crops gives all large images the same brightness."""
     noise_offset_channels: tuple[int, ...] = ()
     """The latent channels that get it; none named means all."""
+    noise_gain: float = 0.0
+    """Standard deviation of the logarithm of a factor on the white noise, one per image, in training and at the start
+    of sampling. Without it the variance of a large noisy image tells from the first step on that the target has no
+    noise of its own, whatever the prompt says, and a network that was trained so makes clean images. That factor then
+    decides how strong the target's noise is."""
     head_smooth: tuple[int, ...] = ()
     """Of a gated head: sides, in tokens, of the squares over which it may average what is seen of the target, odd; 0 is
     the whole image. Of the channels in `noise_offset_channels`: low light and haze move mean colours smoothly."""
@@ -94,8 +99,9 @@ class FlipNetConfig:
             raise ConfigError(f"condition_text: expected same or null, got {self.condition_text!r}")
         if any(side and side % 2 == 0 for side in self.head_smooth):
             raise ConfigError(f"head_smooth: expected odd numbers or 0, got {list(self.head_smooth)}")
-        if self.noise_offset < 0:
-            raise ConfigError(f"noise_offset: expected 0 or more, got {self.noise_offset}")
+        for name, value in (("noise_offset", self.noise_offset), ("noise_gain", self.noise_gain)):
+            if value < 0:
+                raise ConfigError(f"{name}: expected 0 or more, got {value}")
 
     def to_json(self) -> str:
         """For the file `flipnet.json`."""

@@ -144,6 +144,8 @@ def start_noise(net: FlipNet, seed: int, height: int, width: int) -> Tensor:
     shape = latent_size(net, height, width)
     rng = np.random.Generator(Seat(seed, (0,)).bits())
     noise = rng.standard_normal(shape, np.float32)
+    if net.config.noise_gain:
+        noise *= np.exp(rng.standard_normal(dtype=np.float32) * np.float32(net.config.noise_gain))
     if net.config.noise_offset:
         offset = rng.standard_normal(shape[0], np.float32) * np.float32(net.config.noise_offset)
         chosen = list(net.config.noise_offset_channels or range(shape[0]))

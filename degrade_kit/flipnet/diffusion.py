@@ -61,19 +61,27 @@ def draw_noise(
     *,
     offset: float = 0.0,
     offset_channels: Sequence[int] = (),
+    gain: float = 0.0,
     generator: torch.Generator | None = None,
     device: torch.device | str = "cpu",
 ) -> Tensor:
     """White noise of variance 1, (B, C, h, w), plus one number per image and channel of standard deviation `offset`.
 
+    Noise need not be white or Gaussian: x_0 and e may be drawn in any way, the deterministic sampler follows
+    E[dz/dt | z], and so carries the distribution of e to that of x_0 (Lipman et al. 2023, Albergo & Vanden-Eijnden
+    2023). What one number of e decides in a large image, one number of the start noise decides in sampling.
+
     Args:
         shape: (B, C, h, w).
         offset: See `FlipNetConfig.noise_offset`.
         offset_channels: Which channels get it; all where empty.
+        gain: See `FlipNetConfig.noise_gain`.
         generator: Source of the numbers.
         device: Of the generator, and of the result.
     """
     noise = torch.randn(tuple(shape), generator=generator, device=device)
+    if gain:
+        noise = noise * torch.exp(torch.randn((shape[0], 1, 1, 1), generator=generator, device=device) * gain)
     if offset:
         shift = torch.randn((shape[0], shape[1], 1, 1), generator=generator, device=device) * offset
         noise = noise + (shift * _channel_mask(shape[1], offset_channels, shift.device) if offset_channels else shift)

@@ -262,7 +262,13 @@ class _Random:
         config = net.config
         each = (shape[0] // len(self._sources), *shape[1:])
         drawn = [
-            draw_noise(each, offset=config.noise_offset, offset_channels=config.noise_offset_channels, generator=source)
+            draw_noise(
+                each,
+                offset=config.noise_offset,
+                offset_channels=config.noise_offset_channels,
+                gain=config.noise_gain,
+                generator=source,
+            )
             for source in self._sources
         ]
         return torch.cat(drawn).to(self._device)

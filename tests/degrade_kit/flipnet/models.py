@@ -81,6 +81,7 @@ def gated_flipnet(*, randomize: bool = True, window: int = 3) -> FlipNet:
         head_smooth=(3, 0),
         boost_window=window,
         condition_text="null",
+        noise_gain=0.2,
         noise_offset=0.3,
         noise_offset_channels=(0, 64, 128),
     )

@@ -109,6 +109,7 @@ def test_a_value_out_of_range_is_told_with_its_place() -> None:
         ({"head": "wide"}, "head: expected plain or gated"),
         ({"condition_text": "other"}, "condition_text: expected same or null"),
         ({"noise_offset": -0.1}, "noise_offset: expected 0 or more"),
+        ({"noise_gain": -0.1}, "noise_gain: expected 0 or more"),
     ],
 )
 def test_a_wrong_part_is_named(change: dict[str, Any], message: str) -> None:

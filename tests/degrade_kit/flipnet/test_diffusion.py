@@ -54,3 +54,11 @@ def test_offset_noise_moves_the_named_channels_as_a_whole() -> None:
     assert 0.4 < means[2] < 0.6
     assert means[[0, 1, 3]].max() < 0.09
     assert draw_noise((200, 4, 16, 16), offset=0.5, generator=source).mean((2, 3)).std(0).min() > 0.4
+
+
+def test_noise_gain_scales_each_image_as_a_whole() -> None:
+    source = torch.Generator().manual_seed(0)
+    noise = draw_noise((300, 4, 16, 16), gain=0.2, generator=source)
+    logs = noise.std((2, 3)).log()
+    assert 0.17 < logs.mean(1).std() < 0.23
+    assert logs.std(1).max() < 0.1  # of the channels of one image, by chance
