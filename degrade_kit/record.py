@@ -10,7 +10,7 @@ import typing
 from dataclasses import dataclass
 from typing import Any, cast
 
-from degrade_kit.ops import OPS, ColorJitter, ColorShift, Gray, Op, Resize, Uneven
+from degrade_kit.ops import OPS, ColorJitter, ColorShift, FlipNetImage, Gray, Op, Resize, Uneven
 
 _POINTWISE = (ColorShift, ColorJitter, Gray)
 _READER_FILTERS = ("linear", "cubic", "area")
@@ -32,6 +32,11 @@ class Record:
     """What makes the LQ image from the HQ image, in order."""
     target: tuple[Op, ...] = ()
     """What makes the training target from the HQ image; nothing in most recipes."""
+
+    @property
+    def by_model(self) -> bool:
+        """Whether a diffusion model made the image: steps alone cannot make it again."""
+        return any(isinstance(op, FlipNetImage) for op in self.steps)
 
     def split(self) -> tuple[tuple[Op, ...], tuple[Op, ...]]:
         """Steps up to the *native* LQ image, which a shard stores, and the tail that a reader runs on it.

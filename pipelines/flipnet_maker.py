@@ -13,7 +13,7 @@ from typing import Any, Final, TypeVar
 from degrade_kit.canvas import Canvas
 from degrade_kit.errors import ConfigError
 from degrade_kit.flipnet.checkpoint import folder_digest, model_folder, read_config
-from degrade_kit.flipnet.degrader import Degrader, draw_prompt, flipnet_record, is_flipnet
+from degrade_kit.flipnet.degrader import Degrader, draw_prompt, flipnet_record
 from degrade_kit.image import Pixels, encode_png
 from degrade_kit.record import Record
 from degrade_kit.seeding import generator
@@ -60,11 +60,11 @@ class FlipNetMaker:
     def _variants(self, face: Prepared, encoder: ThreadPoolExecutor) -> list[Future[Variant]]:
         records = [self.draw(face.name, number) for number in range(self._config.variants)]
         start = time.perf_counter()
-        wanted = [record for record in records if is_flipnet(record)]
+        wanted = [record for record in records if record.by_model]
         images = iter(make_images(self._degrader, face.hq, wanted, self._settings.batch_size))
         self.busy += time.perf_counter() - start
         return [
-            encoder.submit(self._encode, record, face.hq, next(images) if is_flipnet(record) else None)
+            encoder.submit(self._encode, record, face.hq, next(images) if record.by_model else None)
             for record in records
         ]
 

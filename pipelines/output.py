@@ -25,7 +25,7 @@ from degrade_kit.shards import (
 from degrade_kit.sources import display_name
 from degrade_kit.store import LocalStore, Store, check_writable, free_bytes
 from pipelines.card import write_card
-from pipelines.plan import Plan, load_plan_config
+from pipelines.plan import Plan, comparable, load_plan_config
 from pipelines.shard_job import estimate
 
 
@@ -39,10 +39,10 @@ def claim(store: Store, plan: Plan, *, overwrite: bool) -> None:
         _remove_ours(store, names)
         return
     if CONFIG in names:
-        found = load_plan_config(store)
-        if found != plan.resolved:
+        found, wanted = comparable(load_plan_config(store)), comparable(plan.resolved)
+        if found != wanted:
             raise RunError(
-                f"{store.url} holds a data set of another configuration:\n{difference(found, plan.resolved)}\n"
+                f"{store.url} holds a data set of another configuration:\n{difference(found, wanted)}\n"
                 "give the old options to resume it, --overwrite to replace it, or another --shards"
             )
         return

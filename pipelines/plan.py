@@ -171,8 +171,16 @@ def make_plan(config: SynthConfig) -> Plan:
     )
 
 
+def comparable(resolved: dict[str, Any]) -> dict[str, Any]:
+    """What of a resolved configuration decides bytes: not where a FlipNet lies, whose digest is there."""
+    if "flipnet" not in resolved:
+        return resolved
+    return {**resolved, "flipnet": {**resolved["flipnet"], "model": "", "base_model": ""}}
+
+
 def fingerprint(resolved: dict[str, Any]) -> str:
     """Hash of a resolved configuration: shards of equal fingerprints belong together."""
+    resolved = comparable(resolved)
     return hashlib.sha256(json.dumps(resolved, sort_keys=True).encode()).hexdigest()
 
 

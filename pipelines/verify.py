@@ -17,7 +17,6 @@ import numpy as np
 from degrade_kit.canvas import Canvas
 from degrade_kit.errors import ConfigError, DegradeKitError, RunError, ShardError
 from degrade_kit.image import Pixels, decode_image
-from degrade_kit.ops import FlipNetImage
 from degrade_kit.parameters import Statistics
 from degrade_kit.prepare import versions
 from degrade_kit.record import Record, ops_to_json
@@ -233,17 +232,12 @@ def _load_remake(model: str, base_model: str | None, dtype: str, digest: str, ba
         if not latest or latest[0][0] is not sample:
             # All of the sample's at once, in the batches that they were made in: alone, they may round another way.
             records = {number: sample.record(number) for number in range(sample.info["variants"])}
-            records = {number: record for number, record in records.items() if is_flipnet(record)}
+            records = {number: record for number, record in records.items() if record.by_model}
             images = make_images(degrader, sample.hq(), list(records.values()), batch_size)
             latest[:] = [(sample, dict(zip(records, images, strict=True)))]
         return flipnet_variant(sample.record(variant), latest[0][1][variant])
 
     return remake
-
-
-def is_flipnet(record: Record) -> bool:
-    """Whether a model made the image of this record."""
-    return any(isinstance(op, FlipNetImage) for op in record.steps)
 
 
 def replay_variant(sample: Sample, variant: int, degrader: Remake | None = None) -> Replay:
@@ -263,7 +257,7 @@ def replay_variant(sample: Sample, variant: int, degrader: Remake | None = None)
     extension = next(name for name in sample.members if name.startswith(f"lq{variant}.")).partition(".")[2]
     full = info[f"lq{variant}_tail"] == "[]" and bool(record.split()[1])
     try:
-        if degrader is not None and is_flipnet(record):
+        if degrader is not None and record.by_model:
             again = degrader(sample, variant)
         else:
             again = make_variant(record, Canvas(pixels=sample.hq()), info[f"lq{variant}_origin"], extension, full=full)
@@ -434,7 +428,7 @@ def _replay_all(sample: Sample, sidecar: Sidecar, remake: Remake | None) -> Iter
     same_stack = sidecar.versions == versions()
     for variant in range(sample.info["variants"]):
         try:
-            model_made = is_flipnet(sample.record(variant))
+            model_made = sample.record(variant).by_model
             if model_made and remake is None:
                 continue
             outcome = replay_variant(sample, variant, remake)

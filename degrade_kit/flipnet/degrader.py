@@ -134,11 +134,6 @@ def flipnet_record(digest: str, prompt: str, seed: int, sampling: SamplingConfig
     return Record(seed, (FlipNetImage(model=digest, prompt=prompt, **dataclasses.asdict(sampling)),))
 
 
-def is_flipnet(record: Record) -> bool:
-    """Whether a model made the image of this record."""
-    return any(isinstance(op, FlipNetImage) for op in record.steps)
-
-
 def start_noise(net: FlipNet, seed: int, height: int, width: int) -> Tensor:
     """The noise that an image begins with, (C, h, w): a function of the seed, equal on every device."""
     shape = latent_size(net, height, width)

@@ -28,12 +28,12 @@ def replay_command(shards: str, key: str, variant: int, flipnet: str | None, out
     from degrade_kit.image import encode_png
     from degrade_kit.shards import open_shards
     from degrade_kit.store import open_store
-    from pipelines.verify import find_flipnet, flipnet_remake, is_flipnet, replay_variant
+    from pipelines.verify import find_flipnet, flipnet_remake, replay_variant
 
     store = open_store(shards)
     sample = open_shards(store).sample(key)
     remake = None
-    if variant < sample.info["variants"] and is_flipnet(sample.record(variant)):
+    if variant < sample.info["variants"] and sample.record(variant).by_model:
         quiet_model_loading()
         remake = flipnet_remake(find_flipnet(store, flipnet))
     outcome = replay_variant(sample, variant, remake)

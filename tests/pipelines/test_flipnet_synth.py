@@ -34,7 +34,7 @@ from degrade_kit.shards import Sample, open_shards
 from degrade_kit.store import open_store
 from pipelines.cli import main
 from pipelines.executor import ExecutorConfig
-from pipelines.flipnet_maker import FlipNetMaker, is_flipnet, resolve_flipnet
+from pipelines.flipnet_maker import FlipNetMaker, resolve_flipnet
 from pipelines.plan import FlipNetSettings, Mode, SynthConfig, make_plan
 from pipelines.synthesize import SynthReport, synthesize
 from pipelines.variants import Prepared
@@ -154,7 +154,7 @@ def test_the_mix_has_the_share_asked_for(share: float, config: SynthConfig) -> N
     settings = resolve_flipnet(config.flipnet or FlipNetSettings())
     stub: Any = StubDegrader()
     maker = FlipNetMaker(replace(config, flipnet=settings, mix=share), stub)
-    made = sum(is_flipnet(maker.draw("a.png", number)) for number in range(2000))
+    made = sum(maker.draw("a.png", number).by_model for number in range(2000))
     assert abs(made / 2000 - share) < 4 * (share * (1 - share) / 2000) ** 0.5 + 1e-9
 
 
@@ -180,11 +180,11 @@ def test_what_made_an_image_is_told_by_sample_card_and_inspect(
     synth(config, tmp_path / "out")
     samples = samples_in(tmp_path / "out").values()
     records = [(sample.info[f"lq{n}_origin"], sample.record(n)) for sample in samples for n in range(3)]
-    made = [record for _, record in records if is_flipnet(record)]
+    made = [record for _, record in records if record.by_model]
     assert 0 < len(made) < len(records)
     digest = folder_digest(model)
     for origin, record in records:
-        assert origin.startswith(f"flipnet:{digest}" if is_flipnet(record) else "recipe:flipnet-paper@")
+        assert origin.startswith(f"flipnet:{digest}" if record.by_model else "recipe:flipnet-paper@")
     prompts = [prompt_of(record) for record in made]
     card = (tmp_path / "out" / "README.md").read_text("utf-8")
     assert f"| FlipNet | digest {digest}, seed 3; {len(made)} of 18 LQ images |" in card
@@ -249,7 +249,7 @@ def test_replay_makes_either_kind_again(config: SynthConfig, tmp_path: Path) -> 
     synth(config, tmp_path / "out")
     kinds: set[bool] = set()
     for sample in samples_in(tmp_path / "out").values():
-        kind = is_flipnet(sample.record(0))
+        kind = sample.record(0).by_model
         if kind not in kinds:
             kinds.add(kind)
             result = run("replay", tmp_path / "out", sample.key, "--out", tmp_path / sample.key)
@@ -275,6 +275,15 @@ def test_other_prompts_are_another_data_set(config: SynthConfig, tmp_path: Path)
     changed = replace(config, flipnet=replace(config.flipnet, prompts=(("haze", 1.0),)))
     with pytest.raises(RunError, match=r"flipnet\.prompts"):
         synth(changed, tmp_path / "out")
+
+
+def test_the_same_model_in_another_folder_goes_on(config: SynthConfig, model: Path, tmp_path: Path) -> None:
+    first = synth(config, tmp_path / "out")
+    moved = shutil.copytree(model, tmp_path / "moved")
+    assert config.flipnet is not None
+    again = synth(replace(config, flipnet=replace(config.flipnet, model=str(moved))), tmp_path / "out")
+    assert first.complete
+    assert again.complete
 
 
 def test_an_unknown_or_restoring_model_is_one_message(config: SynthConfig, tmp_path: Path) -> None:

@@ -75,7 +75,7 @@ def given_to(net: FlipNet, config: TrainConfig, batch: Batch) -> tuple[float, di
     """
     found: dict[str, Any] = {}
 
-    def encode(images: Tensor, generator: object = None, *, sample: bool = False) -> Tensor:
+    def encode(images: Tensor, generators: object = None, *, sample: bool = False) -> Tensor:
         assert sample
         value = 5.0 if torch.equal(images, batch.hq) else -5.0
         return torch.full((images.shape[0], 4, 8, 8), value)
