@@ -4,6 +4,9 @@ All take float64 arrays (n, D) of one feature space, and say nothing of how good
 *null* beside it: what two sets of the same kind give at these sizes (`halves`).
 """
 
+# scikit-learn and scipy have parts without types.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence

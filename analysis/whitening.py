@@ -2,14 +2,18 @@
 
 `Scaler` brings features to unit variance over a reference set. `Whitening` also takes out what differs between faces:
 the same degradations are applied to several faces; what then varies within one degradation is content, and the space
-is turned and scaled so that content has unit variance in every direction, and only the directions are kept in which
+is turned and scaled so that content has equal variance in every direction, and only the directions are kept in which
 degradations differ most. ARNIQA (Agnolucci et al., WACV 2024) trains a network to the same end; this is linear.
 """
+
+# scikit-learn and scipy have parts without types.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 
 from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 
@@ -83,7 +87,11 @@ class Whitening:
         matrix = vectors[:, chosen]
         # A direction's sign is arbitrary; let its largest entry be positive.
         matrix = matrix * np.sign(matrix[np.abs(matrix).argmax(0), np.arange(matrix.shape[1])])
-        return cls(scaler, np.ascontiguousarray(matrix), values[chosen])
+        ratios = values[chosen]
+        # Content has variance 1 now, and degradations 1 + r in all: bring their mean to 1, where KID's kernel is meant
+        # to work. One factor for all directions leaves their balance as it is.
+        matrix = matrix / np.sqrt(np.mean(1 + ratios))
+        return cls(scaler, np.ascontiguousarray(matrix), ratios)
 
     def __call__(self, features: Features) -> Features:
         """(n, D) to (n, d)."""
@@ -92,6 +100,22 @@ class Whitening:
     def digest(self) -> str:
         """Names this space: equal digests, comparable numbers."""
         return _digest(self.scaler.mean, self.scaler.scale, self.matrix)
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """A learned space as it is."""
+
+    def __call__(self, features: Features) -> Features:
+        """The same."""
+        return features
+
+    def digest(self) -> str:
+        """Its name."""
+        return "identity"
+
+
+Space: TypeAlias = Scaler | Whitening | Identity
 
 
 def _digest(*arrays: Features) -> str:

@@ -146,6 +146,17 @@ class Statistics:
         return statistics
 
 
+def values(record: Record) -> dict[str, list[float]]:
+    """The counted parameters of one record, by the names of `PARAMETERS`, in the order in which they act."""
+    found: dict[str, list[float]] = {}
+    for op in _flatten(record.steps):
+        if isinstance(op, Resize) and op.scale == 1.0:
+            continue
+        for parameter, name in _COUNTED.get(op.name, ()):
+            found.setdefault(name, []).append(float(getattr(op, parameter)))
+    return found
+
+
 def _flatten(ops: Iterable[Op]) -> Iterable[Op]:
     for op in ops:
         if isinstance(op, Uneven):

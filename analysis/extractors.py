@@ -1,0 +1,274 @@
+"""What turns an image into a feature vector: the handcrafted features, or a learned model from local weights.
+
+`degradation` needs nothing. The others take a file or folder that the user has: nothing is fetched.
+"""
+
+# torch, diffusers, transformers and torch-fidelity have parts without types.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import importlib.util
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from analysis.distances import Features
+from degrade_kit.errors import ConfigError
+from degrade_kit.image import Pixels
+
+Measure = Callable[[Pixels], Features]
+"""(H, W, 3) uint8 to (D,)."""
+
+DEGRADATION: Final = "degradation"
+_TITLES: Final = {
+    DEGRADATION: "handcrafted degradation features",
+    "checkpoint": "pooled features of a FlipNet's condition branch",
+    "arniqa": "ARNIQA (Agnolucci et al. 2024)",
+    "inception": "Inception v3, pool3 (as FID)",
+    "dinov2": "DINOv2, class token",
+    "vae": "channel statistics of an autoencoder's latents",
+}
+_NEEDS: Final = {
+    "checkpoint": ("torch", "diffusers", "transformers"),
+    "arniqa": ("torch", "torchvision"),
+    "inception": ("torch", "torch_fidelity"),
+    "dinov2": ("torch", "transformers"),
+    "vae": ("torch", "diffusers"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Extractor:
+    """A way to measure images; small to pickle, loaded where it works."""
+
+    kind: str
+    path: str = ""
+
+    @property
+    def handcrafted(self) -> bool:
+        """Whether features are the handcrafted ones, which are scaled or whitened before they are compared."""
+        return self.kind == DEGRADATION
+
+    @property
+    def title(self) -> str:
+        """For people."""
+        return _TITLES[self.kind] + (f", {Path(self.path).name}" if self.path else "")
+
+    def key(self) -> str:
+        """Equal keys give equal features: the version of the code, or a hash of the weights."""
+        if self.handcrafted:
+            from analysis.features import VERSION
+
+            return f"{DEGRADATION}-{VERSION}"
+        return f"{self.kind}-{_digest(Path(self.path))}"
+
+    def load(self) -> Measure:
+        """Get ready to measure.
+
+        Raises:
+            ConfigError: If a package or a weight is missing, or the weights are of another network.
+        """
+        if self.handcrafted:
+            from analysis.features import degradation_features
+
+            return degradation_features
+        return _LOADERS[self.kind](Path(self.path))
+
+
+def parse_extractor(text: str) -> Extractor:
+    """Read `degradation`, or KIND:PATH of a learned one.
+
+    Raises:
+        ConfigError: If the kind is unknown, nothing is at the path, or a package is missing.
+    """
+    kind, _, path = text.partition(":")
+    if kind == DEGRADATION and not path:
+        return Extractor(DEGRADATION)
+    if kind not in _LOADERS:
+        known = ", ".join([DEGRADATION, *(f"{name}:PATH" for name in _LOADERS)])
+        raise ConfigError(f"features: expected one of auto, whitened, {known}; got {text!r}")
+    if not Path(path).exists() or not path:
+        raise ConfigError(f"features: {kind} needs its weights: {kind}:PATH; nothing is at {path or 'no path'!r}")
+    for package in _NEEDS[kind]:
+        if importlib.util.find_spec(package) is None:
+            raise ConfigError(f"features: {kind} needs the package {package.replace('_', '-')}: pip install it")
+    return Extractor(kind, str(Path(path).resolve()))
+
+
+def _digest(path: Path) -> str:
+    files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
+    total = hashlib.sha256()
+    for file in files:
+        with file.open("rb") as stream:
+            total.update(hashlib.file_digest(stream, "sha256").digest() if _HAS_FILE_DIGEST else stream.read())
+    return total.hexdigest()[:16]
+
+
+_HAS_FILE_DIGEST: Final = hasattr(hashlib, "file_digest")  # from Python 3.11 on
+
+
+def _tensor(image: Pixels) -> Any:  # noqa: ANN401 (a tensor)
+    """(1, 3, H, W) in [0, 1]."""
+    import torch
+
+    return torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None].float() / 255
+
+
+def _numpy(tensor: Any) -> Features:  # noqa: ANN401 (a tensor)
+    return tensor.detach().double().cpu().numpy().reshape(-1)
+
+
+def _imagenet(tensor: Any) -> Any:  # noqa: ANN401 (a tensor)
+    import torch
+
+    mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
+    return (tensor - mean[:, None, None]) / std[:, None, None]
+
+
+def _state(path: Path) -> dict[str, Any]:
+    """Tensors of a file, without running code from it."""
+    import torch
+
+    try:
+        if path.suffix == ".safetensors":
+            return importlib.import_module("safetensors.torch").load_file(path)
+        found: Any = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise ConfigError(
+            f"{path}: no weights that can be read without running code: {str(error).splitlines()[0]}"
+        ) from error
+    for wrapper in ("state_dict", "model", "params_ema", "params"):
+        if isinstance(found, dict) and isinstance(found.get(wrapper), dict):
+            found = found[wrapper]
+    return found
+
+
+def _load_vae(path: Path) -> Measure:
+    """Means and deviations of latent channels, and of their differences between neighbours: (4 C,)."""
+    import torch
+
+    diffusers: Any = importlib.import_module("diffusers")
+    folder = path / "vae" if (path / "vae").is_dir() else path
+    try:
+        vae: Any = diffusers.AutoencoderKL.from_pretrained(folder, local_files_only=True).eval()
+    except Exception as error:
+        raise ConfigError(f"{folder}: not a diffusers autoencoder: {str(error).splitlines()[0]}") from error
+    factor = 2 ** (len(vae.config.block_out_channels) - 1)
+
+    @torch.no_grad()
+    def measure(image: Pixels) -> Features:
+        height, width = (side // factor * factor for side in image.shape[:2])
+        latents = vae.encode(_tensor(image[:height, :width]) * 2 - 1).latent_dist.mode()[0]
+        across, down = latents.diff(dim=2), latents.diff(dim=1)
+        parts = [latents.mean((1, 2)), latents.std((1, 2)), across.std((1, 2)), down.std((1, 2))]
+        return _numpy(torch.cat(parts))
+
+    return measure
+
+
+def _load_inception(path: Path) -> Measure:
+    """2048 numbers, from the network and resizing of the original FID."""
+    import torch
+
+    _state(path)  # torch-fidelity unpickles without a check; what this accepts holds no code
+    module: Any = importlib.import_module("torch_fidelity.feature_extractor_inceptionv3")
+    try:
+        network = module.FeatureExtractorInceptionV3("inception-v3-compat", ["2048"], str(path))
+    except Exception as error:
+        raise ConfigError(f"{path}: not the weights of FID's Inception: {str(error).splitlines()[0]}") from error
+
+    @torch.no_grad()
+    def measure(image: Pixels) -> Features:
+        return _numpy(network(torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None])[0])
+
+    return measure
+
+
+def _load_dinov2(path: Path) -> Measure:
+    """The class token of a transformers folder; the image is brought to a multiple of 14 pixels near 518."""
+    import torch
+    import torch.nn.functional as F
+
+    transformers: Any = importlib.import_module("transformers")
+    try:
+        network = transformers.AutoModel.from_pretrained(path, local_files_only=True).eval()
+    except Exception as error:
+        raise ConfigError(f"{path}: not a transformers model: {str(error).splitlines()[0]}") from error
+    side = int(network.config.image_size) // int(network.config.patch_size) * int(network.config.patch_size)
+
+    @torch.no_grad()
+    def measure(image: Pixels) -> Features:
+        sized = F.interpolate(_tensor(image), (side, side), mode="bicubic", antialias=True).clamp(0, 1)
+        return _numpy(network(_imagenet(sized)).last_hidden_state[:, 0])
+
+    return measure
+
+
+def _load_arniqa(path: Path) -> Measure:
+    """ResNet-50's pooled features at full and half size, each of length 1: (4096,)."""
+    import torch
+    import torch.nn.functional as F
+    from torch import nn
+
+    torchvision: Any = importlib.import_module("torchvision")
+    network = nn.Sequential(*list(torchvision.models.resnet50(weights=None).children())[:-1]).eval()
+    found = {name.rpartition("model.")[2]: value for name, value in _state(path).items() if "model." in name}
+    missing = sorted(set(network.state_dict()) - set(found))
+    if missing:
+        raise ConfigError(f"{path}: not ARNIQA's encoder: {len(missing)} weights are missing, such as {missing[0]}")
+    network.load_state_dict({name: found[name] for name in network.state_dict()})
+
+    @torch.no_grad()
+    def measure(image: Pixels) -> Features:
+        full = _tensor(image)
+        half = F.interpolate(full, scale_factor=0.5, mode="bilinear", antialias=True)
+        return _numpy(torch.cat([F.normalize(network(_imagenet(each)).flatten(1)) for each in (full, half)], dim=1))
+
+    return measure
+
+
+def _load_checkpoint(path: Path) -> Measure:
+    """Means and deviations of the U-Net's middle and last downward channels when the image is its clean condition.
+
+    Restoration networks sort images by degradation without being told to (Liu et al., "Discovering distinctive
+    semantics in super-resolution networks"); degradation and restoration FlipNets are read alike.
+    """
+    import torch
+
+    from degrade_kit.flipnet.checkpoint import load
+
+    net = load(path).net.eval()
+    kept: list[Any] = []
+
+    def keep(module: Any, inputs: Any, output: Any) -> None:  # noqa: ANN401 (a hook's)
+        del module, inputs
+        kept.append(output[0] if isinstance(output, tuple) else output)
+
+    net.unet.down_blocks[-1].register_forward_hook(keep)
+    net.unet.mid_block.register_forward_hook(keep)
+
+    @torch.no_grad()
+    def measure(image: Pixels) -> Features:
+        multiple = net.multiple
+        height, width = (side // multiple * multiple for side in image.shape[:2])
+        latents = net.encode_images(_tensor(image[:height, :width]) * 2 - 1)
+        kept.clear()
+        net.write(latents, torch.zeros(1, dtype=torch.long), net.encode_prompts([""]))
+        return _numpy(torch.cat([part for each in kept for part in (each[0].mean((1, 2)), each[0].std((1, 2)))]))
+
+    return measure
+
+
+_LOADERS: Final[dict[str, Callable[[Path], Measure]]] = {
+    "checkpoint": _load_checkpoint,
+    "arniqa": _load_arniqa,
+    "inception": _load_inception,
+    "dinov2": _load_dinov2,
+    "vae": _load_vae,
+}

@@ -1,0 +1,243 @@
+"""The report of a comparison: what the numbers show, in words, tables and one page to send to a colleague."""
+
+from __future__ import annotations
+
+import base64
+import html
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from analysis.compare import SMALL, Comparison, Numbers
+from analysis.distances import Interval
+
+MISSING = "too few"
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Rows of text under a header."""
+
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A picture beside the report."""
+
+    file: str
+    data: bytes
+    """PNG."""
+    alt: str
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A heading and what stands under it."""
+
+    title: str
+    body: tuple[str | Table | Picture, ...] = field(default=())
+
+
+def headline(comparisons: Sequence[Comparison]) -> Table:
+    """One row for each source, real sets too: how much of each real set it covers, and how far it is."""
+    references = list(dict.fromkeys(entry.reference for entry in comparisons))
+    sources = list(dict.fromkeys((entry.source, entry.source_kind, entry.num_source) for entry in comparisons))
+    sources.sort(key=lambda source: ("synth", "hq", "real").index(source[1]))
+    found = {(entry.source, entry.reference): entry for entry in comparisons}
+    rows: list[tuple[str, ...]] = []
+    for name, kind, count in sources:
+        cells = [found.get((name, reference)) for reference in references]
+        words = {"synth": name, "hq": f"{name} (not degraded)", "real": f"{name} (real)"}[kind]
+        rows.append((words, f"{count:,}", *(_cell(cell) for cell in cells)))
+    first = {entry.reference: entry for entry in comparisons}
+    nulls = tuple(_numbers_cell(first[reference].null) for reference in references)
+    sizes = tuple(f"{first[reference].num_reference:,}" for reference in references)
+    rows.append(("null: halves of the real set", "", *nulls))
+    return Table(
+        ("source", "images", *(f"{name} ({size})" for name, size in zip(references, sizes, strict=True))), tuple(rows)
+    )
+
+
+def _cell(entry: Comparison | None) -> str:
+    return "" if entry is None else _numbers_cell(entry.numbers)
+
+
+def _numbers_cell(numbers: Numbers) -> str:
+    if numbers.kid is None:
+        return MISSING
+    covered = "" if numbers.matched is None else f"covers {numbers.matched.coverage:.0%}, "
+    return f"{covered}KID {numbers.kid.value:.2f}"
+
+
+def reading(comparisons: Sequence[Comparison]) -> list[str]:
+    """Sentences that say what the table shows; no more than the numbers and their intervals bear."""
+    sentences: list[str] = []
+    for reference in dict.fromkeys(entry.reference for entry in comparisons):
+        synthetic = [
+            entry
+            for entry in comparisons
+            if entry.reference == reference and entry.source_kind == "synth" and entry.numbers.kid is not None
+        ]
+        if synthetic:
+            sentences.append(_of_reference(reference, synthetic))
+    few = sorted(
+        {entry.source for entry in comparisons if entry.num_source < SMALL}
+        | {entry.reference for entry in comparisons if entry.num_reference < SMALL}
+    )
+    if few:
+        sentences.append(
+            f"Fewer than {SMALL} images: {', '.join(few)}. What is said of {'it' if len(few) == 1 else 'them'} shows a "
+            "direction at most."
+        )
+    return sentences
+
+
+def _of_reference(reference: str, synthetic: Sequence[Comparison]) -> str:
+    ordered = sorted(synthetic, key=lambda entry: _kid(entry).value)
+    best, rest = ordered[0], ordered[1:]
+    if _reaches_null(best):
+        said = f"{best.source} cannot be told from {reference} itself by KID ({_interval(_kid(best))})"
+    else:
+        said = f"nearest to {reference} is {best.source}, KID {_interval(_kid(best))}"
+        if best.null.kid is not None:
+            said += f" where halves of {reference} give {best.null.kid.value:.2f}"
+    level = [entry.source for entry in rest if _kid(entry).low <= _kid(best).high]
+    if level:
+        said += f"; {_listed(level)} {'is' if len(level) == 1 else 'are'} not clearly farther"
+    far = [entry for entry in rest if entry.source not in level]
+    if far:
+        said += f"; farthest is {far[-1].source}, {_interval(_kid(far[-1]))}"
+    covering = [entry for entry in synthetic if entry.numbers.matched is not None and entry.null.matched is not None]
+    if covering:
+        most = max(covering, key=lambda entry: entry.numbers.matched.coverage if entry.numbers.matched else 0)
+        numbers, null = most.numbers.matched, most.null.matched
+        assert numbers is not None
+        assert null is not None
+        said += (
+            f". Most of {reference} is covered by {most.source}: {numbers.coverage:.0%} at {numbers.size} images, "
+            f"where halves of {reference} cover {null.coverage:.0%} of each other"
+        )
+    return said[0].upper() + said[1:] + "."
+
+
+def _kid(entry: Comparison) -> Interval:
+    assert entry.numbers.kid is not None
+    return entry.numbers.kid
+
+
+def _reaches_null(entry: Comparison) -> bool:
+    null = entry.null.kid
+    return null is not None and _kid(entry).low <= max(null.high, 0.0)
+
+
+def _interval(kid: Interval) -> str:
+    return f"{kid.value:.2f} [{kid.low:.2f}, {kid.high:.2f}]"
+
+
+def _listed(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def all_numbers(comparisons: Sequence[Comparison]) -> Table:
+    """Every number, the null in parentheses."""
+    header = (
+        "source",
+        "reference",
+        "n",
+        "KID (95 %)",
+        "matched n",
+        "Frechet",
+        "precision",
+        "recall",
+        "density",
+        "coverage",
+        "AUC",
+        "nearest 10/50/90 %",
+    )
+    return Table(header, tuple(_all_row(entry) for entry in comparisons))
+
+
+def _all_row(entry: Comparison) -> tuple[str, ...]:
+    numbers, null = entry.numbers, entry.null
+    kid = MISSING if numbers.kid is None else _interval(numbers.kid) + _null(null.kid and null.kid.value)
+    cells: list[str] = []
+    for name in ("frechet", "precision", "recall", "density", "coverage"):
+        value = None if numbers.matched is None else getattr(numbers.matched, name)
+        chance = None if null.matched is None else getattr(null.matched, name)
+        cells.append(MISSING if value is None else f"{value:.2f}{_null(chance)}")
+    return (
+        entry.source,
+        entry.reference,
+        f"{entry.num_source:,} / {entry.num_reference:,}",
+        kid,
+        "" if numbers.matched is None else str(numbers.matched.size),
+        *cells,
+        MISSING if numbers.auc is None else f"{numbers.auc:.2f}{_null(null.auc)}",
+        MISSING if entry.nearest is None else " / ".join(f"{value:.2f}" for value in entry.nearest),
+    )
+
+
+def _null(value: float | None) -> str:
+    return "" if value is None else f" ({value:.2f})"
+
+
+def to_markdown(title: str, sections: Sequence[Section]) -> str:
+    """The report as Markdown, pictures as links to files beside it."""
+    lines = [f"# {_plain(title)}", ""]
+    for section in sections:
+        lines += [f"## {_plain(section.title)}", ""]
+        for part in section.body:
+            if isinstance(part, Table):
+                lines += [_row(part.header), _row(["---"] * len(part.header)), *map(_row, part.rows), ""]
+            elif isinstance(part, Picture):
+                lines += [f"![{_plain(part.alt)}]({part.file})", ""]
+            else:
+                lines += [_plain(part), ""]
+    return "\n".join(lines)
+
+
+def _row(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(_plain(cell) for cell in cells) + " |"
+
+
+def _plain(text: str) -> str:
+    """Text that Markdown shows as it is: names of files and sets may hold anything."""
+    for sign in "\\`*_{}[]<>|#":
+        text = text.replace(sign, f"\\{sign}")
+    return " ".join(text.split())
+
+
+_STYLE = """
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 72rem; margin: 2rem auto; padding: 0 1rem; color: #222; }
+h1 { font-size: 1.6rem; } h2 { font-size: 1.2rem; margin-top: 2rem; }
+table { border-collapse: collapse; display: block; overflow-x: auto; font-size: 0.9rem; }
+th, td { border-bottom: 1px solid #ddd; padding: 0.3rem 0.8rem; text-align: left; white-space: nowrap; }
+th { border-bottom: 2px solid #888; } td:not(:first-child) { font-variant-numeric: tabular-nums; }
+img { max-width: 100%; height: auto; }
+"""
+
+
+def to_html(title: str, sections: Sequence[Section]) -> str:
+    """The report as one file: pictures are inside, and nothing is fetched from anywhere."""
+    parts = [
+        "<!DOCTYPE html>",
+        '<html lang="en">',
+        f'<head><meta charset="utf-8"><title>{html.escape(title)}</title><style>{_STYLE}</style></head>',
+        f"<body><h1>{html.escape(title)}</h1>",
+    ]
+    for section in sections:
+        parts.append(f"<h2>{html.escape(section.title)}</h2>")
+        for part in section.body:
+            if isinstance(part, Table):
+                head = "".join(f"<th>{html.escape(cell)}</th>" for cell in part.header)
+                rows = "".join(
+                    "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in part.rows
+                )
+                parts.append(f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>")
+            elif isinstance(part, Picture):
+                encoded = base64.b64encode(part.data).decode()
+                parts.append(f'<p><img alt="{html.escape(part.alt)}" src="data:image/png;base64,{encoded}"></p>')
+            else:
+                parts.append(f"<p>{html.escape(part)}</p>")
+    return "\n".join([*parts, "</body></html>", ""])

@@ -1,0 +1,160 @@
+"""`degrade-kit analyze-distribution`."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import Literal, cast
+
+import click
+
+from pipelines.commands.options import (
+    config_option,
+    executor_config,
+    executor_options,
+    human_time,
+    parse_assignments,
+    quiet_model_loading,
+)
+
+_QUIET_SECONDS = 30.0
+
+
+@click.command("analyze-distribution")
+@click.option(
+    "--synth",
+    multiple=True,
+    required=True,
+    metavar="NAME=PLACE",
+    help="Synthesized LQ images: a data set of `synth`, or a folder; several times for several.",
+)
+@click.option(
+    "--real", multiple=True, required=True, metavar="NAME=PLACE", help="Photographs; several times for several."
+)
+@click.option(
+    "--hq",
+    metavar="PLACE",
+    help="HQ faces: to whiten with, and as a set of its own.  [default: those of the data sets]",
+)
+@click.option("--out", required=True, type=click.Path(file_okay=False, path_type=Path), help="Folder of the report.")
+@click.option(
+    "--features",
+    default="auto",
+    show_default=True,
+    metavar="KIND[:PATH]",
+    help="`whitened` (needs HQ faces), `degradation`, or a learned space from local weights: checkpoint:DIR of a "
+    "FlipNet, arniqa:FILE, inception:FILE, dinov2:DIR, vae:DIR. `auto` whitens where it can.",
+)
+@click.option(
+    "--projection", type=click.Choice(["umap", "pca"]), default="umap", show_default=True, help="Of the pictures."
+)
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of subsets, folds and projection.")
+@click.option(
+    "--size", type=click.IntRange(32), default=512, show_default=True, help="Side that all images have, pixels."
+)
+@click.option(
+    "--allow-resize",
+    is_flag=True,
+    help="Crop and resize images of another size, which changes what is measured.  [default: off]",
+)
+@click.option(
+    "--max-images", type=click.IntRange(0), default=2000, show_default=True, help="Measured of each set; 0 is all."
+)
+@click.option(
+    "--cache",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder that keeps features by content.  [default: OUT/.features]",
+)
+@click.option(
+    "--fail-above",
+    multiple=True,
+    metavar="MEASURE=LIMIT",
+    help="Exit with status 1 if kid, frechet or auc of a synthesized set exceeds this.  [default: none]",
+)
+@executor_options
+@config_option
+def analyze_command(
+    synth: tuple[str, ...],
+    real: tuple[str, ...],
+    hq: str | None,
+    out: Path,
+    features: str,
+    projection: str,
+    seed: int,
+    size: int,
+    allow_resize: bool,
+    max_images: int,
+    cache: Path | None,
+    fail_above: tuple[str, ...],
+    workers: int | None,
+    ray_address: str | None,
+) -> None:
+    """Show how close synthesized LQ images come to real ones: pictures, and numbers with their nulls.
+
+    \b
+    Examples:
+      degrade-kit analyze-distribution --synth flipnet=out/flipnet --synth classical=out/gfpgan \\
+          --real LFW=lfw_test --real WIDER=wider_test --out report
+      degrade-kit analyze-distribution --synth mine=out --real photos=photos --out report --fail-above kid=0.1
+
+    Exit status 1 if a limit is exceeded, 3 if some images could not be used.
+    """  # noqa: D301 (click reads the \b itself)
+    limits = [(name, _limit(text)) for name, text in parse_assignments(fail_above, "--fail-above", "MEASURE=LIMIT")]
+    from pipelines.analyze import AnalyzeConfig, above, analyze
+
+    quiet_model_loading()
+    config = AnalyzeConfig(
+        synth=tuple(parse_assignments(synth, "--synth", "NAME=PLACE")),
+        real=tuple(parse_assignments(real, "--real", "NAME=PLACE")),
+        hq=hq,
+        features=features,
+        seed=seed,
+        projection=cast('Literal["umap", "pca"]', projection),
+        size=size,
+        allow_resize=allow_resize,
+        max_images=max_images,
+        cache=cache or out / ".features",
+    )
+    for name, _ in limits:
+        above([], name, 0)
+    start = time.monotonic()
+    found = analyze(config, out, executor_config(workers, ray_address), _Progress())
+    for sentence in found.sentences:
+        click.echo(sentence)
+    click.echo(f"in {human_time(time.monotonic() - start)}:")
+    for file in found.files:
+        click.echo(f"  {file}")
+    exceeded = [line for name, limit in limits for line in above(found.comparisons, name, limit)]
+    for line in exceeded:
+        click.echo(line, err=True)
+    if found.failures:
+        click.echo(f"{found.failures:,} images could not be used; the report names them", err=True)
+    if exceeded:
+        sys.exit(1)
+    if found.failures:
+        sys.exit(3)
+
+
+def _limit(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError as error:
+        raise click.BadParameter(f"--fail-above: expected MEASURE=NUMBER, got {text!r}") from error
+
+
+class _Progress:
+    """A line for each set on standard error."""
+
+    def __init__(self) -> None:
+        self._live = sys.stderr.isatty()
+        self._printed = time.monotonic()
+
+    def __call__(self, name: str, done: int, total: int) -> None:
+        now = time.monotonic()
+        line = f"{name}: {done:,}/{total:,} images measured"
+        if self._live:
+            click.echo(f"\r\x1b[K{line}", nl=done == total, err=True)
+        elif done == total or now - self._printed >= _QUIET_SECONDS:
+            self._printed = now
+            click.echo(line, err=True)
