@@ -26,7 +26,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from analysis.plotset import PlotSet, Style, styles
+from analysis.plotset import PlotSet, Style, cut_middle, styles
 from degrade_kit.image import Pixels
 
 Row = tuple[Pixels, str, Sequence[tuple[Pixels, str]]]
@@ -190,7 +190,7 @@ def _scatter_mixed(axes: Axes, sets: Sequence[PlotSet], looks: Sequence[Style]) 
 
 def _real_marker(look: Style, crowd: int) -> dict[str, Any]:
     """Keywords of `scatter`; the more real points there are, the smaller, so that they hide less of the source."""
-    area = {"*": 30, "D": 11, "^": 16, "s": 13, "h": 18}[look.marker]
+    area = {"*": 30, "d": 17, "^": 16, "s": 13, "h": 18}[look.marker]
     size = float(np.clip((150 / crowd) ** 0.5, 0.3, 1))
     return {
         "s": area * size,
@@ -271,7 +271,8 @@ def build_marginals(marginals: Sequence[Marginal]) -> Figure:
     """Draw a column per parameter and a row per source: histograms of all records, and of those near real photographs.
 
     Both histograms have the same area, whatever their counts, and the heights of each panel are scaled to it. A source
-    that lacks a parameter, as learned ones do, has a dash in its place.
+    that lacks a parameter, as learned ones do, has a dash in its place. Sources take their colours in the order in
+    which they come: name all that `build_projection` shows, in its order, those without values with empty arrays.
 
     Raises:
         ValueError: If nothing is to be drawn, or a pair of source and parameter comes twice.
@@ -371,12 +372,7 @@ def printable(text: str) -> str:
 
 
 def _shorten(text: str, letters: int) -> str:
-    """Cut the middle out of a long text: names of files often differ at the end."""
-    text = printable(text)
-    if len(text) <= letters:
-        return text
-    tail = (letters - 1) // 2
-    return f"{text[: letters - 1 - tail]}…{text[len(text) - tail :]}"
+    return cut_middle(printable(text), letters)
 
 
 def _wrap(text: str, letters: int) -> list[str]:

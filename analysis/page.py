@@ -32,7 +32,7 @@ from bokeh.plotting import figure
 from bokeh.resources import INLINE
 from numpy.typing import NDArray
 
-from analysis.plotset import PlotSet, Style, styles
+from analysis.plotset import PlotSet, Style, cut_middle, styles
 
 MAX_THUMBNAILS = 5000
 """Of 64 pixels and about 2 kB each: 5000 make a page of 18 MB."""
@@ -104,7 +104,7 @@ sets.forEach((set, number) => {
   const missing = chosen.length - shown.length
   const heading = make("h2", gallery)
   make("i", heading).style.background = set.color
-  heading.append(make("b", heading, set.name))
+  make("b", heading, set.name)
   const rest = missing ? `, ${missing} of them without a thumbnail` : ""
   make("span", heading, `: ${chosen.length} of ${set.count}${rest}`)
   const grid = make("div", gallery)
@@ -133,12 +133,16 @@ def write_page(sets: Sequence[PlotSet], out: Path, *, title: str, note: str, see
     source = _source(sets, kept)
     numbers = np.array(source.data["set_number"])
     plot = _plot()
+    # In the legend real sets come first; in the plot they are drawn last, the small ones on top.
+    renderers = {
+        number: _scatter(plot, source, np.flatnonzero(numbers == number), looks[id(sets[number])], sets[number].real)
+        for number in sorted(range(len(sets)), key=lambda number: (sets[number].real, -len(sets[number].points)))
+    }
     items: list[LegendItem] = []
     for number, each in enumerate(sets):
-        renderer = _scatter(plot, source, np.flatnonzero(numbers == number), looks[id(each)], each.real)
         kind = "real" if each.real else "synthetic"
-        label = f"{_clean(each.name)} ({kind}, {len(each.points):,})"
-        items.append(LegendItem(label=label, renderers=[renderer]))
+        label = f"{cut_middle(_clean(each.name), 32)} ({kind}, {len(each.points):,})"
+        items.append(LegendItem(label=label, renderers=[renderers[number]]))
     legend = Legend(
         items=items,
         click_policy="hide",
@@ -223,7 +227,6 @@ def _scatter(plot: Any, source: ColumnDataSource, indices: NDArray[np.intp], loo
         line_color="black" if real else None,
         line_width=0.6,
         nonselection_alpha=0.12,
-        level="overlay" if real else "glyph",  # real sets on top
     )
 
 

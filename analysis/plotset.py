@@ -58,7 +58,7 @@ _YELLOW, _BLUE, _VERMILION, _PURPLE = "#F0E442", "#0072B2", "#D55E00", "#CC79A7"
 
 _REAL = (
     Style(_VERMILION, "*", "star"),
-    Style(_BLUE, "D", "diamond"),
+    Style(_BLUE, "d", "diamond"),
     Style(_YELLOW, "^", "triangle"),
     Style(_GREEN, "s", "square"),
     Style(_PURPLE, "h", "hex"),
@@ -84,3 +84,15 @@ def styles(sets: Sequence[PlotSet]) -> list[Style]:
         )
     tables = {True: iter(_REAL), False: iter(_SYNTHETIC)}
     return [next(tables[each.real]) for each in sets]
+
+
+def cut_middle(text: str, letters: int) -> str:
+    """Cut the middle out of a text of more than so many letters: names of files often differ at the end.
+
+    >>> cut_middle("validation_00000017.png", 16)
+    'validati…017.png'
+    """
+    if len(text) <= letters:
+        return text
+    tail = (letters - 1) // 2
+    return f"{text[: letters - 1 - tail]}…{text[len(text) - tail :]}"
