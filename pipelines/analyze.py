@@ -104,7 +104,7 @@ def analyze(
         totals[entry.name] = len(places)
         tasks += entry.tasks(places, extract)
     probes = _probe_tasks(inputs, config) if whitened else []
-    found = _run(extractor, [*probes, *tasks], totals, executor, progress)
+    found = measure_tasks(extractor, [*probes, *tasks], totals, executor, progress)
     sets = [_collect(entry, found[entry.name], config) for entry in inputs]
     space, spectrum = _space(sets, found, extractor, whitened)
     points = [entry.as_points(space(entry.features)) for entry in sets]
@@ -197,7 +197,7 @@ def _open(config: AnalyzeConfig) -> list[_Input]:
 
 
 @dataclass(slots=True)
-class _Found:
+class Found:
     """What came of the tasks of a set so far."""
 
     rows: list[Row] = field(default_factory=list[Row])
@@ -205,15 +205,15 @@ class _Found:
     wrong_size: list[tuple[str, int, int]] = field(default_factory=list[tuple[str, int, int]])
 
 
-def _run(
+def measure_tasks(
     extractor: Extractor,
     tasks: Sequence[Task],
     totals: Mapping[str, int],
     executor: ExecutorConfig,
-    progress: Callable[[str, int, int], None],
-) -> dict[str | int, _Found]:
+    progress: Callable[[str, int, int], None] = lambda name, done, total: None,
+) -> dict[str | int, Found]:
     """Measure everything at once, by name of the set; probes by the number of their face."""
-    found = defaultdict[str | int, _Found](_Found)
+    found = defaultdict[str | int, Found](Found)
     probes = sum(isinstance(task, ProbeTask) for task in tasks)
     done = 0
     for outcome in run_tasks(measuring(extractor), tasks, executor):
@@ -233,7 +233,7 @@ def _run(
     return found
 
 
-def _collect(entry: _Input, found: _Found, config: AnalyzeConfig) -> MeasuredSet:
+def _collect(entry: _Input, found: Found, config: AnalyzeConfig) -> MeasuredSet:
     if found.wrong_size:
         wrong = sorted(found.wrong_size)
         shown = ", ".join(f"{label} ({width} x {height})" for label, width, height in wrong[:5])
@@ -253,7 +253,7 @@ def _collect(entry: _Input, found: _Found, config: AnalyzeConfig) -> MeasuredSet
 
 
 def _space(
-    sets: Sequence[MeasuredSet], found: Mapping[str | int, _Found], extractor: Extractor, whitened: bool
+    sets: Sequence[MeasuredSet], found: Mapping[str | int, Found], extractor: Extractor, whitened: bool
 ) -> tuple[Space, list[float]]:
     """The feature space, and the ratios of its directions where it is whitened."""
     if not extractor.handcrafted:
