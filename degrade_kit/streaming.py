@@ -131,7 +131,7 @@ class PairMapDataset(Dataset[Pair]):
         draws = self._draws()
         loaded = self._load(draws, item)
         sides = [self._augment(pixels, draws, item, loaded.key) for pixels in (loaded.hq, loaded.lq)]
-        hq, lq = (cast("Any", torch).from_numpy(self._planes(pixels)) for pixels in sides)
+        hq, lq = (to_tensor(pixels, self.options.dtype) for pixels in sides)
         texts = {"record": loaded.record, "key": loaded.key, "source": loaded.source, "variant": loaded.variant}
         return {"hq": hq, "lq": lq, **texts}
 
@@ -171,14 +171,6 @@ class PairMapDataset(Dataset[Pair]):
             top, left = int(draws.top[item] * places[0]), int(draws.left[item] * places[1])
             pixels = pixels[top : top + side, left : left + side]
         return np.asarray(cv2.flip(pixels, 1), np.uint8) if draws.flip[item] else pixels
-
-    def _planes(self, pixels: Pixels) -> np.ndarray[Any, Any]:
-        """CHW, of the dtype that was asked for."""
-        planes = np.empty((3, *pixels.shape[:2]), np.uint8)
-        cv2.split(pixels, [planes[0], planes[1], planes[2]])  # into place, faster than NumPy and torch transpose
-        if self.options.dtype == "uint8":
-            return planes
-        return np.divide(planes, np.float32(255), dtype=np.float32)
 
 
 class PairDataset(IterableDataset[Pair]):
@@ -350,6 +342,14 @@ class PairLoader(DataLoader[Any]):
         """Go on where a state was taken; see `PairDataset.load_state_dict`."""
         self.pairs.load_state_dict(state)
         self._resumes, self._handed_out = True, 0
+
+
+def to_tensor(pixels: Pixels, dtype: Literal["uint8", "float32"] = "uint8") -> Tensor:
+    """CHW of HWC; uint8, or float32 in [0, 1]."""
+    planes = np.empty((3, *pixels.shape[:2]), np.uint8)
+    cv2.split(pixels, [planes[0], planes[1], planes[2]])  # into place, faster than NumPy and torch transpose
+    values = planes if dtype == "uint8" else np.divide(planes, np.float32(255), dtype=np.float32)
+    return cast("Any", torch).from_numpy(values)
 
 
 def _place(rank: int | None, world_size: int | None) -> tuple[int, int]:
