@@ -12,6 +12,7 @@ from typing import Any, cast
 import click
 
 from pipelines.commands.align import align_command
+from pipelines.commands.bench_read import bench_read_command
 from pipelines.commands.degrade import degrade_command
 from pipelines.commands.demo import demo_command
 from pipelines.commands.doctor import doctor_command
@@ -95,6 +96,7 @@ def main(debug: bool) -> None:
 
 for command in (
     align_command,
+    bench_read_command,
     degrade_command,
     demo_command,
     doctor_command,
