@@ -4,7 +4,8 @@
 (published recipes), `steps` and `ops` (what a recipe and a record are made of), `kernels`, `linear`, `canvas` and
 `noise` (how it is computed, fast and exactly), `image` (the image contract, decoding and encoding), `containers` (files
 as bytes: complete, and without metadata), `sources` (where faces come from), `prepare` and `align` (how they become HQ
-images), `seeding` (which generator belongs to a sample), `shards` (the data set on disk) and `errors`.
+images), `seeding` (which generator belongs to a sample), `shards` (the data set on disk), `reader` and `order` (its
+pairs by number, and the order of an epoch), `streaming` (both as torch data sets; it alone needs torch) and `errors`.
 
 >>> import numpy as np
 >>> import degrade_kit as dk

@@ -120,6 +120,11 @@ def png_depth(data: bytes) -> int:
     return data[24]  # signature 8, chunk header 8, width 4, height 4
 
 
+def png_data(data: bytes) -> bytes:
+    """The compressed pixels of a PNG file, its chunks of them put together."""
+    return b"".join(data[start + 8 : end - 4] for kind, start, end in _png_chunks(data) if kind == b"IDAT")
+
+
 def check_png_sums(data: bytes) -> None:
     """Check what Pillow leaves out: the sums of the chunks that hold the pixels."""
     for kind, start, end in _png_chunks(data):

@@ -26,6 +26,8 @@ import functools
 import importlib
 import io
 import os
+import struct
+import threading
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -42,6 +44,7 @@ from degrade_kit.containers import (
     check_complete,
     check_png_sums,
     jpeg_segments,
+    png_data,
     png_depth,
     png_kinds,
     sniff,
@@ -229,15 +232,72 @@ def _decode_plain(data: bytes, format: str) -> Pixels:
 
 
 def _decode_png(data: bytes) -> Pixels | None:
-    """Decode by libspng where imagecodecs is installed: the same pixels in two thirds of OpenCV's time."""
+    """Decode by libdeflate and libspng where imagecodecs is installed: the same pixels in 60% of OpenCV's time."""
     codecs = _imagecodecs()
     if codecs is None:
         return _decode_with_opencv(data)
     check_png_sums(data)  # which imagecodecs leaves out
     try:
-        return _as_pixels(codecs.spng_decode(data))
+        return _as_pixels(codecs.spng_decode(_inflated_png(codecs, data) or data))
     except RuntimeError:
         return None
+
+
+_MAX_INFLATED = 1 << 24
+_STORED_BLOCK = (1 << 16) - 1
+_scratch = threading.local()
+"""Two buffers for each thread, used again and again: the pages of new ones would cost as much as half the inflating."""
+
+
+def _inflated_png(codecs: Any, data: bytes) -> memoryview | None:  # noqa: ANN401 (it has no types)
+    """The same image as a PNG file whose pixels are filtered but not compressed.
+
+    libspng inflates by zlib, which takes two thirds of its time, and libdeflate takes half of zlib's. So libdeflate
+    inflates, and libspng only copies and undoes the filters. Of a 512 x 512 photograph that is 3.4 ms in place of 4.4.
+
+    Args:
+        codecs: The module imagecodecs.
+        data: A complete PNG file of 8-bit RGB without transparency.
+
+    Returns:
+        None for what is large, interlaced or in any way odd: libspng is the judge of that. Else a buffer that the next
+        call in this thread fills anew.
+    """
+    width, height = struct.unpack_from(">II", data, 16)
+    size = height * (1 + 3 * width)  # each row begins with the number of its filter
+    if size > _MAX_INFLATED or data[28] != 0 or not codecs.DEFLATE.available:
+        return None
+    packed = png_data(data)
+    rows = _buffer("rows", size)
+    try:
+        if len(codecs.deflate_decode(packed, out=rows)) != size:
+            return None
+    except codecs.DeflateError:
+        return None
+    starts = range(0, size, _STORED_BLOCK)
+    length = 2 + 5 * len(starts) + size + 4
+    file = _buffer("file", 41 + length + 16)
+    # The sums of chunks, which imagecodecs does not look at, are left as they are.
+    file[:33] = data[:33]
+    struct.pack_into(">I4sH", file, 33, length, b"IDAT", 0x7801)
+    at = 43
+    for start in starts:
+        block = rows[start : start + _STORED_BLOCK]
+        struct.pack_into("<BHH", file, at, start == starts[-1], len(block), len(block) ^ 0xFFFF)
+        file[at + 5 : at + 5 + len(block)] = block
+        at += 5 + len(block)
+    file[at : at + 4] = packed[-4:]  # the checksum of the rows, which libdeflate has compared
+    struct.pack_into(">I4s", file, at + 8, 0, b"IEND")
+    return file
+
+
+def _buffer(name: str, size: int) -> memoryview:
+    """The first bytes of this thread's buffer of that name."""
+    buffer: bytearray = getattr(_scratch, name, bytearray())
+    if len(buffer) < size:
+        buffer = bytearray(size)
+        setattr(_scratch, name, buffer)
+    return memoryview(buffer)[:size]
 
 
 @functools.cache

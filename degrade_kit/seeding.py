@@ -1,4 +1,4 @@
-"""The generator of a sample: a function of the run's seed, the source's relative path and the variant alone."""
+"""Generators, each a function of a seed and of what it is for, never of who runs and when."""
 
 from __future__ import annotations
 
@@ -26,3 +26,18 @@ def generator(seed: int, path: str, variant: int) -> np.random.Generator:
     text = b"%d\0%s\0%d" % (seed, path.encode("utf-8", "surrogateescape"), variant)
     digest = hashlib.blake2b(text, digest_size=16).digest()
     return np.random.Generator(np.random.PCG64(int.from_bytes(digest, "big")))
+
+
+def epoch_generator(seed: int, epoch: int, name: str, variant: int = 0) -> np.random.Generator:
+    """Generator for what is decided anew in each epoch of a training; none is equal to one of `generator`.
+
+    Args:
+        seed: Seed of the training.
+        epoch: Number of the epoch, from 0.
+        name: Name of a source, or of a purpose where it begins with a zero character, which no source's name has.
+        variant: As in `generator`.
+
+    >>> epoch_generator(0, 1, "a.png").random() == epoch_generator(0, 2, "a.png").random()
+    False
+    """
+    return generator(seed, f"epoch {epoch}\0{name}", variant)

@@ -65,6 +65,10 @@ class Store(Protocol):
         """A local path with the file's content, for reading; the file itself where it is local."""
         ...
 
+    def download(self, name: str, path: Path) -> None:
+        """Copy a file to a local path; FileNotFoundError if there is none."""
+        ...
+
 
 def open_store(url: str | os.PathLike[str]) -> Store:
     """The store at a local path or a URL such as `s3://bucket/folder`."""
@@ -144,6 +148,10 @@ class LocalStore:
         """See `Store`."""
         return self.root / name
 
+    def download(self, name: str, path: Path) -> None:
+        """See `Store`."""
+        shutil.copyfile(self.root / name, path)
+
     def sweep(self) -> None:
         """Remove scratch files whose process is gone; those of other machines are left, their owners may live."""
         folder = self.root / SCRATCH
@@ -213,8 +221,12 @@ class RemoteStore:
         target = self.scratch(name)
         self._copies.append(target.parent)
         weakref.finalize(self, shutil.rmtree, target.parent, ignore_errors=True)
-        self._fs().get_file(self._path(name), str(target))
+        self.download(name, target)
         return target
+
+    def download(self, name: str, path: Path) -> None:
+        """See `Store`."""
+        self._fs().get_file(self._path(name), str(path))
 
     def _fs(self) -> Any:  # noqa: ANN401 (fsspec has no types)
         from fsspec import core

@@ -9,6 +9,7 @@ import zlib
 from pathlib import Path
 from typing import Any, Literal, cast
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -257,6 +258,80 @@ def test_png_pixels_and_errors_are_the_same_without_imagecodecs(monkeypatch: pyt
     monkeypatch.setattr("degrade_kit.image._imagecodecs", lambda: None)
     assert np.array_equal(decode_image(data).pixels, with_it.pixels)
     assert_refused(bytes(damaged), "unreadable")
+
+
+def png_of(rows: bytes, width: int, height: int, *, packed: bytes | None = None, chunk: int = 1 << 20) -> bytes:
+    """A PNG file of filtered rows, in chunks of so many bytes."""
+
+    def part(kind: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+    stream = zlib.compress(rows, 6) if packed is None else packed
+    header = part(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
+    parts = [part(b"IDAT", stream[at : at + chunk]) for at in range(0, len(stream), chunk)]
+    return b"\x89PNG\r\n\x1a\n" + header + b"".join(parts) + part(b"IEND", b"")
+
+
+@settings(max_examples=40)
+@given(
+    width=st.sampled_from([32, 33, 141, 145, 160]),
+    height=st.sampled_from([32, 47, 155, 160]),
+    level=st.integers(0, 9),
+    chunk=st.sampled_from([1, 977, 1 << 20]),
+    seed=st.integers(0, 9),
+)
+def test_every_filter_and_packing_of_a_png_gives_the_pixels_of_opencv(
+    width: int, height: int, level: int, chunk: int, seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    rows = rng.integers(0, 256, (height, 1 + 3 * width), np.uint8)
+    rows[:, 0] = rng.integers(0, 5, height)
+    if seed % 2:
+        rows[:, 1 + width :] = 0
+    data = png_of(b"", width, height, packed=zlib.compress(rows.tobytes(), level), chunk=chunk)
+    expected = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
+    assert expected is not None
+    first = decode_image(data).pixels
+    assert np.array_equal(first, expected)
+    decode_image(png_of(bytes(48 * 145), 48, 48))  # the buffers are used again; the pixels before are not in them
+    assert np.array_equal(first, expected)
+
+
+def test_an_interlaced_png_is_decoded() -> None:
+    pixels = photograph(40, 40)
+    done, data = cv2.imencode(".png", pixels[..., ::-1])
+    assert done
+    # Each of the seven passes is an image of its own; all rows have the filter 0.
+    passes = [(0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2), (1, 0, 2, 1)]
+    rows = b"".join(b"\0" + row.tobytes() for y, x, dy, dx in passes for row in pixels[y::dy, x::dx])
+    interlaced = bytearray(png_of(rows, 40, 40))
+    interlaced[28] = 1
+    interlaced[29:33] = struct.pack(">I", zlib.crc32(interlaced[12:29]))
+    assert np.array_equal(decode_image(bytes(interlaced)).pixels, decode_image(data.tobytes()).pixels)
+
+
+@pytest.mark.parametrize("damage", ["short", "long", "sum", "stream"])
+def test_a_png_of_odd_data_is_what_it_is_without_a_short_cut(damage: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = np.zeros((40, 121), np.uint8)
+    rows[:, 1:] = photograph(40, 40).reshape(40, 120)
+    packed = bytearray(zlib.compress(rows.tobytes()[: -121 if damage == "short" else None]))
+    if damage == "long":
+        packed = bytearray(zlib.compress(rows.tobytes() + bytes(50)))
+    elif damage == "sum":
+        packed[-1] ^= 1
+    elif damage == "stream":
+        packed[len(packed) // 2] ^= 64
+    data = png_of(b"", 40, 40, packed=bytes(packed))
+
+    def outcome() -> Any:  # noqa: ANN401
+        try:
+            return decode_image(data).pixels.tobytes()
+        except ImageError as error:
+            return str(error)
+
+    short_cut = outcome()
+    monkeypatch.setattr("degrade_kit.image._inflated_png", lambda codecs, data: None)
+    assert outcome() == short_cut
 
 
 # ---- row 2

@@ -1,0 +1,337 @@
+"""Random access to the pairs of a data set: where each member lies is in the sidecars, so no tar is ever walked.
+
+Only members that the index names are read, only images and JSON are decoded, and each member's tar header is compared
+with the index before its bytes are believed. Images here are pixels, HWC, RGB, uint8; see `degrade_kit.image`.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import functools
+import hashlib
+import os
+import uuid
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from degrade_kit.degrade import degrade, finish, make_target
+from degrade_kit.errors import ConfigError, ImageError, ShardError
+from degrade_kit.image import Pixels, decode_image
+from degrade_kit.ops import Op
+from degrade_kit.record import Record, ops_from_json
+from degrade_kit.shards import MAX_MEMBER_BYTES, READABLE, Sample, ShardSet, Sidecar, open_shards
+from degrade_kit.store import LocalStore, Store, open_store
+
+_BLOCK = 512
+_MAX_OPEN = 256
+"""Tars that a process keeps open."""
+
+Numbers = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class RawPair:
+    """What is stored of a pair, nothing decoded but the JSON."""
+
+    key: str
+    where: str
+    """Shard and key, for messages."""
+    info: dict[str, Any]
+    hq: bytes
+    lq: bytes
+    """Empty where no variant was asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedPair:
+    """A pair, ready for a trainer."""
+
+    hq: Pixels
+    """The training target."""
+    lq: Pixels
+    """Of the same size."""
+    record: str
+    """How `lq` was made, as JSON."""
+    key: str
+    source: str
+    """Name of the HQ image's source."""
+    variant: int
+    """Number of the stored LQ image, -1 where it was made on the fly."""
+
+
+class PairReader:
+    """A data set, open for reading pairs by their number.
+
+    It may be pickled, and copied by a fork.
+
+    Args:
+        url: Folder or fsspec URL of a finished data set.
+        cache_dir: Where whole shards are kept that come from a URL. Shards of many data sets may share it, and many
+            processes: each shard is fetched once, checked by its hash and put in place at once.
+        verify: Whether to compare the hash of each local shard now; that of a fetched shard is always compared.
+
+    Raises:
+        ShardError: If a sidecar is missing or does not fit its shard, or a shard has another size.
+    """
+
+    def __init__(
+        self, url: str | os.PathLike[str], *, cache_dir: str | os.PathLike[str] | None = None, verify: bool = False
+    ) -> None:
+        self._store: Store = open_store(url)
+        if not isinstance(self._store, LocalStore) and cache_dir is None:
+            raise ConfigError(
+                f"{self._store.url}: shards that are not local need `cache_dir`, a folder to keep them in"
+            )
+        self._cache = None if cache_dir is None else Path(cache_dir)
+        shards = open_shards(self._store)
+        self.num_variants: int = shards.manifest["variants"]
+        self.digest: str = shards.manifest["digest"]
+        """Id of the data set."""
+        self._shards = shards.shards
+        self._extensions = _ordered(shards)
+        self._keys, self._starts, self._sizes = _index(shards)
+        self.shard_sizes: list[int] = [shard["count"] for shard in self._shards]
+        """Number of samples in each shard."""
+        self._shard_ends = np.cumsum(self.shard_sizes)
+        self._open: OrderedDict[int, int] = OrderedDict()  # file descriptors by number of the shard
+        if isinstance(self._store, LocalStore):
+            for shard in self._shards:
+                _check_tar(self._store.root / f"{shard['name']}.tar", shard, hash_it=verify)
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_open": OrderedDict()}
+
+    def __del__(self, close: Callable[[int], None] = os.close) -> None:  # modules are gone when Python ends
+        for descriptor in self.__dict__.get("_open", {}).values():
+            close(descriptor)
+
+    def read(self, index: int, variant: int | None) -> RawPair:
+        """Read a sample's HQ file, its JSON and one LQ file.
+
+        Args:
+            index: Number of the sample in the data set.
+            variant: Number of the LQ image, None for no LQ image.
+
+        Raises:
+            ShardError: If the shard is missing, cut or altered.
+        """
+        shard = int(np.searchsorted(self._shard_ends, index, side="right"))
+        key = self._keys[index].decode()
+        where = f"{self._store.url}/{self._shards[shard]['name']}.tar: sample {key}"
+        descriptor = self._descriptor(shard)
+        members = [0, 1] if variant is None else [0, 1, 2 + variant]
+        hq, text, *lq = (self._member(descriptor, index, member, key, where) for member in members)
+        try:
+            info = Sample(key, {"json": text}).info
+        except ShardError as error:
+            raise ShardError(f"{where}: {error}") from error
+        if info["variants"] != self.num_variants:
+            raise ShardError(f"{where}: {info['variants']} variants, expected {self.num_variants}")
+        return RawPair(key, where, info, hq, lq[0] if lq else b"")
+
+    def stored_pair(self, index: int, variant: int) -> LoadedPair:
+        """The pair that the data set holds, equal to `Sample.pair`.
+
+        Raises:
+            ShardError: If anything of it is damaged.
+        """
+        raw = self.read(index, variant)
+        hq = self.decode_hq(raw)
+        lq = self.finish_lq(raw, self.decode_lq(raw), variant)
+        record = raw.info[f"lq{variant}_record"]
+        if raw.info[f"lq{variant}_target"] != "[]":
+            try:
+                hq = make_target(Record.from_json(record), hq)
+            except ValueError as error:
+                raise ShardError(f"{raw.where}: lq{variant}: {error}") from error
+        return LoadedPair(hq, lq, record, raw.key, raw.info["source"], variant)
+
+    def fresh_pair(self, raw: RawPair, record: Record) -> LoadedPair:
+        """A pair with an LQ image that is made now."""
+        hq = self.decode_hq(raw)
+        native = degrade(record, hq)
+        lq = finish(native.pixels, native.tail, (hq.shape[0], hq.shape[1]))
+        return LoadedPair(make_target(record, hq), lq, record.to_json(), raw.key, raw.info["source"], -1)
+
+    def decode_hq(self, raw: RawPair) -> Pixels:
+        """The HQ image, of the size that the JSON gives."""
+        hq = _decode(raw.hq, raw.where, self._extensions[0])
+        if hq.shape[:2] != (raw.info["height"], raw.info["width"]):
+            raise ShardError(
+                f"{raw.where}: the HQ image has {hq.shape[0]} x {hq.shape[1]} pixels, its JSON says "
+                f"{raw.info['height']} x {raw.info['width']}"
+            )
+        return hq
+
+    def decode_lq(self, raw: RawPair) -> Pixels:
+        """The LQ image at its native size."""
+        return _decode(raw.lq, raw.where, "LQ image")
+
+    def finish_lq(self, raw: RawPair, native: Pixels, variant: int) -> Pixels:
+        """The LQ image at its full size."""
+        size = raw.info["height"], raw.info["width"]
+        try:
+            lq = finish(native, _tail(raw.info[f"lq{variant}_tail"]), size)
+        except ValueError as error:
+            raise ShardError(f"{raw.where}: lq{variant}: {error}") from error
+        if lq.shape[:2] != size:
+            raise ShardError(f"{raw.where}: lq{variant} has {lq.shape[0]} x {lq.shape[1]} pixels when finished")
+        return lq
+
+    def _member(self, descriptor: int, index: int, member: int, key: str, where: str) -> bytes:
+        start, size = int(self._starts[index, member]), int(self._sizes[index, member])
+        name = f"{key}.{self._extensions[member]}"
+        header = os.pread(descriptor, _BLOCK, start - _BLOCK)
+        # The file type 0 is a regular file: no link, no device, nothing sparse.
+        if (
+            header[:100].rstrip(b"\0") != name.encode()
+            or header[124:136] != b"%011o\0" % size
+            or header[156:157] != b"0"
+        ):
+            raise ShardError(
+                f"{where}: expected {name} of {size} bytes at byte {start}, where its tar has something else"
+            )
+        data = os.pread(descriptor, size, start)
+        if len(data) != size:
+            raise ShardError(f"{where}: the tar ends within {name}, after {len(data)} of {size} bytes")
+        return data
+
+    def _descriptor(self, shard: int) -> int:
+        """An open file of a shard. Reads with a place of their own share it among threads and forks."""
+        if shard in self._open:
+            self._open.move_to_end(shard)
+            return self._open[shard]
+        path = self._local_path(shard)
+        _check_tar(path, self._shards[shard])
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        self._open[shard] = descriptor
+        if len(self._open) > _MAX_OPEN:
+            os.close(self._open.popitem(last=False)[1])
+        return descriptor
+
+    def _local_path(self, shard: int) -> Path:
+        entry = self._shards[shard]
+        name = f"{entry['name']}.tar"
+        if isinstance(self._store, LocalStore):
+            return self._store.root / name
+        assert self._cache is not None
+        path = self._cache / f"{entry['name']}-{entry['sha256'][:16]}.tar"
+        self._cache.mkdir(parents=True, exist_ok=True)
+        with path.with_suffix(".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not path.exists():
+                _fetch(self._store, name, path, entry)
+        return path
+
+
+def _fetch(store: Store, name: str, path: Path, entry: dict[str, Any]) -> None:
+    """Copy a shard to its place in the cache, whole and checked or not at all."""
+    scratch = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
+    try:
+        store.download(name, scratch)
+        _check_tar(scratch, entry, hash_it=True, where=f"{store.url}/{name}")
+        scratch.replace(path)
+    except FileNotFoundError as error:
+        raise ShardError(f"{store.url}/{name} is missing; `degrade-kit verify` says what to do") from error
+    finally:
+        scratch.unlink(missing_ok=True)
+
+
+def _check_tar(path: Path, entry: dict[str, Any], *, hash_it: bool = False, where: str | None = None) -> None:
+    where = where or str(path)
+    try:
+        size = path.stat().st_size
+    except FileNotFoundError as error:
+        raise ShardError(f"{where} is missing; `degrade-kit verify` says what to do") from error
+    if size != entry["bytes"]:
+        raise ShardError(f"{where} has {size} bytes, expected {entry['bytes']}; `degrade-kit verify` says what to do")
+    if hash_it:
+        with path.open("rb") as file:
+            found = hashlib.sha256()
+            while chunk := file.read(1 << 20):
+                found.update(chunk)
+        if found.hexdigest() != entry["sha256"]:
+            raise ShardError(f"{where}: its hash is {found.hexdigest()[:16]}..., expected {entry['sha256'][:16]}...")
+
+
+def _ordered(shards: ShardSet) -> list[str]:
+    """Extensions of the members: HQ, JSON and the LQ images, as `sample_members` has them.
+
+    Raises:
+        ShardError: If the manifest names anything else.
+    """
+    extensions, variants = shards.manifest["extensions"], shards.manifest["variants"]
+    names = [str(extension).partition(".") for extension in extensions]
+    expected = ["hq", "json", *(f"lq{variant}" for variant in range(variants))] if extensions else []
+    kinds = READABLE - {"json", "txt"}
+    if [name for name, _, _ in names] != expected or any(
+        kind not in kinds for name, _, kind in names if name != "json"
+    ):
+        raise ShardError(f"{shards.store.url}: a sample has the members {extensions}; expected images as {expected}")
+    return extensions
+
+
+def _index(shards: ShardSet) -> tuple[npt.NDArray[np.bytes_], Numbers, Numbers]:
+    """Key, start and size of each member of each sample."""
+    sidecars = {sidecar.shard: sidecar for sidecar in shards.sidecars()}
+    members = len(shards.manifest["extensions"])
+    keys, starts, sizes = [np.zeros(0, "S9")], [np.zeros((0, members), np.int64)], [np.zeros((0, members), np.int64)]
+    for entry in shards.shards:
+        where = f"{shards.store.url}/{entry['name']}.tar"
+        sidecar = sidecars.get(entry["name"])
+        if sidecar is None:
+            raise ShardError(f"{where}: listed in the manifest, but it has no sidecar")
+        _check_sidecar(sidecar, entry, shards.manifest["extensions"], where)
+        try:
+            numbers = np.array([row[1:] for row in sidecar.index], np.int64)
+        except OverflowError as error:
+            raise ShardError(f"{where}: its index has numbers beyond 64 bits") from error
+        keys.append(np.array([row[0].encode() for row in sidecar.index], np.bytes_))
+        sizes.append(numbers[:, 1:])
+        starts.append(_member_starts(numbers, entry["bytes"], where))
+    if len(np.unique(every := np.concatenate(keys))) != len(every):
+        raise ShardError(f"{shards.store.url}: some samples have the same key")
+    return every, np.concatenate(starts), np.concatenate(sizes)
+
+
+def _check_sidecar(sidecar: Sidecar, entry: dict[str, Any], extensions: list[str], where: str) -> None:
+    expected = entry["count"], entry["bytes"], entry["sha256"], extensions
+    if (sidecar.count, sidecar.bytes, sidecar.sha256, sidecar.extensions) != expected:
+        raise ShardError(f"{where}: its sidecar does not fit the manifest; `degrade-kit verify` says what to do")
+    if not sidecar.count == len(sidecar.index) > 0:
+        raise ShardError(f"{where}: its index has {len(sidecar.index)} samples, expected {sidecar.count}")
+
+
+def _member_starts(numbers: Numbers, size: int, where: str) -> Numbers:
+    """First byte of each member's data, of rows of a sample's first header and its members' sizes."""
+    offsets, sizes = numbers[:, 0], numbers[:, 1:]
+    if sizes.min() < 0 or sizes.max() > MAX_MEMBER_BYTES:
+        raise ShardError(f"{where}: its index has a member of {sizes.min()} or {sizes.max()} bytes")
+    spans = _BLOCK - (-sizes // _BLOCK) * _BLOCK
+    ends = offsets + spans.sum(axis=1)
+    # Samples stand one behind the other from the first byte on, and two empty blocks follow.
+    if offsets[0] != 0 or (offsets[1:] != ends[:-1]).any() or ends[-1] + 2 * _BLOCK > size:
+        raise ShardError(f"{where}: its index does not fit a tar of {size} bytes; `degrade-kit verify` says what to do")
+    return offsets[:, None] + np.cumsum(spans, axis=1) - spans + _BLOCK
+
+
+def _decode(data: bytes, where: str, name: str) -> Pixels:
+    try:
+        return decode_image(data, min_side=1).pixels
+    except ImageError as error:
+        raise ShardError(f"{where}: {name}: {error}") from error
+
+
+@functools.lru_cache(maxsize=1024)
+def _tail(text: str) -> tuple[Op, ...]:
+    """Operations; nearly all samples of a data set have the same few."""
+    return ops_from_json(text)

@@ -1,0 +1,376 @@
+"""Shards into torch: pairs by number, pairs in the order of an epoch, and a loader that can stop and go on anywhere.
+
+    pairs = PairDataset("shards", PairOptions(crop=256, flip=True))
+    for batch in PairLoader(pairs, batch_size=16, num_workers=4):
+        lq = batch["lq"].to(device, non_blocking=True).float().div_(255)  # uint8 travels, floats are made on the device
+
+A pair is a dictionary: `hq` and `lq`, CHW, RGB, of one size; `record`, how the LQ image was made, as JSON; `key` and
+`source` of the sample; and `variant`, the number of the stored LQ image, -1 where it was made on the fly.
+
+Everything random depends on (seed, epoch, sample) alone, so any number of ranks and workers gives the same pairs, and a
+rank's batches come in one order whatever its workers. docs/streaming.md has the recipes for trainers.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal, cast
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor, distributed
+from torch.utils.data import DataLoader, Dataset, IterableDataset, get_worker_info
+
+from degrade_kit.errors import ConfigError
+from degrade_kit.image import Pixels
+from degrade_kit.order import (
+    Draws,
+    Numbers,
+    Uneven,
+    VariantChoice,
+    draw_epoch,
+    epoch_order,
+    rank_share,
+    worker_share,
+)
+from degrade_kit.reader import LoadedPair, PairReader
+from degrade_kit.recipe import Recipe
+from degrade_kit.seeding import epoch_generator
+
+Pair = dict[str, Any]
+"""See this module."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairOptions:
+    """What a pair is."""
+
+    variant: VariantChoice = "random"
+    """Which LQ image of a sample: see `degrade_kit.order.VariantChoice`."""
+    onthefly: Recipe | None = None
+    """What makes LQ images anew, from the same HQ images, in place of stored ones."""
+    onthefly_prob: float = 0.5
+    """Share of the pairs, in [0, 1], that `onthefly` makes; FlipNet trains its restorer with 0.5."""
+    crop: int | None = None
+    """Side of a square cut from the same random place of both images, pixels; None for whole images."""
+    flip: bool = False
+    """Whether half of the pairs are mirrored left to right."""
+    dtype: Literal["uint8", "float32"] = "uint8"
+    """`uint8`, 0..255, or `float32` in [0, 1], which takes four times the bytes to the device."""
+    seed: int = 0
+    """Of the order and of all draws."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.onthefly_prob <= 1:
+            raise ConfigError(f"onthefly_prob: expected 0 to 1, got {self.onthefly_prob}")
+        if self.crop is not None and self.crop < 1:
+            raise ConfigError(f"crop: expected a side of at least 1 pixel, got {self.crop}")
+        if self.dtype not in ("uint8", "float32"):
+            raise ConfigError(f'dtype: expected "uint8" or "float32", got {self.dtype!r}')
+        if not isinstance(self.variant, int) and self.variant not in ("random", "cycle", "all"):
+            raise ConfigError(f'variant: expected a number, "random", "cycle" or "all"; got {self.variant!r}')
+
+
+class PairMapDataset(Dataset[Pair]):
+    """Pairs by number, for a sampler of one's own; `PairDataset` brings an order.
+
+    Args:
+        shards: Folder or fsspec URL of a finished data set.
+        options: What a pair is.
+        cache_dir: Where whole shards are kept that come from a URL; see `PairReader`.
+        verify: Whether to hash all local shards first.
+    """
+
+    def __init__(
+        self,
+        shards: str | os.PathLike[str],
+        options: PairOptions | None = None,
+        *,
+        cache_dir: str | os.PathLike[str] | None = None,
+        verify: bool = False,
+    ) -> None:
+        self.options = options or PairOptions()
+        self.reader = PairReader(shards, cache_dir=cache_dir, verify=verify)
+        variants, variant = self.reader.num_variants, self.options.variant
+        if isinstance(variant, int) and not 0 <= variant < variants:
+            raise ConfigError(f"variant: expected 0 to {variants - 1}, which {shards} has; got {variant}")
+        # In shared memory: workers that live on from epoch to epoch hold copies of everything else.
+        self._epoch: Tensor = torch.zeros(1, dtype=torch.int64).share_memory_()
+        self._drawn: tuple[int, Draws] | None = None
+
+    @property
+    def epoch(self) -> int:
+        """Number of the epoch, which decides variants, crops and all else that is drawn."""
+        return int(self._epoch)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Go to an epoch; to be called before its iteration begins, also where workers persist."""
+        self._epoch[0] = epoch
+
+    @property
+    def shard_sizes(self) -> list[int]:
+        """Items in each shard; see `degrade_kit.order`."""
+        times = self.reader.num_variants if self.options.variant == "all" else 1
+        return [size * times for size in self.reader.shard_sizes]
+
+    def __len__(self) -> int:
+        return sum(self.shard_sizes)
+
+    def __getitem__(self, item: int) -> Pair:
+        """One pair of the current epoch.
+
+        Raises:
+            ShardError: If anything of it is missing, cut or altered; it is never left out in silence.
+        """
+        if not -len(self) <= item < len(self):
+            raise IndexError(f"item {item} of {len(self)}")
+        _one_thread_in_workers()
+        draws = self._draws()
+        loaded = self._load(draws, item)
+        sides = [self._augment(pixels, draws, item, loaded.key) for pixels in (loaded.hq, loaded.lq)]
+        hq, lq = (to_tensor(pixels, self.options.dtype) for pixels in sides)
+        texts = {"record": loaded.record, "key": loaded.key, "source": loaded.source, "variant": loaded.variant}
+        return {"hq": hq, "lq": lq, **texts}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_drawn": None}
+
+    def _draws(self) -> Draws:
+        epoch, options = self.epoch, self.options
+        if self._drawn is None or self._drawn[0] != epoch:
+            drawn = draw_epoch(
+                len(self.reader),
+                self.reader.num_variants,
+                options.seed,
+                epoch,
+                variant=options.variant,
+                onthefly_prob=options.onthefly_prob if options.onthefly else 0.0,
+                flip_prob=0.5 if options.flip else 0.0,
+            )
+            self._drawn = epoch, drawn
+        return self._drawn[1]
+
+    def _load(self, draws: Draws, item: int) -> LoadedPair:
+        sample, variant = int(draws.sample[item]), int(draws.variant[item])
+        recipe = self.options.onthefly
+        if recipe is None or not draws.onthefly[item]:
+            return self.reader.stored_pair(sample, variant)
+        raw = self.reader.read(sample, None)
+        rng = epoch_generator(self.options.seed, self.epoch, raw.info["source"], variant)
+        return self.reader.fresh_pair(raw, recipe.draw(rng))
+
+    def _augment(self, pixels: Pixels, draws: Draws, item: int, key: str) -> Pixels:
+        """The crop and the flip of an item, the same for both of its images."""
+        if (side := self.options.crop) is not None:
+            places = [length - side + 1 for length in pixels.shape[:2]]
+            if min(places) < 1:
+                raise ConfigError(f"crop: sample {key} has {pixels.shape[0]} x {pixels.shape[1]} pixels, not {side}")
+            top, left = int(draws.top[item] * places[0]), int(draws.left[item] * places[1])
+            pixels = pixels[top : top + side, left : left + side]
+        return np.asarray(cv2.flip(pixels, 1), np.uint8) if draws.flip[item] else pixels
+
+
+class PairDataset(IterableDataset[Pair]):
+    """The pairs of an epoch in a shuffled order, each once over all ranks and workers.
+
+    Build it when torch.distributed is up, or under `torchrun`, or say the rank. `PairLoader` takes care of batches,
+    epochs and state; with a plain `DataLoader`, give `batch_size` as the loader has it, and call `set_epoch`.
+
+    Args:
+        shards: Folder or fsspec URL of a finished data set.
+        options: What a pair is.
+        batch_size: Of the DataLoader, so that its workers take turns by whole batches; 1 where it makes no batches.
+        shuffle: Whether the order is a new one in each epoch, or that of the shards.
+        window: Shards whose samples are mixed at a time; see `degrade_kit.order.epoch_order`.
+        uneven: `pad` repeats first pairs of the order so that each rank sees equally many; `drop` leaves out last ones.
+        rank: Of this process; by default torch.distributed's, else `torchrun`'s, else 0.
+        world_size: Number of ranks, likewise.
+        cache_dir: Where whole shards are kept that come from a URL; see `PairReader`.
+        verify: Whether to hash all local shards first.
+    """
+
+    def __init__(
+        self,
+        shards: str | os.PathLike[str],
+        options: PairOptions | None = None,
+        *,
+        batch_size: int = 1,
+        shuffle: bool = True,
+        window: int | None = None,
+        uneven: Uneven = "pad",
+        rank: int | None = None,
+        world_size: int | None = None,
+        cache_dir: str | os.PathLike[str] | None = None,
+        verify: bool = False,
+    ) -> None:
+        if uneven not in ("pad", "drop"):
+            raise ConfigError(f'uneven: expected "pad" or "drop", got {uneven!r}')
+        if window is not None and window < 1:
+            raise ConfigError(f"window: expected at least 1 shard, got {window}")
+        self.pairs = PairMapDataset(shards, options, cache_dir=cache_dir, verify=verify)
+        self.batch_size = batch_size
+        self.shuffle, self.window = shuffle, window
+        self.uneven: Uneven = uneven
+        self.rank, self.world_size = _place(rank, world_size)
+        self._consumed: Tensor = torch.zeros(1, dtype=torch.int64).share_memory_()
+
+    @property
+    def epoch(self) -> int:
+        """Number of the epoch."""
+        return self.pairs.epoch
+
+    @property
+    def consumed(self) -> int:
+        """Pairs, of all ranks together, that the next iteration of this epoch passes over."""
+        return int(self._consumed)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Go to the beginning of an epoch, or stay where a loaded state says if that is in the same one."""
+        if epoch != self.epoch:
+            self.pairs.set_epoch(epoch)
+            self._consumed[0] = 0
+
+    def __len__(self) -> int:
+        """Pairs that each rank sees in a whole epoch."""
+        return len(rank_share(np.arange(len(self.pairs)), 0, self.rank, self.world_size, self.uneven))
+
+    def items(self) -> Numbers:
+        """Numbers of the pairs that this rank has yet to see in this epoch, in order."""
+        sizes = self.pairs.shard_sizes
+        order = np.arange(sum(sizes))
+        if self.shuffle:
+            order = epoch_order(sizes, self.pairs.options.seed, self.epoch, window=self.window)
+        return rank_share(order, self.consumed, self.rank, self.world_size, self.uneven)
+
+    def __iter__(self) -> Iterator[Pair]:
+        """The pairs of this rank, or of this worker of it."""
+        worker = get_worker_info()
+        number, count = (worker.id, worker.num_workers) if worker else (0, 1)
+        for item in worker_share(self.items(), self.batch_size, number, count):
+            yield self.pairs[int(item)]
+
+    def state_dict(self, consumed: int) -> dict[str, Any]:
+        """Where the training is, for `load_state_dict`; the same on every rank.
+
+        Args:
+            consumed: Pairs of this iteration that this rank has taken out of the DataLoader. Only who takes them can
+                count: workers run ahead.
+        """
+        return {"epoch": self.epoch, "consumed": self.consumed + consumed * self.world_size, "order": self._order_id()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on where a state was taken, with any number of workers and, over all of them together, of ranks.
+
+        Raises:
+            ConfigError: If the state is of other data, or of another order of them.
+        """
+        here, there = self._order_id(), state["order"]
+        if different := [name for name in here if there.get(name) != here[name]]:
+            changes = ", ".join(f"{name} {there.get(name)!r} became {here[name]!r}" for name in different)
+            raise ConfigError(f"cannot go on from this state: {changes}")
+        self.pairs.set_epoch(state["epoch"])
+        self._consumed[0] = state["consumed"]
+
+    def _rewind(self) -> None:
+        self._consumed[0] = 0
+
+    def _order_id(self) -> dict[str, Any]:
+        """All that the order depends on."""
+        options = self.pairs.options
+        return {
+            "digest": self.pairs.reader.digest,
+            "seed": options.seed,
+            "variants": "all" if options.variant == "all" else "one",
+            "shuffle": self.shuffle,
+            "window": self.window,
+        }
+
+
+class PairLoader(DataLoader[Any]):
+    """A DataLoader over a `PairDataset` that counts what it hands out.
+
+    Each iteration is one epoch, and the next one has another order by itself. `state_dict` within an iteration counts
+    the batch that was handed out last as done; after `load_state_dict` the next iteration gives what remained.
+
+    Args:
+        dataset: Its `batch_size` is set to this loader's.
+        batch_size: Pairs in a batch.
+        **options: As `DataLoader` has them; batches must come in order.
+    """
+
+    def __init__(self, dataset: PairDataset, *, batch_size: int | None = 1, **options: Any) -> None:  # noqa: ANN401
+        if not options.get("in_order", True):
+            raise ConfigError("in_order: a state says where an order was left, so batches must come in that order")
+        dataset.batch_size = batch_size or 1
+        cast("Any", super()).__init__(dataset, batch_size=batch_size, **options)
+        self._handed_out = 0
+        self._resumes = dataset.consumed > 0
+
+    @property
+    def pairs(self) -> PairDataset:
+        """The data set."""
+        return cast("PairDataset", self.dataset)
+
+    @property
+    def epoch(self) -> int:
+        """Number of the epoch that is running, or else comes next."""
+        return self.pairs.epoch
+
+    def set_epoch(self, epoch: int) -> None:
+        """Go to an epoch; see `PairDataset.set_epoch`."""
+        self.pairs.set_epoch(epoch)
+
+    def __iter__(self) -> Any:  # noqa: ANN401 (DataLoader promises a private type)
+        """The batches of one epoch, or what is left of it."""
+        if not self._resumes:  # an iteration that was left early begins again
+            self.pairs._rewind()  # pyright: ignore[reportPrivateUsage] (of this module)
+        self._resumes, self._handed_out = False, 0
+        for batch in super().__iter__():
+            self._handed_out += 1 if self.batch_size is None else len(batch["key"])
+            yield batch
+        self.pairs.set_epoch(self.epoch + 1)
+        self._handed_out = 0
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where the training is; the same on every rank."""
+        return self.pairs.state_dict(self._handed_out)
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on where a state was taken; see `PairDataset.load_state_dict`."""
+        self.pairs.load_state_dict(state)
+        self._resumes, self._handed_out = True, 0
+
+
+def to_tensor(pixels: Pixels, dtype: Literal["uint8", "float32"] = "uint8") -> Tensor:
+    """CHW of HWC; uint8, or float32 in [0, 1]."""
+    planes = np.empty((3, *pixels.shape[:2]), np.uint8)
+    cv2.split(pixels, [planes[0], planes[1], planes[2]])  # into place, faster than NumPy and torch transpose
+    values = planes if dtype == "uint8" else np.divide(planes, np.float32(255), dtype=np.float32)
+    return cast("Any", torch).from_numpy(values)
+
+
+def _place(rank: int | None, world_size: int | None) -> tuple[int, int]:
+    """Rank and number of ranks: as given, of torch.distributed, of `torchrun`'s environment, or 0 of 1."""
+    if (rank is None) != (world_size is None):
+        raise ConfigError(f"rank and world_size go together, got {rank} and {world_size}")
+    if rank is None or world_size is None:
+        if distributed.is_available() and distributed.is_initialized():
+            rank, world_size = distributed.get_rank(), distributed.get_world_size()
+        else:
+            rank, world_size = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+    if not 0 <= rank < world_size:
+        raise ConfigError(f"rank: expected 0 to {world_size - 1}, got {rank}")
+    return rank, world_size
+
+
+def _one_thread_in_workers() -> None:
+    """Let the workers be the parallelism: OpenCV's threads in each would get in one another's way.
+
+    The number 0 means none but the caller's. At 1, OpenCV would end the threads that it believes to have, and a fork of
+    a process that had some crashes or hangs.
+    """
+    if get_worker_info() is not None and cv2.getNumThreads() > 1:
+        cv2.setNumThreads(0)

@@ -1,0 +1,49 @@
+"""`degrade-kit bench-read`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.command("bench-read")
+@click.argument("shards", metavar="SHARDS")
+@click.option("--samples", type=click.IntRange(1), default=256, show_default=True, help="Pairs to read at least.")
+@click.option(
+    "--workers", type=click.IntRange(1), help="Workers of the loader.  [default: one per processor]", metavar="N"
+)
+@click.option("--batch-size", type=click.IntRange(1), default=8, show_default=True, help="Pairs in a batch.")
+@click.option(
+    "--cache-dir",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder to keep shards in that come from a URL.  [default: none, which is for local shards]",
+)
+def bench_read_command(shards: str, samples: int, workers: int | None, batch_size: int, cache_dir: Path | None) -> None:
+    """Measure how fast pairs come out of a data set into torch, and where the time goes.
+
+    The parts are CPU time of one thread; the rates are of whole loaders, the start of their workers left out.
+
+    \b
+    Example:
+      degrade-kit bench-read out/ffhq --workers 4
+    """  # noqa: D301 (click reads the \b itself)
+    import os
+
+    from pipelines.bench_read import ReadConfig, bench_read
+
+    config = ReadConfig(
+        shards=shards,
+        cache_dir=cache_dir,
+        samples=samples,
+        workers=workers or os.cpu_count() or 1,
+        batch_size=batch_size,
+    )
+    report = bench_read(config)
+    total = sum(report.parts.values())
+    click.echo(f"{shards}: {report.samples:,} pairs, PNG decoder: {report.decoder}")
+    for part, milliseconds in report.parts.items():
+        click.echo(f"  {part:12} {milliseconds:8.2f} ms  {milliseconds / total:4.0%}")
+    click.echo(f"  {'all':12} {total:8.2f} ms  {1e3 / total:.0f} pairs/s on one core")
+    for workers, rate in report.rates.items():
+        click.echo(f"{workers} workers: {rate:.0f} pairs/s")
