@@ -1,513 +1,670 @@
-"""Handcrafted features of how an image is degraded: 121 numbers, and nothing to download.
+"""Handcrafted features that tell how an image was degraded, and little of what it shows; no model, no weights.
 
-They see degradation and not what the image shows as well as such numbers can; `analysis.whitening` takes out most of
-the rest. An image is never resized before: that would change what is measured. Percentiles come from
-histograms, so that an image of 512 x 512 takes about 25 ms of one core.
+`degradation_features` measures one image at its own size, since any resampling would change what is measured; compare
+only images of one size. Numbers with long tails are logarithms, so that standardised features have useful distances.
+`FEATURES` names each one, its group and its source.
+
+    spectrum     how power falls off with frequency (blur, low resolution), and in which direction (motion blur)
+    sharpness    gradients, and how much a further blur would change them
+    noise        deviation of the finest detail in luma and chroma, its grain and its dependence on brightness
+    jpeg         steps on the 8-pixel grid, also on an enlarged one; emptied and quantised DCT coefficients; resampling
+    nss          statistics of locally normalised luma at two scales
+    colour       exposure, clipping, saturation, haze
 """
 
 from __future__ import annotations
 
 import functools
 import math
-from typing import Any, Final
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
 
 import cv2
 import numpy as np
 import numpy.typing as npt
+import scipy.fft
+import scipy.special
 
 from degrade_kit.image import Pixels
 
-VERSION: Final = 1
-"""Changes whenever the same image gives other numbers; part of the key of cached features."""
-MIN_SIZE: Final = 32
-"""Shortest side, pixels."""
+VERSION = 1
+"""Changes whenever a value does; part of the key under which features are cached."""
+MIN_SIZE = 32
+"""Least width and height, pixels."""
 
 _Plane = npt.NDArray[np.float32]
-_TINY = 1e-6
-
-_BANDS: Final = 16
-_ORIENTATIONS: Final = ((0, 1), (1, 0), (1, 1), (1, -1))
-
-_SPECTRUM: Final = (
-    *(
-        f"band_{band}" for band in range(_BANDS)
-    ),  # log power at radius (band + 0.5) / 32 cycles per pixel, less the mean
-    "slope",  # of log power over log frequency; about -2 in photographs (Field 1987)
-    "bandwidth_95",  # radius below which 95 % of the power lies
-    "bandwidth_99",
-    *(f"direction_{angle}" for angle in (0, 45, 90, 135)),  # log power of a sector, less the mean: motion blur
-)
-_SHARPNESS: Final = (
-    "laplacian_1",  # log variance of the Laplacian (Pech-Pacheco et al. 2000), at full, half and quarter size
-    "laplacian_2",
-    "laplacian_4",
-    "tenengrad_1",  # log mean squared Sobel gradient (Krotkov 1988), at full and half size
-    "tenengrad_2",
-    "gradient_sparsity",  # mean over root mean square
-    "reblur_1",  # log of the Laplacian's variance after more blur over before (Crete et al. 2007)
-    "reblur_2",
-    "reblur_4",
-    "edge_strength",  # 99.9 % gradient over the image's contrast: how wide edges are
-    "gradient_range",  # log of the 99 % over the 50 % gradient
-    "busiest_block",  # log variance of the Laplacian in the most structured 16 x 16 block
-)
-_NOISE: Final = (
-    "noise_y",  # log of the median absolute Laplacian difference mask (Immerkaer 1996), luma and chroma
-    "noise_cb",
-    "noise_cr",
-    "flat_y",  # the same in the flattest 5 % of 8 x 8 blocks
-    "flat_cb",
-    "flat_cr",
-    "flat_25_y",
-    "lag_1",  # autocorrelation of the fine residual: noise that was enlarged is correlated
-    "lag_2",
-    "lag_4",
-    "lag_1_cb",
-    "lag_2_cb",
-    "shot",  # log ratio of residual in bright and dark blocks: Poisson against Gaussian noise
-    "kurtosis",  # log, of the residual
-    "channel_correlation",  # of the residual in red and blue: gray against colour noise
-    "coarse",  # log ratio of the mask at half and full size
-)
-_JPEG: Final = (
-    "grid_8_x",  # log ratio of steps on and off the 8-pixel grid (Wang et al. 2002)
-    "grid_8_y",
-    "grid_16_cb",  # of 4:2:0 chroma blocks
-    "zeros_high",  # share of block-cosine coefficients near 0 (Fan & de Queiroz 2003)
-    "zeros_middle",
-    "zeros_low",
-    "period_strength",  # highest autocorrelation of the profile of steps at a lag within 9..64 ...
-    "period",  # ... and log2 of that lag: JPEG that was enlarged
-    "grid_8_shifted",  # as grid_8, at the strongest phase
-    "grid_16",
-    "grid_32",
-)
-_NSS: Final = tuple(  # BRISQUE (Mittal et al. 2012): fits to normalised luma and products of neighbours, at two scales
-    f"{name}_{scale}"
-    for scale in (1, 2)
-    for name in (
-        "mscn_shape",
-        "mscn_variance",
-        *(
-            f"pair_{pair}_{part}"
-            for pair in ("across", "down", "diagonal", "antidiagonal")
-            for part in ("shape", "mean", "left", "right")
-        ),
-    )
-)
-_COLOUR: Final = (
-    "mean",
-    "deviation",
-    "skewness",
-    *(f"luma_{percent}" for percent in (1, 5, 25, 50, 75, 95, 99)),  # percentiles
-    "entropy",  # of the luma histogram, bits
-    "gaps",  # share of empty levels of green between its 1 % and its 99 %: brightened dark images
-    "black",  # log shares of clipped pixels
-    "white",
-    "saturation",
-    "saturation_deviation",
-    "colourfulness",  # Hasler & Suesstrunk 2003
-    "cast_blue",
-    "cast_red",
-    "dark_channel",  # mean, and 99.9 %, of the dark channel (He et al. 2009): haze and airlight
-    "airlight",
-    "local_contrast",  # mean local deviation over mean luma
-    "large_contrast",  # deviation of luma averaged over 64 x 64
-)
-_PARTS: Final = (
-    ("spectrum", _SPECTRUM),
-    ("sharpness", _SHARPNESS),
-    ("noise", _NOISE),
-    ("jpeg", _JPEG),
-    ("statistics", _NSS),
-    ("colour", _COLOUR),
-)
-NAMES: Final = tuple(name for _, names in _PARTS for name in names)
-"""What each feature is called."""
+_Floats = npt.NDArray[np.float64]
+_Mask = npt.NDArray[np.bool_]
+_fft, _special = cast("Any", scipy.fft), cast("Any", scipy.special)  # untyped
 
 
-def _groups() -> dict[str, slice]:
-    groups: dict[str, slice] = {}
-    start = 0
-    for group, names in _PARTS:
-        groups[group] = slice(start, start + len(names))
-        start += len(names)
-    return groups
+@dataclass(frozen=True, slots=True)
+class Feature:
+    """What one number is."""
+
+    name: str
+    group: str
+    source: str
 
 
-GROUPS: Final = _groups()
-"""Where the features of a group stand."""
+@dataclass(frozen=True, slots=True)
+class _Planes:
+    """What several groups start from; all planes on the 0..255 scale."""
+
+    pixels: Pixels
+    luma: _Plane
+    chroma: tuple[_Plane, _Plane]
+    half_luma: _Plane
+    half_chroma: tuple[_Plane, _Plane]
 
 
-def degradation_features(image: Pixels) -> npt.NDArray[np.float64]:
-    """Measure one image.
+def degradation_features(image: Pixels) -> _Floats:
+    """Measure one image; the values stand in the order of `FEATURES`.
 
     Args:
-        image: uint8, (H, W, 3), RGB; at least 32 pixels on a side.
+        image: See `degrade_kit.image`; both sides at least `MIN_SIZE`.
 
     Returns:
-        Finite numbers in the order of `NAMES`.
+        Finite values, whatever the image holds.
 
     Raises:
-        ValueError: If the image is smaller or of another shape or type.
+        ValueError: If the shape or type is another.
     """
-    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
-        raise ValueError(f"expected uint8 of shape (H, W, 3), got {image.dtype} of shape {image.shape}")
-    if min(image.shape[:2]) < MIN_SIZE:
-        raise ValueError(f"expected sides of at least {MIN_SIZE} pixels, got {image.shape[1]} x {image.shape[0]}")
-    image = np.ascontiguousarray(image)
-    codes = cv2.split(cv2.cvtColor(image, cv2.COLOR_RGB2YCrCb))
-    luma, red, blue = (plane.astype(np.float32) for plane in codes)
-    half = cv2.resize(luma, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
-    laplacian = cv2.Laplacian(luma, cv2.CV_32F)
-    parts = (
-        spectrum(luma),
-        _sharpness(luma, half, laplacian),
-        _noise(image, luma, half, blue, red),
-        _jpeg(luma, blue),
-        [*_scene(luma), *_scene(half)],
-        _colour(image, codes[0], luma, blue, red),
-    )
-    return np.array([value for part in parts for value in part], np.float64)
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or min(image.shape[:2]) < MIN_SIZE:
+        expected = f"expected uint8 RGB, height x width x 3, both sides at least {MIN_SIZE}"
+        raise ValueError(f"image: {expected}; got {image.dtype}, shape {image.shape}")
+    planes = _planes(np.ascontiguousarray(image))
+    values = np.concatenate([np.asarray(measure(planes), np.float64) for measure, _ in _TABLE.values()])
+    assert values.shape == (len(FEATURES),), f"{len(FEATURES)} names for {values.shape} values"
+    return values
 
 
-# ------------------------------------------------------------------------------------------------------------- spectrum
+# BT.601, which JPEG uses.
+_TO_YCC = np.array([[0.299, 0.587, 0.114], [-0.168736, -0.331264, 0.5], [0.5, -0.418688, -0.081312]], np.float32)
 
 
-def spectrum(luma: _Plane) -> list[float]:
-    """Power by radius and direction, of the luma under a Hann window."""
-    import scipy.fft
-
-    height, width = luma.shape
-    window, radii, sectors, counts, frequencies = _spectrum_plan(height, width)
-    transformed: Any = scipy.fft.rfft2((luma - luma.mean()) * window)
-    power = np.square(transformed.real) + np.square(transformed.imag) + np.float32(1e-3)
-    flat = power.ravel()
-    bands = np.bincount(radii, flat, _BANDS + 1)[:_BANDS] / counts
-    logs = np.log(bands)
-    levels = logs - logs.mean()
-    slope = float(np.polyfit(frequencies[1:], logs[1:], 1)[0])
-    share = np.cumsum(bands * counts)
-    share /= share[-1]
-    widths = [float(np.interp(part, share, np.arange(1, _BANDS + 1) / 32)) for part in (0.95, 0.99)]
-    directions = np.log(np.bincount(sectors, flat, 5)[:4] + _TINY)
-    return [*levels.tolist(), slope, *widths, *(directions - directions.mean()).tolist()]
+def _planes(pixels: Pixels) -> _Planes:
+    luma, blue, red = cv2.split(cv2.transform(pixels.astype(np.float32), _TO_YCC))
+    luma, blue, red = _as_plane(luma), _as_plane(blue), _as_plane(red)
+    return _Planes(pixels, luma, (blue, red), _half(luma), (_half(blue), _half(red)))
 
 
-@functools.lru_cache(maxsize=4)
-def _spectrum_plan(height: int, width: int) -> tuple[_Plane, Any, Any, Any, Any]:
-    """Window, band and sector of each coefficient, coefficients in a band, log frequency of a band."""
-    window = np.outer(np.hanning(height), np.hanning(width)).astype(np.float32)
-    down, across = np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)[None]
-    radius = np.hypot(down, across)
-    bands = np.minimum((radius * 32).astype(np.intp), _BANDS).ravel()
-    counts = np.maximum(np.bincount(bands, minlength=_BANDS + 1)[:_BANDS], 1)
-    angle = np.rad2deg(np.arctan2(down, across))  # within [-90, 90]
-    sector = np.round(angle / 45).astype(np.intp) % 4
-    sector[(radius < 0.06) | (radius > 0.4)] = 4
-    frequencies = np.log((np.arange(_BANDS) + 0.5) / 32)
-    return window, bands, sector.ravel(), counts, frequencies
+def _half(plane: _Plane) -> _Plane:
+    height, width = plane.shape[0] // 2, plane.shape[1] // 2
+    even = plane[: height * 2, : width * 2]  # else the phase of the grain would drift over the image
+    return _as_plane(cv2.resize(even, (width, height), interpolation=cv2.INTER_AREA))
 
 
-# ------------------------------------------------------------------------------------------------------------ sharpness
+# ------------------------------------------------------------------------------------------------------------ spectrum
+
+_EDGES = np.array([0.03, 0.06, 0.09, 0.125, 0.16, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.7072])
+_RINGS = ((3, 6), (6, 9), (9, 11))
+"""Bands taken together for directions; below, direction is the scene's."""
+_SECTORS = 12
+_FLOOR = 0.05
+"""Power density below which rounding to 8 bits (1/12) hides the signal."""
+_CENTRES = (_EDGES[1:] + _EDGES[:-1]) / 2
+_OCTAVES = np.log2(_CENTRES[:-1])  # without the corners beyond 0.5, which are seldom lit at all
+_FIT = np.linalg.pinv(np.vander(_OCTAVES - _OCTAVES.mean(), 3))
 
 
-def _sharpness(luma: _Plane, half: _Plane, laplacian: _Plane) -> list[float]:
-    quarter = cv2.resize(half, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
-    variance = _variance(laplacian)
-    variances = [variance, _variance(cv2.Laplacian(half, cv2.CV_32F)), _variance(cv2.Laplacian(quarter, cv2.CV_32F))]
-    gradients = [_gradient(luma), _gradient(half)]
-    energies = [_mean_square(gradient) for gradient in gradients]
-    reblurred = [_variance(cv2.Laplacian(cv2.GaussianBlur(luma, (0, 0), sigma), cv2.CV_32F)) for sigma in (1, 2, 4)]
-    middle, high, top = _quantiles(gradients[0], (0.5, 0.99, 0.999), 1500.0)
-    contrast = math.sqrt(_variance(luma))
-    blocks = cv2.resize(
-        np.square(laplacian), (laplacian.shape[1] // 16, laplacian.shape[0] // 16), interpolation=cv2.INTER_AREA
-    )
-    return [
-        *(math.log(value + 0.01) for value in variances),
-        *(math.log(value + 0.01) for value in energies),
-        float(gradients[0].mean(dtype=np.float64)) / (math.sqrt(energies[0]) + 0.1),
-        *(math.log((value + 0.001) / (variance + 0.01)) for value in reblurred),
-        math.log((top + 1) / (contrast + 1)),
-        math.log((high + 1) / (middle + 1)),
-        math.log(float(blocks.max()) + 0.01),
-    ]
+@functools.lru_cache(maxsize=8)
+def _spectrum_tables(height: int, width: int) -> tuple[_Plane, npt.NDArray[np.int64], _Floats, _Floats]:
+    """Window; band and sector of each frequency; its weight; the sum of weights in each band and sector."""
+    window = np.outer(np.hanning(height + 2)[1:-1], np.hanning(width + 2)[1:-1]).astype(np.float32)
+    window /= np.sqrt((window * window).sum(dtype=np.float64)).astype(np.float32)
+    fy, fx = np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)[None, :]
+    band = np.searchsorted(_EDGES, np.hypot(fy, fx), side="right")  # 0 is below the first band
+    # Sectors are centred on the axes, so that a mirrored image fills mirrored sectors.
+    sector = np.rint(np.arctan2(fy, fx) / np.pi * _SECTORS).astype(np.int64) % _SECTORS
+    index = np.where((band > 0) & (band < len(_EDGES)), (band - 1) * _SECTORS + sector, len(_CENTRES) * _SECTORS)
+    # Of the frequencies without a mirror image in this half plane, both of each pair are in it.
+    weights = np.ones(index.shape)
+    weights[:, 0] = 0.5
+    if width % 2 == 0:
+        weights[:, -1] = 0.5
+    counts = cast("_Floats", np.bincount(index.ravel(), weights.ravel(), minlength=len(_CENTRES) * _SECTORS + 1))[:-1]
+    return window, index.ravel(), weights.ravel(), counts.reshape(len(_CENTRES), _SECTORS)
 
 
-def _gradient(plane: _Plane) -> _Plane:
-    across, down = cv2.Sobel(plane, cv2.CV_32F, 1, 0), cv2.Sobel(plane, cv2.CV_32F, 0, 1)
-    return np.sqrt(np.square(across) + np.square(down))
+def _spectrum(planes: _Planes) -> list[float]:
+    window, index, weights, counts = _spectrum_tables(*planes.luma.shape)
+    centred = (planes.luma - np.float32(planes.luma.mean())) * window
+    transformed = cast("npt.NDArray[np.complex64]", _fft.rfft2(centred))
+    power: _Plane = (transformed.real**2 + transformed.imag**2).ravel()
+    sums = cast("_Floats", np.bincount(index, power * weights, minlength=counts.size + 1))[:-1].reshape(counts.shape)
+    density = sums.sum(1) / np.maximum(counts.sum(1), 1)
+    bands = np.log10(density + _FLOOR)
+    base = bands[:2].mean()
+    curvature, slope = (float(term) for term in (_FIT @ bands[:-1])[:2])
+    # Power times squared frequency: that of the gradient, which is about equal in all octaves of a sharp photograph.
+    total = np.cumsum(density * counts.sum(1) * _CENTRES**2) + 1e-9
+    widths = [float(np.interp(share, total / total[-1], _EDGES[1:])) for share in (0.5, 0.9, 0.99)]
+    return [*(bands[2:] - base).tolist(), slope, curvature, *widths, *_anisotropy(sums, counts)]
 
 
-# ---------------------------------------------------------------------------------------------------------------- noise
-
-_MASK = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32) / 6
-"""Unit response to white noise of deviation 1, none to planes and edges along the axes (Immerkaer 1996)."""
-
-
-def _noise(image: Pixels, luma: _Plane, half: _Plane, blue: _Plane, red: _Plane) -> list[float]:
-    masked = [np.abs(cv2.filter2D(plane, cv2.CV_32F, _MASK)) for plane in (luma, blue, red)]
-    medians = [_quantiles(plane, (0.5,), 64.0)[0] for plane in masked]
-    blocks = [_block_means(plane, 8) for plane in masked]
-    flattest = [float(np.quantile(block, 0.05)) for block in blocks]
-    coarse = _quantiles(np.abs(cv2.filter2D(half, cv2.CV_32F, _MASK)), (0.5,), 64.0)[0]
-
-    fine = luma - cv2.GaussianBlur(luma, (0, 0), 2)
-    # Where the image is flat, the residual is noise and not structure.
-    flat = blocks[0] <= np.quantile(blocks[0], 0.4)
-    fine_blue = blue - cv2.GaussianBlur(blue, (0, 0), 2)
-    levels = _block_means(luma, 8)[flat]
-    amounts = blocks[0][flat]
-    bright = levels >= np.median(levels)
-    shot = (
-        math.log((float(amounts[bright].mean()) + 0.1) / (float(amounts[~bright].mean()) + 0.1))
-        if (~bright).any()
-        else 0.0
-    )
-    square = _mean_square(fine)
-    fourth = _mean_square(np.square(fine))
-    residual = [plane - cv2.GaussianBlur(plane, (0, 0), 1) for plane in _planes(image)]
-    return [
-        *(math.log(value + 0.05) for value in medians),
-        *(math.log(value + 0.05) for value in flattest),
-        math.log(float(np.quantile(blocks[0], 0.25)) + 0.05),
-        *(_lag(fine, lag, flat) for lag in (1, 2, 4)),
-        *(_lag(fine_blue, lag, flat) for lag in (1, 2)),
-        shot,
-        math.log((fourth + 0.1) / (square * square + 0.1)),
-        _correlation(residual[0], residual[1]),
-        math.log((coarse + 0.05) / (medians[0] + 0.05)),
-    ]
-
-
-def _planes(image: Pixels) -> list[_Plane]:
-    """Red and blue."""
-    return [np.asarray(cv2.extractChannel(image, channel), np.float32) for channel in (0, 2)]
-
-
-def _lag(plane: _Plane, lag: int, flat: npt.NDArray[np.bool_]) -> float:
-    """Autocorrelation at a distance, across and down alike, in flat blocks."""
-    products = np.zeros_like(plane)
-    products[:, lag:] = plane[:, lag:] * plane[:, :-lag]
-    products[lag:] += plane[lag:] * plane[:-lag]
-    total = float(_block_means(np.square(plane), 8)[flat].mean())
-    return float(_block_means(products, 8)[flat].mean()) / (2 * total + 0.01)
-
-
-def _block_means(plane: _Plane, side: int) -> _Plane:
-    height, width = (length // side for length in plane.shape)
-    return cv2.resize(plane[: height * side, : width * side], (width, height), interpolation=cv2.INTER_AREA)  # pyright: ignore[reportReturnType]
-
-
-def _correlation(first: _Plane, second: _Plane) -> float:
-    shared = float(np.multiply(first, second).mean(dtype=np.float64))
-    return shared / (math.sqrt(_mean_square(first) * _mean_square(second)) + 1e-3)
-
-
-# ----------------------------------------------------------------------------------------------------------------- JPEG
-
-
-def _jpeg(luma: _Plane, blue: _Plane) -> list[float]:
-    # Second differences across a step: a ramp has none.
-    across, down = _steps(luma, 1), _steps(luma, 0)
-    grids = [_grid(profile, 8) for profile in (across, down)]
-    chroma = (_steps(blue, 1), _steps(blue, 0))
-    strengths, periods = zip(*(_period(profile) for profile in (across, down)), strict=True)
-    best = int(np.argmax(strengths))
-    return [
-        *grids,
-        sum(_grid(profile, 16) for profile in chroma) / 2,
-        *_zeros(luma),
-        strengths[best],
-        periods[best],
-        max(max(_grid(profile, 8, phase) for phase in range(8)) for profile in (across, down)),
-        sum(_grid(profile, 16) for profile in (across, down)) / 2,
-        sum(_grid(profile, 32) for profile in (across, down)) / 2,
-    ]
-
-
-def _steps(plane: _Plane, axis: int) -> npt.NDArray[np.float64]:
-    """Mean height of the step between neighbours, less that of the ramp around it; entry i is between i and i + 1."""
-    first = plane if axis else cv2.transpose(plane)
-    step = np.abs(np.diff(first, axis=1))
-    sums = cv2.reduce(step, 0, cv2.REDUCE_AVG)[0].astype(np.float64)
-    padded = np.pad(sums, 1, mode="edge")
-    return sums - 0.5 * (padded[:-2] + padded[2:])
-
-
-def _grid(profile: npt.NDArray[np.float64], side: int, phase: int = 0) -> float:
-    """How much higher steps on the grid are, in deviations of those off it."""
-    on = profile[(side - 1 + phase) % side :: side]
-    mask = np.ones(len(profile), bool)
-    mask[(side - 1 + phase) % side :: side] = False
-    spread = float(np.sqrt(np.mean(np.square(profile[mask])))) + 0.05
-    return math.asinh((float(on.mean()) if len(on) else 0.0) / spread)
-
-
-def _period(profile: npt.NDArray[np.float64]) -> tuple[float, float]:
-    """Highest autocorrelation within lags 9..64, and log2 of its lag; (0, 3) where there is no room."""
-    centred = np.clip(profile - profile.mean(), -4, 4)
-    longest = min(64, len(centred) // 3)
-    if longest < 10:
-        return 0.0, 3.0
-    power = np.correlate(centred, centred, "full")[len(centred) - 1 :]
-    values = power[9 : longest + 1] / (power[0] + 0.05 * len(centred))
-    place = int(np.argmax(values))
-    return float(values[place]), math.log2(9 + place)
-
-
-def _zeros(luma: _Plane) -> list[float]:
-    """Shares of small coefficients in three bands, log of the odds."""
-    height, width = (side // 8 for side in luma.shape)
-    blocks = luma[: height * 8, : width * 8].reshape(height, 8, width, 8).transpose(0, 2, 1, 3)
-    basis = _cosines()
-    coefficients = np.abs(basis @ blocks @ basis.T)
-    shares: list[float] = []
-    order = np.add.outer(np.arange(8), np.arange(8))
-    small = (coefficients < 0.7).mean((0, 1))
-    for low, high in ((8, 15), (4, 8), (1, 4)):
-        share = float(small[(order >= low) & (order < high)].mean())
-        shares.append(math.log((share + 0.01) / (1.01 - share)))
-    return shares
-
-
-@functools.lru_cache(maxsize=1)
-def _cosines() -> _Plane:
-    place = np.arange(8)
-    basis = np.cos(np.pi / 8 * (place[None] + 0.5) * place[:, None]) / 2
-    basis[0] /= math.sqrt(2)
-    return basis.astype(np.float32)
-
-
-# ---------------------------------------------------------------------------------------------------- scene statistics
-
-
-def _scene(luma: _Plane) -> list[float]:
-    """18 numbers of one scale."""
-    mean = cv2.GaussianBlur(luma, (7, 7), 7 / 6)
-    variance = cv2.GaussianBlur(np.square(luma), (7, 7), 7 / 6) - np.square(mean)
-    normal = (luma - mean) / (np.sqrt(np.abs(variance)) + 1)
-    square, absolute = _mean_square(normal), float(np.abs(normal).mean())
-    shape = _shape_of_ratio(absolute * absolute / (square + _TINY))
-    found = [shape, square]
-    for down, across in _ORIENTATIONS:
-        shifted = _shift(normal, down, across)
-        found += _asymmetric(shifted[0] * shifted[1])
+def _anisotropy(sums: _Floats, counts: _Floats) -> list[float]:
+    """Per ring, the second harmonic of log power over direction, and its range."""
+    turns = np.exp(2j * np.pi * np.arange(_SECTORS) / _SECTORS)
+    found: list[float] = []
+    for start, stop in _RINGS:
+        number = counts[start:stop].sum(0)
+        levels = np.log10(sums[start:stop].sum(0) / np.maximum(number, 1) + _FLOOR)
+        levels = np.where(number > 0, levels, levels[number > 0].mean() if number.any() else 0.0)
+        found += [float(np.abs((levels * turns).mean())), float(levels.max() - levels.min())]
     return found
 
 
-def _shift(plane: _Plane, down: int, across: int) -> tuple[_Plane, _Plane]:
-    height, width = plane.shape
-    if across < 0:
-        return plane[:-1, 1:], plane[1:, :-1]
-    return plane[: height - down, : width - across], plane[down:, across:]
+# ----------------------------------------------------------------------------------------------------------- sharpness
 
 
-def _asymmetric(products: _Plane) -> list[float]:
-    """Shape, mean, left and right variance of an asymmetric generalised Gaussian (Lasmar et al. 2009)."""
-    negative = np.minimum(products, 0)
-    size = products.size
-    square, below = _mean_square(products) * size, _mean_square(negative) * size
-    count = int(np.count_nonzero(negative))
-    left = math.sqrt(below / max(count, 1))
-    right = math.sqrt(max(square - below, 0.0) / max(size - count, 1))
-    absolute = float(products.sum(dtype=np.float64)) - 2 * float(negative.sum(dtype=np.float64))
-    ratio = absolute**2 / size / (square + _TINY)
-    balance = left / (right + _TINY) if right > _TINY else 1.0
-    adjusted = ratio * (balance**3 + 1) * (balance + 1) / (balance**2 + 1) ** 2
-    shape = _shape_of_ratio(adjusted)
-    first, second, third = (math.lgamma(order / shape) for order in (1, 2, 3))
-    mean = (right - left) * math.exp(second - first) * math.exp((first - third) / 2)
-    return [shape, mean, left * left, right * right]
+def _sharpness(planes: _Planes) -> list[float]:
+    edges, laplacians, gradients, sparseness = list[float](), list[float](), list[float](), list[float]()
+    for luma in (planes.luma, planes.half_luma):
+        gradient = _gradient(luma)
+        smooth = _gradient(_blur(luma, 1.5))
+        square = _mean_product(gradient, gradient)
+        laplacians.append(_log(_variance(_as_plane(cv2.Laplacian(luma, cv2.CV_32F))), 0.1))
+        gradients.append(_log(square, 0.1))
+        edges += _edge_ratios(gradient, smooth)
+        sparseness.append(_log(square, 1e-3) - 2 * _log(float(gradient.mean(dtype=np.float64)), 1e-3))
+    across, along = _reblur(planes.luma), _reblur(planes.luma.T)
+    ratio = laplacians[0] - laplacians[1]
+    return [*edges, sparseness[0], *laplacians, *gradients, ratio, min(across, along), max(across, along)]
 
 
-def _shape_of_ratio(ratio: float) -> float:
-    """The shape a of a generalised Gaussian with E|x|^2 / E x^2 = G(2/a)^2 / (G(1/a) G(3/a)), from a table."""
-    shapes, ratios = _shapes()
-    return float(np.interp(ratio, ratios, shapes))
+def _gradient(plane: _Plane) -> _Plane:
+    """Magnitude of the Sobel gradient, levels a pixel."""
+    across = _as_plane(cv2.Sobel(plane, cv2.CV_32F, 1, 0, scale=0.125))
+    along = _as_plane(cv2.Sobel(plane, cv2.CV_32F, 0, 1, scale=0.125))
+    # Not cv2.magnitude: its last digits depend on where in memory the arrays lie.
+    return np.sqrt(across * across + along * along)
+
+
+def _edge_ratios(gradient: _Plane, smooth: _Plane) -> list[float]:
+    """Quantiles over the strongest edges of what a blur leaves of the gradient: near 1 where the edge was wide."""
+    threshold = _quantiles(smooth, (0.95,), top=64)[0]
+    edges = smooth > max(threshold, 0.25)
+    if not edges.any():
+        return [0.0, 0.0]
+    ratios = (gradient[edges] + np.float32(0.1)) / (smooth[edges] + np.float32(0.1))
+    return [math.log10(value) for value in np.quantile(ratios, (0.5, 0.8)).tolist()]
+
+
+def _reblur(plane: _Plane) -> float:
+    """Share of horizontal differences that outlives a blur over 9 pixels, 0 (sharp) to 1."""
+    blurred = _as_plane(cv2.blur(plane, (9, 1)))
+    before = cv2.absdiff(plane[:, 1:], plane[:, :-1])
+    after = cv2.absdiff(blurred[:, 1:], blurred[:, :-1])
+    lost = cv2.subtract(before, after)
+    kept = float(cv2.threshold(lost, 0, 0, cv2.THRESH_TOZERO)[1].sum(dtype=np.float64))
+    return 1 - kept / (float(before.sum(dtype=np.float64)) + 1e-3 * plane.size)
+
+
+# --------------------------------------------------------------------------------------------------------------- noise
+
+_SECOND = np.array([1, -2, 1], np.float32) / np.float32(math.sqrt(6))
+_BLOCK = 8
+
+
+def _noise(planes: _Planes) -> list[float]:
+    detail = _detail(planes.luma)
+    chroma = [_detail(plane) for plane in planes.chroma]
+    coarse = [_detail(plane) for plane in (planes.half_luma, *planes.half_chroma)]
+    quarter = _detail(_half(planes.half_luma))
+    fine_luma = _mad(detail)
+    mads = [fine_luma, (_mad(chroma[0]) + _mad(chroma[1])) / 2, _mad(coarse[0])]
+    mads += [(_mad(coarse[1]) + _mad(coarse[2])) / 2, _mad(quarter)]
+    found = [_log(mad, 0.1) for mad in mads]
+    found += [found[0] - found[1], found[2] - found[0], found[3] - found[1]]
+    found.append(_log(_mean_product(detail, detail), 0.01) - 2 * _log(fine_luma, 0.1))
+
+    deviations = _block_deviation(detail)
+    ordered = np.sort(deviations, axis=None)
+    low = [float(ordered[int(share * (ordered.size - 1))]) for share in (0.05, 0.25, 0.75)]
+    found += [_log(value, 0.1) for value in low]
+    chroma_low = np.sort(_block_deviation(chroma[0]) + _block_deviation(chroma[1]), axis=None)
+    found.append(_log(float(chroma_low[int(0.05 * (chroma_low.size - 1))]), 0.1))
+    found.append(_brightness_slope(_shrink(planes.luma), deviations))
+    found += _lags(planes.luma, (1, 2, 4))
+    found += [(a + b) / 2 for a, b in zip(*(_lags(plane, (1, 2)) for plane in planes.chroma), strict=True)]
+    return found
+
+
+def _detail(plane: _Plane) -> _Plane:
+    """High-pass of unit norm, blind to straight edges."""
+    return _as_plane(cv2.sepFilter2D(plane, cv2.CV_32F, _SECOND, _SECOND))
+
+
+def _mad(detail: _Plane) -> float:
+    """Standard deviation by the median of absolute values."""
+    return _quantiles(np.abs(detail), (0.5,), top=64)[0] / 0.6745
+
+
+def _shrink(plane: _Plane) -> _Plane:
+    """Means of blocks of 8 x 8 pixels."""
+    height, width = plane.shape[0] // _BLOCK, plane.shape[1] // _BLOCK
+    whole = plane[: height * _BLOCK, : width * _BLOCK]
+    return _as_plane(cv2.resize(whole, (width, height), interpolation=cv2.INTER_AREA))
+
+
+def _block_deviation(detail: _Plane) -> _Plane:
+    return np.sqrt(_shrink(detail * detail))
+
+
+def _enlarge_mask(mask: _Mask, shape: tuple[int, ...]) -> _Plane:
+    """One value for each pixel of the whole blocks, 0 elsewhere."""
+    enlarged = np.zeros(shape[:2], np.float32)
+    size = (mask.shape[1] * _BLOCK, mask.shape[0] * _BLOCK)
+    enlarged[: size[1], : size[0]] = cv2.resize(mask.astype(np.float32), size, interpolation=cv2.INTER_NEAREST)
+    return enlarged
+
+
+def _brightness_slope(means: _Plane, deviations: _Plane) -> float:
+    """Noise in bright over noise in dark blocks, lower quartile of each: shot noise grows with brightness."""
+    middle = float(np.median(means))
+    sides = [deviations[means < middle], deviations[means >= middle]]
+    if min(side.size for side in sides) < 4:
+        return 0.0
+    dark, bright = (float(np.partition(side, side.size // 4)[side.size // 4]) for side in sides)
+    return _log(bright, 1.0) - _log(dark, 1.0)
+
+
+def _lags(plane: _Plane, lags: Sequence[int]) -> list[float]:
+    """Autocorrelation of the grain in the flattest third of the blocks: 0 for white noise, positive if enlarged."""
+    grain = plane - _blur(plane, 3.0)
+    energies = _shrink(_as_plane(grain * grain))
+    third = energies.size // 3
+    grain *= _enlarge_mask(energies <= np.partition(energies, third, axis=None)[third], plane.shape)
+    total = _mean_product(grain, grain) + 1e-2
+    found: list[float] = []
+    for lag in lags:
+        across = _mean_product(grain[:, lag:], grain[:, :-lag])
+        along = _mean_product(grain[lag:], grain[:-lag])
+        found.append((across + along) / 2 / total)
+    return found
+
+
+# ---------------------------------------------------------------------------------------------------------------- jpeg
+
+_PROFILE = 1024
+_COMB_STEPS = np.arange(3, 61)
+
+
+def _jpeg(planes: _Planes) -> list[float]:
+    luma = [_curvature_profile(planes.luma, axis) for axis in (0, 1)]
+    chroma = [np.add(*(_curvature_profile(plane, axis) for plane in planes.chroma)) for axis in (0, 1)]
+    found = [_grid(luma, 8), _grid(chroma, 8), _grid(chroma, 16)]
+    found += _periods(luma)
+    found += _periods(chroma)[1:]
+    coefficients = _dct_blocks(planes.luma)
+    shifted = _dct_blocks(planes.luma[4:, 4:])
+    shares, shifted_shares = _zero_shares(coefficients), _zero_shares(shifted)
+    found += shares
+    found += [a - b for a, b in zip(shares[1:], shifted_shares[1:], strict=True)]
+    found += _comb(coefficients)
+    found.append(_chroma_detail(planes))
+    return found
+
+
+def _curvature_profile(plane: _Plane, axis: int) -> _Floats:
+    """Mean absolute second difference across lines, for each line but the outermost."""
+    lines = plane if axis else plane.T
+    curvature = np.abs(lines[:, 2:] + lines[:, :-2] - 2 * lines[:, 1:-1])
+    return curvature.mean(axis=0, dtype=np.float64)
+
+
+def _grid(profiles: Sequence[_Floats], period: int) -> float:
+    """Second differences beside block borders over those elsewhere, both directions."""
+    ratios: list[float] = []
+    for profile in profiles:
+        position = (np.arange(profile.size) + 1) % period
+        border = (position == 0) | (position == period - 1)
+        ratios.append(_log(float(profile[border].mean()), 0.05) - _log(float(profile[~border].mean()), 0.05))
+    return sum(ratios) / len(ratios)
 
 
 @functools.lru_cache(maxsize=1)
-def _shapes() -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    shapes = np.arange(0.2, 10.001, 0.01)
-    ratios = np.array([math.exp(2 * math.lgamma(2 / a) - math.lgamma(1 / a) - math.lgamma(3 / a)) for a in shapes])
-    return shapes, ratios
+def _period_bands() -> tuple[_Mask, _Mask, _Mask]:
+    frequency: _Floats = np.arange(_PROFILE // 2 + 1) / _PROFILE
+    distance = np.abs(frequency * 8 - np.rint(frequency * 8)) / 8
+    eighths = (distance < 0.001) & (frequency > 0.1)
+    # A profile of 256 lines smears a line over 1/128.
+    others = distance > 0.009
+    return eighths, others & (frequency > 0.011) & (frequency < 0.116), others & (frequency > 0.134)
 
 
-# --------------------------------------------------------------------------------------------------------------- colour
+def _periods(profiles: Sequence[_Floats]) -> list[float]:
+    """Peaks of the profile's spectrum: at multiples of 1/8, below (an enlarged grid), above (resampling)."""
+    eighths, low, high = _period_bands()
+    power = np.zeros(_PROFILE // 2 + 1)
+    for profile in profiles:
+        values = np.log(profile + 0.25)
+        smooth = cv2.blur(values[:, None], (1, 15), borderType=cv2.BORDER_REFLECT)[:, 0]
+        values = (values - smooth)[:_PROFILE] * np.hanning(min(values.size, _PROFILE))
+        power += np.abs(np.fft.rfft(values, _PROFILE)) ** 2 / values.size
+    level = float(np.median(power)) + 1e-5
+    peaks = (float(power[eighths].mean()), float(power[low].max()), float(power[high].max()))
+    return [_log(peak / level, 0.1) for peak in peaks]
 
 
-def _colour(image: Pixels, code: Any, luma: _Plane, blue: _Plane, red: _Plane) -> list[float]:  # noqa: ANN401 (uint8 luma)
-    histogram = np.bincount(code.ravel(), minlength=256) / code.size
-    values = np.arange(256)
-    mean = float(histogram @ values)
-    deviation = math.sqrt(float(histogram @ np.square(values - mean)))
-    skewness = float(histogram @ (values - mean) ** 3) / (deviation**3 + 1)
-    cumulative = np.cumsum(histogram)
-    percentiles = [float(np.searchsorted(cumulative, part)) for part in (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)]
-    used = histogram[histogram > 0]
-    # Of green: luma mixes three channels, and has no gaps.
-    green = np.bincount(image[..., 1].ravel(), minlength=256)
-    ends = np.searchsorted(np.cumsum(green), (0.01 * code.size, 0.99 * code.size))
-    inside = green[ends[0] : ends[1] + 1]
-
-    channels = cv2.split(image)
-    lowest = cv2.min(cv2.min(channels[0], channels[1]), channels[2])
-    highest = cv2.max(cv2.max(channels[0], channels[1]), channels[2])
-    saturation = _mean_deviation(cv2.subtract(highest, lowest))
-    # Opponent colours from chroma: R - G and (R + G) / 2 - B.
-    opponent = _mean_deviation(1.4 * (red - 128) + 0.71 * (red - 128) + 0.34 * (blue - 128))
-    yellow = _mean_deviation(-1.6 * (blue - 128) + 0.34 * (red - 128))
-    colourfulness = math.hypot(opponent[1], yellow[1]) + 0.3 * math.hypot(opponent[0], yellow[0])
-    side = max(3, min(image.shape[:2]) // 34 | 1)
-    dark = cv2.erode(lowest, np.ones((side, side), np.uint8))
-    darkness = np.cumsum(np.bincount(np.asarray(dark).ravel(), minlength=256) / dark.size)
-    local = cv2.boxFilter(np.square(luma), -1, (15, 15)) - np.square(cv2.boxFilter(luma, -1, (15, 15)))
-    large = cv2.resize(luma, (max(1, luma.shape[1] // 64), max(1, luma.shape[0] // 64)), interpolation=cv2.INTER_AREA)
-    return [
-        mean / 255,
-        deviation / 255,
-        skewness,
-        *(value / 255 for value in percentiles),
-        -float(used @ np.log2(used)),
-        float((inside == 0).mean()),
-        math.log(float(histogram[:3].sum()) + 1e-4),
-        math.log(float(histogram[253:].sum()) + 1e-4),
-        saturation[0] / 255,
-        saturation[1] / 255,
-        colourfulness / 255,
-        float(blue.mean() - 128) / 255,
-        float(red.mean() - 128) / 255,
-        float(np.asarray(dark).mean()) / 255,
-        float(np.searchsorted(darkness, 0.999)) / 255,
-        float(np.sqrt(np.maximum(local, 0)).mean()) / (mean + 4),
-        float(large.std()) / 255,
-    ]
+_DCT = np.cos(np.pi / 8 * np.outer(np.arange(8), np.arange(8) + 0.5)).astype(np.float32) / 2
+_DCT[0] /= np.float32(math.sqrt(2))
+_ORDER = np.add.outer(np.arange(8), np.arange(8))
+_BANDS = [((low <= _ORDER) & (high >= _ORDER)).ravel() for low, high in ((1, 3), (4, 7), (8, 14))]
+_COMB_PLACES = [int(place) for place in np.flatnonzero(_ORDER <= 3)[1:]]
 
 
-def _mean_deviation(plane: Any) -> tuple[float, float]:  # noqa: ANN401 (any type of number)
-    mean, deviation = cv2.meanStdDev(plane)
-    return float(mean[0, 0]), float(deviation[0, 0])
+def _dct_blocks(plane: _Plane) -> _Plane:
+    """Coefficients of the whole 8 x 8 blocks, blocks x 64."""
+    height, width = plane.shape[0] // 8, plane.shape[1] // 8
+    blocks = plane[: height * 8, : width * 8].reshape(height, 8, width, 8).transpose(0, 2, 1, 3).reshape(-1, 8)
+    rows = (blocks @ _DCT.T).reshape(-1, 8, 8)
+    return _as_plane((rows.transpose(0, 2, 1).reshape(-1, 8) @ _DCT.T).reshape(-1, 64))
 
 
-# -------------------------------------------------------------------------------------------------------------- helpers
+def _zero_shares(coefficients: _Plane) -> list[float]:
+    shares = (np.abs(coefficients) < 0.7).mean(axis=0)
+    return [float(shares[band].mean()) for band in _BANDS]
 
 
-def _variance(plane: Any) -> float:  # noqa: ANN401 (OpenCV's array)
-    return _mean_deviation(plane)[1] ** 2
+def _comb(coefficients: _Plane) -> list[float]:
+    """How regularly low coefficients lie on multiples of one step, and the step where they do."""
+    strength = step = 0.0
+    for place in _COMB_PLACES:
+        values = np.abs(coefficients[:, place])
+        values = values[values < 255]
+        counts = np.bincount((values * 2 + 0.5).astype(np.int64), minlength=512).astype(np.float64)
+        scores = _comb_waves() @ counts / (counts[3:].sum() + 20)
+        best = int(scores.argmax())
+        strength += float(scores[best]) / len(_COMB_PLACES)
+        step += max(float(scores[best]), 0.0) * math.log2(_COMB_STEPS[best]) / len(_COMB_PLACES)
+    return [strength, step]
 
 
-def _mean_square(plane: Any) -> float:  # noqa: ANN401 (OpenCV's array)
-    # Not a dot product or a norm: BLAS and OpenCV round by where an array lies in memory.
-    return float(np.square(plane).mean(dtype=np.float64))
+@functools.lru_cache(maxsize=1)
+def _comb_waves() -> _Floats:
+    """One cosine a step, over twice the coefficient; 0 below 0.7 steps, since values near 0 lie on every comb."""
+    values = np.arange(512)[None, :] / 2
+    return np.cos(2 * np.pi * values / _COMB_STEPS[:, None]) * (values > 0.7 * _COMB_STEPS[:, None])
 
 
-def _quantiles(plane: Any, parts: tuple[float, ...], highest: float) -> list[float]:  # noqa: ANN401 (OpenCV's array)
-    """Quantiles of numbers within [0, highest], to a 2048th of it; a sort of a quarter million would take 15 ms."""
-    bins = 2048
-    histogram = cv2.calcHist([plane], [0], None, [bins], [0, highest + 1e-3]).ravel().astype(np.float64)
-    cumulative = np.cumsum(histogram)
-    total = plane.size  # what lies above the range counts as its end
-    edges = np.arange(1, bins + 1) * (highest / bins)
-    return [float(edges[min(int(np.searchsorted(cumulative, part * total)), bins - 1)]) for part in parts]
+def _chroma_detail(planes: _Planes) -> float:
+    """Finest detail of chroma beside that of the next octave: small where chroma was subsampled."""
+    fine = sum(_mean_product(d, d) for d in (_detail(plane) for plane in planes.chroma))
+    coarse = sum(_mean_product(d, d) for d in (_detail(plane) for plane in planes.half_chroma))
+    return _log(fine, 0.02) - _log(coarse, 0.02)
+
+
+# ----------------------------------------------------------------------------------------------------------------- nss
+
+_ALPHAS = np.arange(0.2, 10.001, 0.01)
+_RATIOS: _Floats = np.exp(
+    2 * _special.gammaln(2 / _ALPHAS) - _special.gammaln(1 / _ALPHAS) - _special.gammaln(3 / _ALPHAS)
+)
+"""Squared mean of absolute values over mean of squares, of the generalised Gaussian with each shape."""
+
+
+def _nss(planes: _Planes) -> list[float]:
+    return [*_naturalness(planes.luma), *_naturalness(planes.half_luma)]
+
+
+def _naturalness(luma: _Plane) -> list[float]:
+    mean = _blur(luma, 7 / 6, size=7)
+    variance = _blur(luma * luma, 7 / 6, size=7) - mean * mean
+    normal = np.divide(luma - mean, np.sqrt(np.abs(variance)) + 1, dtype=np.float32)
+    square = _mean_product(normal, normal)
+    found = [_shape(float(cv2.norm(normal, cv2.NORM_L1)) / normal.size, square), _log(square, 1e-3)]
+    neighbours = (
+        (normal[:, :-1], normal[:, 1:]),
+        (normal[:-1], normal[1:]),
+        (normal[:-1, :-1], normal[1:, 1:]),
+        (normal[1:, :-1], normal[:-1, 1:]),
+    )
+    for first, second in neighbours:
+        found += _asymmetric(first * second)
+    return found
+
+
+def _shape(mean_absolute: float, mean_square: float) -> float:
+    """Shape of the generalised Gaussian with these moments, by table; as a logarithm."""
+    ratio = (mean_absolute**2 + 1e-6) / (mean_square + 1e-6)
+    return math.log10(float(np.interp(ratio, _RATIOS, _ALPHAS)))
+
+
+def _asymmetric(product: _Plane) -> list[float]:
+    """Fit of the asymmetric generalised Gaussian: shape, mean, left and right spread."""
+    size = product.size
+    positive = np.maximum(product, 0)
+    total, right_sum = float(product.sum()), float(positive.sum())
+    square, right_square = _mean_product(product, product) * size, _mean_product(positive, positive) * size
+    right_count = cv2.countNonZero(positive)
+    left = math.sqrt(max(square - right_square, 0.0) / max(size - right_count, 1))
+    right = math.sqrt(right_square / max(right_count, 1))
+    ratio = (left + 1e-3) / (right + 1e-3)
+    mean_absolute = (2 * right_sum - total) / size
+    # The corrected ratio of BRISQUE, equation 9 in the notation of Lasmar et al.
+    correction = (ratio**3 + 1) * (ratio + 1) / (ratio**2 + 1) ** 2
+    alpha = _shape(mean_absolute * math.sqrt(correction), square / size)
+    return [alpha, total / size, _log(left, 1e-2), _log(right, 1e-2)]
+
+
+# -------------------------------------------------------------------------------------------------------------- colour
+
+
+def _colour(planes: _Planes) -> list[float]:
+    pixels = planes.pixels
+    counts = np.bincount(np.clip(planes.luma + np.float32(0.5), 0, 255).astype(np.uint8).ravel(), minlength=256)
+    marks = _marks(counts, (0.01, 0.1, 0.9, 0.99))
+    found = [marks[0] / 255, marks[2] / 255, marks[3] / 255]
+    found += [(marks[2] - marks[1]) / 255, _log(marks[3] - marks[0], 4.0)]
+    channels = cv2.split(pixels)
+    histograms = [np.bincount(np.asarray(channel).ravel(), minlength=256) for channel in channels]
+    both = np.sum(histograms, axis=0) / (3 * planes.luma.size)
+    found += [_log(float(both[:3].sum()), 1e-2), _log(float(both[253:].sum()), 1e-2)]
+    found += [_gaps(histograms), _entropy(counts)]
+
+    least = np.minimum(np.minimum(channels[0], channels[1]), channels[2])
+    most = np.maximum(np.maximum(channels[0], channels[1]), channels[2])
+    saturation = (most - least).astype(np.float32) / np.maximum(most, 1)
+    found.append(_log(float(saturation.std()), 1e-2))
+    spread = math.sqrt(sum(_variance(plane) for plane in planes.chroma))
+    centre = math.hypot(*(float(plane.mean()) for plane in planes.chroma))
+    found.append(_log(spread + 0.3 * centre, 1.0))
+
+    dark = cv2.erode(least, np.ones((15, 15), np.uint8))
+    dark_counts = np.bincount(np.asarray(dark).ravel(), minlength=256)
+    low = _marks(dark_counts, (0.1,))[0]
+    airlight = _marks(np.bincount(most[dark >= _marks(dark_counts, (0.99,))[0]], minlength=256), (0.5,))[0]
+    found += [low / 255, _log(low, 4.0), airlight / 255]
+    means = _shrink(planes.luma)
+    spreads = np.sqrt(np.maximum(_shrink(planes.luma * planes.luma) - means * means, 0))
+    found += [_log(float(spreads.mean()), 0.25), _log(float(spreads.mean() / (means.mean() + 4)), 1e-3)]
+    found.append(_log(float(means.std()), 1.0))
+    return found
+
+
+def _marks(counts: npt.NDArray[Any], shares: Sequence[float]) -> list[float]:
+    """Quantiles from a histogram with one bin a level."""
+    total = np.cumsum(counts)
+    return np.searchsorted(total, np.multiply(shares, total[-1])).astype(np.float64).tolist()
+
+
+def _gaps(histograms: Sequence[npt.NDArray[Any]]) -> float:
+    """Roughness of the histograms between neighbouring levels: a stretched range leaves empty levels."""
+    steps = sum(float(np.abs(np.diff(counts.astype(np.float64), 2)).sum()) for counts in histograms)
+    return _log(steps / sum(float(counts.sum()) for counts in histograms), 1e-2)
+
+
+def _entropy(counts: npt.NDArray[Any]) -> float:
+    shares = counts[counts > 0] / counts.sum()
+    return float(-(shares * np.log2(shares)).sum())
+
+
+# --------------------------------------------------------------------------------------------------------------- tools
+
+
+def _blur(plane: _Plane, sigma: float, size: int = 0) -> _Plane:
+    return _as_plane(cv2.GaussianBlur(plane, (size, size), sigma, borderType=cv2.BORDER_REFLECT_101))
+
+
+def _mean_product(first: _Plane, second: _Plane) -> float:
+    return float(np.einsum("ij,ij->", first, second)) / first.size
+
+
+def _variance(plane: _Plane) -> float:
+    return float(cv2.meanStdDev(plane)[1][0, 0]) ** 2
+
+
+def _log(value: float, offset: float) -> float:
+    """Logarithm that levels off below `offset`, where the measure means nothing."""
+    return math.log10(max(value, 0.0) + offset)
+
+
+_BINS = 2048
+
+
+def _quantiles(plane: _Plane, shares: Sequence[float], top: float) -> list[float]:
+    """Quantiles of values from 0 to `top` by a histogram, in a tenth of the time of sorting."""
+    counts = cv2.calcHist([plane], [0], None, [_BINS], [0, top]).ravel().astype(np.float64)
+    total = np.concatenate([[0.0], np.cumsum(counts)])
+    edges = np.linspace(0, top, _BINS + 1)
+    return np.interp(np.multiply(shares, plane.size), total, edges).tolist()
+
+
+def _as_plane(array: npt.NDArray[Any]) -> _Plane:
+    """Narrow what OpenCV's stubs call any array."""
+    return cast("_Plane", array)
+
+
+# --------------------------------------------------------------------------------------------------------------- table
+
+_Measure = Callable[[_Planes], list[float]]
+_PAIRS = ("across", "along", "falling", "rising")
+
+_TABLE: dict[str, tuple[_Measure, tuple[tuple[str, tuple[str, ...]], ...]]] = {
+    "spectrum": (
+        _spectrum,
+        (
+            (
+                "log power density over that from 0.03 to 0.09 cycles a pixel (Field, JOSA A 1987)",
+                tuple(f"power_{edge:.3f}" for edge in _EDGES[2:-1]),
+            ),
+            ("fit over log frequency (Field, JOSA A 1987)", ("slope", "curvature")),
+            ("frequency that holds so much of the gradient's power", ("width_50", "width_90", "width_99")),
+            (
+                "log power over direction (Oliveira et al., IEEE TIP 2014, on motion blur)",
+                tuple(f"{kind}_{ring}" for ring in range(len(_RINGS)) for kind in ("direction", "contrast")),
+            ),
+        ),
+    ),
+    "sharpness": (
+        _sharpness,
+        (
+            (
+                "gradient over that after a blur, at edges (Zhuo and Sim, Pattern Recognition 2011)",
+                ("edge_50_full", "edge_80_full", "edge_50_half", "edge_80_half"),
+            ),
+            ("mean square over squared mean of the gradient", ("sparse",)),
+            (
+                "Laplacian variance (Pech-Pacheco et al., ICPR 2000)",
+                ("laplacian_full", "laplacian_half"),
+            ),
+            ("mean squared gradient (Tenengrad; Krotkov, IJCV 1988)", ("tenengrad_full", "tenengrad_half")),
+            ("ratio of the Laplacians", ("laplacian_ratio",)),
+            ("blur effect (Crete et al., SPIE 2007), lesser and greater direction", ("reblur_min", "reblur_max")),
+        ),
+    ),
+    "noise": (
+        _noise,
+        (
+            (
+                "median absolute high-pass (Immerkaer, CVIU 1996; Donoho 1994)",
+                ("luma_full", "chroma_full", "luma_half", "chroma_half", "luma_quarter"),
+            ),
+            ("ratios of these", ("luma_over_chroma", "luma_octave", "chroma_octave")),
+            ("mean square over squared median of the high-pass", ("tails",)),
+            (
+                "deviation in flat blocks (Liu et al., IEEE TIP 2013)",
+                ("block_05", "block_25", "block_75", "chroma_block_05"),
+            ),
+            ("shot noise (Foi et al., IEEE TIP 2008)", ("brightness_slope",)),
+            (
+                "autocorrelation of the grain in flat blocks",
+                ("luma_lag_1", "luma_lag_2", "luma_lag_4", "chroma_lag_1", "chroma_lag_2"),
+            ),
+        ),
+    ),
+    "jpeg": (
+        _jpeg,
+        (
+            ("steps on the grid (Wang et al., ICIP 2002)", ("grid_luma_8", "grid_chroma_8", "grid_chroma_16")),
+            (
+                "period of the second difference (Gallagher, CRV 2005)",
+                (
+                    "eighths",
+                    "low_peak",
+                    "high_peak",
+                    "chroma_low_peak",
+                    "chroma_high_peak",
+                ),
+            ),
+            ("share of zero DCT coefficients", ("zeros_low", "zeros_mid", "zeros_high")),
+            ("the same, less that on a shifted grid (Luo et al., ICASSP 2007)", ("aligned_mid", "aligned_high")),
+            ("comb of DCT histograms (Fan and de Queiroz, IEEE TIP 2003)", ("comb", "comb_step")),
+            ("finest octave of chroma over the next", ("chroma_detail",)),
+        ),
+    ),
+    "nss": (
+        _nss,
+        (
+            (
+                "BRISQUE (Mittal et al., IEEE TIP 2012)",
+                tuple(
+                    f"{name}_{scale}"
+                    for scale in ("full", "half")
+                    for name in (
+                        "shape",
+                        "square",
+                        *(f"{pair}_{what}" for pair in _PAIRS for what in ("shape", "mean", "left", "right")),
+                    )
+                ),
+            ),
+        ),
+    ),
+    "colour": (
+        _colour,
+        (
+            ("quantiles of luma", ("luma_01", "luma_90", "luma_99", "range_80", "range_98")),
+            ("share of clipped values", ("black", "white")),
+            ("histogram (Stamm and Liu, IEEE TIFS 2010)", ("gaps", "entropy")),
+            ("spread of HSV's saturation", ("saturation_spread",)),
+            ("colourfulness (Hasler and Suesstrunk, SPIE 2003), on chroma", ("colourful",)),
+            (
+                "dark channel and airlight (He et al., CVPR 2009)",
+                ("dark", "dark_log", "airlight"),
+            ),
+            (
+                "deviation in and between blocks (Peli, JOSA A 1990)",
+                ("contrast", "relative_contrast", "large_contrast"),
+            ),
+        ),
+    ),
+}
+
+FEATURES: tuple[Feature, ...] = tuple(
+    Feature(name, group, source)
+    for group, (_, sources) in _TABLE.items()
+    for source, names in sources
+    for name in names
+)
+NAMES: tuple[str, ...] = tuple(f"{feature.group}.{feature.name}" for feature in FEATURES)
+
+
+def _group_slices() -> dict[str, slice]:
+    groups = [feature.group for feature in FEATURES]
+    return {group: slice(groups.index(group), groups.index(group) + groups.count(group)) for group in _TABLE}
+
+
+GROUPS: dict[str, slice] = _group_slices()
