@@ -16,6 +16,7 @@ from pipelines.commands.bench_read import bench_read_command
 from pipelines.commands.degrade import degrade_command
 from pipelines.commands.demo import demo_command
 from pipelines.commands.doctor import doctor_command
+from pipelines.commands.export import export_command
 from pipelines.commands.inspect import inspect_command
 from pipelines.commands.pairs import pairs_group
 from pipelines.commands.presets import presets_command
@@ -100,6 +101,7 @@ for command in (
     degrade_command,
     demo_command,
     doctor_command,
+    export_command,
     inspect_command,
     pairs_group,
     presets_command,
