@@ -104,6 +104,11 @@ class PairReader:
             for shard in self._shards:
                 _check_tar(self._store.root / f"{shard['name']}.tar", shard, hash_it=verify)
 
+    @property
+    def hq_extension(self) -> str:
+        """Format of the HQ files: `png`, `jpg` or `webp`."""
+        return self._extensions[0].partition(".")[2]
+
     def __len__(self) -> int:
         return len(self._keys)
 
@@ -138,13 +143,12 @@ class PairReader:
             raise ShardError(f"{where}: {info['variants']} variants, expected {self.num_variants}")
         return RawPair(key, where, info, hq, lq[0] if lq else b"")
 
-    def stored_pair(self, index: int, variant: int) -> LoadedPair:
-        """The pair that the data set holds, equal to `Sample.pair`.
+    def stored_pair(self, raw: RawPair, variant: int) -> LoadedPair:
+        """The pair of a stored LQ image, equal to `Sample.pair`.
 
         Raises:
             ShardError: If anything of it is damaged.
         """
-        raw = self.read(index, variant)
         hq = self.decode_hq(raw)
         lq = self.finish_lq(raw, self.decode_lq(raw), variant)
         record = raw.info[f"lq{variant}_record"]

@@ -157,7 +157,7 @@ class PairMapDataset(Dataset[Pair]):
         sample, variant = int(draws.sample[item]), int(draws.variant[item])
         recipe = self.options.onthefly
         if recipe is None or not draws.onthefly[item]:
-            return self.reader.stored_pair(sample, variant)
+            return self.reader.stored_pair(self.reader.read(sample, variant), variant)
         raw = self.reader.read(sample, None)
         rng = epoch_generator(self.options.seed, self.epoch, raw.info["source"], variant)
         return self.reader.fresh_pair(raw, recipe.draw(rng))

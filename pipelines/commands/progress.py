@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import click
@@ -52,3 +53,21 @@ class Progress:
             f"{self._done}/{self._shards} shards, {self._inputs:,}/{self._sources:,} images{failed}, "
             f"{human_bytes(self._bytes)}, {rate:.1f} images/s, {human_time(left)} left"
         )
+
+
+def progress_line(noun: str) -> Callable[[int, int], None]:
+    """A function that takes how many of how many are done, and says so: often on a terminal, now and then elsewhere."""
+    start = printed = time.monotonic()
+    live = sys.stderr.isatty()
+
+    def show(done: int, total: int) -> None:
+        nonlocal printed
+        now, last = time.monotonic(), done == total
+        if not last and now - printed < (0.2 if live else _QUIET_SECONDS):
+            return
+        printed = now
+        rate = done / max(now - start, 1e-6)
+        line = f"{done:,}/{total:,} {noun}, {rate:.1f} {noun}/s, {human_time((total - done) / rate)} left"
+        click.echo(f"\r\x1b[K{line}" if live else line, nl=last or not live, err=True)
+
+    return show

@@ -415,6 +415,43 @@ def test_an_epoch_that_was_left_begins_again(made: Path) -> None:
     assert len(list(loader)) == 3
 
 
+def test_a_resumed_epoch_that_was_left_begins_again_as_a_whole(made: Path) -> None:
+    loader = PairLoader(PairDataset(made), batch_size=2)
+    whole = keys_of(list(loader))
+    loader.load_state_dict({**loader.state_dict(), "epoch": 0, "consumed": 2})
+    assert keys_of([next(iter(loader))]) == whole[2:4]
+    assert keys_of(list(loader)) == whole
+
+
+def test_any_rank_s_state_is_that_of_all_and_goes_on_with_other_ranks(made: Path) -> None:
+    def loader(rank: int, world_size: int) -> PairLoader:
+        dataset = PairDataset(made, PairOptions(variant="all"), rank=rank, world_size=world_size)
+        return PairLoader(dataset, batch_size=2, num_workers=1)
+
+    states, wholes = list[dict[str, Any]](), list[list[Any]]()
+    for rank in range(2):
+        first = loader(rank, 2)
+        wholes.append([])
+        for number, batch in enumerate(first, 1):
+            wholes[-1].append(batch)
+            if number == 1:
+                states.append(first.state_dict())
+    assert states[0] == states[1]
+    assert states[0]["consumed"] == 4
+    for rank in range(2):
+        again = loader(rank, 2)
+        again.load_state_dict(states[0])
+        assert all(same(one, other) for one, other in zip(again, wholes[rank][1:], strict=True))
+    rest = list[tuple[str, int]]()
+    for rank in range(4):
+        other = loader(rank, 4)
+        other.load_state_dict(states[0])
+        for batch in other:
+            rest += zip(batch["key"], batch["variant"].tolist(), strict=True)
+    done = [pair for whole in wholes for pair in zip(whole[0]["key"], whole[0]["variant"].tolist(), strict=True)]
+    assert len({*rest, *done}) == len(rest) + len(done) == 2 * SAMPLES
+
+
 def test_a_state_after_the_last_batch_goes_on_with_the_next_epoch(made: Path) -> None:
     first = PairLoader(PairDataset(made), batch_size=2)
     for _ in first:
