@@ -123,14 +123,15 @@ def _null(reference: ImageSet, size: int, seed: int) -> Numbers:
     found: list[tuple[Interval | None, Matched | None, float | None]] = []
     for first, second in halves(len(reference), rng, _DRAWS):
         one, two = points[first], points[second]
+        labels, groups = np.array(reference.labels), np.array(reference.groups)
         matched = _measure(one[:size], two[:size]) if size > NEIGHBOURS else None
         sets = [
             ImageSet(
                 name="",
                 kind="real",
                 points=points[half],
-                labels=tuple(reference.labels[index] for index in half),
-                groups=tuple(reference.groups[index] for index in half),
+                labels=tuple(labels[half].tolist()),
+                groups=tuple(groups[half].tolist()),
             )
             for half in (first, second)
         ]
@@ -225,24 +226,28 @@ class LeastCovered:
 
 def least_covered(reference: ImageSet, sources: Sequence[ImageSet], count: int) -> list[LeastCovered]:
     """The real images farthest from all synthesized ones, farthest first."""
-    sources = [source for source in sources if len(source)]
-    if not sources or len(reference) < 2:
+    filled = [source for source in sources if len(source)]
+    if not filled or len(reference) < 2:
         return []
-    gaps = np.empty((len(sources), len(reference)))
-    places = np.empty((len(sources), len(reference)), np.intp)
-    for row, source in enumerate(sources):
+    gaps = np.empty((len(filled), len(reference)))
+    places = np.empty((len(filled), len(reference)), np.intp)
+    for row, source in enumerate(filled):
         found, place = nearest(reference.points, source.points)
         gaps[row], places[row] = found[:, 0], place[:, 0]
     unit = float(np.median(neighbour_distance(reference.points, 1))) or 1.0
-    order = np.argsort(-gaps.min(0), kind="stable")[:count]
     return [
         LeastCovered(
-            int(index),
+            index,
             float(gaps[:, index].min() / unit),
-            tuple((sources[row].name, int(places[row, index])) for row in np.argsort(gaps[:, index], kind="stable")),
+            tuple((filled[row].name, int(places[row, index])) for row in _order(gaps[:, index])),
         )
-        for index in order
+        for index in _order(-gaps.min(0))[:count]
     ]
+
+
+def _order(numbers: Features) -> list[int]:
+    """Places from the least on; of equal numbers, the first first."""
+    return [int(place) for place in np.argsort(numbers, kind="stable")]
 
 
 def neighbours_of(reference: ImageSet, source: ImageSet, count: int = 1) -> npt.NDArray[np.intp]:

@@ -220,7 +220,9 @@ def classifier_auc(
     return float(roc_auc_score(labels, scores))
 
 
-def halves(count: int, rng: np.random.Generator, draws: int) -> Iterator[tuple[npt.NDArray[np.intp], Any]]:
+def halves(
+    count: int, rng: np.random.Generator, draws: int
+) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]]:
     """Random halves of a set of `count` points, disjoint and of equal size, `draws` times."""
     for _ in range(draws):
         order = rng.permutation(count)

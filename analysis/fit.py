@@ -12,7 +12,7 @@ import copy
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -112,15 +112,17 @@ def fit_mixture(
         pool.extend(Candidate(*pair) for pair in zip(fresh, evaluate(fresh), strict=True))
 
     add([start, *(vary(start, rng, width) for width, _ in zip(_widths(rng), range(config.first), strict=False))])
-    for number in range(config.rounds + 1):
+    number = 0
+    while True:
         kernel, affinity, own = _embedding(pool, photographs)
         weights = simplex_weights(kernel, affinity)
         report(number, float(weights @ kernel @ weights - 2 * weights @ affinity + own))
         kept = [int(place) for place in np.argsort(-weights)[: config.options] if weights[place] > 1e-3]
-        if number < config.rounds:
-            add([vary(pool[place].recipe, rng, 0.6) for place in kept for _ in range(config.children)])
-    part = np.ix_(kept, kept)
-    final = simplex_weights(kernel[part], affinity[kept])
+        if number == config.rounds:
+            break
+        number += 1
+        add([vary(pool[place].recipe, rng, 0.6) for place in kept for _ in range(config.children)])
+    final = simplex_weights(kernel[np.ix_(kept, kept)], affinity[kept])
     parts = [(float(weight), pool[place].recipe) for weight, place in zip(final, kept, strict=True) if weight > 0.01]
     return mix(start.name, parts), parts
 
@@ -188,9 +190,9 @@ def vary(recipe: Recipe, rng: np.random.Generator, width: float) -> Recipe:
     mapping = copy.deepcopy(recipe.to_mapping())
     for name, fields in _steps(mapping["steps"]):
         for key, limits in RANGES.items():
-            value = fields.get(key)
-            if isinstance(value, list) and len(value) == 2 and value[0] < value[1]:
-                fields[key] = _narrow(value, limits, key, rng, width)
+            value = cast("Any", fields.get(key))
+            if isinstance(value, list) and len(cast("list[float]", value)) == 2 and value[0] < value[1]:
+                fields[key] = _narrow(cast("list[float]", value), limits, key, rng, width)
         if name in _OPTIONAL and rng.random() < 0.4:
             fields["prob"] = round(float(np.clip(fields.get("prob", 1.0) + rng.uniform(-0.7, 0.4), 0, 1)), 2)
     try:
@@ -206,12 +208,11 @@ def _steps(plain: Any) -> Iterator[tuple[str, dict[str, Any]]]:  # noqa: ANN401 
             yield from _steps(entry["steps"])
             continue
         for name, fields in entry.items():
-            if not isinstance(fields, dict):
-                continue
-            yield name, fields
-            for inner in ("steps", "options"):
-                if isinstance(fields.get(inner), list):
-                    yield from _steps(fields[inner])
+            if isinstance(fields, dict):
+                parameters = cast("dict[str, Any]", fields)
+                yield name, parameters
+                for inner in ("steps", "options"):
+                    yield from _steps(parameters.get(inner) or ())
 
 
 def _narrow(

@@ -64,9 +64,6 @@ class AnalyzeConfig:
             raise ConfigError(f"size: expected at least 32 pixels, got {self.size}")
 
 
-HQ = "HQ"
-
-
 @dataclass(frozen=True, slots=True)
 class MeasuredSet:
     """The images of a set that could be measured."""
@@ -195,27 +192,32 @@ def _marginals(sets: Sequence[MeasuredSet], points: Sequence[ImageSet]) -> list[
     from analysis.figures import Marginal
 
     references = [entry for entry in points if entry.kind == "real"]
-    marginals: list[Any] = []
+    drawn: dict[str, list[dict[str, list[float]]]] = {}
+    near: dict[str, list[int]] = {}
     for entry, place in zip(sets, points, strict=True):
-        if entry.kind != "synth" or not any(row.record for row in entry.rows):
+        if entry.kind == "synth":
+            records = [Record.from_json(row.record) if row.record else None for row in entry.rows]
+            drawn[entry.name] = [values(record) if record else {} for record in records]
+            found = [neighbours_of(reference, place).ravel() for reference in references]
+            near[entry.name] = [int(index) for index in np.unique(np.concatenate(found))]
+    marginals: list[Any] = []
+    for name in PARAMETERS:
+        every = {source: [value for each in rows for value in each.get(name, ())] for source, rows in drawn.items()}
+        if all(len(set(numbers)) < 2 for numbers in every.values()):
             continue
-        drawn: list[dict[str, list[float]]] = [
-            values(Record.from_json(row.record)) if row.record else {} for row in entry.rows
+        # Of every source, also where it has none: colours follow the order.
+        marginals += [
+            Marginal(
+                parameter=name.replace("_", " ").replace(".", " "),
+                unit="",
+                source=source,
+                all=np.array(numbers, np.float64),
+                near=np.array(
+                    [value for index in near[source] for value in drawn[source][index].get(name, ())], np.float64
+                ),
+            )
+            for source, numbers in every.items()
         ]
-        near = np.unique(np.concatenate([neighbours_of(reference, place).ravel() for reference in references]))
-        for name in PARAMETERS:
-            every = [value for record in drawn for value in record.get(name, ())]
-            if len(set(every)) > 1:
-                close = [value for index in near for value in drawn[index].get(name, ())]
-                marginals.append(
-                    Marginal(
-                        parameter=name.replace("_", " ").replace(".", " "),
-                        unit="",
-                        source=entry.name,
-                        all=np.array(every, np.float64),
-                        near=np.array(close, np.float64),
-                    )
-                )
     return marginals
 
 

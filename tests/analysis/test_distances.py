@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import linalg
 
 from analysis.distances import (
     Features,
@@ -50,6 +51,15 @@ def test_frechet_equals_torch_fidelity(shift: float) -> None:
     assert frechet(one, two) == pytest.approx(expected, rel=1e-9, abs=1e-7)
 
 
+@pytest.mark.parametrize("shift", [0.0, 0.5, 3.0])
+def test_frechet_is_the_formula_with_a_matrix_root(shift: float) -> None:
+    one, two = points(0, 80), points(1, 120, shift=shift) * np.linspace(0.5, 2, 8)
+    first, second = np.cov(one.T), np.cov(two.T)
+    gap = one.mean(0) - two.mean(0)
+    root = np.real(linalg.sqrtm(first @ second))
+    assert frechet(one, two) == pytest.approx(gap @ gap + np.trace(first + second - 2 * root), abs=1e-8)
+
+
 def test_kid_equals_torch_fidelity_on_all_points() -> None:
     module = pytest.importorskip("torch_fidelity.metric_kid")
     torch = pytest.importorskip("torch")
@@ -64,7 +74,7 @@ def test_kid_of_unequal_sizes_is_the_formula() -> None:
     one, two = points(0, 20), points(1, 35, shift=0.3)
 
     def kernel(x: Features, y: Features) -> float:
-        return (x @ y / 8 + 1) ** 3
+        return float((x @ y / 8 + 1) ** 3)
 
     xx = np.mean([kernel(a, b) for i, a in enumerate(one) for j, b in enumerate(one) if i != j])
     yy = np.mean([kernel(a, b) for i, a in enumerate(two) for j, b in enumerate(two) if i != j])
