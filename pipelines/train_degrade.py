@@ -423,6 +423,7 @@ def _claim(run: DegradeRun, data: PairData) -> None:
         "pairs": [list(entry) for entry in run.pairs],
         "faces": run.faces or "",
         "counts": data.counts(),
+        "recipes": [f"{recipe.name}@{recipe.digest()}" for recipe in map(resolve_recipe, run.config.data.presets)],
     }
     path = run.out_dir / "config.yaml"
     text = plain_yaml(resolved)
@@ -455,6 +456,8 @@ def _comparable(resolved: Any) -> Any:  # noqa: ANN401 (parsed YAML)
     config["train"] = {key: value for key, value in config["train"].items() if key not in free}
     for key in ("validation_images", "validation_size", "sampling"):
         config.pop(key, None)
+    # What a recipe's file says counts, not where it lies.
+    config["data"] = {key: value for key, value in config["data"].items() if key != "presets"}
     return {**resolved, "config": config}
 
 

@@ -221,6 +221,23 @@ def test_another_configuration_in_the_same_folder_is_refused(finished: Path, raw
     assert "train.learning_rate" in result.output
 
 
+def test_a_recipe_counts_by_what_it_says_and_not_by_where_it_lies(raw: Path, tmp_path: Path) -> None:
+    def plan(folder: str, level: int) -> str:
+        (tmp_path / folder).mkdir(exist_ok=True)
+        recipe = {"name": "mine", "steps": [{"gaussian_noise": {"level": [1, level]}}]}
+        (tmp_path / folder / "mine.yaml").write_text(yaml.safe_dump(recipe), "utf-8")
+        write_config(tmp_path / folder / "config.yaml", {"num_steps": 1})
+        text = yaml.safe_load((tmp_path / folder / "config.yaml").read_text("utf-8"))
+        text["data"]["presets"] = ["mine.yaml"]
+        (tmp_path / folder / "config.yaml").write_text(yaml.safe_dump(text), "utf-8")
+        return run(words(raw, tmp_path / folder / "config.yaml", tmp_path / "run")).output
+
+    plan("here", 5)
+    assert (tmp_path / "run/model").is_dir()
+    assert "another configuration" not in plan("there", 5)
+    assert "recipes" in plan("there", 9)
+
+
 def test_more_steps_go_on_from_a_finished_run(finished: Path, raw: Path, config: Path, tmp_path: Path) -> None:
     import shutil
 

@@ -1,0 +1,123 @@
+"""Learned extractors load from local weights, and say what is wrong with weights of another network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+
+from analysis.extractors import Extractor, parse_extractor
+from degrade_kit.errors import ConfigError
+from degrade_kit.flipnet.checkpoint import BaseReference, save
+from degrade_kit.flipnet.sampling import SamplingConfig
+from degrade_kit.image import Pixels
+from tests.degrade_kit.flipnet.models import gated_flipnet
+
+
+@pytest.fixture(scope="module")
+def face(astronaut: npt.NDArray[np.uint8]) -> Pixels:
+    return np.ascontiguousarray(astronaut[:66, 200:270])
+
+
+@pytest.fixture(scope="module")
+def vae(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    diffusers = pytest.importorskip("diffusers")
+    folder = tmp_path_factory.mktemp("sd") / "vae"
+    torch.manual_seed(0)
+    model = diffusers.AutoencoderKL(
+        block_out_channels=(8, 8),
+        down_block_types=("DownEncoderBlock2D",) * 2,
+        up_block_types=("UpDecoderBlock2D",) * 2,
+        norm_num_groups=4,
+        latent_channels=4,
+        layers_per_block=1,
+    )
+    model.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def dinov2(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    transformers = pytest.importorskip("transformers")
+    folder = tmp_path_factory.mktemp("dinov2")
+    config = transformers.Dinov2Config(
+        hidden_size=32, num_hidden_layers=1, num_attention_heads=2, mlp_ratio=2, image_size=56, patch_size=14
+    )
+    torch.manual_seed(0)
+    transformers.Dinov2Model(config).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def flipnet(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("flipnet") / "model"
+    save(gated_flipnet(), folder, BaseReference(location="base"), sampling=SamplingConfig(num_steps=2), half=True)
+    return folder
+
+
+@pytest.mark.parametrize(("kind", "size"), [("vae", 16), ("dinov2", 32), ("checkpoint", None)])
+def test_a_learned_space_is_loaded_and_sees_the_image(
+    kind: str, size: int | None, face: Pixels, request: pytest.FixtureRequest
+) -> None:
+    place = request.getfixturevalue({"checkpoint": "flipnet"}.get(kind, kind))
+    extractor = parse_extractor(f"{kind}:{place}")
+    measure = extractor.load()
+    features = measure(face)
+    assert features.ndim == 1
+    assert features.dtype == np.float64
+    assert np.isfinite(features).all()
+    assert size is None or features.shape == (size,)
+    assert (measure(face) == features).all()
+    assert (measure(255 - face) != features).any()
+    assert extractor.key() == parse_extractor(f"{kind}:{place}").key()
+    assert not extractor.handcrafted
+
+
+def test_a_folder_of_stable_diffusion_gives_its_autoencoder(vae: Path, face: Pixels) -> None:
+    assert (Extractor("vae", str(vae.parent)).load()(face) == Extractor("vae", str(vae)).load()(face)).all()
+
+
+def test_arniqa_is_loaded_by_its_own_names(tmp_path: Path, face: Pixels) -> None:
+    torchvision = pytest.importorskip("torchvision")
+    torch.manual_seed(0)
+    encoder = torch.nn.Sequential(*list(torchvision.models.resnet50(weights=None).children())[:-1])
+    state = {f"encoder.model.{name}": value for name, value in encoder.state_dict().items()}
+    torch.save({**state, "encoder.projector.0.weight": torch.zeros(2, 2)}, tmp_path / "ARNIQA.pth")
+    features = Extractor("arniqa", str(tmp_path / "ARNIQA.pth")).load()(face)
+    assert features.shape == (4096,)
+    assert np.linalg.norm(features[:2048]) == pytest.approx(1, abs=1e-5)
+    torch.save({"encoder.model.0.weight": state["encoder.model.0.weight"]}, tmp_path / "other.pth")
+    with pytest.raises(ConfigError, match=r"not ARNIQA's encoder: 31\d weights are missing"):
+        Extractor("arniqa", str(tmp_path / "other.pth")).load()
+
+
+class Harm:
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return eval, ("__import__('os').environ.__setitem__('HARMED', '1')",)
+
+
+def test_no_code_runs_from_a_weight_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import os
+
+    pytest.importorskip("torchvision")
+    monkeypatch.delenv("HARMED", raising=False)
+    torch.save({"model.0.weight": Harm()}, tmp_path / "harm.pth")
+    with pytest.raises(ConfigError, match="no weights that can be read without running code"):
+        Extractor("arniqa", str(tmp_path / "harm.pth")).load()
+    assert "HARMED" not in os.environ
+
+
+def test_other_weights_are_another_key(vae: Path, flipnet: Path) -> None:
+    assert Extractor("vae", str(vae)).key() != Extractor("vae", str(flipnet)).key()
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"), [("vae", "not a diffusers autoencoder"), ("dinov2", "not a transformers model")]
+)
+def test_a_folder_of_something_else_is_named(kind: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(ConfigError, match=message):
+        Extractor(kind, str(tmp_path)).load()
