@@ -26,6 +26,7 @@ from pipelines.commands.replay import replay_command
 from pipelines.commands.synth import synth_command
 from pipelines.commands.train_degrade import train_degrade_command
 from pipelines.commands.verify import verify_command
+from pipelines.commands.weights import weights_command
 
 EXIT_ERROR, EXIT_USAGE, EXIT_INCOMPLETE, EXIT_INTERRUPTED = 1, 2, 3, 130
 
@@ -112,6 +113,7 @@ for command in (
     synth_command,
     train_degrade_command,
     verify_command,
+    weights_command,
 ):
     main.add_command(command)
 
