@@ -17,6 +17,7 @@ from pipelines.commands.bench_read import bench_read_command
 from pipelines.commands.degrade import degrade_command
 from pipelines.commands.demo import demo_command
 from pipelines.commands.doctor import doctor_command
+from pipelines.commands.evaluate import evaluate_command
 from pipelines.commands.fit_recipe import fit_recipe_command
 from pipelines.commands.inspect import inspect_command
 from pipelines.commands.pairs import pairs_group
@@ -104,6 +105,7 @@ for command in (
     degrade_command,
     demo_command,
     doctor_command,
+    evaluate_command,
     fit_recipe_command,
     inspect_command,
     pairs_group,
