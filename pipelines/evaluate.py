@@ -504,6 +504,8 @@ def _notes(summary: Summary) -> str:
         (summary.near_identical, "below one degree"),
     ]
     parts = [f"{count:,} {text}" for count, text in notes if count]
+    if summary.null is not None:
+        parts.insert(0, f"halves of these give {summary.null:.3f}")
     return "; ".join([*([f"against {summary.against}"] if summary.against else []), *parts])
 
 

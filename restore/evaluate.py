@@ -18,7 +18,7 @@ from typing import Final, Literal
 import numpy as np
 import numpy.typing as npt
 
-from analysis.distances import Features, frechet_of_moments, kid, moments
+from analysis.distances import Features, frechet_of_moments, halves, kid, moments
 from analysis.metrics import fidelity, load_niqe, niqe
 from analysis.protocols import Protocol
 from analysis.whitening import Scaler
@@ -246,6 +246,8 @@ class Summary:
     against: str = ""
     """Of a set's number: what it compares with."""
     against_sha256: str = ""
+    null: float | None = None
+    """What random halves of the other set give, each beside the other."""
     status: str = "ok"
     """Or why there is no number."""
 
@@ -305,8 +307,14 @@ def compare_degradation(restored: Features, other: Features) -> tuple[Summary, S
     space = Scaler.fit(other)
     one, two = space(restored), space(other)
     found = kid(one, two)
+    apart = (
+        [kid(two[first], two[second]).value for first, second in halves(len(two), np.random.default_rng(0), 10)]
+        if len(two) >= 6
+        else []
+    )
+    null = float(np.mean(apart)) if apart else None
     return (
-        Summary(value=found.value, low=found.low, high=found.high, images=len(restored)),
+        Summary(value=found.value, low=found.low, high=found.high, images=len(restored), null=null),
         Summary(value=frechet_of_moments(*moments(one), *moments(two)), images=len(restored)),
     )
 
