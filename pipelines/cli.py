@@ -20,6 +20,7 @@ from pipelines.commands.doctor import doctor_command
 from pipelines.commands.evaluate import evaluate_command
 from pipelines.commands.fit_recipe import fit_recipe_command
 from pipelines.commands.inspect import inspect_command
+from pipelines.commands.make_testset import make_testset_command
 from pipelines.commands.pairs import pairs_group
 from pipelines.commands.presets import presets_command
 from pipelines.commands.preview import preview_command
@@ -108,6 +109,7 @@ for command in (
     evaluate_command,
     fit_recipe_command,
     inspect_command,
+    make_testset_command,
     pairs_group,
     presets_command,
     preview_command,
