@@ -14,6 +14,7 @@ import click
 from pipelines.commands.align import align_command
 from pipelines.commands.analyze import analyze_command
 from pipelines.commands.bench_read import bench_read_command
+from pipelines.commands.compare import compare_command
 from pipelines.commands.degrade import degrade_command
 from pipelines.commands.demo import demo_command
 from pipelines.commands.doctor import doctor_command
@@ -103,6 +104,7 @@ for command in (
     align_command,
     analyze_command,
     bench_read_command,
+    compare_command,
     degrade_command,
     demo_command,
     doctor_command,
