@@ -84,8 +84,17 @@ _TABLE: Final = (
         packages=("torch", "torch_fidelity"),
     ),
     Metric(name="niqe", title="NIQE", kind="image", better="lower", decimals=3, weights=("niqe",)),
-    Metric(name="kid-degradation", title="KID (degradation)", kind="set", better="lower", decimals=3),
-    Metric(name="frechet-degradation", title="Frechet (degradation)", kind="set", better="lower", decimals=2),
+    Metric(
+        name="kid-degradation", title="KID (degradation)", kind="set", better="lower", decimals=3, packages=("scipy",)
+    ),
+    Metric(
+        name="frechet-degradation",
+        title="Frechet (degradation)",
+        kind="set",
+        better="lower",
+        decimals=2,
+        packages=("scipy",),
+    ),
 )
 METRICS: Final = {metric.name: metric for metric in _TABLE}
 

@@ -18,7 +18,7 @@ from pipelines.commands.progress import ImageProgress
 
 
 @click.command("make-testset")
-@click.option("--hq", metavar="PLACE", help="HQ faces, as in `synth`.")
+@click.option("--hq", metavar="PLACE", help="HQ faces, as in `synth`.  [default: none]")
 @click.option("--out", required=True, type=click.Path(file_okay=False, path_type=Path), help="Folder of the set.")
 @click.option(
     "--preset", default="flipnet-paper", show_default=True, metavar="NAME|FILE.yaml", help="Recipe; see `presets`."

@@ -220,3 +220,13 @@ def test_arrays_in_a_file_are_read(tmp_path: Path) -> None:
     found = read_plain(tmp_path / "stats.pth")
     assert found["mean"].tolist() == [0, 1, 2]
     assert found["size"] == 512
+
+
+def test_landmarks_lie_a_quarter_pixel_towards_the_higher_neighbour() -> None:
+    from analysis.perceptual import heatmap_points
+
+    maps = np.zeros((2, 64, 64))
+    maps[0, 20, 30], maps[0, 20, 31], maps[0, 19, 30] = 1, 0.5, 0.5
+    maps[1, 40, 10], maps[1, 40, 9] = 1, 0.2
+
+    assert heatmap_points(maps).tolist() == [[30.75, 20.25], [10.25, 40.5]]
