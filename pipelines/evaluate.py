@@ -144,6 +144,9 @@ def evaluate(
         ConfigError: If images do not pair up, cannot be read, or differ from their references in size.
     """
     protocol = protocol_named(config.protocol)
+    for place in (config.restored, config.reference, config.faces):
+        if place is not None and Path(place).resolve() in (out.resolve(), *out.resolve().parents):
+            raise ConfigError(f"--out {out} is inside {place}: a rerun would judge its own pictures")
     settled = settle(
         protocol,
         given,

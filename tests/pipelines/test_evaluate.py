@@ -194,6 +194,7 @@ def test_real_sets_are_judged_without_references(tmp_path: Path, hq: Path, resto
     assert "give --reference" in described["psnr"]["status"]
     assert described["kid-degradation"]["value"] > 0
     assert described["kid-degradation"]["against"] == "6 faces in hq"
+    assert abs(described["kid-degradation"]["null"]) < described["kid-degradation"]["value"]
     assert described["niqe"]["undefined"] == 6  # images of 64 pixels have no block of NIQE
     alone = evaluate(tmp_path / "alone", "--restored", restored)
     assert alone.exit_code == 0
@@ -216,6 +217,13 @@ def test_a_rerun_gives_the_same_bytes(tmp_path: Path, hq: Path, restored: Path) 
 
     for name in ("metrics.json", "per_image.csv", "report.md", "report.html", "sheet.png"):
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+
+
+def test_a_report_within_what_it_judges_is_refused(hq: Path) -> None:
+    found = evaluate(hq / "eval", "--restored", hq, "--reference", hq)
+
+    assert found.exit_code == 2
+    assert "would judge its own pictures" in found.output
 
 
 def test_missing_weights_are_told_with_places_and_option(tmp_path: Path, hq: Path, restored: Path) -> None:
