@@ -98,8 +98,17 @@ def frechet(first: Features, second: Features) -> float:
     """
     if min(len(first), len(second)) < 2:
         raise ValueError(f"expected at least 2 points in each set, got {len(first)} and {len(second)}")
-    gap = first.mean(0) - second.mean(0)
-    one, two = np.atleast_2d(np.cov(first, rowvar=False)), np.atleast_2d(np.cov(second, rowvar=False))
+    return frechet_of_moments(*moments(first), *moments(second))
+
+
+def moments(points: Features) -> tuple[Features, Features]:
+    """Mean (D,) and covariance (D, D)."""
+    return points.mean(0), np.atleast_2d(np.cov(points, rowvar=False))
+
+
+def frechet_of_moments(mean_one: Features, one: Features, mean_two: Features, two: Features) -> float:
+    """`frechet`, of sets of which means and covariances are known."""
+    gap = mean_one - mean_two
     values, vectors = np.linalg.eigh(one)
     root = (vectors * np.sqrt(values.clip(0))) @ vectors.T
     cross = np.sqrt(np.linalg.eigvalsh(root @ two @ root).clip(0)).sum()

@@ -19,6 +19,7 @@ from typing import Any, Final
 import numpy as np
 
 from analysis.distances import Features
+from analysis.tensors import read_tensors
 from degrade_kit.errors import ConfigError
 from degrade_kit.image import Pixels
 
@@ -131,24 +132,6 @@ def _imagenet(tensor: Any) -> Any:  # noqa: ANN401 (a tensor)
     return (tensor - mean[:, None, None]) / std[:, None, None]
 
 
-def _state(path: Path) -> dict[str, Any]:
-    """Tensors of a file, without running code from it."""
-    import torch
-
-    try:
-        if path.suffix == ".safetensors":
-            return importlib.import_module("safetensors.torch").load_file(path)
-        found: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise ConfigError(
-            f"{path}: no weights that can be read without running code: {str(error).splitlines()[0]}"
-        ) from error
-    for wrapper in ("state_dict", "model", "params_ema", "params"):
-        if isinstance(found, dict) and isinstance(found.get(wrapper), dict):
-            found = found[wrapper]
-    return found
-
-
 def _load_vae(path: Path) -> Measure:
     """Means and deviations of latent channels, and of their differences between neighbours: (4 C,)."""
     import torch
@@ -176,7 +159,7 @@ def _load_inception(path: Path) -> Measure:
     """2048 numbers, from the network and resizing of the original FID."""
     import torch
 
-    _state(path)  # torch-fidelity unpickles without a check; what this accepts holds no code
+    read_tensors(path)  # torch-fidelity unpickles without a check; what this accepts holds no code
     module: Any = importlib.import_module("torch_fidelity.feature_extractor_inceptionv3")
     try:
         network = module.FeatureExtractorInceptionV3("inception-v3-compat", ["2048"], str(path))
@@ -218,7 +201,7 @@ def _load_arniqa(path: Path) -> Measure:
 
     torchvision: Any = importlib.import_module("torchvision")
     network = nn.Sequential(*list(torchvision.models.resnet50(weights=None).children())[:-1]).eval()
-    found = {name.rpartition("model.")[2]: value for name, value in _state(path).items() if "model." in name}
+    found = {name.rpartition("model.")[2]: value for name, value in read_tensors(path).items() if "model." in name}
     missing = sorted(set(network.state_dict()) - set(found))
     if missing:
         raise ConfigError(f"{path}: not ARNIQA's encoder: {len(missing)} weights are missing, such as {missing[0]}")

@@ -13,9 +13,15 @@ from analysis.distances import Interval
 MISSING = "too few"
 
 
+class Best(str):
+    """A cell that stands out."""
+
+    __slots__ = ()
+
+
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Rows of text under a header."""
+    """Rows of text under a header; cells may be `Best`."""
 
     header: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
@@ -198,7 +204,8 @@ def to_markdown(title: str, sections: Sequence[Section]) -> str:
 
 
 def _row(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(_plain(cell) for cell in cells) + " |"
+    shown = [f"**{_plain(cell)}**" if isinstance(cell, Best) else _plain(cell) for cell in cells]
+    return "| " + " | ".join(shown) + " |"
 
 
 def _plain(text: str) -> str:
@@ -231,9 +238,7 @@ def to_html(title: str, sections: Sequence[Section]) -> str:
         for part in section.body:
             if isinstance(part, Table):
                 head = "".join(f"<th>{html.escape(cell)}</th>" for cell in part.header)
-                rows = "".join(
-                    "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in part.rows
-                )
+                rows = "".join("<tr>" + "".join(map(_html_cell, row)) + "</tr>" for row in part.rows)
                 parts.append(f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>")
             elif isinstance(part, Picture):
                 encoded = base64.b64encode(part.data).decode()
@@ -241,3 +246,64 @@ def to_html(title: str, sections: Sequence[Section]) -> str:
             else:
                 parts.append(f"<p>{html.escape(part)}</p>")
     return "\n".join([*parts, "</body></html>", ""])
+
+
+def _html_cell(cell: str) -> str:
+    text = html.escape(cell)
+    return f"<td><b>{text}</b></td>" if isinstance(cell, Best) else f"<td>{text}</td>"
+
+
+def to_latex(table: Table, caption: str) -> str:
+    r"""A table for a paper; it needs the package booktabs.
+
+    >>> print(to_latex(Table(("method", "PSNR"), (("a_b", Best("24.4")),)), "100 %"))
+    \begin{table}[t]
+    \caption{100 \%}
+    \centering
+    \begin{tabular}{lr}
+    \toprule
+    method & PSNR \\
+    \midrule
+    a\_b & \textbf{24.4} \\
+    \bottomrule
+    \end{tabular}
+    \end{table}
+    <BLANKLINE>
+    """
+    rows = [" & ".join(map(_latex_cell, row)) + r" \\" for row in (table.header, *table.rows)]
+    lines = [
+        r"\begin{table}[t]",
+        rf"\caption{{{_latex(caption)}}}",
+        r"\centering",
+        rf"\begin{{tabular}}{{l{'r' * (len(table.header) - 1)}}}",
+        r"\toprule",
+        rows[0],
+        r"\midrule",
+        *rows[1:],
+        r"\bottomrule",
+        r"\end{tabular}",
+        r"\end{table}",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _latex_cell(cell: str) -> str:
+    return rf"\textbf{{{_latex(cell)}}}" if isinstance(cell, Best) else _latex(cell)
+
+
+_LATEX = {
+    **{sign: f"\\{sign}" for sign in "&%$#_{}"},
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "↑": r"$\uparrow$",
+    "↓": r"$\downarrow$",
+    "≈": r"$\approx$",
+    "±": r"$\pm$",
+}
+
+
+def _latex(text: str) -> str:
+    """Text that LaTeX shows as it is; pdflatex knows no other signs."""
+    return "".join(_LATEX.get(sign, sign) for sign in text)

@@ -164,13 +164,14 @@ def _extractor(config: AnalyzeConfig) -> tuple[Extractor, bool]:
     """What measures, and whether it is whitened."""
     if config.features not in ("auto", "whitened"):
         return parse_extractor(config.features), False
-    has_hq = config.hq is not None or any(_is_shards(place) for _, place in config.synth)
+    has_hq = config.hq is not None or any(is_shards(place) for _, place in config.synth)
     if config.features == "whitened" and not has_hq:
         raise ConfigError("features: whitened needs HQ faces: give --hq, or data sets of `degrade-kit synth`")
     return Extractor(DEGRADATION), has_hq
 
 
-def _is_shards(place: str) -> bool:
+def is_shards(place: str) -> bool:
+    """Whether a data set of this toolkit is there."""
     try:
         return open_store(place).size(MANIFEST) is not None
     except (ConfigError, OSError):
@@ -185,7 +186,7 @@ def _open(config: AnalyzeConfig) -> list[_Input]:
     ]
     inputs: list[_Input] = []
     for name, kind, place in named:
-        shards = kind == "synth" and _is_shards(place)
+        shards = kind == "synth" and is_shards(place)
         try:
             content = open_shards(open_store(place)) if shards else open_sources(place)
         except ConfigError as error:

@@ -14,12 +14,15 @@ import click
 from pipelines.commands.align import align_command
 from pipelines.commands.analyze import analyze_command
 from pipelines.commands.bench_read import bench_read_command
+from pipelines.commands.compare import compare_command
 from pipelines.commands.degrade import degrade_command
 from pipelines.commands.demo import demo_command
 from pipelines.commands.doctor import doctor_command
+from pipelines.commands.evaluate import evaluate_command
 from pipelines.commands.export import export_command
 from pipelines.commands.fit_recipe import fit_recipe_command
 from pipelines.commands.inspect import inspect_command
+from pipelines.commands.make_testset import make_testset_command
 from pipelines.commands.pairs import pairs_group
 from pipelines.commands.presets import presets_command
 from pipelines.commands.preview import preview_command
@@ -27,6 +30,7 @@ from pipelines.commands.replay import replay_command
 from pipelines.commands.synth import synth_command
 from pipelines.commands.train_degrade import train_degrade_command
 from pipelines.commands.verify import verify_command
+from pipelines.commands.weights import weights_command
 
 EXIT_ERROR, EXIT_USAGE, EXIT_INCOMPLETE, EXIT_INTERRUPTED = 1, 2, 3, 130
 
@@ -101,12 +105,15 @@ for command in (
     align_command,
     analyze_command,
     bench_read_command,
+    compare_command,
     degrade_command,
     demo_command,
     doctor_command,
-    fit_recipe_command,
+    evaluate_command,
     export_command,
+    fit_recipe_command,
     inspect_command,
+    make_testset_command,
     pairs_group,
     presets_command,
     preview_command,
@@ -114,6 +121,7 @@ for command in (
     synth_command,
     train_degrade_command,
     verify_command,
+    weights_command,
 ):
     main.add_command(command)
 

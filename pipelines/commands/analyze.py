@@ -17,8 +17,7 @@ from pipelines.commands.options import (
     parse_assignments,
     quiet_model_loading,
 )
-
-_QUIET_SECONDS = 30.0
+from pipelines.commands.progress import ImageProgress
 
 
 @click.command("analyze-distribution")
@@ -119,7 +118,7 @@ def analyze_command(
     for name, _ in limits:
         above([], name, 0)
     start = time.monotonic()
-    found = analyze(config, out, executor_config(workers, ray_address), _Progress())
+    found = analyze(config, out, executor_config(workers, ray_address), ImageProgress())
     for sentence in found.sentences:
         click.echo(sentence)
     click.echo(f"in {human_time(time.monotonic() - start)}:")
@@ -141,20 +140,3 @@ def _limit(text: str) -> float:
         return float(text)
     except ValueError as error:
         raise click.BadParameter(f"--fail-above: expected MEASURE=NUMBER, got {text!r}") from error
-
-
-class _Progress:
-    """A line for each set on standard error."""
-
-    def __init__(self) -> None:
-        self._live = sys.stderr.isatty()
-        self._printed = time.monotonic()
-
-    def __call__(self, name: str, done: int, total: int) -> None:
-        now = time.monotonic()
-        line = f"{name}: {done:,}/{total:,} images measured"
-        if self._live:
-            click.echo(f"\r\x1b[K{line}", nl=done == total, err=True)
-        elif done == total or now - self._printed >= _QUIET_SECONDS:
-            self._printed = now
-            click.echo(line, err=True)

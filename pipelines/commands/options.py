@@ -101,6 +101,17 @@ def flipnet_options(function: _F) -> _F:
     return function
 
 
+def weights_option(function: _F) -> _F:
+    """`--weights` of the commands that read files of others' making."""
+    return click.option(
+        "--weights",
+        multiple=True,
+        metavar="NAME=PATH",
+        help="Where a file is that `degrade-kit weights` lists; several times for several.  "
+        "[default: DEGRADE_KIT_WEIGHTS, torch hub's cache]",
+    )(function)
+
+
 def moved_flipnet_option(function: _F) -> _F:
     """`--flipnet` of the commands that make images of a data set again."""
     return click.option(

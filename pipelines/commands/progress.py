@@ -71,3 +71,21 @@ def progress_line(noun: str) -> Callable[[int, int], None]:
         click.echo(f"\r\x1b[K{line}" if live else line, nl=last or not live, err=True)
 
     return show
+
+
+class ImageProgress:
+    """A line for each set of images."""
+
+    def __init__(self) -> None:
+        self._live = sys.stderr.isatty()
+        self._printed = time.monotonic()
+
+    def __call__(self, name: str, done: int, total: int) -> None:
+        """Tell of a set's images that are done."""
+        now = time.monotonic()
+        line = f"{name}: {done:,}/{total:,} images measured"
+        if self._live:
+            click.echo(f"\r\x1b[K{line}", nl=done == total, err=True)
+        elif done == total or now - self._printed >= _QUIET_SECONDS:
+            self._printed = now
+            click.echo(line, err=True)

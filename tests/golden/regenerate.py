@@ -3,15 +3,16 @@
     records.json    digest and first record of every preset: what a seed draws
     pixels.npz      native LQ image of an early record of every preset, from a small photograph
     basicsr.npz     what basicsr 1.4.2 and gfpgan 1.3.8 themselves compute from fixed numbers
+    metrics.json    what basicsr 1.4.2, gfpgan 1.3.8 and lpips 0.1.4 say of fixed pairs of images
 
-A change in the first two is a change in everybody's data, hence a breaking one. The last needs an environment of its
-own, since neither package imports on today's torchvision without help (see `import_basicsr`):
+A change in the first two is a change in everybody's data, hence a breaking one. The last two need an environment of
+their own, since these packages do not import on today's torchvision without help (see `import_basicsr`):
 
     python3.11 -m venv /tmp/basicsr && cd /tmp/basicsr
     bin/pip install torch torchvision setuptools wheel cython 'numpy<3' opencv-python scipy scikit-image
     bin/pip install addict filterpy future lmdb numba pyyaml requests tb-nightly tqdm yapf
-    bin/pip install --no-build-isolation --no-deps basicsr==1.4.2 gfpgan==1.3.8 facexlib==0.3.0
-    cd REPOSITORY && /tmp/basicsr/bin/python -m tests.golden.regenerate basicsr
+    bin/pip install --no-build-isolation --no-deps basicsr==1.4.2 gfpgan==1.3.8 facexlib==0.3.0 lpips==0.1.4
+    cd REPOSITORY && /tmp/basicsr/bin/python -m tests.golden.regenerate basicsr metrics
 """
 
 from __future__ import annotations
@@ -83,13 +84,18 @@ def first_record(name: str) -> dk.Record:
     return dk.preset(name).draw(dk.generator(0, "00000.png", 0))
 
 
-def photograph(side: int = 128) -> npt.NDArray[np.uint8]:
-    """Cut the face out of scikit-image's astronaut, in the public domain."""
+def astronaut() -> npt.NDArray[np.uint8]:
+    """Read scikit-image's photograph of 512 x 512 pixels, RGB."""
     import skimage
 
     bgr = cv2.imread(str(Path(skimage.__file__).parent / "data" / "astronaut.png"))
     assert bgr is not None
-    face = bgr[40:216, 140:316, ::-1]
+    return np.ascontiguousarray(bgr[..., ::-1], np.uint8)
+
+
+def photograph(side: int = 128) -> npt.NDArray[np.uint8]:
+    """Cut the face out of scikit-image's astronaut, in the public domain."""
+    face = astronaut()[40:216, 140:316]
     return np.asarray(cv2.resize(face, (side, side), interpolation=cv2.INTER_AREA), np.uint8)
 
 
@@ -140,6 +146,99 @@ def write_basicsr() -> None:
     for name, chain in CHAINS.items():
         arrays[f"chain_{name}"] = _gfpgan_chain(hq, chain)
     _save("basicsr.npz", arrays)
+
+
+def judged_pair(name: str) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
+    """A restored image and its reference, by whole numbers alone, so that they are the same everywhere."""
+    hq = astronaut()[16:304, 64:352] if name != "small" else astronaut()[80:144, 190:262]
+    side = {"blocks": 4, "noise": 1, "tinted": 2, "small": 2}[name]
+    height, width = (length // side for length in hq.shape[:2])
+    means = hq.reshape(height, side, width, side, 3).astype(np.int64).sum((1, 3)) // side**2
+    lq = means.repeat(side, 0).repeat(side, 1)
+    lq += np.random.default_rng(0).integers(-20, 21, lq.shape) if name == "noise" else 0
+    lq = lq * 3 // 4 + np.array([30, 10, 0]) if name == "tinted" else lq
+    return lq.clip(0, 255).astype(np.uint8), hq
+
+
+def fill(state: dict[str, Any], seed: int = 0) -> dict[str, Any]:
+    """Put fixed numbers into a network's state, so that its output is one of a network of these weights."""
+    import torch
+
+    rng = np.random.default_rng(seed)
+    filled: dict[str, Any] = {}
+    for name in sorted(state):
+        value = state[name]
+        if not value.is_floating_point():
+            filled[name] = torch.zeros_like(value)
+            continue
+        numbers = rng.standard_normal(tuple(value.shape), np.float32)
+        if value.ndim > 1:
+            numbers *= np.float32(math.sqrt(2 / (value[0].numel())))
+        elif name.endswith(("running_var", "weight")):
+            numbers = np.float32(1) + np.float32(0.1) * np.abs(numbers)
+        else:
+            numbers *= np.float32(0.1)
+        filled[name] = torch.from_numpy(numbers)
+    return filled
+
+
+def write_metrics() -> None:
+    """Write metrics.json, with the numbers of basicsr, gfpgan and lpips."""
+    import_basicsr()
+    import lpips  # pyright: ignore
+    import torch
+    from basicsr.metrics.niqe import calculate_niqe  # pyright: ignore
+    from basicsr.metrics.psnr_ssim import (  # pyright: ignore
+        calculate_psnr,
+        calculate_psnr_pt,
+        calculate_ssim,
+    )
+    from gfpgan.archs.arcface_arch import ResNetArcFace  # pyright: ignore
+
+    arcface = ResNetArcFace("IRBlock", [2, 2, 2, 2], use_se=False).eval()
+    arcface.load_state_dict(fill(arcface.state_dict()))
+    perceptual = lpips.LPIPS(net="vgg", pretrained=False, pnet_rand=True, verbose=False).eval()
+    vgg = {f"features.{name.partition('.')[2]}": value for name, value in perceptual.net.state_dict().items()}
+    filled = fill(vgg)
+    perceptual.net.load_state_dict(
+        {name: filled[f"features.{name.partition('.')[2]}"] for name in perceptual.net.state_dict()}
+    )
+    for number, head in enumerate(perceptual.lins):
+        head.model[1].weight.data.fill_(0.1 * (number + 1))
+    found: dict[str, dict[str, float]] = {}
+    for name in ("blocks", "noise", "tinted", "small"):
+        lq, hq = judged_pair(name)
+        one, two = (np.ascontiguousarray(image[..., ::-1]) for image in (lq, hq))
+        matched = _vqfr_match(one, two)
+        tensors = [torch.from_numpy(image.copy()).permute(2, 0, 1)[None].float() / 255 for image in (lq, hq)]
+        found[name] = {
+            "psnr": calculate_psnr(one, two, 0),
+            "ssim": calculate_ssim(one, two, 0),
+            "psnr_vqfr": calculate_psnr(matched, two.astype(np.float32), 0),
+            "ssim_vqfr": calculate_ssim(matched, two.astype(np.float32), 0),
+            "psnr_pmrf": float(calculate_psnr_pt(*tensors, 0)),
+            "lpips": float(perceptual(*(tensor * 2 - 1 for tensor in tensors))),
+        }
+        if name != "small":
+            found[name]["niqe"] = calculate_niqe(one, 0)
+        gray = [cv2.resize(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), (128, 128)) for image in (one, two)]
+        with torch.no_grad():
+            faces = torch.from_numpy(np.stack(gray)[:, None].astype(np.float32)) / 127.5 - 1
+            first, second = arcface(faces).double().numpy()
+        cosine = first @ second / np.linalg.norm(first) / np.linalg.norm(second)
+        found[name]["degrees"] = math.degrees(math.acos(cosine))
+    (FOLDER / "metrics.json").write_text(json.dumps(found, indent=1) + "\n")
+
+
+def _vqfr_match(bgr: npt.NDArray[np.uint8], reference: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+    """What VQFR's metric_paper/calculate_psnr_ssim.py does before it measures, in its order and precision."""
+    image, wanted = bgr.astype(np.float32) / 255, reference.astype(np.float32) / 255
+    for channel in range(3):
+        for _ in range(2):
+            plane = image[..., channel]
+            plane = plane - np.mean(plane) + np.mean(wanted[..., channel])
+            image[..., channel] = plane / np.std(plane) * np.std(wanted[..., channel])
+    return np.asarray(image * 255, np.float32)
 
 
 POISSON_LEVELS = (2, 5, 33, 256)
@@ -246,7 +345,7 @@ def _save(name: str, arrays: dict[str, npt.NDArray[Any]]) -> None:
     np.savez_compressed(FOLDER / name, **arrays)  # pyright: ignore
 
 
-WRITERS = {"records": write_records, "pixels": write_pixels, "basicsr": write_basicsr}
+WRITERS = {"records": write_records, "pixels": write_pixels, "basicsr": write_basicsr, "metrics": write_metrics}
 
 if __name__ == "__main__":
     wanted = sys.argv[1:]

@@ -1,0 +1,41 @@
+"""`degrade-kit compare`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.command("compare")
+@click.argument("evaluations", nargs=-1, required=True, metavar="[NAME=]EVALUATION...")
+@click.option("--out", required=True, type=click.Path(file_okay=False, path_type=Path), help="Folder of the tables.")
+@click.option("--lq", metavar="PLACE", help="LQ images, as the first column of the sheet.  [default: none]")
+@click.option("--images", type=click.IntRange(1, 50), default=6, show_default=True, help="Rows of the sheet.")
+@click.option(
+    "--several-sets", is_flag=True, help="Take evaluations of several test sets, a table for each.  [default: off]"
+)
+def compare_command(evaluations: tuple[str, ...], out: Path, lq: str | None, images: int, several_sets: bool) -> None:
+    """Put several evaluations into one table, and their images side by side.
+
+    \b
+    Examples:
+      degrade-kit compare eval/gfpgan CodeFormer=eval/codeformer --lq celeba_test/lq --out table
+      degrade-kit compare O=eval/o_lfw O=eval/o_wider O/F=eval/of_lfw O/F=eval/of_wider --several-sets --out table2
+
+    Writes compare.md, compare.html, compare.tex and sheet.png. Evaluations by different protocols are refused, and so
+    are those of different images.
+    """  # noqa: D301 (click reads the \b itself)
+    from pipelines.compare import compare
+
+    named: list[tuple[str, Path]] = []
+    for text in evaluations:
+        name, equals, place = text.partition("=")
+        path = Path(place) if equals and not Path(text).is_dir() else Path(text)
+        named.append((name if path != Path(text) else path.resolve().name, path))
+    found = compare(named, out, lq=lq, images=images, several_sets=several_sets)
+    click.echo(found.text)
+    if found.note:
+        click.echo(found.note, err=True)
+    for file in found.files:
+        click.echo(f"  {file}")

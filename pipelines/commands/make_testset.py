@@ -1,0 +1,120 @@
+"""`degrade-kit make-testset`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from pipelines.commands.options import (
+    config_option,
+    counted,
+    executor_config,
+    executor_options,
+    quiet_model_loading,
+)
+from pipelines.commands.progress import ImageProgress
+
+
+@click.command("make-testset")
+@click.option("--hq", metavar="PLACE", help="HQ faces, as in `synth`.  [default: none]")
+@click.option("--out", required=True, type=click.Path(file_okay=False, path_type=Path), help="Folder of the set.")
+@click.option(
+    "--preset", default="flipnet-paper", show_default=True, metavar="NAME|FILE.yaml", help="Recipe; see `presets`."
+)
+@click.option("--count", type=click.IntRange(1), default=3000, show_default=True, help="Pairs.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of faces and all draws.")
+@click.option("--size", type=click.IntRange(16, 4096), default=512, show_default=True, help="Side, pixels.")
+@click.option("--flipnet", metavar="small|DIR", help="FlipNet that makes a share of the LQ images.  [default: none]")
+@click.option(
+    "--share", type=click.FloatRange(0, 1), default=0.5, show_default=True, help="The FlipNet's, where there is one."
+)
+@click.option("--base-model", metavar="DIR", help="In place of the FlipNet's own base model.  [default: its own]")
+@click.option("--steps", "num_steps", type=click.IntRange(1, 1000), help="Solver steps.  [default: the model's]")
+@click.option(
+    "--device", metavar="NAME", help="Of the FlipNet: cuda or cpu.  [default: the first GPU, or else the CPU]"
+)
+@click.option(
+    "--from-originals",
+    "originals",
+    metavar="PLACE",
+    help="Real photographs, in place of --hq: lq/ alone, as LFW-Test has it.  [default: none]",
+)
+@click.option("--align", is_flag=True, help="Frame the faces of --from-originals as FFHQ is.  [default: off]")
+@click.option(
+    "--detector", default="packaged", show_default=True, metavar="packaged|yunet:PATH", help="Of --align; see `align`."
+)
+@click.option(
+    "--landmarks",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    metavar="FILE.json",
+    help="Five points of each photograph, in place of a detector; see `align`.  [default: none]",
+)
+@executor_options
+@config_option
+def make_testset_command(
+    hq: str | None,
+    out: Path,
+    preset: str,
+    count: int,
+    seed: int,
+    size: int,
+    flipnet: str | None,
+    share: float,
+    base_model: str | None,
+    num_steps: int | None,
+    device: str | None,
+    originals: str | None,
+    align: bool,
+    detector: str,
+    landmarks: Path | None,
+    workers: int | None,
+    ray_address: str | None,
+) -> None:
+    """Make a fixed set of LQ images to judge restorers by.
+
+    \b
+    Examples:
+      degrade-kit make-testset --hq celeba_hq --out celeba_test --flipnet small --share 0.5 --count 3000
+      degrade-kit make-testset --from-originals lfw --align --out lfw_test
+
+    Writes OUT/lq, OUT/hq and OUT/records.jsonl. The same faces, options and library versions give the same bytes. A
+    stopped run goes on when run again. Exit status 3 if some photographs of --from-originals cannot be used.
+    """  # noqa: D301 (click reads the \b itself)
+    if (hq is None) == (originals is None):
+        raise click.UsageError("expected either --hq or --from-originals")
+    from pipelines import make_testset as testset
+
+    executor = executor_config(workers, ray_address)
+    if originals is not None:
+        real = testset.OriginalsConfig(
+            originals=originals, align=align, detector=detector, landmarks=landmarks, size=size
+        )
+        found = testset.make_real_testset(real, out, executor, ImageProgress())
+        click.echo(f"{found.images:,} images in {out / 'lq'}, digest {found.digest[:16]}")
+        click.echo(f"next: restore them, then degrade-kit evaluate --restored RESULTS --faces FACES --out {out}_eval")
+        if found.failures:
+            click.echo(f"not usable: {counted(found.failures)}", err=True)
+            sys.exit(3)
+        return
+    from pipelines.plan import FlipNetSettings, resolve_recipe
+
+    settings = None
+    if flipnet is not None:
+        from degrade_kit.flipnet.config import require_packages
+
+        require_packages()
+        quiet_model_loading()
+        settings = FlipNetSettings(
+            model=flipnet, base_model=base_model, device=device, overrides={"num_steps": num_steps}
+        )
+    assert hq is not None
+    config = testset.TestsetConfig(
+        hq=hq, recipe=resolve_recipe(preset), count=count, seed=seed, flipnet=settings, share=share, size=size
+    )
+    made = testset.make_testset(config, out, executor, ImageProgress())
+    click.echo(f"{made.pairs:,} pairs in {out}, {made.offshelf:,} of them by the FlipNet, digest {made.digest[:16]}")
+    for name, reason in made.unusable[:5]:
+        click.echo(f"another face took the place of {name}: {reason}", err=True)
+    click.echo(f"next: restore {out / 'lq'}, then degrade-kit evaluate --restored RESULTS --reference {out / 'hq'}")
