@@ -25,6 +25,7 @@ from pipelines.commands.preview import preview_command
 from pipelines.commands.replay import replay_command
 from pipelines.commands.synth import synth_command
 from pipelines.commands.train_degrade import train_degrade_command
+from pipelines.commands.train_restore import train_restore_command
 from pipelines.commands.verify import verify_command
 
 EXIT_ERROR, EXIT_USAGE, EXIT_INCOMPLETE, EXIT_INTERRUPTED = 1, 2, 3, 130
@@ -111,6 +112,7 @@ for command in (
     replay_command,
     synth_command,
     train_degrade_command,
+    train_restore_command,
     verify_command,
 ):
     main.add_command(command)

@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol, cast
+from typing import Any, Final, Literal, Protocol, cast
 
 import numpy as np
 import torch
@@ -41,6 +41,9 @@ _MAX_BAD = 3
 """Steps in a row without finite numbers that end a run."""
 _MAX_SCALED = 20
 """The same in fp16 where the gradients alone are infinite: their scale, 2^16 at first, is halved each time."""
+
+STRIDE: Final = 4096
+"""Numbers of pairs that a step may take: pair n of a step is number step * STRIDE + n of its stream."""
 
 Weighting = Literal["uniform", "min_snr", "posterior"]
 
@@ -725,7 +728,7 @@ class _Steps(torch.utils.data.IterableDataset[Batch]):
             for part in range(self._config.gradient_accumulation):
                 if position % workers == worker:
                     # A step's numbers are its own whatever the sizes of the steps before it were.
-                    first = step * 4096 + (part * self._processes + self._process) * share
+                    first = step * STRIDE + (part * self._processes + self._process) * share
                     yield collate([self._stream.sample(first + offset, size) for offset in range(share)])
                 position += 1
 
