@@ -189,8 +189,8 @@ def load_run_config(name: str, overrides: Mapping[str, Any]) -> RunConfig:
 class ShardPairs:
     """Some samples of a data set as the pairs of a run: see `degrade_kit.flipnet.training.PairStream`.
 
-    Each epoch takes every sample once, in an order of its own. Steps of a smaller crop size's larger batch set how many
-    pairs a step counts for, so that a pair's number says all.
+    Each epoch takes every sample once, in an order of its own. A step moves on by the pairs of the largest step there
+    is, so that a pair's number alone says where it is; smaller steps leave out some samples of their epoch.
 
     Args:
         pairs: The data set.
@@ -616,7 +616,8 @@ def plan_text(run: RestoreRun) -> str:
         loop = config.loop(stage)
         lines.append(
             f"{stage}: {loop.num_steps:,} steps of {list(loop.crop_batches) or loop.batch_size} pairs at "
-            f"{list(loop.crop_sizes)} pixels; learning rate {loop.learning_rate:g}, {loop.mixed_precision} mixed precision"
+            f"{list(loop.crop_sizes)} pixels; learning rate {loop.learning_rate:g}, {loop.mixed_precision} mixed "
+            "precision"
         )
     if "restoration" in chosen_stages(run):
         trained = (
