@@ -23,6 +23,7 @@ from pipelines.commands.pairs import pairs_group
 from pipelines.commands.presets import presets_command
 from pipelines.commands.preview import preview_command
 from pipelines.commands.replay import replay_command
+from pipelines.commands.restore import restore_command
 from pipelines.commands.synth import synth_command
 from pipelines.commands.train_degrade import train_degrade_command
 from pipelines.commands.train_restore import train_restore_command
@@ -110,6 +111,7 @@ for command in (
     presets_command,
     preview_command,
     replay_command,
+    restore_command,
     synth_command,
     train_degrade_command,
     train_restore_command,
