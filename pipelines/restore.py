@@ -270,7 +270,7 @@ def _restore_chunk(plan: RestorePlan, restorer: Restorer, inputs: Inputs, chunk:
         groups.setdefault(pixels.shape, []).append((name, pixels))
     made = 0
     for group in groups.values():
-        seeds = [int(generator(plan.job.seed, name, 0).integers(2**48)) for name, _ in group]
+        seeds = [noise_seed(plan.job.seed, name) for name, _ in group]
         for folder, sampling in enumerate(plan.sampling):
             missing = [name for name, _ in group if not plan.path(folder, name).exists()]
             if not missing:
@@ -287,6 +287,12 @@ def _restore_chunk(plan: RestorePlan, restorer: Restorer, inputs: Inputs, chunk:
                     _write(plan.path(folder, name), encode_png(pixels))
                     made += 1
     return ChunkReport(made, tuple(failures))
+
+
+def noise_seed(seed: int, name: str) -> int:
+    """Of the noise that an image's restoration begins with: a function of the run's seed and its own name."""
+    rng = generator(seed, name, 0)
+    return int(rng.integers(2**48))
 
 
 def scaled(pixels: Pixels, size: int) -> Pixels:

@@ -80,7 +80,8 @@ def embedding() -> FaceEmbedding:
 
 
 def restoration(net: FlipNet, face: FaceEmbedding | None, **changes: Any) -> RestorationLoss:  # noqa: ANN401
-    config = RestorationConfig(**{"face_patch": 4, **changes})
+    fields: dict[str, Any] = {"face_patch": 4, **changes}
+    config = RestorationConfig(**fields)
     return RestorationLoss(net, face, GradientPyramid(), TrainConfig(**small()), config)
 
 
