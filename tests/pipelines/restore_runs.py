@@ -7,9 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 import degrade_kit as dk
 from degrade_kit.prepare import HqConfig
-from pipelines.executor import ExecutorConfig
+from pipelines.executor import ExecutorConfig, ray_version
 from pipelines.plan import SynthConfig, make_plan
 from pipelines.synthesize import synthesize
 
@@ -58,3 +60,9 @@ def write_config(path: Path, **sections: Mapping[str, Any]) -> Path:
     merged = {**CONFIG, **{name: {**CONFIG[name], **fields} for name, fields in sections.items()}}
     path.write_text(json.dumps(merged), "utf-8")  # which is YAML too, without aliases
     return path
+
+
+def needs_ray() -> None:
+    """Skip where Ray is not installed; it is not imported, which must come after its environment is set."""
+    if ray_version() is None:
+        pytest.skip("needs Ray")

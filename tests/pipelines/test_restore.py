@@ -11,7 +11,7 @@ from click.testing import CliRunner, Result
 
 from degrade_kit.image import read_image
 from pipelines.cli import main
-from tests.pipelines.restore_runs import SIZE, make_shards, write_config
+from tests.pipelines.restore_runs import SIZE, make_shards, needs_ray, write_config
 
 
 @pytest.fixture(scope="module")
@@ -148,7 +148,7 @@ def test_a_dry_run_writes_nothing(model: Path, faces_dir: Path, tmp_path: Path) 
 
 @pytest.mark.slow
 def test_actors_make_the_same_images(whole: Path, model: Path, faces_dir: Path, tmp_path: Path) -> None:
-    pytest.importorskip("ray")
+    needs_ray()
     result = run(
         "restore", "--model", model, "--input", faces_dir, "--out", tmp_path / "out", "--device", "cpu", "--workers", 2
     )  # fmt: skip

@@ -21,7 +21,7 @@ from degrade_kit.streaming import PairMapDataset, PairOptions
 from pipelines.cli import main
 from pipelines.train_restore import ShardPairs, load_run_config
 from restore.infer import Restorer
-from tests.pipelines.restore_runs import SIZE, make_shards, write_config
+from tests.pipelines.restore_runs import SIZE, make_shards, needs_ray, write_config
 
 PATIENCE = 240.0
 STAGES = ("reconstruction", "association", "restoration")
@@ -138,7 +138,7 @@ def test_a_killed_run_ends_in_the_same_weights(
 
 @pytest.mark.slow
 def test_two_processes_train_as_one_does(finished: Path, shards: Path, config: Path, tmp_path: Path) -> None:
-    pytest.importorskip("ray.train")
+    needs_ray()
     out, log = tmp_path / "run", tmp_path / "log"
     process = start(words(shards, config, out, "--num-workers", "2"), log)
     assert process.wait(PATIENCE) == 0, log.read_text("utf-8")
@@ -153,7 +153,7 @@ def test_two_processes_train_as_one_does(finished: Path, shards: Path, config: P
 
 @pytest.mark.slow
 def test_two_processes_restore_as_one_does(shards: Path, config: Path, tmp_path: Path) -> None:
-    pytest.importorskip("ray.train")
+    needs_ray()
     for name, more in (("one", ()), ("two", ("--num-workers", "2"))):
         process = start(
             words(shards, config, tmp_path / name, "--stage", "restoration", "--embedding", "none", *more),
