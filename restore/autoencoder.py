@@ -21,8 +21,15 @@ from degrade_kit.errors import ConfigError, RunError
 from degrade_kit.flipnet import foreign
 from degrade_kit.flipnet.checkpoint import replace_folder
 from degrade_kit.flipnet.training import Batch
-from degrade_kit.flipnet.weights import load_weights, write_weights
-from restore.losses import PatchDiscriminator, Scope, adaptive_weight, adversarial_terms, association_loss
+from degrade_kit.flipnet.weights import check_finite, load_weights, read_weights, write_weights
+from restore.losses import (
+    PatchDiscriminator,
+    Scope,
+    adaptive_weight,
+    adversarial_terms,
+    association_loss,
+    similarity,
+)
 
 WEIGHTS_FILE = "diffusion_pytorch_model.safetensors"
 CRITICS_FILE = "critics.safetensors"
@@ -236,13 +243,15 @@ def save_autoencoders(autoencoders: Autoencoders, folder: Path) -> None:
     """
     scratch = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}")
     try:
-        for side in SIDES:
-            getattr(autoencoders, side).save_pretrained(scratch / side)
-        others = {
-            name: tensor.detach().to("cpu").contiguous().clone()
-            for name, tensor in autoencoders.state_dict().items()
-            if name.partition(".")[0] not in SIDES
+        tensors = {
+            name: tensor.detach().to("cpu").contiguous().clone() for name, tensor in autoencoders.state_dict().items()
         }
+        check_finite(tensors, "the autoencoders to save")
+        for side in SIDES:
+            getattr(autoencoders, side).save_config(scratch / side)
+            of_side = {name[3:]: tensor for name, tensor in tensors.items() if name.startswith(f"{side}.")}
+            write_weights(of_side, scratch / side / WEIGHTS_FILE)
+        others = {name: tensor for name, tensor in tensors.items() if name.partition(".")[0] not in SIDES}
         write_weights(others, scratch / CRITICS_FILE)
         replace_folder(scratch, folder)
     except OSError as error:
@@ -258,9 +267,8 @@ def load_autoencoders(folder: Path) -> Autoencoders:
         ConfigError: If a file is missing or damaged.
     """
     hq, lq = (load_autoencoder(folder / side) for side in SIDES)
-    from degrade_kit.flipnet.weights import read_weights
-
-    width = int(read_weights(folder / CRITICS_FILE)["critics.hq.layers.0.weight"].shape[0])
+    first = read_weights(folder / CRITICS_FILE).get("critics.hq.layers.0.weight")
+    width = 64 if first is None else int(first.shape[0])  # without it the file is refused below
     autoencoders = Autoencoders(hq, lq, width)
     others = nn.Module()
     others.critics, others.log_scale = autoencoders.critics, autoencoders.log_scale
@@ -295,8 +303,6 @@ def diagonal(hq: Tensor, lq: Tensor, scale: Tensor | float) -> tuple[float, floa
         lq: As `hq`.
         scale: Of the cosines.
     """
-    from restore.losses import similarity
-
     shares: list[float] = []
     hits: list[float] = []
     for one, other in zip(as_patches(hq), as_patches(lq), strict=True):

@@ -21,6 +21,7 @@ from degrade_kit.streaming import PairMapDataset, PairOptions
 from pipelines.cli import main
 from pipelines.train_restore import ShardPairs, load_run_config
 from restore.infer import Restorer
+from tests.degrade_kit.flipnet.models import save_base, tiny_base
 from tests.pipelines.restore_runs import SIZE, make_shards, needs_ray, write_config
 
 PATIENCE = 240.0
@@ -168,6 +169,31 @@ def test_a_restorer_without_embedding_needs_no_autoencoders(shards: Path, config
     assert result.exit_code == 0, result.output
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["restoration"]
     assert Restorer.load(tmp_path / "run", device="cpu").embedding is None
+
+
+@pytest.mark.slow
+def test_a_stable_diffusion_gets_lora_and_autoencoders_of_its_own(shards: Path, tmp_path: Path) -> None:
+    """As at the paper's scale, in miniature: a frozen base, its autoencoder, checkpointed gradients, accumulation."""
+    base = save_base(tiny_base(), tmp_path / "base")
+    loop = {"gradient_checkpointing": True, "gradient_accumulation": 2}
+    config = write_config(
+        tmp_path / "config.yaml",
+        network={"lora_rank": 4, "boost_window": 0, "head": "plain", "head_blurs": [], "condition_text": "same"},
+        autoencoder={"base": str(base)},
+        reconstruction=loop,
+        association=loop,
+        restoration={**loop, "loss_weighting": "uniform", "train_base": False},
+        losses={"image_loss_crop": 8},
+        sampling={"guidance": 1.5, "negative_prompt": "haze"},
+    )
+    result = run(words(shards, config, tmp_path / "run", "--base-model", str(base)))
+    assert result.exit_code == 0, result.output
+    model = tmp_path / "run" / "restoration" / "model"
+    assert not (model / "base").exists()
+    assert (model / "lora" / "adapter_model.safetensors").exists()
+    restorer = Restorer.load(tmp_path / "run", device="cpu")
+    assert restorer.embedding is not None
+    assert restorer.sampling.negative_prompt == "haze"
 
 
 def test_autoencoders_of_another_run_may_serve(finished: Path, shards: Path, config: Path, tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import errno
+import math
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from degrade_kit.errors import ConfigError, RunError
 from degrade_kit.flipnet.checkpoint import BaseReference
 from degrade_kit.flipnet.config import FlipNetConfig, Mode
 from degrade_kit.flipnet.mixture import PairSample
@@ -29,6 +32,8 @@ from restore.autoencoder import (
     build_autoencoder,
     diagonal,
     encode_mean,
+    load_autoencoders,
+    save_autoencoders,
 )
 from restore.embeddings import FaceEmbedding, LatentSource
 from restore.infer import Restorer
@@ -236,6 +241,50 @@ def test_a_stopped_stage_ends_in_the_same_weights(tmp_path: Path, associate: boo
     parts, _ = run_autoencoders(tmp_path / "parts", loop, associate=associate)
     assert all(torch.equal(one, other) for one, other in zip(everything(whole), everything(parts), strict=True))
     assert ("log_scale" in whole.names) == associate
+
+
+def test_saved_autoencoders_are_the_same_and_in_diffusers_layout(tmp_path: Path) -> None:
+    found = autoencoders()
+    save_autoencoders(found, tmp_path / "model")
+    again = load_autoencoders(tmp_path / "model")
+    mine, theirs = found.state_dict(), again.state_dict()
+    assert mine.keys() == theirs.keys()
+    assert all(torch.equal(tensor, theirs[name]) for name, tensor in mine.items())
+    read = build_autoencoder(AutoencoderConfig(base=str(tmp_path / "model" / "lq")))
+    assert torch.equal(read.encoder.conv_in.weight, found.lq.encoder.conv_in.weight)
+
+
+def test_a_full_disk_leaves_the_last_autoencoders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = autoencoders()
+    save_autoencoders(found, tmp_path / "model")
+
+    def fails(tensors: dict[str, Tensor], path: Path) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("restore.autoencoder.write_weights", fails)
+    with pytest.raises(RunError, match="model: No space left on device"):
+        save_autoencoders(found, tmp_path / "model")
+    monkeypatch.undo()
+    assert load_autoencoders(tmp_path / "model").factor == 2
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
+@pytest.mark.parametrize("name", ["hq/config.json", "lq/diffusion_pytorch_model.safetensors", "critics.safetensors"])
+def test_damaged_autoencoders_are_refused(name: str, tmp_path: Path) -> None:
+    save_autoencoders(autoencoders(), tmp_path / "model")
+    path = tmp_path / "model" / name
+    path.write_bytes(path.read_bytes()[:-5])
+    with pytest.raises(ConfigError, match=path.name):
+        load_autoencoders(tmp_path / "model")
+
+
+def test_numbers_that_are_none_are_not_saved(tmp_path: Path) -> None:
+    found = autoencoders()
+    with torch.no_grad():
+        found.lq.encoder.conv_in.weight[0] = math.nan
+    with pytest.raises(ConfigError, match="NaN"):
+        save_autoencoders(found, tmp_path / "model")
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_critics_wait_for_their_step() -> None:
