@@ -112,6 +112,11 @@ class PairReader:
     def __len__(self) -> int:
         return len(self._keys)
 
+    @property
+    def keys(self) -> list[str]:
+        """Of the samples, in order."""
+        return [key.decode() for key in self._keys.tolist()]
+
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_open": OrderedDict()}
 

@@ -125,11 +125,19 @@ class PairMapDataset(Dataset[Pair]):
         Raises:
             ShardError: If anything of it is missing, cut or altered; it is never left out in silence.
         """
+        return self.at(self.epoch, item)
+
+    def at(self, epoch: int, item: int) -> Pair:
+        """One pair of an epoch, whichever the current one is: for workers that are in different ones at a time.
+
+        Raises:
+            ShardError: As `__getitem__`.
+        """
         if not -len(self) <= item < len(self):
             raise IndexError(f"item {item} of {len(self)}")
         _one_thread_in_workers()
-        draws = self._draws()
-        loaded = self._load(draws, item)
+        draws = self._draws(epoch)
+        loaded = self._load(draws, item, epoch)
         sides = [self._augment(pixels, draws, item, loaded.key) for pixels in (loaded.hq, loaded.lq)]
         hq, lq = (to_tensor(pixels, self.options.dtype) for pixels in sides)
         texts = {"record": loaded.record, "key": loaded.key, "source": loaded.source, "variant": loaded.variant}
@@ -138,8 +146,8 @@ class PairMapDataset(Dataset[Pair]):
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_drawn": None}
 
-    def _draws(self) -> Draws:
-        epoch, options = self.epoch, self.options
+    def _draws(self, epoch: int) -> Draws:
+        options = self.options
         if self._drawn is None or self._drawn[0] != epoch:
             drawn = draw_epoch(
                 len(self.reader),
@@ -153,13 +161,13 @@ class PairMapDataset(Dataset[Pair]):
             self._drawn = epoch, drawn
         return self._drawn[1]
 
-    def _load(self, draws: Draws, item: int) -> LoadedPair:
+    def _load(self, draws: Draws, item: int, epoch: int) -> LoadedPair:
         sample, variant = int(draws.sample[item]), int(draws.variant[item])
         recipe = self.options.onthefly
         if recipe is None or not draws.onthefly[item]:
             return self.reader.stored_pair(self.reader.read(sample, variant), variant)
         raw = self.reader.read(sample, None)
-        rng = epoch_generator(self.options.seed, self.epoch, raw.info["source"], variant)
+        rng = epoch_generator(self.options.seed, epoch, raw.info["source"], variant)
         return self.reader.fresh_pair(raw, recipe.draw(rng))
 
     def _augment(self, pixels: Pixels, draws: Draws, item: int, key: str) -> Pixels:

@@ -27,8 +27,10 @@ from pipelines.commands.pairs import pairs_group
 from pipelines.commands.presets import presets_command
 from pipelines.commands.preview import preview_command
 from pipelines.commands.replay import replay_command
+from pipelines.commands.restore import restore_command
 from pipelines.commands.synth import synth_command
 from pipelines.commands.train_degrade import train_degrade_command
+from pipelines.commands.train_restore import train_restore_command
 from pipelines.commands.verify import verify_command
 from pipelines.commands.weights import weights_command
 
@@ -118,8 +120,10 @@ for command in (
     presets_command,
     preview_command,
     replay_command,
+    restore_command,
     synth_command,
     train_degrade_command,
+    train_restore_command,
     verify_command,
     weights_command,
 ):

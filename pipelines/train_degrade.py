@@ -9,7 +9,6 @@ import dataclasses
 import functools
 import json
 import logging
-import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,7 +18,7 @@ from typing import Any, Final, cast
 import numpy as np
 import torch
 
-from degrade_kit.errors import ConfigError, RunError
+from degrade_kit.errors import ConfigError
 from degrade_kit.flipnet.base_small import SmallBase, build_small_base
 from degrade_kit.flipnet.captions import WORDS
 from degrade_kit.flipnet.checkpoint import BASE_DIR, BaseModel, BaseReference, Prompts, load_base
@@ -34,6 +33,7 @@ from degrade_kit.flipnet.registration import check_pairs
 from degrade_kit.flipnet.sampling import SamplingConfig, sample
 from degrade_kit.flipnet.training import (
     DiffusionLoss,
+    PairStream,
     TrainConfig,
     collate,
     pair_generators,
@@ -45,10 +45,9 @@ from degrade_kit.image import encode_png
 from degrade_kit.recipe import parse_yaml
 from degrade_kit.seeding import generator
 from degrade_kit.sources import Sources, open_sources
-from pipelines.card import plain_yaml
 from pipelines.executor import Interrupt
-from pipelines.output import difference
 from pipelines.plan import resolve_recipe
+from pipelines.run_folder import FREE, claim_folder, plain
 from pipelines.sheet import Tile, contact_sheet
 
 log = logging.getLogger(__name__)
@@ -244,25 +243,57 @@ def pair_sources(run: DegradeRun, data: PairData, cache: ImageCache, *, held_out
 def build_net(run: DegradeRun, stream: Mixture) -> tuple[FlipNet, BaseReference]:
     """The network of a run, new, and where its base model is."""
     config = run.config
-    torch.manual_seed(config.train.seed)  # of new weights alone: training draws from generators of its own
-    if config.base_model:
-        base: BaseModel = load_base(config.base_model, revision=config.revision, download=run.download)
+    return new_net(
+        config.network,
+        config.train,
+        stream,
+        base_model=config.base_model,
+        revision=config.revision,
+        sizes=config.base,
+        download=run.download,
+    )
+
+
+def new_net(
+    network: FlipNetConfig,
+    train: TrainConfig,
+    stream: PairStream,
+    *,
+    base_model: str,
+    revision: str | None,
+    sizes: SmallBase,
+    download: bool,
+    samples: int = 2000,
+) -> tuple[FlipNet, BaseReference]:
+    """A network before its training, and where its base model is.
+
+    Args:
+        network: What it is.
+        train: How it will be trained.
+        stream: Pairs that a new base model is scaled by.
+        base_model: Hub id or folder; empty for a new one.
+        revision: Of a hub id.
+        sizes: Of a new base model.
+        download: Whether a hub id may be fetched.
+        samples: Pairs for that scale.
+    """
+    torch.manual_seed(train.seed)  # of new weights alone: training draws from generators of its own
+    if base_model:
+        base: BaseModel = load_base(base_model, revision=revision, download=download)
         reference = BaseReference(
-            location=BASE_DIR if config.train.train_base else config.base_model,
-            revision=config.revision,
+            location=BASE_DIR if train.train_base else base_model,
+            revision=revision,
             fingerprint=fingerprint(base.unet),
         )
-        return FlipNet(
-            base.unet, base.vae, base.text_encoder, base.tokenizer, base.scheduler, config.network
-        ), reference
-    if not config.train.train_base:
+        return FlipNet(base.unet, base.vae, base.text_encoder, base.tokenizer, base.scheduler, network), reference
+    if not train.train_base:
         raise ConfigError("a new base model must be trained: set train_base, or give --base-model")
-    size = min(config.train.crop_sizes)
+    size = min(train.crop_sizes)
     # Samples of their own numbers, beyond those of the run.
-    batch = collate([stream.sample(2**40 + number, size) for number in range(2000)])
-    target, condition = config.network.mode.flip(batch.hq, batch.lq)
-    base = build_small_base(config.base, config.network, WORDS, target)
-    net = FlipNet(base.unet, base.vae, base.text_encoder, base.tokenizer, base.scheduler, config.network)
+    batch = collate([stream.sample(2**40 + number, size) for number in range(samples)])
+    target, condition = network.mode.flip(batch.hq, batch.lq)
+    base = build_small_base(sizes, network, WORDS, target)
+    net = FlipNet(base.unet, base.vae, base.text_encoder, base.tokenizer, base.scheduler, network)
     if net.head is not None:
         net.head.fit(net.encode_images(target), net.encode_images(condition))
     return net, BaseReference(location=BASE_DIR)
@@ -419,31 +450,13 @@ def _caption_faces(run: DegradeRun, faces: FacePairs) -> list[str] | None:
 def _claim(run: DegradeRun, data: PairData) -> None:
     """Make the run's folder, or make sure that it is of this very run."""
     resolved = {
-        "config": _plain(run.config),
+        "config": plain(run.config),
         "pairs": [list(entry) for entry in run.pairs],
         "faces": run.faces or "",
         "counts": data.counts(),
         "recipes": [f"{recipe.name}@{recipe.digest()}" for recipe in map(resolve_recipe, run.config.data.presets)],
     }
-    path = run.out_dir / "config.yaml"
-    text = plain_yaml(resolved)
-    try:
-        if path.exists():
-            found = parse_yaml(path.read_text(encoding="utf-8"), str(path))
-            ours = parse_yaml(text, "")
-            if _comparable(found) != _comparable(ours):
-                raise ConfigError(
-                    f"{run.out_dir} holds a run of another configuration:\n"
-                    f"{difference(_comparable(found), _comparable(ours))}\n"
-                    "give the old options to go on with it, or another --out"
-                )
-        run.out_dir.mkdir(parents=True, exist_ok=True)
-        # Several processes of one run may be here at a time: none must see half a file.
-        scratch = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        scratch.write_text(text, encoding="utf-8")
-        scratch.replace(path)
-    except OSError as error:
-        raise RunError(f"cannot write {path}: {error.strerror or error}") from error
+    claim_folder(run.out_dir, resolved, _comparable)
 
 
 def _comparable(resolved: Any) -> Any:  # noqa: ANN401 (parsed YAML)
@@ -452,24 +465,12 @@ def _comparable(resolved: Any) -> Any:  # noqa: ANN401 (parsed YAML)
         return resolved
     resolved = cast("dict[str, Any]", resolved)
     config: dict[str, Any] = {**resolved["config"]}
-    free = ("num_steps", "checkpoint_steps", "validation_steps", "keep_checkpoints")
-    config["train"] = {key: value for key, value in config["train"].items() if key not in free}
+    config["train"] = {key: value for key, value in config["train"].items() if key not in FREE}
     for key in ("validation_images", "validation_size", "sampling"):
         config.pop(key, None)
     # What a recipe's file says counts, not where it lies.
     config["data"] = {key: value for key, value in config["data"].items() if key != "presets"}
     return {**resolved, "config": config}
-
-
-def _plain(value: Any) -> Any:  # noqa: ANN401 (a field of a configuration)
-    """For YAML."""
-    if dataclasses.is_dataclass(value):
-        return {entry.name: _plain(getattr(value, entry.name)) for entry in dataclasses.fields(value)}
-    if isinstance(value, Mapping):
-        return {str(key): _plain(entry) for key, entry in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(entry) for entry in value]
-    return getattr(value, "value", value)
 
 
 def train_here(run: DegradeRun, report: Callable[[dict[str, float | int]], None] = lambda metrics: None) -> Path:

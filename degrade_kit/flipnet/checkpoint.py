@@ -19,6 +19,7 @@ import logging
 import os
 import shutil
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -151,6 +152,7 @@ def save(
     prompts: Prompts = (),
     sampling: SamplingConfig | None = None,
     half: bool = False,
+    more: Callable[[Path], None] = lambda folder: None,
 ) -> None:
     """Write a FlipNet; the base model too where `base.location` is `base`.
 
@@ -161,6 +163,7 @@ def save(
         prompts: See `Loaded.prompts`.
         sampling: See `Loaded.sampling`; the paper's where None.
         half: Store numbers in half precision, in half the space.
+        more: Writes further files to the folder before it takes its place.
 
     Raises:
         RunError: If it cannot be written.
@@ -193,6 +196,7 @@ def save(
             indent=2,
         )
         (scratch / CONFIG_FILE).write_text(text + "\n", encoding="utf-8")
+        more(scratch)
         replace_folder(scratch, folder)
     except OSError as error:
         raise RunError(f"cannot write {folder}: {error.strerror or error}") from error

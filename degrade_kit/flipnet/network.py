@@ -205,6 +205,13 @@ class FlipNet(nn.Module):
             )
         if config.lora_rank:
             unet.add_adapter(lora_config(config.lora_rank))
+        if getattr(unet, "add_embedding", None) is not None:
+            # It pools all tokens, and has no mask for the extra ones that are behind the text's.
+            unet.add_embedding.register_forward_pre_hook(self._text_alone)
+
+    def _text_alone(self, module: nn.Module, arguments: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        del module
+        return arguments[0][:, : self.tokenizer.model_max_length], *arguments[1:]
 
     @property
     def latent_channels(self) -> int:

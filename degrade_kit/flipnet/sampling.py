@@ -167,8 +167,8 @@ def _prepare(
                 folded, condition_text = rows, text
                 fold_images = latents.repeat_interleave(rows // batch, dim=0)
                 fold_copies = None if copies is None else copies.repeat_interleave(rows // batch, dim=0)
-        tokens, mask = _with_extra(text, extra, batch)
-        condition_tokens, condition_mask = _with_extra(condition_text, extra, batch)
+        tokens, mask = with_extra(text, extra, batch)
+        condition_tokens, condition_mask = with_extra(condition_text, extra, batch)
         store = None
         if config.phi:
             zeros = torch.zeros(folded, dtype=torch.long, device=latents.device)
@@ -199,7 +199,7 @@ def _encode_distinct(net: FlipNet, prompts: Sequence[str]) -> Tensor:
     return encoded[[distinct.index(prompt) for prompt in prompts]]
 
 
-def _with_extra(text: Tensor, extra: ExtraTokens | None, batch: int) -> tuple[Tensor, Tensor | None]:
+def with_extra(text: Tensor, extra: ExtraTokens | None, batch: int) -> tuple[Tensor, Tensor | None]:
     """Join extra tokens, those of a condition for all its rows."""
     if extra is None:
         return text, None

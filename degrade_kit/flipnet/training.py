@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol, cast
+from typing import Any, Final, Literal, Protocol, cast
 
 import numpy as np
 import torch
@@ -26,10 +26,10 @@ from torch import Tensor, nn
 
 from degrade_kit.errors import ConfigError, RunError
 from degrade_kit.flipnet.checkpoint import BaseReference, Prompts, replace_folder, save
-from degrade_kit.flipnet.diffusion import add_noise, draw_noise, training_target
+from degrade_kit.flipnet.diffusion import add_noise, draw_noise, one_step_estimate, training_target
 from degrade_kit.flipnet.mixture import PairSample
 from degrade_kit.flipnet.network import FlipNet
-from degrade_kit.flipnet.sampling import SamplingConfig, choose_device
+from degrade_kit.flipnet.sampling import ExtraTokens, SamplingConfig, choose_device, with_extra
 from degrade_kit.flipnet.space import BlockDCT
 from degrade_kit.flipnet.weights import check_shapes, read_weights, write_weights
 from degrade_kit.image import Pixels
@@ -42,12 +42,15 @@ _MAX_BAD = 3
 _MAX_SCALED = 20
 """The same in fp16 where the gradients alone are infinite: their scale, 2^16 at first, is halved each time."""
 
+STRIDE: Final = 4096
+"""Numbers of pairs that a step may take: pair n of a step is number step * STRIDE + n of its stream."""
+
 Weighting = Literal["uniform", "min_snr", "posterior"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class TrainConfig:
-    """Everything that decides the weights, beside the data and the network."""
+class LoopConfig:
+    """How often, how fast and with how many pairs a network learns, whatever its loss is."""
 
     seed: int = 0
     num_steps: int = 90_000
@@ -60,8 +63,6 @@ class TrainConfig:
     """How often each is drawn."""
     crop_batches: tuple[int, ...] = ()
     """Pairs in a step of each crop size, in place of `batch_size`."""
-    noise_draws: int = 1
-    """Target rows for each pair, each with its own timestep and noise; the condition runs once for all of them."""
     learning_rate: float = 5e-5
     warmup_steps: int = 500
     decay: Literal["constant", "cosine"] = "constant"
@@ -71,21 +72,6 @@ class TrainConfig:
     max_grad_norm: float = 1.0
     ema_decay: float = 0.9999
     """Of the averaged weights, which are what is saved and sampled; warms up as (1 + step) / (10 + step)."""
-    caption_dropout: float = 0.5
-    """Share of pairs whose prompt is empty."""
-    condition_noise: float = 1.0
-    """Share of pairs whose condition is noised at a timestep of its own, as in the paper; the others see it clean, as
-    in sampling."""
-    condition_loss: float = 1.0
-    """Weight of the loss on the condition's rows; 1 in the paper."""
-    loss_weighting: Weighting = "uniform"
-    """Over timesteps. `min_snr`: min(SNR, 5) (Hang et al. 2023) for the sample, the same over SNR for epsilon;
-    `posterior`, of a gated head only: the error in units of what a linear estimate leaves open, as in EDM."""
-    channel_weighting: float = 0.0
-    """Exponent of a latent channel's scale in its loss weight, for `BlockDCT`: 0 treats every coefficient alike, 2 is
-    the squared error of pixels."""
-    train_base: bool = False
-    """Train the base network and its text model too: for a small base model that starts from nothing."""
     gradient_accumulation: int = 1
     gradient_checkpointing: bool = False
     mixed_precision: Literal["no", "bf16", "fp16"] = "no"
@@ -102,13 +88,10 @@ class TrainConfig:
             raise ConfigError(
                 f"crop_batches: expected one for each of {list(self.crop_sizes)}, got {list(self.crop_batches)}"
             )
-        for name in ("num_steps", "batch_size", "noise_draws", "gradient_accumulation", "checkpoint_steps",
-                     "validation_steps", "keep_checkpoints"):  # fmt: skip
+        for name in ("num_steps", "batch_size", "gradient_accumulation", "checkpoint_steps", "validation_steps",
+                     "keep_checkpoints"):  # fmt: skip
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name}: expected 1 or more, got {getattr(self, name)}")
-        for name in ("caption_dropout", "condition_noise"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ConfigError(f"{name}: expected a share within [0, 1], got {getattr(self, name)}")
 
     def step_shape(self, step: int) -> tuple[int, int]:
         """Crop size and number of pairs of a step."""
@@ -116,6 +99,37 @@ class TrainConfig:
         shares = np.asarray(self.crop_shares, np.float64)
         index = int(rng.choice(len(self.crop_sizes), p=shares / shares.sum()))
         return self.crop_sizes[index], self.crop_batches[index] if self.crop_batches else self.batch_size
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainConfig(LoopConfig):
+    """Everything that decides a FlipNet's weights, beside the data and the network."""
+
+    noise_draws: int = 1
+    """Target rows for each pair, each with its own timestep and noise; the condition runs once for all of them."""
+    caption_dropout: float = 0.5
+    """Share of pairs whose prompt is empty."""
+    condition_noise: float = 1.0
+    """Share of pairs whose condition is noised at a timestep of its own, as in the paper; the others see it clean, as
+    in sampling."""
+    condition_loss: float = 1.0
+    """Weight of the loss on the condition's rows; 1 in the paper."""
+    loss_weighting: Weighting = "uniform"
+    """Over timesteps. `min_snr`: min(SNR, 5) (Hang et al. 2023) for the sample, the same over SNR for epsilon;
+    `posterior`, of a gated head only: the error in units of what a linear estimate leaves open, as in EDM."""
+    channel_weighting: float = 0.0
+    """Exponent of a latent channel's scale in its loss weight, for `BlockDCT`: 0 treats every coefficient alike, 2 is
+    the squared error of pixels."""
+    train_base: bool = False
+    """Train the base network and its text model too: for a small base model that starts from nothing."""
+
+    def __post_init__(self) -> None:
+        LoopConfig.__post_init__(self)  # `super()` fails in a dataclass with slots
+        if self.noise_draws < 1:
+            raise ConfigError(f"noise_draws: expected 1 or more, got {self.noise_draws}")
+        for name in ("caption_dropout", "condition_noise"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ConfigError(f"{name}: expected a share within [0, 1], got {getattr(self, name)}")
 
 
 class PairStream(Protocol):
@@ -153,6 +167,18 @@ def to_images(images: Tensor) -> list[Pixels]:
     return [np.ascontiguousarray(image.permute(1, 2, 0).numpy()) for image in rounded]
 
 
+@dataclass(frozen=True, slots=True)
+class Predicted:
+    """What the network said of the target rows of a batch, (B * V, C, h, w), and how far off it was."""
+
+    loss: Tensor
+    """Of both branches; a scalar."""
+    estimate: Tensor
+    """The z_0 that each prediction stands for; gradients pass."""
+    timesteps: Tensor
+    """(B * V,)."""
+
+
 class DiffusionLoss(nn.Module):
     """The loss of one batch: a module, so that data-parallel wrappers see a forward pass."""
 
@@ -176,6 +202,18 @@ class DiffusionLoss(nn.Module):
         Args:
             batch: The pairs.
             generators: On the CPU, one for each pair; see `pair_generators`.
+        """
+        return self.predict(batch, generators).loss
+
+    def predict(
+        self, batch: Batch, generators: Sequence[torch.Generator], extra: ExtraTokens | None = None
+    ) -> Predicted:
+        """The loss, and the estimate that further losses may look at.
+
+        Args:
+            batch: The pairs.
+            generators: On the CPU, one for each pair.
+            extra: Cross-attention tokens of each pair, for its target and its condition.
         """
         net, config = self.net, self.config
         target_images, condition_images = net.config.mode.flip(batch.hq, batch.lq)
@@ -205,13 +243,17 @@ class DiffusionLoss(nn.Module):
             tokens = net.encode_prompts(captions)
             same = net.config.condition_text == "same"
             condition_tokens = tokens if same else net.encode_prompts([""]).expand_as(tokens)
+        tokens, mask = with_extra(tokens.repeat_interleave(draws, dim=0), extra, condition.shape[0])
+        condition_tokens, condition_mask = with_extra(condition_tokens, extra, condition.shape[0])
         prediction, of_condition = net.predict_joint(
             noisy,
             timesteps,
             noisy_condition,
             condition_timesteps,
-            tokens.repeat_interleave(draws, dim=0),
+            tokens,
             condition_tokens=condition_tokens,
+            mask=mask,
+            condition_mask=condition_mask,
             copies=copies,
         )
         loss = self._error(prediction, training_target(net.prediction_type, target, noise, a, s), timesteps)
@@ -221,7 +263,7 @@ class DiffusionLoss(nn.Module):
             # The mean over all rows of both branches, as one loss over the joint batch would be.
             rows, more = target.shape[0], condition.shape[0] * config.condition_loss
             loss = (rows * loss + more * error) / (rows + more)
-        return loss
+        return Predicted(loss, one_step_estimate(net.prediction_type, prediction, noisy, a, s), timesteps)
 
     def _error(self, prediction: Tensor, wanted: Tensor, timesteps: Tensor) -> Tensor:
         error = prediction.float() - wanted.float()
@@ -274,7 +316,7 @@ class _Random:
         return torch.cat(drawn).to(self._device)
 
 
-def learning_rate(config: TrainConfig, step: int) -> float:
+def learning_rate(config: LoopConfig, step: int) -> float:
     """Of a step, counted from 0.
 
     >>> config = TrainConfig(num_steps=100, warmup_steps=10, learning_rate=1.0, decay="cosine")
@@ -307,7 +349,12 @@ class TrainState:
 def new_state(net: FlipNet, config: TrainConfig) -> TrainState:
     """Before the first step."""
     net.set_trainable(base=config.train_base)
-    named = [(name, parameter) for name, parameter in net.named_parameters() if parameter.requires_grad]
+    return state_of(net, config)
+
+
+def state_of(module: nn.Module, config: LoopConfig) -> TrainState:
+    """Of the parameters of a module that require gradients, before the first step."""
+    named = [(name, parameter) for name, parameter in module.named_parameters() if parameter.requires_grad]
     parameters = [parameter for _, parameter in named]
     optimizer = torch.optim.AdamW(
         parameters, lr=config.learning_rate, betas=config.betas, weight_decay=config.weight_decay
@@ -358,6 +405,85 @@ def train(
         ConfigError: If the device is not there, or the last checkpoint is damaged or of another network.
         RunError: If three steps in a row give no finite numbers, or a checkpoint cannot be written.
     """
+
+    def store(folder: Path) -> None:
+        save(net, folder, base, prompts=prompts, sampling=sampling, half=config.train_base)
+
+    def trainee() -> Trainee:
+        if config.gradient_checkpointing:
+            net.unet.enable_gradient_checkpointing()
+            net.unet.train()  # in which it acts, and which means nothing else to it
+        return Trainee(
+            state=new_state(net, config),
+            loss=DiffusionLoss(net, config),
+            save=store,
+            validate=lambda step: validate(net, step),
+        )
+
+    return train_loop(
+        net,
+        trainee,
+        stream,
+        config,
+        run_dir,
+        report=report,
+        should_stop=should_stop,
+        num_workers=num_workers,
+        device=device,
+        trackers=trackers,
+    )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Trainee:
+    """What a loop trains, and what becomes of it."""
+
+    state: TrainState
+    loss: nn.Module
+    """A batch and its generators to a scalar."""
+    save: Callable[[Path], None]
+    """Writes a folder, whole or not at all, of the weights as they are when it is called: the averaged ones."""
+    validate: Callable[[int], dict[str, float]]
+    """Called with a number of steps and the averaged weights in place."""
+    parts: Callable[[], dict[str, float]] = dict[str, float]
+    """What the last loss consists of, to be reported with it."""
+    begin_step: Callable[[int], None] = lambda step: None
+    """Told the number of each step, from 0, before its loss is asked for."""
+
+
+def train_loop(
+    module: nn.Module,
+    trainee: Callable[[], Trainee],
+    stream: PairStream,
+    config: LoopConfig,
+    run_dir: Path,
+    *,
+    report: Report = lambda metrics: None,
+    should_stop: Callable[[], bool] = lambda: False,
+    num_workers: int = 0,
+    device: str | None = None,
+    trackers: Sequence[str] = (),
+    end: bool = True,
+) -> TrainState:
+    """Train whatever has parameters and a loss; see `train`, which does so with a FlipNet.
+
+    Args:
+        module: Goes to the device as a whole.
+        trainee: Called when it is there.
+        stream: The pairs.
+        config: How.
+        run_dir: As in `train`.
+        report: As in `train`.
+        should_stop: As in `train`.
+        num_workers: As in `train`.
+        device: As in `train`.
+        trackers: As in `train`.
+        end: Whether nothing more is trained in this process, and its process group may end.
+
+    Raises:
+        ConfigError: As `train`.
+        RunError: As `train`.
+    """
     from accelerate import Accelerator
 
     if device is not None:
@@ -373,15 +499,12 @@ def train(
     )
     if trackers:
         accelerator.init_trackers("degrade-kit")
-    if config.gradient_checkpointing:
-        net.unet.enable_gradient_checkpointing()
-    net.to(accelerator.device)
-    net.eval()  # no dropout anywhere; parameters train all the same
-    if config.gradient_checkpointing:
-        net.unet.train()
-    state = new_state(net, config)
+    module.to(accelerator.device)
+    module.eval()  # no dropout anywhere; parameters train all the same
+    subject = trainee()
+    state = subject.state
     restore_checkpoint(state, run_dir)
-    loss_module, optimizer = accelerator.prepare(DiffusionLoss(net, config), state.optimizer)
+    loss_module, optimizer = accelerator.prepare(subject.loss, state.optimizer)
     loader = _batches(stream, config, state.step, accelerator, num_workers)
     bad, best = 0, _best(run_dir)
     started, since = time.monotonic(), state.step
@@ -389,6 +512,7 @@ def train(
         step = state.step
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(config, step)
+        subject.begin_step(step)
         losses: list[float] = []
         for part in range(config.gradient_accumulation):
             batch = next(loader)
@@ -429,6 +553,7 @@ def train(
             "learning_rate": learning_rate(config, step),
             "steps_per_second": rate,
             "skipped": state.skipped,
+            **subject.parts(),
         }
         last = state.step == config.num_steps
         stopping = should_stop()
@@ -437,13 +562,13 @@ def train(
         if accelerator.is_main_process:
             if sound and (state.step % config.validation_steps == 0 or last):
                 with averaged(state):
-                    found = validate(net, state.step)
+                    found = subject.validate(state.step)
                 metrics |= found
                 score = found.get("val_distance", found.get("val_loss"))
                 if score is not None and score < best:
                     best = score
                     with averaged(state):
-                        save(net, run_dir / "best", base, prompts=prompts, sampling=sampling, half=config.train_base)
+                        subject.save(run_dir / "best")
                     _write_text(run_dir / "best.json", json.dumps({"step": state.step, **found}, indent=2))
             report(metrics)
             if trackers:
@@ -451,11 +576,14 @@ def train(
             if sound and (state.step % config.checkpoint_steps == 0 or last or stopping):
                 save_checkpoint(state, run_dir, config.keep_checkpoints)
                 with averaged(state):
-                    save(net, run_dir / "model", base, prompts=prompts, sampling=sampling, half=config.train_base)
+                    subject.save(run_dir / "model")
         accelerator.wait_for_everyone()
         if stopping:
             break
-    accelerator.end_training()
+    for tracker in accelerator.trackers:
+        tracker.finish()
+    if end:
+        accelerator.state.destroy_process_group()
     return state
 
 
@@ -565,7 +693,7 @@ def pair_generators(seed: int, step: int, first: int, count: int) -> list[torch.
 
 def _batches(
     stream: PairStream,
-    config: TrainConfig,
+    config: LoopConfig,
     first_step: int,
     accelerator: Any,  # noqa: ANN401 (an Accelerator)
     num_workers: int,
@@ -581,7 +709,7 @@ def _batches(
 class _Steps(torch.utils.data.IterableDataset[Batch]):
     """Whole batches in order; worker w of n makes each n-th one, which a loader puts back in order."""
 
-    def __init__(self, stream: PairStream, config: TrainConfig, first: int, processes: int, process: int) -> None:
+    def __init__(self, stream: PairStream, config: LoopConfig, first: int, processes: int, process: int) -> None:
         self._stream, self._config, self._first = stream, config, first
         self._processes, self._process = processes, process
 
@@ -600,7 +728,7 @@ class _Steps(torch.utils.data.IterableDataset[Batch]):
             for part in range(self._config.gradient_accumulation):
                 if position % workers == worker:
                     # A step's numbers are its own whatever the sizes of the steps before it were.
-                    first = step * 4096 + (part * self._processes + self._process) * share
+                    first = step * STRIDE + (part * self._processes + self._process) * share
                     yield collate([self._stream.sample(first + offset, size) for offset in range(share)])
                 position += 1
 

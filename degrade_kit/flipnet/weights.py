@@ -114,12 +114,14 @@ def _check_container(path: Path) -> None:
         with path.open("rb") as stream:
             start = stream.read(8)
             size = path.stat().st_size
-            if start[:2] == b"PK" or start[:1] == b"\x80":
+            length = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
+            plausible = 2 <= length <= min(size, _MAX_HEADER)
+            # Only then: a header may be as long as a pickle's or a zip archive's first bytes say.
+            if not plausible and (start[:2] == b"PK" or start[:1] == b"\x80"):
                 raise ConfigError(
                     f"{path}: a pickled torch file, which may run code when it is read; convert it to safetensors first"
                 )
-            length = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
-            if not 2 <= length <= min(size, _MAX_HEADER):
+            if not plausible:
                 raise ConfigError(f"{path}: not a safetensors file, or cut short ({size} bytes; it begins {start!r})")
             try:
                 header = json.loads(stream.read(length))

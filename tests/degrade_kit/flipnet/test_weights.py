@@ -48,6 +48,17 @@ def test_a_known_width_is_recognised(width: int, guess: str | None) -> None:
     assert guess is None or guess in str(caught.value)
 
 
+def test_a_header_as_long_as_a_pickles_first_bytes_say_is_no_pickle(tmp_path: Path) -> None:
+    path = tmp_path / "w.safetensors"
+    for length in range(1, 400):
+        write_weights({"n" * length: torch.zeros(2)}, path)
+        if path.read_bytes()[0] == 0x80:
+            break
+    else:
+        raise AssertionError("no name gave such a header")
+    assert set(read_weights(path)) == {"n" * length}
+
+
 def test_a_header_that_is_no_header_is_told(tmp_path: Path) -> None:
     path = tmp_path / "w.safetensors"
     for content in (b"", b"\x08\0\0\0\0\0\0\0not json", b"\x02\0\0\0\0\0\0\0[]", b"\xff" * 64):

@@ -1,0 +1,167 @@
+"""`degrade-kit train-restore`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from pipelines.commands.options import human_time, quiet_model_loading
+
+_FILE = click.Path(dir_okay=False, path_type=Path)
+_FOLDER = click.Path(file_okay=False, path_type=Path)
+
+
+@click.command("train-restore")
+@click.option("--shards", required=True, metavar="DIR|URL", help="Data set of `synth` to train on.")
+@click.option(
+    "--stage",
+    type=click.Choice(["reconstruction", "association", "restoration", "all"]),
+    default="all",
+    show_default=True,
+    help="Autoencoders, their association, the restorer, or one after the other.",
+)
+@click.option("--out", "out_dir", required=True, type=_FOLDER, help="Folder of the run.")
+@click.option(
+    "--config",
+    "config_name",
+    default="sd21",
+    show_default=True,
+    metavar="NAME|FILE.yaml",
+    help="`sd21` (the paper's scale), `small` (two CPU cores), or a file of the same sections.",
+)
+@click.option(
+    "--validation", metavar="DIR|URL", help="Data set of other people to validate on.  [default: a share of --shards]"
+)
+@click.option(
+    "--base-model", metavar="ID|DIR", help="Stable Diffusion model in diffusers' layout.  [default: the config's]"
+)
+@click.option(
+    "--embedding",
+    type=click.Choice(["bfr", "arcface", "none"]),
+    help="Face embedding: the LQ encoder of the association, an identity network, or none.  [default: the config's]",
+)
+@click.option(
+    "--autoencoders",
+    type=_FOLDER,
+    help="Model of an autoencoder stage to start from, in place of the run's own.  [default: the run's]",
+)
+@click.option(
+    "--vgg-weights",
+    "vgg",
+    type=_FILE,
+    help="VGG19's weights, torchvision's file or safetensors, for perceptual losses.  [default: a stand-in without "
+    "weights]",
+)
+@click.option(
+    "--identity-weights", "identity", type=_FILE, help="IResNet of ArcFace, for --embedding arcface.  [default: none]"
+)
+@click.option("--steps", "num_steps", type=click.IntRange(1), help="Steps of each stage.  [default: the config's]")
+@click.option("--batch-size", type=click.IntRange(1), help="Pairs in a step.  [default: the config's]")
+@click.option("--learning-rate", type=float, help="Peak of AdamW's learning rate.  [default: the config's]")
+@click.option("--seed", type=click.IntRange(0), help="Seed of data, noise and new weights.  [default: the config's]")
+@click.option(
+    "--mixed-precision", type=click.Choice(["no", "bf16", "fp16"]), help="Arithmetic.  [default: the config's]"
+)
+@click.option("--device", metavar="NAME", help="Such as cuda:1 or cpu.  [default: the first GPU, or else the CPU]")
+@click.option("--threads", type=click.IntRange(0), default=0, show_default="PyTorch's", help="CPU threads.")
+@click.option(
+    "--data-workers", type=click.IntRange(0), default=0, show_default=True, help="Processes that prepare pairs."
+)
+@click.option("--cache-dir", metavar="DIR", help="Where shards of a URL are kept.  [default: none]")
+@click.option(
+    "--num-workers", type=click.IntRange(1), default=1, show_default=True, help="Training processes, on Ray Train."
+)
+@click.option("--ray-address", metavar="ADDRESS", help="Ray cluster for several processes.  [default: a local one]")
+@click.option("--gpus-per-worker", type=float, default=0.0, show_default=True, help="Of each process on Ray.")
+@click.option(
+    "--report-to", multiple=True, metavar="NAME", help="Tracker of Accelerate, such as tensorboard.  [default: none]"
+)
+@click.option("--download", is_flag=True, help="Fetch a hub's models that are not in the local cache.  [default: off]")
+@click.option("--dry-run", is_flag=True, help="Print the plan and do nothing.  [default: off]")
+def train_restore_command(
+    shards: str,
+    stage: str,
+    out_dir: Path,
+    config_name: str,
+    validation: str | None,
+    autoencoders: Path | None,
+    vgg: Path | None,
+    identity: Path | None,
+    device: str | None,
+    threads: int,
+    data_workers: int,
+    cache_dir: str | None,
+    num_workers: int,
+    ray_address: str | None,
+    gpus_per_worker: float,
+    report_to: tuple[str, ...],
+    download: bool,
+    dry_run: bool,
+    **overrides: Any,  # noqa: ANN401 (fields of the training configuration)
+) -> None:
+    """Train a face restorer on a data set of pairs: autoencoders, their association, then FlipNet's restoration mode.
+
+    \b
+    Examples:
+      degrade-kit train-restore --shards shards --config small --out runs/restore
+      degrade-kit train-restore --shards shards --config small --stage restoration --embedding none --out runs/plain
+
+    Run it again to go on from the last checkpoint; Ctrl-C writes one. `OUT/restoration/model` is the restorer,
+    `OUT/restoration/samples` shows what it makes of held-out pairs.
+    """  # noqa: D301 (click reads the \b itself)
+    from degrade_kit.flipnet.config import require_packages
+
+    require_packages()
+    if not download:
+        quiet_model_loading()
+    from pipelines.train_restore import STAGES, RestoreRun, load_run_config, plan_text
+
+    run = RestoreRun(
+        config=load_run_config(config_name, {key: value for key, value in overrides.items() if value is not None}),
+        shards=shards,
+        out_dir=out_dir,
+        stages=tuple(name for name in STAGES if stage in (name, "all")),
+        validation=validation,
+        autoencoders=autoencoders,
+        vgg=vgg,
+        identity=identity,
+        device=device,
+        data_workers=data_workers,
+        cache_dir=cache_dir,
+        download=download,
+        trackers=report_to,
+        threads=threads,
+    )
+    if dry_run:
+        click.echo(plan_text(run))
+        click.echo("dry run: nothing was written")
+        return
+    from pipelines.executor import train_on_workers
+    from pipelines.train_restore import chosen_stages, train_here
+
+    def progress(metrics: dict[str, float | int]) -> None:
+        name = STAGES[int(metrics["stage"])]
+        step, total = int(metrics["step"]), run.config.loop(name).num_steps
+        if step % 50 == 0 or step == total or "val_loss" in metrics:
+            left = (total - step) / max(metrics["steps_per_second"], 1e-9)
+            shown = ("val_loss", "val_diagonal", "val_psnr", "val_psnr_lq")
+            extra = "".join(f"  {key} {metrics[key]:.4f}" for key in shown if key in metrics)
+            click.echo(
+                f"{name}: step {step:,} of {total:,}  loss {metrics['loss']:.4f}  "
+                f"{metrics['steps_per_second']:.2f} steps/s  {human_time(left)} left{extra}",
+                err=True,
+            )
+
+    if num_workers == 1:
+        model = train_here(run, progress)
+    else:
+        train_on_workers(train_here, run, num_workers, gpus=gpus_per_worker, ray_address=ray_address)
+        model = out_dir / chosen_stages(run)[-1] / "model"
+    click.echo(f"model {model}")
+    click.echo(f"look at {model.parent}/samples, {model.parent}/metrics.jsonl")
+    if model.parent.name == "restoration":
+        click.echo(f"next: degrade-kit restore --model {out_dir} --input PHOTOS --out restored")
+    else:
+        click.echo(f"next: degrade-kit train-restore --shards {shards} --stage restoration --out {out_dir}")

@@ -1,0 +1,60 @@
+"""The folder of a training run: whose it is, and what it says of itself."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from degrade_kit.errors import ConfigError, RunError
+from degrade_kit.recipe import parse_yaml
+from pipelines.card import plain_yaml
+from pipelines.output import difference
+
+FREE = ("num_steps", "checkpoint_steps", "validation_steps", "keep_checkpoints")
+"""Fields of a loop that a run may be continued with another value of."""
+
+
+def claim_folder(folder: Path, resolved: dict[str, Any], comparable: Callable[[Any], Any]) -> None:
+    """Make a run's folder and its `config.yaml`, or make sure that it is of this very run.
+
+    Args:
+        folder: Of the run.
+        resolved: Its configuration.
+        comparable: Takes a configuration, and gives it without what may change.
+
+    Raises:
+        ConfigError: If it holds a run of another configuration.
+        RunError: If it cannot be written.
+    """
+    path = folder / "config.yaml"
+    text = plain_yaml(resolved)
+    try:
+        if path.exists():
+            found = comparable(parse_yaml(path.read_text(encoding="utf-8"), str(path)))
+            ours = comparable(parse_yaml(text, ""))
+            if found != ours:
+                raise ConfigError(
+                    f"{folder} holds a run of another configuration:\n{difference(found, ours)}\n"
+                    "give the old options to go on with it, or another --out"
+                )
+        folder.mkdir(parents=True, exist_ok=True)
+        # Several processes of one run may be here at a time: none must see half a file.
+        scratch = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        scratch.write_text(text, encoding="utf-8")
+        scratch.replace(path)
+    except OSError as error:
+        raise RunError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def plain(value: Any) -> Any:  # noqa: ANN401 (a field of a configuration)
+    """For YAML."""
+    if dataclasses.is_dataclass(value):
+        return {entry.name: plain(getattr(value, entry.name)) for entry in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {str(key): plain(entry) for key, entry in value.items()}  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType] (any mapping)
+    if isinstance(value, (list, tuple)):
+        return [plain(entry) for entry in value]  # pyright: ignore[reportUnknownVariableType] (any list)
+    return getattr(value, "value", value)

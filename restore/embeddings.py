@@ -1,0 +1,162 @@
+"""A face image as cross-attention tokens: what a frozen network sees in it, through an adapter that trains."""
+
+# Parts of torch's own stubs are without a type.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from degrade_kit.errors import ConfigError
+from degrade_kit.flipnet import foreign
+from degrade_kit.flipnet.weights import check_finite, load_weights, write_weights
+from restore.autoencoder import latent_factor
+from restore.networks import ARCFACE_FILE, IResNet, identity_crop, load_identity
+
+EmbeddingKind = Literal["bfr", "arcface", "none"]
+"""`bfr` is the paper's: the LQ encoder of the association stage. `arcface` is an identity network, to compare with."""
+
+SOURCE_CONFIG, SOURCE_FILE, ADAPTER_FILE = "embedding.json", "embedding.safetensors", "adapter.safetensors"
+
+
+class LatentSource(nn.Module):
+    """The LQ encoder: the mean of its latents, cut into squares.
+
+    Args:
+        autoencoder: An `AutoencoderKL`, whose decoder is left behind.
+        patch: Side of a square, latents; 1 is the paper's literal reading, and takes sixteen times the tokens of 4.
+    """
+
+    def __init__(self, autoencoder: Any, patch: int) -> None:  # noqa: ANN401 (diffusers)
+        super().__init__()
+        self.encoder, self.quant_conv = autoencoder.encoder, autoencoder.quant_conv
+        self.plain_config: dict[str, Any] = dict(autoencoder.config)
+        self.factor, self.patch = latent_factor(autoencoder), patch
+        self.channels = int(autoencoder.config.latent_channels)
+
+    @property
+    def width(self) -> int:
+        """Numbers of a token."""
+        return self.channels * self.patch**2
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Tokens (B, N, width) of images in [-1, 1], extended to whole squares."""
+        height, width = images.shape[-2:]
+        multiple = self.factor * self.patch
+        padded = F.pad(images, (0, -width % multiple, 0, -height % multiple), mode="replicate")
+        moments = self.encoder(padded)
+        moments = moments if self.quant_conv is None else self.quant_conv(moments)
+        return F.pixel_unshuffle(moments[:, : self.channels], self.patch).flatten(2).transpose(1, 2)
+
+
+class IdentitySource(nn.Module):
+    """ArcFace's identity of a face, as one token.
+
+    Args:
+        network: Takes crops of 112 pixels.
+    """
+
+    def __init__(self, network: IResNet) -> None:
+        super().__init__()
+        self.network = network
+        self.width = int(network.fc.out_features)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(B, 1, width) of faces in FFHQ's framing."""
+        return self.network(identity_crop(images))[:, None]
+
+
+class FaceEmbedding(nn.Module):
+    """Images to tokens of the text's width: LayerNorm, Linear, GELU, Linear, LayerNorm for each.
+
+    Args:
+        source: Frozen.
+        width: Of the text model.
+    """
+
+    def __init__(self, source: LatentSource | IdentitySource, width: int) -> None:
+        super().__init__()
+        self.source = source.requires_grad_(False).eval()
+        self.adapter = nn.Sequential(
+            nn.LayerNorm(source.width),
+            nn.Linear(source.width, width),
+            nn.GELU(),
+            nn.Linear(width, width),
+            nn.LayerNorm(width),
+        )
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Tokens (B, N, width) of LQ images in [-1, 1]."""
+        with torch.no_grad():
+            seen = self.source(images)
+        return self.adapter(seen)
+
+
+def identity_source(path: Path | None) -> IdentitySource:
+    """ArcFace from a file.
+
+    Raises:
+        ConfigError: If there is none.
+    """
+    if path is None:
+        raise ConfigError(
+            f"--embedding arcface needs an identity network: {ARCFACE_FILE}, or the same tensors as safetensors, which "
+            "is not part of this package. Give its path with --identity-weights; or --embedding bfr or none"
+        )
+    return IdentitySource(load_identity(path))
+
+
+def save_embedding(embedding: FaceEmbedding, folder: Path) -> None:
+    """Write the source and the adapter to a folder that is there.
+
+    Raises:
+        OSError: If that fails.
+    """
+    source = embedding.source
+    about: dict[str, Any]
+    if isinstance(source, LatentSource):
+        plain = {name: value for name, value in source.plain_config.items() if not name.startswith("_")}
+        about = {"kind": "bfr", "patch": source.patch, "autoencoder": plain}
+    else:
+        weights = source.network.state_dict()
+        stages = range(1, source.network.stages + 1)
+        layers = [len(cast("nn.Sequential", getattr(source.network, f"layer{stage}"))) for stage in stages]
+        widths = [int(weights[f"layer{stage}.0.conv2.weight"].shape[0]) for stage in stages]
+        about = {"kind": "arcface", "layers": layers, "widths": widths, "features": source.width}
+    about["width"] = int(cast("nn.Linear", embedding.adapter[1]).out_features)
+    parts: dict[str, nn.Module] = {SOURCE_FILE: source, ADAPTER_FILE: embedding.adapter}
+    for name, part in parts.items():
+        tensors = {key: tensor.detach().to("cpu").contiguous().clone() for key, tensor in part.state_dict().items()}
+        check_finite(tensors, f"the face embedding's {name} to save")
+        write_weights(tensors, folder / name)
+    (folder / SOURCE_CONFIG).write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
+
+
+def load_embedding(folder: Path) -> FaceEmbedding | None:
+    """What `save_embedding` wrote; None where the folder has no embedding.
+
+    Raises:
+        ConfigError: If a file is missing or damaged.
+    """
+    path = folder / SOURCE_CONFIG
+    if not path.exists():
+        return None
+    try:
+        about: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        if about["kind"] == "bfr":
+            autoencoder = foreign.diffusers().AutoencoderKL.from_config(about["autoencoder"])
+            source: LatentSource | IdentitySource = LatentSource(autoencoder, about["patch"])
+        else:
+            source = IdentitySource(IResNet(tuple(about["layers"]), tuple(about["widths"]), about["features"]))
+        embedding = FaceEmbedding(source, about["width"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ConfigError(f"{path}: expected the face embedding of `train-restore`: {error}") from error
+    load_weights(embedding.source, folder / SOURCE_FILE)
+    load_weights(embedding.adapter, folder / ADAPTER_FILE)
+    return embedding.requires_grad_(False).eval()

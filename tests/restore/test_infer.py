@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from degrade_kit.errors import ConfigError
+from degrade_kit.flipnet.checkpoint import Loaded
+from degrade_kit.flipnet.sampling import SamplingConfig
+from restore.infer import COLOR_FIXES, ColorFix, Restorer, fix_colors, restorer_folder
+from tests.degrade_kit.flipnet.models import tiny_flipnet
+
+
+def images(seed: int, height: int = 24, width: int = 20) -> torch.Tensor:
+    return torch.rand((2, 3, height, width), generator=torch.Generator().manual_seed(seed)) * 2 - 1
+
+
+@given(st.sampled_from(COLOR_FIXES), st.integers(0, 100))
+def test_the_colours_of_an_image_are_its_own(kind: ColorFix, seed: int) -> None:
+    found = images(seed)
+    assert torch.allclose(fix_colors(found, found, kind), found, atol=1e-5)
+
+
+def test_adain_takes_mean_and_spread_of_each_channel() -> None:
+    found = fix_colors(images(0), images(1) * 0.3 + 0.4, "adain")
+    like = images(1) * 0.3 + 0.4
+    assert torch.allclose(found.mean((2, 3)), like.mean((2, 3)), atol=1e-5)
+    assert torch.allclose(found.std((2, 3)), like.std((2, 3)), atol=1e-4)
+
+
+def test_wavelets_undo_a_cast_and_keep_the_detail() -> None:
+    image = images(0)
+    assert torch.allclose(fix_colors(image + 0.3, image, "wavelet"), image, atol=1e-5)
+    assert torch.equal(fix_colors(image + 0.3, image, "none"), image + 0.3)
+
+
+def test_a_network_that_degrades_is_refused() -> None:
+    loaded = Loaded(net=tiny_flipnet(), prompts=(), sampling=SamplingConfig(), digest="x")
+    with pytest.raises(ConfigError, match="trained to degrade"):
+        Restorer(loaded, None, 32, device="cpu")
+
+
+def test_a_folder_without_a_restorer_says_what_was_expected(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"no restorer; expected a run of `degrade-kit train-restore`"):
+        restorer_folder(tmp_path)
