@@ -38,8 +38,10 @@ class Protocol:
     """To 299 pixels: PyTorch's bilinear without antialiasing, in [-1, 1]; or TensorFlow 1's, as the first FID."""
     fid_first: int = 0
     """How many images, the first by name, FID takes; 0 is all."""
-    fid_reference: str = "inception_FFHQ_512.pth"
-    """The statistics that published numbers compare with."""
+    fid_reference: str
+    """What published numbers compare with."""
+    fid_weights: str
+    """Name in `degrade-kit weights` of its statistics; empty where the images themselves are needed."""
     identity_weights: Literal["arcface-deg", "arcface-idd"] = "arcface-deg"
     """Name in `degrade-kit weights`: VQFR's ResNet-18, or that of GFPGAN's identity loss."""
     identity_gray: Literal["opencv", "swapped"] = "opencv"
@@ -74,12 +76,16 @@ _TABLE: Final = (
         name="basicsr-rgb",
         source="BasicSR 1.4.2 calculate_psnr, calculate_ssim, calculate_fid_folder; LPIPS and Deg. as VQFR's "
         "scripts, but with no image left out",
+        fid_reference="inception_FFHQ_512-f7b384ab.pth",
+        fid_weights="ffhq512-basicsr",
         pairing="by name",
     ),
     Protocol(
         name="vqfr",
         source="VQFR metric_paper/, to which GFPGAN and DifFace refer",
         match_moments=True,
+        fid_reference="inception_FFHQ_512.pth",
+        fid_weights="ffhq512-vqfr",
         fid_first=3000,
         identity_least=1.0,
         pairing="two sorted listings side by side: one missing file shifts all that follow",
@@ -89,6 +95,7 @@ _TABLE: Final = (
         source="RestoreFormer++ scripts/metrics, which DAEFR uses too; LPIPS is the second of the two printed",
         lpips_channels="bgr",
         fid_reference="inception_FFHQ_512-f7b384ab.pth",
+        fid_weights="ffhq512-basicsr",
         identity_weights="arcface-idd",
         identity_gray="swapped",
         identity_range=(0.0, 1.0),
@@ -101,6 +108,7 @@ _TABLE: Final = (
         psnr_floor=1e-8,
         fid_resize="tf1",
         fid_reference="all 70,000 FFHQ images at 512 pixels",
+        fid_weights="",
         identity_least=1.0,
         pairing="by name",
     ),

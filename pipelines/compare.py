@@ -22,6 +22,7 @@ from pipelines.judged_sets import JudgedSet, open_references, open_set, read_or_
 from pipelines.sheet import Tile, contact_sheet
 from restore.evaluate import METRICS, bootstrap, stems
 
+_KEYS: Final = {"schema_version", "protocol", "test_set", "restored", "settings", "metrics"}
 _ARROWS: Final = {"higher": "↑", "lower": "↓"}
 
 
@@ -128,7 +129,9 @@ def read_evaluation(name: str, folder: Path) -> Judged:
                         per_image.setdefault(key, {})[row["image"]] = float(value)
     except (OSError, ValueError, KeyError) as error:
         raise ConfigError(f"{folder}: no evaluation of `degrade-kit evaluate`: {error}") from error
-    version = cast("dict[str, Any]", described).get("schema_version") if isinstance(described, dict) else None
+    if not isinstance(described, dict) or not set(cast("dict[str, Any]", described)) >= _KEYS:
+        raise ConfigError(f"{folder / METRICS_FILE}: no evaluation of `degrade-kit evaluate`")
+    version = cast("dict[str, Any]", described)["schema_version"]
     if version != SCHEMA:
         raise ConfigError(f"{folder}: expected an evaluation of version {SCHEMA}, found {version}")
     return Judged(name, folder, cast("dict[str, Any]", described), per_image)

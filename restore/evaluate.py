@@ -137,23 +137,19 @@ def settle(
     """
     paths: dict[str, tuple[Path, ...]] = {}
     skipped: dict[str, str] = {}
+    statistics, no_statistics = _fid_statistics(protocol, given, faces=faces)
     for metric in _TABLE:
         reason = _hindrance(metric, reference=reference, faces=faces)
         names = (protocol.identity_weights,) if metric.name == "deg" else metric.weights
         found = [find(name, given) for name in names] if not reason else []
         absent = [entry.missing() for entry in found if entry.path is None]
+        absent += [no_statistics] if metric.name == "fid" and no_statistics else []
         packages = [name for name in metric.packages if importlib.util.find_spec(name) is None]
         if reason or absent or packages:
             needs = [f"needs the package {name.replace('_', '-')}: pip install it" for name in packages]
             skipped[metric.name] = "; ".join([reason] if reason else [*absent, *needs])
         else:
             paths[metric.name] = tuple(entry.path for entry in found if entry.path is not None)
-    statistics = None
-    if "fid" in paths:
-        statistics, reason = _fid_statistics(protocol, given, faces=faces)
-        if reason:
-            del paths["fid"]
-            skipped["fid"] = reason
     return Settled(JudgeConfig(protocol=protocol, paths=paths, device=device), skipped, statistics)
 
 
@@ -167,16 +163,17 @@ def _hindrance(metric: Metric, *, reference: bool, faces: bool) -> str:
 
 def _fid_statistics(protocol: Protocol, given: Mapping[str, Path], *, faces: bool) -> tuple[Path | None, str]:
     """The file to compare with, or why there is none; neither where faces are given, which go first."""
+    name = protocol.fid_weights
     if faces:
-        if "fid-reference" in given:
-            raise ConfigError("FID compares with one set: give --weights fid-reference=PATH or --faces, not both")
+        if name in given:
+            raise ConfigError(f"FID compares with one set: give --weights {name}=PATH or --faces, not both")
         return None, ""
-    if protocol.fid_resize != "bilinear":
+    if not name:
         return None, (
             f"{protocol.name} compares with {protocol.fid_reference}, resized as TensorFlow 1 does: give these images "
             "as --faces. Statistics such as inception_FFHQ_512.pth are of another resizing"
         )
-    found = find("fid-reference", given)
+    found = find(name, given)
     return found.path, "" if found.path is not None else f"{found.missing()}, or sharp faces as --faces"
 
 

@@ -72,10 +72,18 @@ _TABLE: Final = (
         sha256="6726825d",
     ),
     Weight(
-        name="fid-reference",
-        files=("inception_FFHQ_512.pth", "inception_FFHQ_512-f7b384ab.pth"),
-        needed_by="evaluate: FID against FFHQ, as published",
-        origin="VQFR; BasicSR",
+        name="ffhq512-basicsr",
+        files=("inception_FFHQ_512-f7b384ab.pth",),
+        needed_by="evaluate: FID against FFHQ, of basicsr-rgb and restoreformer",
+        origin="BasicSR",
+        size="32 MB",
+        sha256="f7b384ab",
+    ),
+    Weight(
+        name="ffhq512-vqfr",
+        files=("inception_FFHQ_512.pth",),
+        needed_by="evaluate: FID against FFHQ, of vqfr",
+        origin="VQFR metric_weights",
         size="32 MB",
     ),
     Weight(

@@ -9,12 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 import skimage.metrics
+from hypothesis import given
+from hypothesis import strategies as st
 
 from analysis.metrics import fidelity, load_niqe, niqe
 from analysis.protocols import PROTOCOLS, protocol_named
 from degrade_kit.errors import ConfigError
+from degrade_kit.image import to_pixels
+from tests.strategies import images
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden"
 EXPECTED: dict[str, dict[str, float]] = json.loads((GOLDEN / "metrics.json").read_text())
@@ -50,6 +55,23 @@ def test_ssim_is_scikit_images_gaussian_one(name: str) -> None:
     )
 
     assert fidelity(lq, hq, PROTOCOLS["basicsr-rgb"])[1] == pytest.approx(expected, abs=1e-9)
+
+
+@given(image=images(min_side=12), level=st.integers(1, 60), seed=st.integers(0, 99))
+def test_psnr_and_ssim_are_symmetric_bounded_and_fall_with_noise(
+    image: npt.NDArray[np.float32], level: int, seed: int
+) -> None:
+    hq = to_pixels(image)
+    signs = np.random.default_rng(seed).choice([-1, 1], hq.shape)
+    weak, strong = (np.clip(hq + signs * each, 0, 255).astype(np.uint8) for each in (level, 2 * level))
+    ours = PROTOCOLS["basicsr-rgb"]
+    psnr, ssim = fidelity(weak, hq, ours)
+
+    assert fidelity(hq, weak, ours) == pytest.approx((psnr, ssim))
+    assert -1 <= ssim <= 1
+    assert fidelity(strong, hq, ours)[0] <= psnr
+    for protocol in PROTOCOLS.values():
+        assert all(not math.isnan(value) for value in fidelity(weak, hq, protocol))
 
 
 @pytest.mark.parametrize("name", PAIRS)
@@ -151,7 +173,7 @@ def test_lpips_is_that_of_its_package(weights: Path) -> None:
     for name in ("blocks", "small"):
         lq, hq = regenerate.judged_pair(name)
         assert measure(lq, hq) == pytest.approx(EXPECTED[name]["lpips"], rel=1e-4)
-    assert measure(hq, hq) == 0
+        assert measure(hq, hq) == 0
 
 
 def test_the_identity_angle_is_that_of_gfpgans_network(weights: Path) -> None:
@@ -161,8 +183,8 @@ def test_the_identity_angle_is_that_of_gfpgans_network(weights: Path) -> None:
     for name in PAIRS:
         lq, hq = regenerate.judged_pair(name)
         assert measure(lq, hq) == pytest.approx(EXPECTED[name]["degrees"], abs=0.02)
-    assert measure(lq, hq) == pytest.approx(measure(hq, lq), abs=1e-3)
-    assert measure(hq, hq) == pytest.approx(0, abs=1e-3)
+        assert measure(lq, hq) == pytest.approx(measure(hq, lq), abs=1e-3)
+        assert measure(hq, hq) == pytest.approx(0, abs=1e-3)
 
 
 def test_restoreformer_gives_the_networks_other_inputs(weights: Path) -> None:

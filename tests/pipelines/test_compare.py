@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import cv2
@@ -126,6 +127,15 @@ def test_images_that_are_gone_cost_the_sheet_alone(root: Path, tmp_path: Path) -
     assert found.exit_code == 0, found.output
     assert "no sheet: gone: " in found.output
     assert (tmp_path / "out" / "compare.md").is_file()
+
+
+def test_a_damaged_evaluation_is_refused(root: Path, tmp_path: Path) -> None:
+    shutil.copytree(root / "eval" / "soft", tmp_path / "soft")
+    for text in ("{", "[]", '{"schema_version": 1}'):
+        (tmp_path / "soft" / "metrics.json").write_text(text)
+        found = run("compare", tmp_path / "soft", "--out", tmp_path / "out")
+        assert found.exit_code == 2
+        assert "no evaluation of `degrade-kit evaluate`" in found.output
 
 
 def test_other_folders_and_equal_names_are_refused(root: Path, tmp_path: Path) -> None:

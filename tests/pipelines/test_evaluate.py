@@ -300,7 +300,8 @@ def network_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.save(regenerate().fill(inception.state_dict()), folder / "weights-inception-2015-12-05-6726825d.pth")
     rng = np.random.default_rng(0)
     torch.save(
-        {"name": "FFHQ", "size": 512, "mean": rng.random(2048), "cov": np.eye(2048)}, folder / "inception_FFHQ_512.pth"
+        {"name": "FFHQ", "size": 512, "mean": rng.random(2048), "cov": np.eye(2048)},
+        folder / "inception_FFHQ_512-f7b384ab.pth",
     )
     return folder
 
@@ -320,7 +321,7 @@ def test_every_network_metric_runs_from_local_files(
     assert all(entry[name]["value"] > 0 for entry in found.values() for name in ("lpips", "deg"))
     assert found["basicsr-rgb"]["lpips"]["value"] == found["pmrf"]["lpips"]["value"]
     assert found["restoreformer"]["deg"]["unit"] == "rad"
-    assert found["basicsr-rgb"]["fid"]["against"] == "inception_FFHQ_512.pth"
+    assert found["basicsr-rgb"]["fid"]["against"] == "inception_FFHQ_512-f7b384ab.pth"
     assert found["basicsr-rgb"]["fid"]["against_sha256"]
     assert "as --faces" in found["pmrf"]["fid"]["status"]
     by_faces = evaluate(tmp_path / "faces", *words, "--protocol", "pmrf", "--faces", hq)
