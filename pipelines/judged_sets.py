@@ -57,7 +57,7 @@ class ShardReferences:
 
     def read(self, place: int) -> Pixels:
         """See `JudgedSet`."""
-        return self.reader.stored_pair(place, 0).hq
+        return self.reader.stored_pair(self.reader.read(place, 0), 0).hq
 
 
 def open_set(place: str, what: str) -> FileSet:

@@ -121,7 +121,7 @@ class ShardInputs:
 
     def read(self, index: int) -> Pixels:
         """See `Inputs`."""
-        return self._reader.stored_pair(index, self._variant).lq
+        return self._reader.stored_pair(self._reader.read(index, self._variant), self._variant).lq
 
 
 def open_inputs(job: RestoreJob) -> Inputs:
