@@ -38,7 +38,9 @@ def parse_numbers(text: str | None, option: str) -> tuple[float, ...]:
     "--out", "out_dir", required=True, type=click.Path(file_okay=False, path_type=Path), help="Folder of the results."
 )
 @click.option(
-    "--phi", metavar="X[,X...]", help="Enhance weight of the LQ image; several give one folder each.  [default: 1]"
+    "--phi",
+    metavar="X[,X...]",
+    help="Enhance weight of the LQ image; several give one folder each.  [default: the model's, 1]",
 )
 @click.option("--steps", "num_steps", type=click.IntRange(1, 1000), help="Solver steps.  [default: the model's]")
 @click.option("--solver", type=click.Choice(["ddim", "dpm++"]), help="Solver.  [default: the model's]")

@@ -16,11 +16,12 @@ import torch
 from click.testing import CliRunner, Result
 
 from degrade_kit.flipnet.training import LoopConfig
-from degrade_kit.flipnet.weights import read_weights
+from degrade_kit.flipnet.weights import read_weights, write_weights
 from degrade_kit.streaming import PairMapDataset, PairOptions
 from pipelines.cli import main
 from pipelines.train_restore import ShardPairs, load_run_config
 from restore.infer import Restorer
+from restore.networks import IResNet
 from tests.degrade_kit.flipnet.models import save_base, tiny_base
 from tests.pipelines.restore_runs import SIZE, make_shards, needs_ray, write_config
 
@@ -194,6 +195,25 @@ def test_a_stable_diffusion_gets_lora_and_autoencoders_of_its_own(shards: Path, 
     restorer = Restorer.load(tmp_path / "run", device="cpu")
     assert restorer.embedding is not None
     assert restorer.sampling.negative_prompt == "haze"
+
+
+def test_an_identity_network_may_take_the_encoders_place(shards: Path, config: Path, tmp_path: Path) -> None:
+    weights = tmp_path / "identity.safetensors"
+    write_weights(IResNet((1, 1, 1, 1), (8, 8, 8, 16), 32).state_dict(), weights)
+    more = ["--embedding", "arcface", "--identity-weights", str(weights), "--steps", "1"]
+    result = run(words(shards, config, tmp_path / "run", *more))
+    assert result.exit_code == 0, result.output
+    restorer = Restorer.load(tmp_path / "run", device="cpu")
+    assert restorer.embedding is not None
+    assert restorer.embedding(torch.zeros(1, 3, SIZE, SIZE)).shape == (1, 1, 32)
+
+
+@pytest.mark.filterwarnings("ignore:This DataLoader will create:UserWarning")
+def test_data_workers_change_nothing(shards: Path, config: Path, tmp_path: Path) -> None:
+    for name, count in (("one", "0"), ("two", "2")):
+        result = run(words(shards, config, tmp_path / name, "--embedding", "none", "--data-workers", count))
+        assert result.exit_code == 0, result.output
+    assert_equal_weights(tmp_path / "one", tmp_path / "two", "restoration")
 
 
 def test_autoencoders_of_another_run_may_serve(finished: Path, shards: Path, config: Path, tmp_path: Path) -> None:
