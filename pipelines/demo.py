@@ -19,7 +19,7 @@ from pipelines.sheet import Tile, caption, contact_sheet
 from pipelines.synthesize import synthesize
 from pipelines.verify import verify
 
-_PROMPTS = ("very dark, medium noise", "dense haze", "strong blur", "strong noise", "strong compression")
+_PROMPTS = ("slightly dark, medium noise", "light haze", "strong blur", "strong noise", "dark")
 _COMPARED = ("flipnet-paper", "gfpgan", "codeformer", "real-esrgan")
 
 
