@@ -1,5 +1,6 @@
 """Training, inference and evaluation of a face restorer.
 
-The place for autoencoders, face embeddings and the restoration runs, which read the shards that `pipelines` writes. The
-package is empty so far. It may import `degrade_kit` and `analysis`, and nothing else of this project.
+`autoencoder` and `embeddings` say how a face becomes tokens, `losses` what is lowered, `train` and `infer` run it,
+`networks` reads networks of others from local files. May import `degrade_kit` and `analysis`, and nothing else of this
+project.
 """

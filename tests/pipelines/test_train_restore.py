@@ -19,7 +19,8 @@ from degrade_kit.flipnet.training import LoopConfig
 from degrade_kit.flipnet.weights import read_weights, write_weights
 from degrade_kit.streaming import PairMapDataset, PairOptions
 from pipelines.cli import main
-from pipelines.train_restore import ShardPairs, load_run_config
+from pipelines.shard_pairs import ShardPairs
+from pipelines.train_restore import load_run_config
 from restore.infer import Restorer
 from restore.networks import IResNet
 from tests.degrade_kit.flipnet.models import save_base, tiny_base
