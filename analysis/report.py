@@ -120,10 +120,10 @@ def _of_reference(reference: str, synthetic: Sequence[Comparison]) -> str:
         numbers, null = most.numbers.matched, most.null.matched
         assert numbers is not None
         assert null is not None
-        said += (
-            f". Most of {reference} is covered by {most.source}: {numbers.coverage:.0%} at {numbers.size} images, "
-            f"where halves of {reference} cover {null.coverage:.0%} of each other"
-        )
+        covered = f"{most.source} covers most of {reference}: {numbers.coverage:.0%} at {numbers.size} images"
+        if numbers.coverage < 0.01:
+            covered = f"No source covers 1 % of {reference}"
+        said += f". {covered}, where its halves cover {null.coverage:.0%} of each other"
     return said[0].upper() + said[1:] + "."
 
 
