@@ -331,12 +331,13 @@ def test_every_network_metric_runs_from_local_files(
 
 def test_fid_features_are_those_of_torch_fidelity(network_weights: Path, images: dict[str, Pixels]) -> None:
     import torch
-    from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
     from analysis.perceptual import load_inception
 
+    module = pytest.importorskip("torch_fidelity.feature_extractor_inceptionv3")
+
     path = network_weights / "weights-inception-2015-12-05-6726825d.pth"
-    reference = FeatureExtractorInceptionV3("fid", ["2048"], str(path))
+    reference = module.FeatureExtractorInceptionV3("fid", ["2048"], str(path))
     image = images["a"]
     expected = reference(torch.from_numpy(image).permute(2, 0, 1)[None])[0].numpy().ravel()
 
