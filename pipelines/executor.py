@@ -416,7 +416,7 @@ def _ray(config: ExecutorConfig) -> Generator[tuple[Any, int]]:
 
 
 def _session_folder() -> tempfile.TemporaryDirectory[str]:
-    """Where a Ray of ours keeps logs and sockets; without it, every run would leave some megabytes in /tmp/ray."""
+    """Where a Ray of ours keeps logs and sockets; without it, every run would leave some megabytes behind."""
     base = os.environ.get("RAY_TMPDIR") or tempfile.gettempdir()
     # The name of a Unix socket has 107 bytes at most, and Ray's end in /session_YYYY-MM-DD_hh-mm-ss_ffffff_PID/sockets/
     # plasma_store, up to 69 bytes.

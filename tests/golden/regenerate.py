@@ -8,11 +8,11 @@
 A change in the first two is a change in everybody's data, hence a breaking one. The last two need an environment of
 their own, since these packages do not import on today's torchvision without help (see `import_basicsr`):
 
-    python3.11 -m venv /tmp/basicsr && cd /tmp/basicsr
+    python3.11 -m venv ../basicsr-env && cd ../basicsr-env
     bin/pip install torch torchvision setuptools wheel cython 'numpy<3' opencv-python scipy scikit-image
     bin/pip install addict filterpy future lmdb numba pyyaml requests tb-nightly tqdm yapf
     bin/pip install --no-build-isolation --no-deps basicsr==1.4.2 gfpgan==1.3.8 facexlib==0.3.0 lpips==0.1.4
-    cd REPOSITORY && /tmp/basicsr/bin/python -m tests.golden.regenerate basicsr metrics
+    cd REPOSITORY && ../basicsr-env/bin/python -m tests.golden.regenerate basicsr metrics
 """
 
 from __future__ import annotations
