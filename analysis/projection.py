@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any, Literal
 
 import numpy as np
@@ -22,7 +23,10 @@ def project(points: Features, kind: Projection, seed: int) -> Features:
     """
     if len(points) < 4 or kind == "pca":
         return _principal(points)
-    from umap import UMAP
+    with warnings.catch_warnings():
+        # umap-learn tells everybody that its neural variant, which is not used here, lacks TensorFlow.
+        warnings.filterwarnings("ignore", message="Tensorflow not installed", category=ImportWarning)
+        from umap import UMAP
 
     # With a seed UMAP runs in one thread; said here, so that it need not warn.
     mapper: Any = UMAP(n_neighbors=min(_NEIGHBOURS, len(points) - 1), min_dist=0.1, random_state=seed, n_jobs=1)
