@@ -32,9 +32,12 @@ format: .venv/.dev ## Format the code and mend what the linter can mend by itsel
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: .venv/.dev ## Measure degradation and synthesis against other implementations
+bench: .venv/.dev ## Measure every hot path against other implementations or the naive way
 	$(BIN)/python -m benchmarks.degrade
 	$(BIN)/python -m benchmarks.synth
+	$(BIN)/python -m benchmarks.streaming
+	$(BIN)/python -m benchmarks.features
+	$(BIN)/python -m benchmarks.flipnet
 
 clean: ## Remove everything that these targets made
 	rm -rf .venv demo-output build dist .pytest_cache .ruff_cache .hypothesis
