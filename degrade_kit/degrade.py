@@ -70,6 +70,12 @@ def finish(native: Pixels, tail: tuple[Op, ...], size: tuple[int, int]) -> Pixel
     return canvas.pixels()
 
 
+def make_lq(record: Record, hq: Pixels | Image) -> Pixels:
+    """LQ image of a record at the size of its HQ image, uint8: `degrade` and `finish` in one."""
+    native = degrade(record, hq)
+    return finish(native.pixels, native.tail, (hq.shape[0], hq.shape[1]))
+
+
 def make_target(record: Record, hq: Pixels) -> Pixels:
     """The training target: the HQ image itself unless the recipe changes it (gray faces, shifted faces)."""
     if not record.target:
@@ -93,8 +99,7 @@ def apply(record: Record, hq: Image) -> Image:
         ValueError: If `hq` breaks the image contract.
     """
     check_image(hq, "hq")
-    native = degrade(record, hq)
-    return to_float(finish(native.pixels, native.tail, (hq.shape[0], hq.shape[1])))
+    return to_float(make_lq(record, hq))
 
 
 def _canvas(hq: Pixels | Image) -> Canvas:

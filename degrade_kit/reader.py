@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from degrade_kit.degrade import degrade, finish, make_target
+from degrade_kit.degrade import finish, make_lq, make_target
 from degrade_kit.errors import ConfigError, ImageError, ShardError
 from degrade_kit.image import Pixels, decode_image
 from degrade_kit.ops import Op
@@ -167,9 +167,9 @@ class PairReader:
     def fresh_pair(self, raw: RawPair, record: Record) -> LoadedPair:
         """A pair with an LQ image that is made now."""
         hq = self.decode_hq(raw)
-        native = degrade(record, hq)
-        lq = finish(native.pixels, native.tail, (hq.shape[0], hq.shape[1]))
-        return LoadedPair(make_target(record, hq), lq, record.to_json(), raw.key, raw.info["source"], -1)
+        return LoadedPair(
+            make_target(record, hq), make_lq(record, hq), record.to_json(), raw.key, raw.info["source"], -1
+        )
 
     def decode_hq(self, raw: RawPair) -> Pixels:
         """The HQ image, of the size that the JSON gives."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 from pathlib import Path
 
-from degrade_kit.degrade import degrade, finish
+from degrade_kit.degrade import make_lq
 from degrade_kit.demo import write_demo_faces
 from degrade_kit.errors import RunError
 from degrade_kit.image import decode_image, encode_png
@@ -67,8 +67,7 @@ def _draw_modes(faces: Path, out: Path) -> list[tuple[Path, str]]:
     for face in sorted(faces.glob("*.png")):
         hq = decode_image(face.read_bytes()).pixels
         records = [preset("flipnet-paper").draw(generator(0, face.name, number)) for number in range(len(_PROMPTS))]
-        natives = [degrade(record, hq) for record in records]
-        classical = [finish(native.pixels, native.tail, (hq.shape[0], hq.shape[1])) for native in natives]
+        classical = [make_lq(record, hq) for record in records]
         rows.append(
             [
                 Tile(hq, ("HQ", "by recipe")),

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from analysis.extractors import Extractor, Measure
-from degrade_kit.degrade import degrade, finish
+from degrade_kit.degrade import finish, make_lq
 from degrade_kit.errors import ImageError, ShardError
 from degrade_kit.image import Pixels, decode_image, encode_jpeg
 from degrade_kit.record import Record, ops_from_json
@@ -128,12 +128,7 @@ class ProbeTask:
         digest = hashlib.sha256(self.hq.tobytes()).digest()
         for record in self.records:
             text = record.to_json()
-
-            def made(record: Record = record) -> Pixels:
-                native = degrade(record, self.hq)
-                return finish(native.pixels, native.tail, (self.hq.shape[0], self.hq.shape[1]))
-
-            yield _Named("", "", text, digest, text, made)
+            yield _Named("", "", text, digest, text, functools.partial(make_lq, record, self.hq))
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from analysis.extractors import DEGRADATION, Extractor
 from analysis.fit import FitConfig, fit_mixture
 from analysis.probes import probe_records
 from analysis.whitening import Whitening
-from degrade_kit.degrade import degrade, finish
+from degrade_kit.degrade import make_lq
 from degrade_kit.errors import ConfigError, ImageError, RunError
 from degrade_kit.image import Pixels, decode_image, encode_png
 from degrade_kit.recipe import Recipe
@@ -239,8 +239,6 @@ def _draw_sheet(
             face = faces[number % len(faces)]
             seed = hashlib.sha256(face.tobytes()).hexdigest()[:8]
             record = recipe.draw(generator(config.seed, f"sheet/{seed}", number))
-            native = degrade(record, face)
-            lq = finish(native.pixels, native.tail, (config.size, config.size))
-            row.append(Tile(lq, (recipe.name, *caption(record))))
+            row.append(Tile(make_lq(record, face), (recipe.name, *caption(record))))
         rows.append(row)
     write_whole(out, encode_png(contact_sheet(rows)))

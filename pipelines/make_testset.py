@@ -24,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 import yaml
 
-from degrade_kit.degrade import degrade, finish, make_target
+from degrade_kit.degrade import make_lq, make_target
 from degrade_kit.errors import ConfigError, ImageError, RunError
 from degrade_kit.image import Pixels, encode_png
 from degrade_kit.prepare import HqConfig, prepare, sha256, versions
@@ -260,8 +260,7 @@ def _make(offshelf: Callable[[str, Pixels], tuple[Record, Pixels]] | None, task:
             origin = f"flipnet:{config.flipnet.digest}"
         else:
             record = config.recipe.draw(generator(config.seed, slot.source, 0))
-            native = degrade(record, hq.pixels)
-            lq = finish(native.pixels, native.tail, (hq.pixels.shape[0], hq.pixels.shape[1]))
+            lq = make_lq(record, hq.pixels)
             origin = f"recipe:{config.recipe.name}@{config.recipe.digest()}"
         target = encode_png(make_target(record, hq.pixels)) if record.target else hq.data
         data = encode_png(lq)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from degrade_kit.degrade import degrade, finish
+from degrade_kit.degrade import make_lq
 from degrade_kit.errors import ImageError, RunError
 from degrade_kit.image import Pixels, encode_png
 from degrade_kit.prepare import HqConfig, prepare
@@ -58,7 +58,5 @@ def _variants(pixels: Pixels, name: str, recipe: Recipe, seed: int, variants: in
     tiles: list[Tile] = []
     for number in range(variants):
         record = recipe.draw(generator(seed, name, number))
-        native = degrade(record, pixels)
-        lq = finish(native.pixels, native.tail, (pixels.shape[0], pixels.shape[1]))
-        tiles.append(Tile(lq, caption(record)))
+        tiles.append(Tile(make_lq(record, pixels), caption(record)))
     return tiles

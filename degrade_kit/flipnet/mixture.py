@@ -19,7 +19,7 @@ from typing import Final, NamedTuple, Protocol
 
 import numpy as np
 
-from degrade_kit.degrade import degrade, finish, make_target
+from degrade_kit.degrade import make_lq, make_target
 from degrade_kit.errors import ConfigError, ImageError
 from degrade_kit.flipnet import severity
 from degrade_kit.flipnet.captions import template_caption
@@ -256,9 +256,7 @@ class FacePairs:
         face = self.face(index)
         record = self._recipe.draw(rng)
         if self._last is None or self._last[0] != (index, record):  # several crops of one image come in a row
-            native = degrade(record, face)
-            lq = finish(native.pixels, native.tail, (face.shape[0], face.shape[1]))
-            self._last = (index, record), lq
+            self._last = (index, record), make_lq(record, face)
         lq = self._last[1]
         crop = draw_crop(face.shape[0], face.shape[1], size, self._policy, crop_rng)
         hq, lq = apply_crop(crop, make_target(record, face)), apply_crop(crop, lq)
