@@ -14,7 +14,7 @@ from degrade_kit.flipnet import foreign
 from degrade_kit.flipnet.checkpoint import BaseModel
 from degrade_kit.flipnet.config import FlipNetConfig
 from degrade_kit.flipnet.network import gated_head
-from degrade_kit.flipnet.space import BlockDCT
+from degrade_kit.flipnet.space import BLOCK, BlockDCT
 
 HEAD_SIZE = 32
 """Channels of an attention head."""
@@ -25,7 +25,12 @@ class SmallBase:
     """Sizes of a base model."""
 
     widths: tuple[int, ...] = (96, 128, 128)
-    """Channels of the levels of the U-Net, each half as fine as the one before; the first has no attention."""
+    """Channels of the levels of the U-Net, each half as fine as the one before."""
+    block_size: int = BLOCK
+    """Side of the block of pixels that is a token of the first level."""
+    first_attention: bool = False
+    """Whether the first level has attention too, and BoostHub with it, as Stable Diffusion has. It costs the square of
+    the tokens: for small images."""
     layers: int = 1
     """Residual blocks at each level."""
     text_width: int = 64
@@ -37,6 +42,8 @@ class SmallBase:
     def __post_init__(self) -> None:
         if len(self.widths) < 2 or any(width <= 0 or width % HEAD_SIZE for width in self.widths):
             raise ConfigError(f"widths: expected two or more multiples of {HEAD_SIZE}, got {list(self.widths)}")
+        if self.block_size not in (2, 4, 8):
+            raise ConfigError(f"block_size: expected 2, 4 or 8, got {self.block_size}")
 
 
 def build_small_base(sizes: SmallBase, config: FlipNetConfig, words: Sequence[str], images: Tensor) -> BaseModel:
@@ -50,17 +57,18 @@ def build_small_base(sizes: SmallBase, config: FlipNetConfig, words: Sequence[st
     """
     diffusers, transformers = foreign.diffusers(), foreign.transformers()
 
-    vae = BlockDCT()
+    vae = BlockDCT(sizes.block_size, latent_channels=3 * sizes.block_size**2)
     vae.fit(images)
     channels, depth = vae.latent_channels, len(sizes.widths)
     out_channels = channels if config.head == "plain" else gated_head(channels, config).out_channels
+    first = "CrossAttn" if sizes.first_attention else ""
     unet = diffusers.UNet2DConditionModel(
         sample_size=64,
         in_channels=channels,
         out_channels=out_channels,
         block_out_channels=sizes.widths,
-        down_block_types=("DownBlock2D", *["CrossAttnDownBlock2D"] * (depth - 1)),
-        up_block_types=(*["CrossAttnUpBlock2D"] * (depth - 1), "UpBlock2D"),
+        down_block_types=(f"{first}DownBlock2D", *["CrossAttnDownBlock2D"] * (depth - 1)),
+        up_block_types=(*["CrossAttnUpBlock2D"] * (depth - 1), f"{first}UpBlock2D"),
         layers_per_block=sizes.layers,
         attention_head_dim=tuple(width // HEAD_SIZE for width in sizes.widths),
         cross_attention_dim=sizes.text_width,

@@ -1,4 +1,4 @@
-"""A latent space with nothing to train: 8 x 8 blocks of the discrete cosine transform, as JPEG has them.
+"""A latent space with nothing to train: blocks of the discrete cosine transform, 8 x 8 as JPEG has them or smaller.
 
 For small FlipNets. An autoencoder loses detail that a small network cannot spare, and noise above all; this one is
 orthogonal, so nothing is lost, and what photographs suffer is simple in it: blur and compression fade coefficients,
@@ -21,7 +21,7 @@ from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor
 
 BLOCK = 8
-"""Side of a block in pixels: that of JPEG, whose grid a network can then see."""
+"""Side of a block in pixels, unless another is asked for: that of JPEG, whose grid a network can then see."""
 
 _TO_YCC = (
     (1 / math.sqrt(3), 1 / math.sqrt(3), 1 / math.sqrt(3)),
@@ -62,10 +62,15 @@ class Decoded:
 
 
 class BlockDCT(ModelMixin, ConfigMixin):  # pyright: ignore[reportUntypedBaseClass]
-    """Images in [-1, 1], (B, 3, 8 h, 8 w), to latents (B, 192, h, w) and back; the interface of an `AutoencoderKL`.
+    """Images in [-1, 1], (B, 3, k h, k w), to latents (B, 3 k^2, h, w) and back; the interface of an `AutoencoderKL`.
 
-    Channel 64 c + 8 v + u is coefficient (v, u), v counting rows, of colour channel c, less its `mean` and divided by
+    Channel k^2 c + k v + u is coefficient (v, u), v counting rows, of colour channel c, less its `mean` and divided by
     its `scale`, both learned from images (`fit`) so that latents have a variance of about 1.
+
+    Args:
+        block_size: k, the side of a block in pixels. Blocks of 4 or 2 let a network see small images in more tokens.
+        scaling_factor: For diffusers' sake.
+        latent_channels: 3 k^2.
     """
 
     config_name = "config.json"
@@ -74,43 +79,39 @@ class BlockDCT(ModelMixin, ConfigMixin):  # pyright: ignore[reportUntypedBaseCla
     scale: Tensor
 
     @register_to_config
-    def __init__(self, block_size: int = BLOCK, scaling_factor: float = 1.0, latent_channels: int = 192) -> None:
+    def __init__(
+        self, block_size: int = BLOCK, scaling_factor: float = 1.0, latent_channels: int = 3 * BLOCK**2
+    ) -> None:
         super().__init__()
-        if block_size != BLOCK or latent_channels != 3 * BLOCK**2:
-            raise ValueError(
-                f"expected blocks of {BLOCK} and {3 * BLOCK**2} channels, got {block_size}, {latent_channels}"
-            )
+        if block_size < 1 or latent_channels != 3 * block_size**2:
+            raise ValueError(f"expected {3 * block_size**2} channels for blocks of {block_size}, got {latent_channels}")
         del scaling_factor
-        self.register_buffer("basis", _basis(), persistent=False)
+        self.block_size, self.latent_channels = block_size, latent_channels
+        self.register_buffer("basis", _basis(block_size), persistent=False)
         self.register_buffer("mean", torch.zeros(latent_channels))
         self.register_buffer("scale", torch.ones(latent_channels))
 
     @property
-    def latent_channels(self) -> int:
-        """Channels of the latents."""
-        return 3 * BLOCK**2
-
-    @property
     def dc_channels(self) -> tuple[int, ...]:
         """The channels that hold a block's mean colour."""
-        return (0, BLOCK**2, 2 * BLOCK**2)
+        return (0, self.block_size**2, 2 * self.block_size**2)
 
     @torch.no_grad()
     def fit(self, images: Tensor) -> None:
         """Set mean and scale to those of these images, (B, 3, H, W)."""
-        coefficients = F.conv2d(images, self.basis, stride=BLOCK)
+        coefficients = F.conv2d(images, self.basis, stride=self.block_size)
         self.mean.copy_(coefficients.mean((0, 2, 3)))
         self.scale.copy_(coefficients.std((0, 2, 3)).clamp_min(1e-3))
 
     def encode(self, images: Tensor) -> Encoded:
         """Exact latents."""
-        coefficients = F.conv2d(images, self.basis.to(images.dtype), stride=BLOCK)
+        coefficients = F.conv2d(images, self.basis.to(images.dtype), stride=self.block_size)
         return Encoded(Exact((coefficients - self._shape(self.mean)) / self._shape(self.scale)))
 
     def decode(self, latents: Tensor) -> Decoded:
         """The image of latents; not clipped."""
         coefficients = latents * self._shape(self.scale) + self._shape(self.mean)
-        return Decoded(F.conv_transpose2d(coefficients, self.basis.to(latents.dtype), stride=BLOCK))
+        return Decoded(F.conv_transpose2d(coefficients, self.basis.to(latents.dtype), stride=self.block_size))
 
     def forward(self, images: Tensor) -> Tensor:
         """Encode and decode."""
@@ -121,14 +122,14 @@ class BlockDCT(ModelMixin, ConfigMixin):  # pyright: ignore[reportUntypedBaseCla
         return vector[:, None, None]
 
 
-def _basis() -> Tensor:
-    """Orthonormal filters, (192, 3, 8, 8)."""
-    place = torch.arange(BLOCK, dtype=torch.float64)
-    cosines = torch.cos(math.pi / BLOCK * (place[None] + 0.5) * place[:, None]) * math.sqrt(2 / BLOCK)
+def _basis(block: int) -> Tensor:
+    """Orthonormal filters, (3 k^2, 3, k, k)."""
+    place = torch.arange(block, dtype=torch.float64)
+    cosines = torch.cos(math.pi / block * (place[None] + 0.5) * place[:, None]) * math.sqrt(2 / block)
     cosines[0] /= math.sqrt(2)
-    blocks = torch.einsum("vy,ux->vuyx", cosines, cosines).reshape(BLOCK**2, BLOCK, BLOCK)
+    blocks = torch.einsum("vy,ux->vuyx", cosines, cosines).reshape(block**2, block, block)
     colours = torch.tensor(_TO_YCC, dtype=torch.float64)
-    return torch.einsum("cr,kyx->ckryx", colours, blocks).reshape(-1, 3, BLOCK, BLOCK).float()
+    return torch.einsum("cr,kyx->ckryx", colours, blocks).reshape(-1, 3, block, block).float()
 
 
 VAE = Any

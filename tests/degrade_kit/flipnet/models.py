@@ -91,6 +91,22 @@ def gated_flipnet(*, randomize: bool = True, window: int = 3) -> FlipNet:
     return assemble(base, config, randomize=randomize)
 
 
+def fine_flipnet(*, randomize: bool = True) -> FlipNet:
+    """Of blocks of 4 pixels, with attention at every level, as the small restorer."""
+    config = FlipNetConfig(
+        lora_rank=0,
+        head="gated",
+        head_blurs=(1.5, 4.0),
+        boost_window=3,
+        noise_offset=0.3,
+        noise_offset_channels=(0, 16, 32),
+    )
+    torch.manual_seed(0)
+    images = torch.rand(4, 3, 32, 32) * 2 - 1
+    sizes = SmallBase(widths=(32, 64), block_size=4, first_attention=True, text_width=32, text_layers=1)
+    return assemble(build_small_base(sizes, config, WORDS, images), config, randomize=randomize)
+
+
 def assemble(base: BaseModel, config: FlipNetConfig, *, randomize: bool) -> FlipNet:
     net = FlipNet(base.unet, base.vae, base.text_encoder, base.tokenizer, base.scheduler, config)
     if randomize:

@@ -11,7 +11,7 @@ from degrade_kit.flipnet.boosthub import Pass, windowed_attention
 from degrade_kit.flipnet.config import FlipNetConfig, Mode
 from degrade_kit.flipnet.network import LORA_TARGETS, FlipNet, gaussian_blur
 from degrade_kit.flipnet.text import join_tokens
-from tests.degrade_kit.flipnet.models import assemble, gated_flipnet, tiny_base, tiny_flipnet
+from tests.degrade_kit.flipnet.models import assemble, fine_flipnet, gated_flipnet, tiny_base, tiny_flipnet
 
 BATCH, DRAWS = 2, 3
 
@@ -43,7 +43,7 @@ def test_a_new_flipnet_is_its_base_model() -> None:
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("build", [tiny_flipnet, gated_flipnet])
+@pytest.mark.parametrize("build", [tiny_flipnet, gated_flipnet, fine_flipnet])
 def test_the_condition_never_reads_the_target(build: object) -> None:
     net: FlipNet = build()  # type: ignore[operator]
     given = inputs(net)
@@ -55,7 +55,7 @@ def test_the_condition_never_reads_the_target(build: object) -> None:
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("build", [tiny_flipnet, gated_flipnet])
+@pytest.mark.parametrize("build", [tiny_flipnet, gated_flipnet, fine_flipnet])
 @pytest.mark.parametrize("size", [(8, 8), (4, 12)])
 def test_write_and_read_equal_both_branches_together(build: object, size: tuple[int, int]) -> None:
     net: FlipNet = build().double()  # type: ignore[operator]

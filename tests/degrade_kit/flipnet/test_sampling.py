@@ -13,7 +13,7 @@ from degrade_kit.errors import ConfigError, RunError
 from degrade_kit.flipnet.config import FlipNetConfig
 from degrade_kit.flipnet.network import FlipNet
 from degrade_kit.flipnet.sampling import ExtraTokens, SamplingConfig, Solver, latent_size, make_scheduler, sample
-from tests.degrade_kit.flipnet.models import gated_flipnet, tiny_flipnet
+from tests.degrade_kit.flipnet.models import fine_flipnet, gated_flipnet, tiny_flipnet
 
 BATCH, VARIANTS = 2, 5
 
@@ -66,7 +66,9 @@ PROMPTS = {
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 @pytest.mark.parametrize("prompts", PROMPTS)
 @pytest.mark.parametrize("solver", ["ddim", "dpm++"])
-@pytest.mark.parametrize(("build", "size"), [(tiny_flipnet, (16, 24)), (gated_flipnet, (64, 32))])
+@pytest.mark.parametrize(
+    ("build", "size"), [(tiny_flipnet, (16, 24)), (gated_flipnet, (64, 32)), (fine_flipnet, (16, 32))]
+)
 def test_the_cached_condition_changes_nothing(
     build: Callable[[], FlipNet], size: tuple[int, int], solver: Solver, prompts: str
 ) -> None:
