@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -123,7 +122,7 @@ _VALIDATION_BATCH = 4
 
 def _batches(samples: Sequence[PairSample], device: torch.device) -> list[Batch]:
     batches = [collate(samples[i : i + _VALIDATION_BATCH]) for i in range(0, len(samples), _VALIDATION_BATCH)]
-    return [dataclasses.replace(batch, hq=batch.hq.to(device), lq=batch.lq.to(device)) for batch in batches]
+    return [batch.to(device) for batch in batches]
 
 
 def psnr(one: Pixels, other: Pixels) -> float:

@@ -94,7 +94,8 @@ def cropped(pair: Pair, size: int, top: float, left: float, caption: str = "") -
         np.ascontiguousarray(pair[name][:, y : y + size, x : x + size].permute(1, 2, 0).numpy())
         for name in ("hq", "lq")
     )
-    return PairSample(hq, lq, caption, "stored" if pair["variant"] >= 0 else "on the fly")
+    fresh = pair["variant"] < 0
+    return PairSample(hq, lq, caption, "on the fly" if fresh else "stored", fresh)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

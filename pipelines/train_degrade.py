@@ -383,8 +383,7 @@ class Validator:
             loss_module = DiffusionLoss(net, self._run.config.train).to(device)
             losses: list[float] = []
             for start in range(0, len(self._samples), 4):
-                batch = collate(self._samples[start : start + 4])
-                batch = dataclasses.replace(batch, hq=batch.hq.to(device), lq=batch.lq.to(device))
+                batch = collate(self._samples[start : start + 4]).to(device)
                 count = len(batch.captions)
                 losses += [float(loss_module(batch, pair_generators(0, draw, start, count))) for draw in range(4)]
         made: list[np.ndarray[Any, np.dtype[np.uint8]]] = []

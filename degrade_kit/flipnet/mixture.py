@@ -47,6 +47,8 @@ class PairSample(NamedTuple):
     """As `hq`, registered to it."""
     caption: str
     kind: str
+    fresh: bool = False
+    """Whether `lq` was made for this sample, and will not come again."""
 
 
 class PairSource(Protocol):
@@ -261,7 +263,7 @@ class FacePairs:
         crop = draw_crop(face.shape[0], face.shape[1], size, self._policy, crop_rng)
         hq, lq = apply_crop(crop, make_target(record, face)), apply_crop(crop, lq)
         caption = template_caption(hq, lq, FACE) if self._captions is None else self._captions[index]
-        return PairSample(hq, lq, caption, FACE)
+        return PairSample(hq, lq, caption, FACE, fresh=True)
 
 
 def _check_size(size: int, largest: int) -> None:

@@ -234,8 +234,9 @@ def everything(state: TrainState) -> list[Tensor]:
     return [*(parameter.detach() for parameter in state.parameters), *state.averages, *moments]
 
 
-def test_a_run_that_was_stopped_ends_in_the_same_weights(tmp_path: Path) -> None:
-    config = small(num_steps=5)
+@pytest.mark.parametrize("cache", [0.0, 0.001])
+def test_a_run_that_was_stopped_ends_in_the_same_weights(tmp_path: Path, cache: float) -> None:
+    config = small(num_steps=5, latent_cache_gigabytes=cache)
     whole = run(tmp_path / "whole", config)
     steps: list[int] = []
     half = run(
