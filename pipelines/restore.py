@@ -2,6 +2,7 @@
 
     OUT/NAME.png                      one for each input, under its own name; or OUT/phi-X/NAME.png for several phi
     OUT/.degrade_kit/sheet.png        the first of them beside their inputs
+    OUT/.degrade_kit/attention.png    the same with where the face embedding was read, if asked for
     OUT/.degrade_kit/config.yaml      how they were made
     OUT/.degrade_kit/failures.jsonl   inputs that could not be used
 
@@ -353,6 +354,47 @@ def _write_sheet(plan: RestorePlan, inputs: Inputs) -> Path | None:
     path = plan.job.out_dir / HIDDEN / "sheet.png"
     _write(path, encode_png(contact_sheet(lines)))
     return path
+
+
+def write_attention(plan: RestorePlan) -> tuple[Path, float]:
+    """A sheet of the first inputs, what was made of them, and where the face embedding was read: the paper's Fig. 4.
+
+    Each map goes from black, nowhere, to white, where the face tokens take all of the cross-attention.
+
+    Returns:
+        The file, and the mean share that the face tokens take.
+
+    Raises:
+        ConfigError: If the restorer has no face embedding.
+        RunError: If there is nothing to show, or the sheet cannot be written.
+    """
+    from restore.infer import Restorer
+
+    job, sampling = plan.job, plan.sampling[0]
+    restorer = Restorer.load(
+        job.model, base_model=job.base_model, download=job.download, device=job.device, dtype=job.dtype
+    )
+    inputs = open_inputs(job)
+    rows: list[list[Tile]] = []
+    shares: list[float] = []
+    for index in range(min(SHEET_FACES, len(inputs.names))):
+        name = inputs.names[index]
+        made = plan.path(0, name)
+        if not made.exists():
+            continue
+        lq = scaled(inputs.read(index), plan.size)
+        [found] = restorer.attention([lq], [noise_seed(job.seed, name)], sampling)
+        shares.append(float(found.mean()))
+        shown = np.repeat(np.rint(found * 255).astype(np.uint8)[:, :, None], 3, axis=2)
+        restored = decode_image(made.read_bytes(), min_side=1).pixels
+        caption = f"face tokens: {shares[-1]:.0%}"
+        rows.append([Tile(lq, (name,)), Tile(restored, ("restored",)), Tile(shown, (caption,))])
+    if not rows:
+        raise RunError(f"{job.out_dir}: none of the first {SHEET_FACES} images was restored, so there is none to show")
+    path = job.out_dir / HIDDEN / "attention.png"
+    lines = [[tile for row in rows[i : i + 2] for tile in row] for i in range(0, len(rows), 2)]
+    _write(path, encode_png(contact_sheet(lines, tile=192)))
+    return path, float(np.mean(shares))
 
 
 def _write(path: Path, data: bytes) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -27,6 +28,7 @@ from degrade_kit.flipnet.network import FlipNet
 from degrade_kit.flipnet.sampling import ExtraTokens, SamplingConfig, autocast, choose_device, sample
 from degrade_kit.flipnet.training import to_images, to_tensor
 from degrade_kit.image import Pixels
+from restore.attention import FaceAttention
 from restore.embeddings import FaceEmbedding, load_embedding
 from restore.train import RESTORER_FILE
 
@@ -85,6 +87,28 @@ class Restorer:
         folder = restorer_folder(location)
         loaded = load(folder, base_model=base_model, download=download)
         return cls(loaded, load_embedding(folder), trained_size(folder), device=device, dtype=dtype)
+
+    def attention(
+        self, lq: Sequence[Pixels], seeds: Sequence[int], sampling: SamplingConfig
+    ) -> list[npt.NDArray[np.float32]]:
+        """Where the face embedding is read while images are restored: see `restore.attention`.
+
+        Args:
+            lq: As in `run`.
+            seeds: As in `run`.
+            sampling: As in `run`.
+
+        Returns:
+            Of each image, height x width, the share of cross-attention that the face tokens take.
+
+        Raises:
+            ConfigError: If the restorer has no face embedding.
+        """
+        if self.embedding is None:
+            raise ConfigError("this restorer was trained without a face embedding, so there is no attention to show")
+        with FaceAttention(self.net) as attention:
+            self.run(lq, seeds, sampling)
+        return list(attention.maps(*lq[0].shape[:2]).numpy())
 
     def run(
         self,

@@ -23,7 +23,7 @@ from degrade_kit.image import Pixels
 
 def image_key(pixels: Pixels) -> bytes:
     """What an image holds, in 16 bytes."""
-    return hashlib.blake2b(pixels, digest_size=16).digest()
+    return hashlib.blake2b(pixels.tobytes(), digest_size=16).digest()
 
 
 class LatentCache:

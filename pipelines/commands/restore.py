@@ -64,6 +64,7 @@ def parse_numbers(text: str | None, option: str) -> tuple[float, ...]:
 @click.option(
     "--variant", type=click.IntRange(0), default=0, show_default=True, help="Which LQ image of a sample of SHARDS."
 )
+@click.option("--attention", is_flag=True, help="Show where the first images read the face embedding.  [default: off]")
 @click.option("--base-model", metavar="DIR", help="In place of the model's own base model.  [default: its own]")
 @click.option("--device", metavar="NAME", help="Such as cuda or cpu.  [default: the first GPU, or else the CPU]")
 @click.option(
@@ -88,6 +89,7 @@ def restore_command(
     workers: int | None,
     ray_address: str | None,
     gpus_per_worker: float,
+    attention: bool,
     dry_run: bool,
     **options: Any,  # noqa: ANN401 (fields of the job)
 ) -> None:
@@ -106,7 +108,7 @@ def restore_command(
     require_packages()
     if not options["download"]:
         quiet_model_loading()
-    from pipelines.restore import RestoreJob, make_plan, open_inputs, restore
+    from pipelines.restore import RestoreJob, make_plan, open_inputs, restore, write_attention
 
     overrides = {key: options.pop(key) for key in ("num_steps", "solver", "guidance", "negative_prompt")}
     job = RestoreJob(input=source, phis=parse_numbers(phi, "--phi"), overrides=overrides, **options)
@@ -134,5 +136,8 @@ def restore_command(
         click.echo(f"{len(report.failures):,} inputs could not be used; see {job.out_dir}/.degrade_kit/", err=True)
     if report.sheet is not None:
         click.echo(f"look at {report.sheet}")
+    if attention:
+        path, share = write_attention(plan)
+        click.echo(f"face tokens take {share:.0%} of cross-attention; look at {path}")
     if report.failures:
         sys.exit(3)
