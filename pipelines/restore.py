@@ -35,6 +35,7 @@ from degrade_kit.sources import Sources, display_name, open_sources
 from pipelines.executor import ExecutorConfig, Stateful, run_tasks
 from pipelines.run_folder import claim_folder, plain
 from pipelines.sheet import Tile, contact_sheet
+from restore.embeddings import SOURCE_CONFIG
 from restore.infer import ColorFix, restorer_folder, trained_size
 
 if TYPE_CHECKING:
@@ -64,6 +65,8 @@ class RestoreJob:
     color_fix: ColorFix = "none"
     variant: int = 0
     """Which LQ image of a sample, where the input is shards."""
+    attention: bool = False
+    """Whether to show where the first images read the face embedding."""
     base_model: str | None = None
     device: str | None = None
     dtype: str = "float32"
@@ -157,9 +160,11 @@ def make_plan(job: RestoreJob) -> RestorePlan:
     """Settle what the model's folder says.
 
     Raises:
-        ConfigError: If there is no such model, or a number is out of its range.
+        ConfigError: If there is no such model, a number is out of its range, or there is no attention to show.
     """
     folder = restorer_folder(job.model)
+    if job.attention and not (folder / SOURCE_CONFIG).exists():
+        raise ConfigError(f"--attention: {folder} was trained without a face embedding, so there is none to show")
     _, _, _, own = read_config(folder)
     changed = dataclasses.replace(own, **{key: value for key, value in job.overrides.items() if value is not None})
     phis = job.phis or (changed.phi,)
@@ -185,6 +190,8 @@ class RestoreReport:
     failures: tuple[tuple[str, str], ...]
     """Names of inputs, and what was wrong."""
     sheet: Path | None
+    attention: tuple[Path, float] | None
+    """A sheet of where the face embedding was read, and the mean share of cross-attention that it took."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,7 +246,9 @@ def restore(
     lines = "".join(json.dumps({"source": display_name(name), "detail": why}) + "\n" for name, why in failures)
     _write(job.out_dir / HIDDEN / "failures.jsonl", lines.encode())
     results = count * len(plan.folders)
-    return RestoreReport(made, results - made - len(failures) * len(plan.folders), tuple(failures), sheet)
+    kept = results - made - len(failures) * len(plan.folders)
+    attention = _write_attention(plan, inputs) if job.attention else None
+    return RestoreReport(made, kept, tuple(failures), sheet, attention)
 
 
 def restore_worker(plan: RestorePlan, threads: int) -> Callable[[Chunk], ChunkReport]:
@@ -356,17 +365,10 @@ def _write_sheet(plan: RestorePlan, inputs: Inputs) -> Path | None:
     return path
 
 
-def write_attention(plan: RestorePlan) -> tuple[Path, float]:
-    """A sheet of the first inputs, what was made of them, and where the face embedding was read: the paper's Fig. 4.
+def _write_attention(plan: RestorePlan, inputs: Inputs) -> tuple[Path, float] | None:
+    """The first inputs, what was made of them, and where the face embedding was read: the paper's Fig. 4.
 
-    Each map goes from black, nowhere, to white, where the face tokens take all of the cross-attention.
-
-    Returns:
-        The file, and the mean share that the face tokens take.
-
-    Raises:
-        ConfigError: If the restorer has no face embedding.
-        RunError: If there is nothing to show, or the sheet cannot be written.
+    A map goes from black, nowhere, to white, where the face tokens take all of the cross-attention.
     """
     from restore.infer import Restorer
 
@@ -374,7 +376,6 @@ def write_attention(plan: RestorePlan) -> tuple[Path, float]:
     restorer = Restorer.load(
         job.model, base_model=job.base_model, download=job.download, device=job.device, dtype=job.dtype
     )
-    inputs = open_inputs(job)
     rows: list[list[Tile]] = []
     shares: list[float] = []
     for index in range(min(SHEET_FACES, len(inputs.names))):
@@ -390,7 +391,7 @@ def write_attention(plan: RestorePlan) -> tuple[Path, float]:
         caption = f"face tokens: {shares[-1]:.0%}"
         rows.append([Tile(lq, (name,)), Tile(restored, ("restored",)), Tile(shown, (caption,))])
     if not rows:
-        raise RunError(f"{job.out_dir}: none of the first {SHEET_FACES} images was restored, so there is none to show")
+        return None
     path = job.out_dir / HIDDEN / "attention.png"
     lines = [[tile for row in rows[i : i + 2] for tile in row] for i in range(0, len(rows), 2)]
     _write(path, encode_png(contact_sheet(lines, tile=192)))

@@ -89,7 +89,6 @@ def restore_command(
     workers: int | None,
     ray_address: str | None,
     gpus_per_worker: float,
-    attention: bool,
     dry_run: bool,
     **options: Any,  # noqa: ANN401 (fields of the job)
 ) -> None:
@@ -108,7 +107,7 @@ def restore_command(
     require_packages()
     if not options["download"]:
         quiet_model_loading()
-    from pipelines.restore import RestoreJob, make_plan, open_inputs, restore, write_attention
+    from pipelines.restore import RestoreJob, make_plan, open_inputs, restore
 
     overrides = {key: options.pop(key) for key in ("num_steps", "solver", "guidance", "negative_prompt")}
     job = RestoreJob(input=source, phis=parse_numbers(phi, "--phi"), overrides=overrides, **options)
@@ -136,8 +135,8 @@ def restore_command(
         click.echo(f"{len(report.failures):,} inputs could not be used; see {job.out_dir}/.degrade_kit/", err=True)
     if report.sheet is not None:
         click.echo(f"look at {report.sheet}")
-    if attention:
-        path, share = write_attention(plan)
+    if report.attention is not None:
+        path, share = report.attention
         click.echo(f"face tokens take {share:.0%} of cross-attention; look at {path}")
     if report.failures:
         sys.exit(3)

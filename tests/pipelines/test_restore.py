@@ -139,6 +139,13 @@ def test_two_inputs_with_one_result_are_refused(model: Path, faces_dir: Path, tm
     assert "a.jpg and a.png would both be restored to a.png" in result.output
 
 
+def test_there_is_no_attention_without_an_embedding(model: Path, faces_dir: Path, tmp_path: Path) -> None:
+    result = restored(model, faces_dir, tmp_path / "out", "--attention")
+    assert result.exit_code == 2
+    assert "trained without a face embedding" in result.output
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_dry_run_writes_nothing(model: Path, faces_dir: Path, tmp_path: Path) -> None:
     result = restored(model, faces_dir, tmp_path / "out", "--phi", "0,1", "--dry-run")
     assert result.exit_code == 0, result.output

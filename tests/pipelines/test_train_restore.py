@@ -17,6 +17,7 @@ from click.testing import CliRunner, Result
 
 from degrade_kit.flipnet.training import LoopConfig
 from degrade_kit.flipnet.weights import read_weights, write_weights
+from degrade_kit.image import read_image
 from degrade_kit.streaming import PairMapDataset, PairOptions
 from pipelines.cli import main
 from pipelines.shard_pairs import ShardPairs
@@ -109,6 +110,18 @@ def test_shards_become_a_restorer(finished: Path) -> None:
     encoder = read_weights(finished / "association" / "model" / "lq" / "diffusion_pytorch_model.safetensors")
     found = restorer.embedding.source.state_dict()
     assert all(torch.equal(found[name], encoder[name]) for name in found)
+
+
+def test_the_face_embedding_is_shown_where_it_is_read(finished: Path, faces_dir: Path, tmp_path: Path) -> None:
+    result = run(
+        [
+            *["restore", "--model", str(finished), "--input", str(faces_dir), "--out", str(tmp_path)],
+            *["--attention", "--device", "cpu", "--workers", "0"],
+        ]
+    )
+    assert result.exit_code == 0, result.output
+    assert "of cross-attention" in result.output
+    assert read_image(tmp_path / ".degrade_kit" / "attention.png").std() > 0
 
 
 def test_a_finished_run_trains_no_more(finished: Path, shards: Path) -> None:
