@@ -112,7 +112,7 @@ def load_run_config(name: str, overrides: Mapping[str, Any]) -> RunConfig:
 
     Args:
         name: The file, or one of the names.
-        overrides: `base_model`, `revision` or `embedding`; all others go to the loop of every stage.
+        overrides: `base_model`, `revision`, `embedding` or `onthefly_prob`; all others go to the loop of every stage.
 
     Raises:
         ConfigError: If it cannot be read, or a key or value is wrong.
@@ -128,8 +128,9 @@ def load_run_config(name: str, overrides: Mapping[str, Any]) -> RunConfig:
     for key, value in overrides.items():
         if key in ("base_model", "revision"):
             merged[key] = value
-        elif key == "embedding":
-            merged["losses"] = {**merged.get("losses", {}), key: value}
+        elif key in ("embedding", "onthefly_prob"):
+            section = "losses" if key == "embedding" else "data"
+            merged[section] = {**merged.get(section, {}), key: value}
         else:
             merged |= {stage: {**merged.get(stage, {}), key: value} for stage in STAGES}
     network = FlipNetConfig.from_mapping({"mode": "restore", **merged.pop("network", {})}, f"{path.name}: network")

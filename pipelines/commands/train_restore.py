@@ -43,6 +43,11 @@ _FOLDER = click.Path(file_okay=False, path_type=Path)
     help="Face embedding: the LQ encoder of the association, an identity network, or none.  [default: the config's]",
 )
 @click.option(
+    "--onthefly-prob",
+    type=click.FloatRange(0, 1),
+    help="Share of the pairs whose LQ image is made on the fly, the rest being stored ones.  [default: the config's]",
+)
+@click.option(
     "--autoencoders",
     type=_FOLDER,
     help="Model of an autoencoder stage to start from, in place of the run's own.  [default: the run's]",

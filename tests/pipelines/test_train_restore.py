@@ -295,6 +295,9 @@ def test_the_papers_numbers_are_in_its_configuration() -> None:
     assert (config.restoration.caption_dropout, config.losses.embedding_dropout) == (0.5, 0.3)
     assert (config.losses.image_weight, config.losses.perceptual_weight) == (1.0, 0.01)
     assert (config.data.onthefly, config.data.onthefly_prob) == ("flipnet-paper", 0.5)
+    changed = load_run_config("sd21", {"onthefly_prob": 1.0, "embedding": "none", "num_steps": 7})
+    assert (changed.data.onthefly_prob, changed.losses.embedding) == (1.0, "none")
+    assert {changed.loop(stage).num_steps for stage in STAGES} == {7}
     assert (config.sampling.guidance, config.sampling.phi) == (1.5, 1.0)
     assert config.sampling.negative_prompt == "low quality, blurry, poorly rendered hands"
 
