@@ -23,6 +23,7 @@ place of 27.
 from __future__ import annotations
 
 import functools
+import hashlib
 import importlib
 import io
 import os
@@ -471,3 +472,8 @@ def _check_quality(quality: int, least: int = 0) -> None:
 def _as_pixels(array: npt.NDArray[Any]) -> Pixels:
     """Narrow what OpenCV's stubs call any array."""
     return cast("Pixels", array)
+
+
+def pixel_hash(pixels: Pixels) -> str:
+    """Hexadecimal SHA-256 of what an image shows, whatever file it came from."""
+    return hashlib.sha256(f"{pixels.shape}".encode() + pixels.tobytes()).hexdigest()

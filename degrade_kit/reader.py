@@ -25,7 +25,7 @@ from degrade_kit.errors import ConfigError, ImageError, ShardError
 from degrade_kit.image import Pixels, decode_image
 from degrade_kit.ops import Op
 from degrade_kit.record import Record, ops_from_json
-from degrade_kit.shards import MAX_MEMBER_BYTES, READABLE, Sample, ShardSet, Sidecar, open_shards
+from degrade_kit.shards import LQ_ONLY, MAX_MEMBER_BYTES, READABLE, Sample, ShardSet, Sidecar, open_shards
 from degrade_kit.store import LocalStore, Store, open_store
 
 _BLOCK = 512
@@ -102,7 +102,7 @@ class PairReader:
         self._open: OrderedDict[int, int] = OrderedDict()  # file descriptors by number of the shard
         if isinstance(self._store, LocalStore):
             for shard in self._shards:
-                _check_tar(self._store.root / f"{shard['name']}.tar", shard, hash_it=verify)
+                check_tar(self._store.root / f"{shard['name']}.tar", shard, hash_it=verify)
 
     @property
     def hq_extension(self) -> str:
@@ -220,7 +220,7 @@ class PairReader:
             self._open.move_to_end(shard)
             return self._open[shard]
         path = self._local_path(shard)
-        _check_tar(path, self._shards[shard])
+        check_tar(path, self._shards[shard])
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         self._open[shard] = descriptor
         if len(self._open) > _MAX_OPEN:
@@ -247,7 +247,7 @@ def _fetch(store: Store, name: str, path: Path, entry: dict[str, Any]) -> None:
     scratch = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
     try:
         store.download(name, scratch)
-        _check_tar(scratch, entry, hash_it=True, where=f"{store.url}/{name}")
+        check_tar(scratch, entry, hash_it=True, where=f"{store.url}/{name}")
         scratch.replace(path)
     except FileNotFoundError as error:
         raise ShardError(f"{store.url}/{name} is missing; `degrade-kit verify` says what to do") from error
@@ -255,7 +255,12 @@ def _fetch(store: Store, name: str, path: Path, entry: dict[str, Any]) -> None:
         scratch.unlink(missing_ok=True)
 
 
-def _check_tar(path: Path, entry: dict[str, Any], *, hash_it: bool = False, where: str | None = None) -> None:
+def check_tar(path: Path, entry: dict[str, Any], *, hash_it: bool = False, where: str | None = None) -> None:
+    """Compare a tar with its entry in the manifest: its size, and its hash if asked for.
+
+    Raises:
+        ShardError: If it is missing or another one; `where` names it, in place of its path.
+    """
     where = where or str(path)
     try:
         size = path.stat().st_size
@@ -279,6 +284,8 @@ def _ordered(shards: ShardSet) -> list[str]:
         ShardError: If the manifest names anything else.
     """
     extensions, variants = shards.manifest["extensions"], shards.manifest["variants"]
+    if LQ_ONLY in shards.manifest:
+        raise ShardError(f"{shards.store.url} has LQ images alone; `degrade-kit join` puts the HQ images back")
     names = [str(extension).partition(".") for extension in extensions]
     expected = ["hq", "json", *(f"lq{variant}" for variant in range(variants))] if extensions else []
     kinds = READABLE - {"json", "txt"}

@@ -34,6 +34,9 @@ MANIFEST = "manifest.json"
 CONFIG = f"{HIDDEN}/config.yaml"
 FAILURES = f"{HIDDEN}/failures.jsonl"
 
+LQ_ONLY = "lq_only"
+"""Key of the manifest of a data set without HQ images: what it was made of."""
+
 READABLE = frozenset({"png", "jpg", "webp", "json", "txt"})
 """Extensions of members that are read; all others are ignored and counted."""
 
@@ -353,7 +356,8 @@ class Sample:
         for extension, data in self.members.items():
             if extension.partition(".")[0] == name and extension != "json":
                 return data
-        raise ShardError(f"sample {self.key}: no image member `{name}`; it has {', '.join(self.members)}")
+        hint = "; `degrade-kit join` puts the HQ images back" if name == "hq" else ""
+        raise ShardError(f"sample {self.key}: no image member `{name}`; it has {', '.join(self.members)}{hint}")
 
     def _member(self, extension: str) -> bytes:
         if extension not in self.members:

@@ -10,7 +10,7 @@ import yaml
 
 from degrade_kit.image import encode_png
 from degrade_kit.parameters import BINS, PARAMETERS, Statistics, Summary
-from degrade_kit.shards import ShardSet
+from degrade_kit.shards import LQ_ONLY, ShardSet
 from degrade_kit.store import Store
 from pipelines.sheet import Tile, caption, contact_sheet
 
@@ -80,6 +80,7 @@ def card_text(manifest: Mapping[str, Any], statistics: Statistics, resolved: Map
         {"FlipNet": "FlipNet", "recipe": manifest["recipe"]}[name] for name in made_by if name != "prompts"
     )
     members = ", ".join(f"`{extension}`" for extension in manifest["extensions"])
+    shown = _preview(manifest)
     return f"""---
 {header}---
 
@@ -95,10 +96,8 @@ Made by degrade-kit {manifest["versions"]["degrade_kit"]} with `degrade-kit synt
 {rows}
 | members of a sample | {members} |
 
-![preview](preview.png)
-
-LQ images are stored at their {stored} (`lq0_tail` in the JSON says how). `degrade-kit verify` checks this data set;
-`degrade-kit replay` makes any LQ image again.
+{shown}LQ images are stored at their {stored} (`lq0_tail` in the JSON says how).
+`degrade-kit verify` checks this data set; `degrade-kit replay` makes any LQ image again, from its HQ image.
 
 ## Drawn parameters
 
@@ -111,6 +110,19 @@ LQ images are stored at their {stored} (`lq0_tail` in the JSON says how). `degra
 
 The HQ images and everything derived from them are under the terms of their sources: add those terms here before you
 share this data set. FFHQ, for one, allows non-commercial use only, and each photograph has its own licence.
+"""
+
+
+def _preview(manifest: Mapping[str, Any]) -> str:
+    if LQ_ONLY not in manifest:
+        return "![preview](preview.png)\n\n"
+    return f"""**There are no HQ images here**, for their licence. Put them back from your own copy of the
+faces, which is compared image by image with what the LQ images were made of (digest `{manifest[LQ_ONLY]["digest"]}`):
+
+```console
+degrade-kit join THIS_FOLDER --hq YOUR_FACES --out pairs
+```
+
 """
 
 

@@ -22,6 +22,7 @@ from pipelines.commands.evaluate import evaluate_command
 from pipelines.commands.export import export_command
 from pipelines.commands.fit_recipe import fit_recipe_command
 from pipelines.commands.inspect import inspect_command
+from pipelines.commands.join import join_command
 from pipelines.commands.make_testset import make_testset_command
 from pipelines.commands.pairs import pairs_group
 from pipelines.commands.presets import presets_command
@@ -115,6 +116,7 @@ for command in (
     export_command,
     fit_recipe_command,
     inspect_command,
+    join_command,
     make_testset_command,
     pairs_group,
     presets_command,

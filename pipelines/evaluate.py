@@ -25,13 +25,13 @@ from analysis.distances import Features
 from analysis.protocols import DEFAULT, Protocol, protocol_named
 from analysis.report import Picture, Section, Table, to_html, to_markdown
 from degrade_kit.errors import ConfigError, ImageError, RunError
-from degrade_kit.image import Pixels, encode_png
+from degrade_kit.image import Pixels, encode_png, pixel_hash
 from degrade_kit.prepare import versions
 from degrade_kit.sources import display_name
 from pipelines.analysis_files import write_whole
 from pipelines.executor import ExecutorConfig, Stateful, run_tasks
 from pipelines.extract import cached
-from pipelines.judged_sets import FileSet, JudgedSet, open_references, open_set, pixel_hash, read_or_none
+from pipelines.judged_sets import FileSet, JudgedSet, open_references, open_set, read_or_none
 from pipelines.sheet import Tile, contact_sheet
 from restore.evaluate import (
     METRICS,

@@ -1,12 +1,14 @@
 """`degrade-kit export`: shards in the forms that trainers without a reader for them take.
 
-Both forms have one HQ and one LQ image of one size under one name for each pair: paired folders, and BasicSR's pair of
-LMDB databases. HQ files are the stored ones, byte by byte, unless the recipe changes the target.
+All forms have one HQ and one LQ image of one size under one name for each pair: paired folders, BasicSR's pair of LMDB
+databases, and Parquet files for Hugging Face's `datasets`. HQ files are the stored ones, byte by byte, unless the
+recipe changes the target. `pipelines.lq_only` writes shards without HQ images.
 """
 
 from __future__ import annotations
 
 import contextlib
+import importlib
 import json
 import os
 import shutil
@@ -33,7 +35,7 @@ class ExportConfig:
 
     shards: str
     out: Path
-    to: Literal["folder", "lmdb"] = "folder"
+    to: Literal["folder", "lmdb", "parquet"] = "folder"
     variant: int | None = None
     """Number of the LQ image, None for all."""
     cache_dir: Path | None = None
@@ -60,7 +62,7 @@ def export(config: ExportConfig, progress: Callable[[int, int], None] = lambda d
 
     Raises:
         ConfigError: If there is no such variant, or the LMDB databases are there already.
-        RunError: If lmdb is needed and not installed.
+        RunError: If lmdb or pyarrow is needed and not installed.
         ShardError: If a shard is missing, cut or altered.
     """
     reader = PairReader(config.shards, cache_dir=config.cache_dir)
@@ -72,7 +74,7 @@ def export(config: ExportConfig, progress: Callable[[int, int], None] = lambda d
     notes = config.out / f"{RECORDS}.part"
     total = len(reader) * len(variants)
     pairs = _pairs(reader, variants, named=config.variant is None)
-    write = _to_folder if config.to == "folder" else _to_lmdb
+    write = {"folder": _to_folder, "lmdb": _to_lmdb, "parquet": _to_parquet}[config.to]
     with notes.open("w", encoding="utf-8") as file:
         for done, pair in enumerate(write(pairs, config.out), 1):
             file.write(json.dumps({"name": pair.name, **pair.note}, ensure_ascii=False) + "\n")
@@ -167,3 +169,102 @@ def _to_lmdb(pairs: Iterator[ExportedPair], out: Path) -> Iterator[ExportedPair]
     for side, part in parts.items():
         (part / "meta_info.txt").write_text("".join(lines[side]), encoding="utf-8")
         part.replace(out / f"{side}.lmdb")
+
+
+PARQUET_BYTES = 500_000_000
+"""Images in a Parquet file, at most."""
+_ROW_GROUP = 100
+"""Pairs in a row group, which a reader holds as a whole."""
+
+
+def _to_parquet(pairs: Iterator[ExportedPair], out: Path) -> Iterator[ExportedPair]:
+    """`data/train-NNNNN.parquet` with the images as `datasets.Image`, and a README.md that names them to `datasets`."""
+    try:
+        pa: Any = importlib.import_module("pyarrow")  # it has no types
+    except ImportError as error:
+        raise RunError("exporting to Parquet needs pyarrow: pip install 'degrade-kit[parquet]'") from error
+    image = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    texts = ("name", "source", "source_sha256", "origin", "record")
+    features = {
+        **{side: {"_type": "Image"} for side in ("hq", "lq")},
+        **{name: {"dtype": "string", "_type": "Value"} for name in texts},
+    }
+    schema = pa.schema(
+        [*((side, image) for side in ("hq", "lq")), *((name, pa.string()) for name in texts)],
+        metadata={"huggingface": json.dumps({"info": {"features": features}})},
+    )
+    data = out / "data"
+    data.mkdir(exist_ok=True)
+    for old in [*data.glob("train-*.parquet"), *data.glob(".train-*.part")]:
+        old.unlink()
+    rows: list[dict[str, Any]] = []
+    with _ParquetFiles(data, schema) as files:
+        for pair in pairs:
+            hq = {"bytes": pair.hq, "path": f"{pair.name}.{pair.hq_extension}"}
+            lq = {"bytes": pair.lq, "path": f"{pair.name}.png"}
+            rows.append({"hq": hq, "lq": lq, "name": pair.name, **pair.note})
+            if len(rows) == _ROW_GROUP:
+                files.write(pa.Table.from_pylist(rows, schema))
+                rows = []
+            yield pair
+        if rows:
+            files.write(pa.Table.from_pylist(rows, schema))
+    _write(out / "README.md", _PARQUET_README.encode())
+
+
+_PARQUET_README = """---
+configs:
+- config_name: default
+  data_files: data/*.parquet
+tags: [blind-face-restoration, degradation, degrade-kit]
+---
+
+# LQ/HQ face pairs
+
+Exported by degrade-kit. `hq` and `lq` have one size; `record` says how `lq` was made. The images are under the terms of
+their sources: add those terms here before you share them.
+"""
+
+
+class _ParquetFiles:
+    """Parquet files of limited size, each whole or not there."""
+
+    def __init__(self, folder: Path, schema: Any) -> None:  # noqa: ANN401 (pyarrow has no types)
+        self._folder, self._schema = folder, schema
+        self._writer: Any = None
+        self._count = self._bytes = 0
+
+    @property
+    def _name(self) -> str:
+        return f"train-{self._count:05d}.parquet"
+
+    def write(self, table: Any) -> None:  # noqa: ANN401 (pyarrow has no types)
+        """Append one row group."""
+        if self._writer is None:
+            pq: Any = importlib.import_module("pyarrow.parquet")
+            # Images are compressed already.
+            self._writer = pq.ParquetWriter(self._folder / f".{self._name}.part", self._schema, compression="none")
+        self._writer.write_table(table)
+        self._bytes += table.nbytes
+        if self._bytes >= PARQUET_BYTES:
+            self._end()
+
+    def _end(self) -> None:
+        self._writer.close()
+        (self._folder / f".{self._name}.part").replace(self._folder / self._name)
+        self._writer, self._bytes = None, 0
+        self._count += 1
+
+    def __enter__(self) -> _ParquetFiles:
+        """Begin."""
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
+        """End the last file, or remove what there is of it."""
+        if self._writer is None:
+            return
+        if kind is None:
+            self._end()
+        else:
+            self._writer.close()
+            (self._folder / f".{self._name}.part").unlink(missing_ok=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -96,11 +95,6 @@ def open_references(place: str, restored: Sequence[str]) -> JudgedSet:
     keys = {entry.key for entry in raw}
     by_key = any(name.rpartition("/")[2][:9] in keys for name in restored)
     return ShardReferences(reader, tuple(f"{entry.key}.png" if by_key else entry.info["source"] for entry in raw))
-
-
-def pixel_hash(pixels: Pixels) -> str:
-    """Of what an image shows, whatever file it came from."""
-    return hashlib.sha256(f"{pixels.shape}".encode() + pixels.tobytes()).hexdigest()
 
 
 def read_or_none(images: JudgedSet, place: int) -> Pixels | None:

@@ -23,6 +23,7 @@ from degrade_kit.record import Record, ops_to_json
 from degrade_kit.shards import (
     CONFIG,
     FAILURES,
+    LQ_ONLY,
     MANIFEST,
     Sample,
     Sidecar,
@@ -57,6 +58,8 @@ class VerifyTask:
     """Share of the samples whose LQ images are made again."""
     flipnet: FlipNetSettings | None
     """The model of the data set; without it, its images are not made again."""
+    lq_only: bool
+    """Whether the samples have no HQ image."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -70,6 +73,8 @@ class VerifyReport:
     identical: int
     """Of these, equal to the last bit."""
     problems: list[str]
+    lq_only: bool = False
+    """Whether the data set has no HQ images, so that none could be made again."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -107,6 +112,8 @@ def verify(url: str, executor: ExecutorConfig, *, replay: float = 0.05, flipnet:
     names = [shard_name(index) for index in range(manifest["num_shards"])]
     problems = [*_check_manifest(manifest), *_check_beside(store, manifest), *_unlisted(store, set(listed))]
     settings = None
+    lq_only = LQ_ONLY in manifest
+    replay = 0.0 if lq_only else replay
     if replay and "flipnet" in manifest:
         try:
             settings = find_flipnet(store, flipnet)
@@ -120,6 +127,7 @@ def verify(url: str, executor: ExecutorConfig, *, replay: float = 0.05, flipnet:
             config_sha256=manifest["config_sha256"],
             replay=replay,
             flipnet=settings,
+            lq_only=lq_only,
         )
         for name in names
     ]
@@ -133,7 +141,12 @@ def verify(url: str, executor: ExecutorConfig, *, replay: float = 0.05, flipnet:
         identical += outcome.result.identical
         problems += outcome.result.problems
     return VerifyReport(
-        shards=len(names), samples=samples, replayed=replayed, identical=identical, problems=sorted(problems)
+        shards=len(names),
+        samples=samples,
+        replayed=replayed,
+        identical=identical,
+        problems=sorted(problems),
+        lq_only=lq_only,
     )
 
 
@@ -152,7 +165,7 @@ def verify_shard(task: VerifyTask) -> VerifyReport:
         else:
             path = store.local_copy(f"{task.shard}.tar")
             problems += _check_bytes(path, sidecar)
-            contents = _Contents(sidecar)
+            contents = _Contents(sidecar, lq_only=task.lq_only)
             try:
                 for sample in iterate_samples(path):
                     faults = contents.check(sample)
@@ -341,8 +354,9 @@ def _check_bytes(path: Path, sidecar: Sidecar) -> Iterator[str]:
 class _Contents:
     """Checks the samples of a tar one by one against its sidecar."""
 
-    def __init__(self, sidecar: Sidecar) -> None:
+    def __init__(self, sidecar: Sidecar, *, lq_only: bool) -> None:
         self.samples = 0
+        self._lq_only = lq_only
         self._sidecar = sidecar
         self._next = sidecar.first
         self._offset = 0
@@ -387,9 +401,11 @@ class _Contents:
         except ShardError as error:
             yield str(error)
             return
-        if hashlib.sha256(sample.image("hq")).hexdigest() != info["hq_sha256"]:
+        if not self._lq_only and hashlib.sha256(sample.image("hq")).hexdigest() != info["hq_sha256"]:
             yield f"sample {sample.key}: the HQ image is not the one of its JSON"
         for name, shape in _expected_shapes(info):
+            if name == "hq" and self._lq_only:
+                continue
             try:
                 pixels = decode_image(sample.image(name), min_side=1).pixels
             except DegradeKitError as error:

@@ -14,10 +14,11 @@ import click
 @click.option(
     "--to",
     "form",
-    type=click.Choice(["folder", "lmdb"]),
+    type=click.Choice(["folder", "lmdb", "parquet", "lq-only"]),
     default="folder",
     show_default=True,
-    help="Folders hq and lq of image files, or BasicSR's databases hq.lmdb and lq.lmdb.",
+    help="Folders hq and lq of image files; BasicSR's databases hq.lmdb and lq.lmdb; Parquet files as Hugging Face's "
+    "`datasets` reads them; or shards without the HQ images, for `join`.",
 )
 @click.option(
     "--variant", type=click.IntRange(0), help="Number of the LQ image to take of each sample.  [default: all]"
@@ -28,22 +29,43 @@ import click
     help="Folder to keep shards in that come from a URL.  [default: none, which is for local shards]",
 )
 def export_command(
-    shards: str, out: Path, form: Literal["folder", "lmdb"], variant: int | None, cache_dir: Path | None
+    shards: str,
+    out: Path,
+    form: Literal["folder", "lmdb", "parquet", "lq-only"],
+    variant: int | None,
+    cache_dir: Path | None,
 ) -> None:
-    """Write pairs for trainers that read folders or LMDB: HQ and LQ of one size under one name.
+    """Write pairs for trainers that read folders, LMDB or Parquet: HQ and LQ of one size under one name.
 
     \b
     Examples:
       degrade-kit export out/ffhq --out pairs --variant 0
       degrade-kit export out/ffhq --out pairs --to lmdb
+      degrade-kit export out/ffhq --out to_publish --to lq-only
 
     A name is the sample's key, with the variant behind it where all are written. HQ files are the stored ones; LQ files
     are PNG. records.jsonl, written last, has the source and the record of each pair.
+
+    `lq-only` writes shards as they are, but for the HQ images: for faces that you may not pass on.
     """  # noqa: D301 (click reads the \b itself)
     from pipelines.commands.progress import progress_line
+
+    if form == "lq-only":
+        from pipelines.lq_only import export_lq_only
+
+        if variant is not None:
+            raise click.UsageError("--variant: --to lq-only keeps all LQ images")
+        count = export_lq_only(shards, str(out), progress_line("samples"))
+        click.echo(f"{count:,} samples without HQ images in {out}")
+        click.echo(f"next: degrade-kit join {out} --hq FACES --out PAIRS")
+        return
     from pipelines.export import ExportConfig, export
 
     config = ExportConfig(shards=shards, out=out, to=form, variant=variant, cache_dir=cache_dir)
     count = export(config, progress_line("pairs"))
+    if form == "parquet":
+        click.echo(f"{count:,} pairs in {out}/data; what they are in {out}/records.jsonl")
+        click.echo(f'next: datasets.load_dataset("{out}")')
+        return
     ending = "" if form == "folder" else ".lmdb"
     click.echo(f"{count:,} pairs in {out}/hq{ending} and {out}/lq{ending}; what they are in {out}/records.jsonl")

@@ -44,4 +44,7 @@ def verify_command(
     )
     if report.problems:
         sys.exit(1)
+    if report.lq_only:
+        click.echo(f"whole, of LQ images alone. next: degrade-kit join {shards} --hq FACES --out PAIRS")
+        return
     click.echo(f"whole. next: degrade-kit inspect {shards}")

@@ -97,6 +97,27 @@ def test_databases_have_the_layout_of_basicsr(made: Path, tmp_path: Path) -> Non
         export(config)
 
 
+def test_parquet_files_are_a_data_set_of_hugging_face(
+    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    datasets = pytest.importorskip("datasets")
+    monkeypatch.setattr("pipelines.export._ROW_GROUP", 2)
+    monkeypatch.setattr("pipelines.export.PARQUET_BYTES", 1)
+    out = tmp_path / "x"
+    for _ in range(2):  # the second takes the place of the first
+        result = CliRunner().invoke(main, ["export", str(made), "--out", str(out), "--to", "parquet", "--variant", "0"])
+        assert result.exit_code == 0, result.output
+    assert sorted(path.name for path in (out / "data").iterdir()) == [f"train-{i:05d}.parquet" for i in range(3)]
+    found = datasets.load_dataset(str(out), split="train", cache_dir=str(tmp_path / "cache"))
+    assert [type(found.features[side]).__name__ for side in ("hq", "lq")] == ["Image", "Image"]
+    for row, sample in zip(found, samples(made), strict=True):
+        hq, lq = sample.pair(0)
+        assert row["name"] == sample.key
+        assert row["record"] == sample.record(0).to_json()
+        assert np.array_equal(np.asarray(row["hq"]), hq)
+        assert np.array_equal(np.asarray(row["lq"]), lq)
+
+
 def test_a_stopped_export_leaves_no_list(made: Path, tmp_path: Path) -> None:
     shards = shutil.copytree(made, tmp_path / "out")
     path = shards / "shard-000001.tar"

@@ -1,0 +1,373 @@
+"""Data sets without their faces: to publish where the HQ images may not be, and to be put together again.
+
+`export --to lq-only` writes the samples of a data set without the HQ image. Their JSON keeps what every face must hash
+to, and the manifest the hashes of the shards that they came from. `join` takes the faces from somebody's own copy,
+prepares them as `synth` did, and compares: where the same bytes come out, the shards are the old ones byte by byte.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, NamedTuple
+
+from degrade_kit.errors import ConfigError, ImageError, RunError
+from degrade_kit.image import pixel_hash
+from degrade_kit.parameters import Statistics
+from degrade_kit.prepare import HqConfig, HqImage, prepare, sha256, to_json, versions
+from degrade_kit.reader import check_tar
+from degrade_kit.shards import (
+    CONFIG,
+    FAILURES,
+    HIDDEN,
+    LQ_ONLY,
+    MANIFEST,
+    Failure,
+    Sample,
+    ShardSet,
+    ShardWriter,
+    Sidecar,
+    iterate_samples,
+    manifest_bytes,
+    open_shards,
+    read_sidecar,
+    sidecar_path,
+)
+from degrade_kit.sources import display_name, open_sources
+from degrade_kit.store import LocalStore, Store, check_writable, open_store
+from pipelines.card import card_text, write_card
+from pipelines.executor import ExecutorConfig, Stateful, run_tasks
+from pipelines.output import has_tar
+from pipelines.plan import load_plan_config
+
+PIXELS = "hq_pixels_sha256"
+"""Field of a sample's JSON, here alone: hash of the HQ image's pixels, whatever file holds them."""
+
+ORIGIN = f"{HIDDEN}/origin"
+"""File with the digest of the data set that an output was begun from."""
+
+_COUNTED = ("format", "num_shards", "num_samples", "num_failures", "bytes", "extensions", "digest", "shards")
+"""Keys of a manifest that follow from the shards."""
+
+Progress = Callable[[int, int], None]
+
+
+# ------------------------------------------------------------------------------------------------------ without faces
+
+
+def export_lq_only(shards: str, out: str, progress: Progress = lambda done, total: None) -> int:
+    """Write a data set again without its HQ images; returns the number of its samples.
+
+    Run it again after an interruption: shards that are there are kept.
+
+    Args:
+        shards: Folder or URL of a finished data set.
+        out: Folder or URL of the new one.
+        progress: Called with the samples that are done and all of them.
+
+    Raises:
+        ConfigError: If the data set has no HQ images to leave out.
+        RunError: If `out` holds something else.
+        ShardError: If a shard is missing, cut or altered.
+    """
+    whole = open_shards(open_store(shards))
+    if LQ_ONLY in whole.manifest:
+        raise ConfigError(f"{shards}: this data set has LQ images alone already")
+    target, resolved = open_store(out), load_plan_config(whole.store)
+    _claim(target, whole.manifest["digest"])
+    target.write(CONFIG, whole.store.read(CONFIG))
+    listed = {shard["name"]: shard for shard in whole.shards}
+    written: list[Sidecar] = []
+    done, total = 0, whole.manifest["num_samples"]
+    for sidecar in whole.sidecars():
+        kept = read_sidecar(target, sidecar.shard)
+        if kept is None or not has_tar(target, kept):
+            kept = _leave_out(whole, sidecar, listed, target)
+        written.append(kept)
+        done += kept.count
+        progress(done, total)
+    target.write(FAILURES, whole.store.read(FAILURES))
+    original = {key: whole.manifest[key] for key in ("digest", "extensions", "shards")}
+    manifest = manifest_bytes(written, {**_extra(whole.manifest), LQ_ONLY: original})
+    target.write("README.md", card_text(json.loads(manifest), whole.statistics(), resolved).encode())
+    target.write(MANIFEST, manifest)
+    return total
+
+
+def _leave_out(whole: ShardSet, sidecar: Sidecar, listed: Mapping[str, Any], target: Store) -> Sidecar:
+    with ShardWriter(target, sidecar.shard) as writer:
+        if sidecar.count:
+            path = whole.store.local_copy(f"{sidecar.shard}.tar")
+            check_tar(path, listed[sidecar.shard], hash_it=True)
+            for sample in iterate_samples(path):
+                writer.add(sample.key, list(_without_hq(sample)))
+    return _publish(target, sidecar, writer)
+
+
+def _publish(target: Store, sidecar: Sidecar, writer: ShardWriter, **changes: Any) -> Sidecar:  # noqa: ANN401
+    """Write the sidecar of a finished tar; it has what another one says of the images, and `changes`."""
+    new = dataclasses.replace(
+        sidecar,
+        count=len(writer.index),
+        bytes=writer.bytes,
+        sha256=writer.sha256,
+        extensions=writer.extensions,
+        index=writer.index,
+        **changes,
+    )
+    target.write(sidecar_path(new.shard), new.to_json())
+    return new
+
+
+def _without_hq(sample: Sample) -> Iterator[tuple[str, bytes]]:
+    fields = json.loads(sample.members["json"])
+    fields[PIXELS] = pixel_hash(sample.hq())
+    for extension, data in sample.members.items():
+        if extension == "json":
+            yield extension, _compact(fields)
+        elif not extension.startswith("hq."):
+            yield extension, data
+
+
+def _compact(fields: Mapping[str, Any]) -> bytes:
+    """As `degrade_kit.shards.sample_members` writes them."""
+    return json.dumps(fields, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def _extra(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """What a manifest says that does not follow from its shards."""
+    return {key: value for key, value in manifest.items() if key not in (*_COUNTED, LQ_ONLY)}
+
+
+def _claim(target: Store, of: str) -> None:
+    """Make sure that an output is empty, or was begun from the data set of this digest."""
+    check_writable(target)
+    if isinstance(target, LocalStore):
+        target.sweep()
+    names = [name for name in target.names() if not name.startswith(f"{HIDDEN}/tmp/")]
+    if names and (ORIGIN not in names or target.read(ORIGIN) != of.encode()):
+        raise RunError(f"{target.url} holds something else, such as {names[0]}; give an empty or a new --out")
+    target.write(ORIGIN, of.encode())
+
+
+# --------------------------------------------------------------------------------------------------------- with faces
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class JoinJob:
+    """What to put together."""
+
+    shards: str
+    """Data set of LQ images alone."""
+    hq: str
+    """The faces: see `degrade_kit.sources.open_sources`."""
+    out: str
+
+
+@dataclass(frozen=True, slots=True)
+class JoinedShard:
+    """What came of one shard."""
+
+    shard: str
+    count: int
+    identical: bool
+    """Whether its bytes are those of the shard that the LQ images were taken from."""
+    other_files: int
+    """HQ images whose file is another than it was, with the same pixels."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class JoinReport:
+    """What came of all."""
+
+    samples: int
+    shards: int
+    kept: int
+    """Shards that an earlier run had put together."""
+    identical: int
+    """Shards that are the old ones byte by byte."""
+    other_files: int
+    left_out: tuple[Failure, ...]
+    """Samples whose face is missing or another one."""
+    digest: str
+    original_digest: str
+    """Of the data set that the LQ images were taken from."""
+
+
+def join(job: JoinJob, executor: ExecutorConfig, progress: Progress = lambda done, total: None) -> JoinReport:
+    """Put faces and LQ images together.
+
+    A face is found by the name of its source, or else by its file name alone where only one has it. It counts as the
+    right one if it is prepared to the same bytes, or to the same pixels. Samples without their face are left out, and
+    listed among the data set's failures; a rerun makes shards that lack some again.
+
+    Args:
+        job: What to put together.
+        executor: Where to run.
+        progress: Called with the shards that are done and all of them.
+
+    Raises:
+        ConfigError: If the data set has its faces, or there are no images in `job.hq`.
+        RunError: If the output holds something else, or a shard was not made.
+        ShardError: If a shard is missing, cut or altered.
+    """
+    bare = open_shards(open_store(job.shards))
+    if LQ_ONLY not in bare.manifest:
+        raise ConfigError(f"{job.shards}: this data set has its HQ images; nothing is to be joined")
+    open_sources(job.hq)  # its errors come before anything is written
+    target, resolved = open_store(job.out), load_plan_config(bare.store)
+    _claim(target, bare.manifest["digest"])
+    target.write(CONFIG, bare.store.read(CONFIG))
+    sidecars = bare.sidecars()
+    todo = [sidecar.shard for sidecar in sidecars if not _is_joined(target, sidecar)]
+    progress(len(sidecars) - len(todo), len(sidecars))
+    other_files, done = 0, len(sidecars) - len(todo)
+    work = Stateful[str, JoinedShard](functools.partial(join_worker, job))
+    for outcome in run_tasks(work, todo, executor):
+        if outcome.result is None:
+            raise RunError(f"{outcome.task} was not put together: {outcome.error}")
+        other_files += outcome.result.other_files
+        done += 1
+        progress(done, len(sidecars))
+    made = [read_sidecar(target, sidecar.shard) for sidecar in sidecars]
+    joined = [sidecar for sidecar in made if sidecar is not None]
+    _finish(bare, target, joined, resolved)
+    hashes = {shard["name"]: shard["sha256"] for shard in bare.manifest[LQ_ONLY]["shards"]}
+    known = {(failure.source, failure.reason) for sidecar in sidecars for failure in sidecar.failures}
+    return JoinReport(
+        samples=sum(sidecar.count for sidecar in joined),
+        shards=len(joined),
+        kept=len(sidecars) - len(todo),
+        identical=sum(sidecar.sha256 == hashes.get(sidecar.shard, "") for sidecar in joined),
+        other_files=other_files,
+        left_out=tuple(
+            failure
+            for sidecar in joined
+            for failure in sidecar.failures
+            if (failure.source, failure.reason) not in known
+        ),
+        digest=open_shards(target).manifest["digest"],
+        original_digest=bare.manifest[LQ_ONLY]["digest"],
+    )
+
+
+def _is_joined(target: Store, bare: Sidecar) -> bool:
+    """Whether a shard is there with every sample."""
+    found = read_sidecar(target, bare.shard)
+    return found is not None and found.count == bare.count and has_tar(target, found)
+
+
+def _finish(bare: ShardSet, target: Store, sidecars: list[Sidecar], resolved: dict[str, Any]) -> None:
+    """The files of the whole data set, the manifest last, as `synth` writes them."""
+    skipped = bare.store.read(FAILURES).splitlines(keepends=True)[: bare.manifest["num_skipped"]]
+    failures = [asdict(failure) for sidecar in sidecars for failure in sidecar.failures]
+    lines = [(json.dumps(line, ensure_ascii=False) + "\n").encode() for line in failures]
+    target.write(FAILURES, b"".join([*skipped, *lines]))
+    manifest = manifest_bytes(sidecars, _extra(bare.manifest))
+    statistics = Statistics()
+    for sidecar in sidecars:
+        statistics.merge(Statistics.from_plain(sidecar.statistics))
+    write_card(target, json.loads(manifest), statistics, resolved)
+    target.write(MANIFEST, manifest)
+
+
+def join_worker(job: JoinJob) -> Callable[[str], JoinedShard]:
+    """List the faces, and return what puts a shard together: the setup of a worker."""
+    bare = open_shards(open_store(job.shards))
+    config = HqConfig(**load_plan_config(bare.store)["image"])
+    return functools.partial(_join_shard, job, bare, _Faces(job.hq, config))
+
+
+class _Face(NamedTuple):
+    hq: HqImage
+    source_sha256: str
+
+
+class _Faces:
+    """Somebody's copy of the faces."""
+
+    def __init__(self, place: str, config: HqConfig) -> None:
+        self._sources, self._config = open_sources(place), config
+        self._by_name = {display_name(name): index for index, name in enumerate(self._sources.names)}
+        self._by_file: dict[str, int | None] = {}
+        for name, index in self._by_name.items():
+            file = name.rpartition("/")[2]
+            self._by_file[file] = None if file in self._by_file else index
+
+    def find(self, source: str) -> _Face:
+        """Prepare a face as `synth` does.
+
+        Raises:
+            ImageError: If it is not there, or cannot be used.
+        """
+        index = self._by_name.get(source, self._by_file.get(source.rpartition("/")[2]))
+        if index is None:
+            raise ImageError("face is missing", "no file of this name, or several in other folders")
+        raw = self._sources.read(index)
+        return _Face(prepare(raw, self._config), sha256(raw))
+
+
+def _join_shard(job: JoinJob, bare: ShardSet, faces: _Faces, shard: str) -> JoinedShard:
+    target = open_store(job.out)
+    sidecar = read_sidecar(bare.store, shard)
+    assert sidecar is not None, "the driver has read it"
+    failures: list[Failure] = []
+    statistics, other_files = Statistics(), 0
+    with ShardWriter(target, shard) as writer:
+        for sample in _samples(bare, shard):
+            fields: dict[str, Any] = dict(sample.info)
+            try:
+                face = faces.find(fields["source"])
+                _check_face(face, fields, sidecar)
+            except ImageError as error:
+                failures.append(Failure(source=fields["source"], reason=error.reason, detail=error.detail))
+                continue
+            members = list(_with_hq(sample, face, bare.manifest[LQ_ONLY]["extensions"][0]))
+            other_files += sha256(face.hq.data) != fields["hq_sha256"]
+            for variant in range(fields["variants"]):
+                statistics.add(sample.record(variant))
+            writer.add(sample.key, members)
+    changes: dict[str, Any] = {}
+    if failures:
+        changes = {"failures": [*sidecar.failures, *failures], "statistics": statistics.to_plain()}
+    new = _publish(target, sidecar, writer, **changes)
+    hashes = {entry["name"]: entry["sha256"] for entry in bare.manifest[LQ_ONLY]["shards"]}
+    return JoinedShard(shard, new.count, new.sha256 == hashes.get(shard, ""), other_files)
+
+
+def _samples(bare: ShardSet, shard: str) -> Iterator[Sample]:
+    for entry in bare.shards:
+        if entry["name"] == shard:
+            path = bare.store.local_copy(f"{shard}.tar")
+            check_tar(path, entry, hash_it=True)
+            yield from iterate_samples(path)
+
+
+def _check_face(face: _Face, fields: Mapping[str, Any], sidecar: Sidecar) -> None:
+    if sha256(face.hq.data) == fields["hq_sha256"] or pixel_hash(face.hq.pixels) == fields[PIXELS]:
+        return
+    other = [
+        f"{name} {version} here, {sidecar.versions[name]} there"
+        for name, version in versions().items()
+        if sidecar.versions.get(name, version) != version
+    ]
+    hint = f"; libraries differ: {', '.join(other)}" if other and face.hq.changes else ""
+    raise ImageError("face is another one", f"prepared, its pixels are not those of the data set{hint}")
+
+
+def _with_hq(sample: Sample, face: _Face, hq_extension: str) -> Iterator[tuple[str, bytes]]:
+    fields = json.loads(sample.members["json"])
+    del fields[PIXELS]
+    if sha256(face.hq.data) != fields["hq_sha256"]:
+        # The same pixels in another file: the JSON tells of the file that is there.
+        fields |= {
+            "source_sha256": face.source_sha256,
+            "hq_sha256": sha256(face.hq.data),
+            "hq_changes": to_json(face.hq.changes),
+        }
+    yield hq_extension, face.hq.data
+    for extension, data in sample.members.items():
+        yield extension, _compact(fields) if extension == "json" else data
