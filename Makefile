@@ -35,7 +35,7 @@ format: .venv/.dev ## Format the code and mend what the linter can mend by itsel
 bench: .venv/.dev ## Measure every hot path against other implementations or the naive way
 	$(BIN)/python -m benchmarks.degrade
 	$(BIN)/python -m benchmarks.synth
-	$(BIN)/python -m benchmarks.streaming
+	$(BIN)/python -m benchmarks.read
 	$(BIN)/python -m benchmarks.features
 	$(BIN)/python -m benchmarks.flipnet
 

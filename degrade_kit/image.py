@@ -157,19 +157,27 @@ def decode_image(
         return _decode_unusual(image, data, format, alpha)
 
 
+_AVERAGE = [cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_AVG] if hasattr(cv2, "IMWRITE_PNG_FILTER") else []
+"""Option of OpenCV from 4.12 on."""
+
+
 def encode_png(pixels: Pixels, level: int = 1) -> bytes:
     """Encode as PNG; the same pixels and level give the same bytes.
 
     Args:
         pixels: See this module.
-        level: 0 (stored) to 9 (slow). Levels 1 to 3 are one, which compresses runs only (zlib's Z_RLE): for photographs
-            it takes a quarter of the time of level 6 and is no larger. From 4 on, zlib's ordinary search, which gains
-            on very smooth images and on graphics.
+        level: 0 (stored) to 9 (slow). Levels 1 to 3 are one, which compresses runs only (zlib's Z_RLE) and predicts all
+            rows by PNG's filter "average": for photographs it takes a seventh of the time of level 6, is no larger, and
+            is read faster. From 4 on, a filter for each row and zlib's ordinary search, which gain on very smooth
+            images and on graphics.
     """
     if not 0 <= level <= 9:
         raise ValueError(f"level: expected 0 to 9, got {level}")
-    strategy = cv2.IMWRITE_PNG_STRATEGY_RLE if level <= 3 else cv2.IMWRITE_PNG_STRATEGY_DEFAULT
-    return _encode(".png", pixels, [cv2.IMWRITE_PNG_COMPRESSION, level, cv2.IMWRITE_PNG_STRATEGY, strategy])
+    if level > 3:
+        options = [cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_DEFAULT]
+    else:
+        options = [cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE, *_AVERAGE]
+    return _encode(".png", pixels, [cv2.IMWRITE_PNG_COMPRESSION, level, *options])
 
 
 def encode_jpeg(pixels: Pixels, quality: int, *, subsampling: Literal["420", "444"] = "420") -> bytes:

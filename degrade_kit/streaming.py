@@ -13,6 +13,8 @@ rank's batches come in one order whatever its workers. docs/streaming.md has the
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -260,6 +262,13 @@ class PairDataset(IterableDataset[Pair]):
         for item in worker_share(self.items(), self.batch_size, number, count):
             yield self.pairs[int(item)]
 
+    def of_bytes(self) -> PairDataset:
+        """The same pairs as uint8, always at the same place of the same epoch."""
+        twin = copy.copy(self)
+        twin.pairs = copy.copy(self.pairs)
+        twin.pairs.options = dataclasses.replace(self.pairs.options, dtype="uint8")
+        return twin
+
     def state_dict(self, consumed: int) -> dict[str, Any]:
         """Where the training is, for `load_state_dict`; the same on every rank.
 
@@ -303,6 +312,9 @@ class PairLoader(DataLoader[Any]):
     Each iteration is one epoch, and the next one has another order by itself. `state_dict` within an iteration counts
     the batch that was handed out last as done; after `load_state_dict` the next iteration gives what remained.
 
+    Where the options ask for float32, bytes are stacked and travel from the workers, and whole batches become floats.
+    With `pin_memory` or a `collate_fn`, which see a batch before that, each pair does.
+
     Args:
         dataset: Its `batch_size` is set to this loader's.
         batch_size: Pairs in a batch.
@@ -313,14 +325,18 @@ class PairLoader(DataLoader[Any]):
         if not options.get("in_order", True):
             raise ConfigError("in_order: a state says where an order was left, so batches must come in that order")
         dataset.batch_size = batch_size or 1
-        cast("Any", super()).__init__(dataset, batch_size=batch_size, **options)
+        seen = options.get("pin_memory") or options.get("collate_fn")
+        self._pairs = dataset
+        self._converts = dataset.pairs.options.dtype == "float32" and not seen
+        source = dataset.of_bytes() if self._converts else dataset
+        cast("Any", super()).__init__(source, batch_size=batch_size, **options)
         self._handed_out = 0
         self._resumes = dataset.consumed > 0
 
     @property
     def pairs(self) -> PairDataset:
         """The data set."""
-        return cast("PairDataset", self.dataset)
+        return self._pairs
 
     @property
     def epoch(self) -> int:
@@ -338,6 +354,8 @@ class PairLoader(DataLoader[Any]):
         self._resumes, self._handed_out = False, 0
         for batch in super().__iter__():
             self._handed_out += 1 if self.batch_size is None else len(batch["key"])
+            if self._converts:
+                batch |= {side: batch[side].float().div_(255) for side in ("hq", "lq")}
             yield batch
         self.pairs.set_epoch(self.epoch + 1)
         self._handed_out = 0

@@ -242,6 +242,31 @@ def test_floats_are_the_pixels_in_0_to_1(made: Path) -> None:
         assert np.array_equal(hwc(floats[name]), to_float(hwc(exact[name])))
 
 
+@pytest.mark.parametrize("batch_size", [2, None])
+def test_floats_of_whole_batches_are_those_of_the_pairs(made: Path, batch_size: int | None) -> None:
+    pairs = PairDataset(made, PairOptions(dtype="float32", crop=40, flip=True, seed=3))
+    for workers in (0, 2):
+        pairs.set_epoch(workers)
+        expected = list(pairs)
+        loader = PairLoader(pairs, batch_size=batch_size, num_workers=workers)
+        assert loader.pairs is pairs
+        found = list(loader)
+        assert pairs.epoch == workers + 1
+        for number, pair in enumerate(expected):
+            batch = found[number // batch_size] if batch_size else found[number]
+            for name in ("hq", "lq"):
+                tensor = batch[name][number % batch_size] if batch_size else batch[name]
+                assert tensor.dtype == torch.float32
+                assert torch.equal(tensor, pair[name])
+
+
+def test_a_collate_function_gets_floats(made: Path) -> None:
+    pairs = PairDataset(made, PairOptions(dtype="float32"))
+    for batch in PairLoader(pairs, batch_size=2, num_workers=1, collate_fn=lambda pairs: {"key": "12", "of": pairs}):
+        assert {pair["hq"].dtype for pair in batch["of"]} == {torch.float32}
+    assert pairs.pairs[0]["lq"].dtype == torch.float32
+
+
 def test_all_variants_of_all_samples_come_in_an_epoch(made: Path) -> None:
     pairs = PairDataset(made, PairOptions(variant="all"))
     seen = Counter((pair["key"], pair["variant"]) for pair in pairs)

@@ -1,4 +1,4 @@
-"""From stored pairs to torch batches, beside webdataset and folders of PNG files: `python -m benchmarks.streaming`.
+"""From stored pairs to torch batches, beside webdataset, litdata and folders of PNG files: `python -m benchmarks.read`.
 
 All read the same HQ pixels and give batches of HQ and LQ of one size. The shards hold LQ at its native size, as
 degrade-kit writes them; every reader of shards enlarges it. The folder holds it enlarged, as trainers' folders do.
@@ -95,6 +95,43 @@ def webdataset(shards: Path, to_pair: Callable[[dict[str, Any]], dict[str, Any]]
         pairs = untyped.WebDataset(urls, shardshuffle=len(urls)).shuffle(32)
         pairs = pairs.decode("rgb") if to_pair is decoded_to_float else pairs
         return DataLoader(pairs.map(to_pair), batch_size=BATCH, num_workers=workers)
+
+    return epoch
+
+
+# ---------------------------------------------------------------------------------------------- litdata
+
+
+def litdata_chunks(shards: Path, folder: Path) -> None:
+    """The stored files and names in litdata's own format, 64 MB a chunk as its documentation has it."""
+    untyped: Any = importlib.import_module("litdata")
+    samples = [
+        {"hq.png": sample.image("hq"), "lq0.jpg": sample.image("lq0"), "__key__": sample.key}
+        for sample in open_shards(open_store(shards)).samples()
+    ]
+    # Its workers would be processes that import this module anew; one that is forked sees the list.
+    untyped.optimize(
+        fn=samples.__getitem__,
+        inputs=list(range(len(samples))),
+        output_dir=str(folder),
+        chunk_bytes="64MB",
+        num_workers=1,
+        start_method="fork",
+        verbose=False,
+    )
+
+
+def litdata(folder: Path, dtype: str) -> Epoch:
+    untyped: Any = importlib.import_module("litdata")
+
+    class Pairs(untyped.StreamingDataset):
+        def __getitem__(self, index: Any) -> dict[str, Any]:  # noqa: ANN401 (as litdata has it)
+            pair = raw_to_uint8(super().__getitem__(index))
+            return pair if dtype == "uint8" else pair | {side: pair[side].float().div_(255) for side in ("hq", "lq")}
+
+    def epoch(workers: int) -> Iterable[Any]:
+        pairs = Pairs(str(folder), shuffle=True, seed=0)
+        return untyped.StreamingDataLoader(pairs, batch_size=BATCH, num_workers=workers)
 
     return epoch
 
@@ -200,7 +237,7 @@ def check_equal(shards: Path) -> None:
 
 def main() -> None:
     """Parse, measure, print."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.streaming", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.read", description=__doc__)
     parser.add_argument("--images", type=int, default=192, help="pairs in an epoch (default: 192)")
     parser.add_argument("--rounds", type=int, default=5, help="timed rounds (default: 5)")
     parser.add_argument("--workers", type=int, nargs="+", default=[0, 2], help="workers to run with (default: 0 2)")
@@ -235,6 +272,12 @@ def main() -> None:
                 folder / "shards", PairOptions(variant=0, onthefly=recipe(), onthefly_prob=1.0)
             ),
         }
+        if importlib.util.find_spec("litdata"):
+            litdata_chunks(folder / "shards", folder / "litdata")
+            for dtype in ("uint8", "float32"):
+                epochs[f"litdata, OpenCV, {dtype}"] = litdata(folder / "litdata", dtype)
+        else:
+            print("left out: litdata, which is not installed")
         if importlib.util.find_spec("imagecodecs"):
             by_libspng = functools.partial(raw_to_uint8, decode_png=libspng_rgb)
             epochs["webdataset, libspng, uint8"] = webdataset(folder / "shards", by_libspng)
