@@ -378,15 +378,19 @@ def to_tensor(pixels: Pixels, dtype: Literal["uint8", "float32"] = "uint8") -> T
     return cast("Any", torch).from_numpy(values)
 
 
+def place_of_process() -> tuple[int, int]:
+    """Rank of this process and number of ranks: of torch.distributed, of `torchrun`'s environment, or 0 of 1."""
+    if distributed.is_available() and distributed.is_initialized():
+        return distributed.get_rank(), distributed.get_world_size()
+    return int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+
+
 def _place(rank: int | None, world_size: int | None) -> tuple[int, int]:
-    """Rank and number of ranks: as given, of torch.distributed, of `torchrun`'s environment, or 0 of 1."""
+    """Rank and number of ranks: as given, or those of the process."""
     if (rank is None) != (world_size is None):
         raise ConfigError(f"rank and world_size go together, got {rank} and {world_size}")
     if rank is None or world_size is None:
-        if distributed.is_available() and distributed.is_initialized():
-            rank, world_size = distributed.get_rank(), distributed.get_world_size()
-        else:
-            rank, world_size = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+        rank, world_size = place_of_process()
     if not 0 <= rank < world_size:
         raise ConfigError(f"rank: expected 0 to {world_size - 1}, got {rank}")
     return rank, world_size

@@ -27,89 +27,25 @@ import importlib
 import importlib.util
 import sys
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
-import torch
 from torch import Tensor
-from torch.utils.data import Dataset
 
-from degrade_kit.errors import ConfigError
-from degrade_kit.presets import PRESETS, preset
-from degrade_kit.recipe import Recipe, load_recipe, nearest
-from degrade_kit.streaming import PairMapDataset, PairOptions
-
-# Keys that BasicSR itself reads, or writes into the options before a data set sees them.
-_OF_BASICSR = {
-    *("name", "type", "phase", "scale", "io_backend", "use_shuffle", "num_worker_per_gpu", "batch_size_per_gpu"),
-    *("dataset_enlarge_ratio", "prefetch_mode", "num_prefetch_queue", "pin_memory", "persistent_workers"),
-}
-_OWN = {"dataroot", "cache_dir", "variant", "onthefly", "onthefly_prob", "crop", "use_hflip", "seed", "mean", "std"}
+from degrade_kit.adapters.base import MappedPairs, register
 
 
-class DegradeKitPairs(Dataset[dict[str, Any]]):
-    """Pairs of a data set with the names and ranges of BasicSR.
-
-    Args:
-        opt: The options of the data set; see this module.
-
-    Raises:
-        ConfigError: If an option is unknown or missing, or has no such value.
-    """
-
-    def __init__(self, opt: Mapping[str, Any]) -> None:
-        self.opt = opt
-        for key in opt:
-            if key not in _OWN | _OF_BASICSR:
-                raise ConfigError(f"DegradeKitPairs: unknown option `{key}`; {nearest(key, sorted(_OWN))}")
-        if "dataroot" not in opt:
-            raise ConfigError("DegradeKitPairs: `dataroot` is missing: the folder or URL of a data set")
-        if opt.get("dataset_enlarge_ratio", 1) != 1:
-            raise ConfigError(
-                "DegradeKitPairs: dataset_enlarge_ratio: expected 1, since the copies of a pair would have the same "
-                "crop and variant; `persistent_workers: true` saves the start of workers in each epoch"
-            )
-        if ("mean" in opt) != ("std" in opt):
-            raise ConfigError("DegradeKitPairs: `mean` and `std` go together")
-        options = PairOptions(
-            variant=opt.get("variant", "random"),
-            onthefly=_recipe(opt.get("onthefly")),
-            onthefly_prob=opt.get("onthefly_prob", 0.5),
-            crop=opt.get("crop"),
-            flip=opt.get("use_hflip", False),
-            seed=opt.get("seed", 0),
-            dtype="float32",
-        )
-        self._pairs = PairMapDataset(opt["dataroot"], options, cache_dir=opt.get("cache_dir"))
-
-    def set_epoch(self, epoch: int) -> None:
-        """Draw anew; BasicSR's sampler calls it when an epoch begins."""
-        self._pairs.set_epoch(epoch)
-
-    def __len__(self) -> int:
-        return len(self._pairs)
+class DegradeKitPairs(MappedPairs):
+    """Pairs of a data set with the names and ranges of BasicSR; see this module and `MappedPairs`."""
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         pair = self._pairs[index]
         return {
-            "lq": self._normalized(pair["lq"]),
-            "gt": self._normalized(pair["hq"]),
+            "lq": self.normalized(pair["lq"]),
+            "gt": self.normalized(pair["hq"]),
             "lq_path": pair["key"],
             "gt_path": pair["key"],
         }
-
-    def _normalized(self, image: Tensor) -> Tensor:
-        if "mean" not in self.opt:
-            return image
-        mean, std = (torch.tensor(self.opt[name], dtype=torch.float32)[:, None, None] for name in ("mean", "std"))
-        return image.sub_(mean).div_(std)
-
-
-def _recipe(name: str | None) -> Recipe | None:
-    """A preset, or the recipe of a YAML file."""
-    if name is None:
-        return None
-    return preset(name) if name in PRESETS or not name.endswith((".yaml", ".yml")) else load_recipe(name)
 
 
 def _rgb_to_grayscale(img: Tensor, num_output_channels: int = 1) -> Tensor:
@@ -155,25 +91,10 @@ def _with_float_betas(function: Callable[..., Any]) -> Callable[..., Any]:
     return get_optimizer
 
 
-def _register() -> None:
-    """Make the data set known by its name, and let BasicSR's sampler tell it the epoch."""
-    importlib.import_module("basicsr.utils.registry").DATASET_REGISTRY.register(DegradeKitPairs)
-    sampler: Any = importlib.import_module("basicsr.data.data_sampler").EnlargedSampler
-    original = sampler.set_epoch
-
-    @functools.wraps(original)
-    def set_epoch(self: Any, epoch: int) -> None:  # noqa: ANN401 (basicsr is untyped)
-        original(self, epoch)
-        if isinstance(self.dataset, DegradeKitPairs):
-            self.dataset.set_epoch(epoch)
-
-    sampler.set_epoch = set_epoch
-
-
 if importlib.util.find_spec("basicsr") is None:
     raise ImportError(
         "degrade_kit.adapters.basicsr needs basicsr: pip install --no-build-isolation 'basicsr>=1.4.2' (without that "
         "option it downloads a torch of its own to build)"
     )
 _mend()
-_register()
+register(DegradeKitPairs)

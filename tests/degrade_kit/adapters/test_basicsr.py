@@ -50,13 +50,14 @@ from basicsr.data import build_dataloader, build_dataset
 from basicsr.data.data_sampler import EnlargedSampler
 from basicsr.data.degradations import random_add_jpg_compression
 from degrade_kit.errors import ConfigError
+from degrade_kit.presets import preset
 from degrade_kit.streaming import PairMapDataset, PairOptions
 from torchvision.transforms.functional import rgb_to_grayscale
 
 out = sys.argv[1]
 opt = {"name": "pairs", "type": "DegradeKitPairs", "phase": "train", "dataroot": out, "num_worker_per_gpu": 2,
        "batch_size_per_gpu": 3, "crop": 48, "use_hflip": True, "onthefly": "codeformer"}
-pairs = PairMapDataset(out, PairOptions(crop=48, flip=True, onthefly=adapter.preset("codeformer"), dtype="float32"))
+pairs = PairMapDataset(out, PairOptions(crop=48, flip=True, onthefly=preset("codeformer"), dtype="float32"))
 dataset = build_dataset(opt)
 assert len(dataset) == 6
 sampler = EnlargedSampler(dataset, 1, 0)

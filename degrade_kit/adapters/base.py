@@ -1,0 +1,170 @@
+"""What the data sets of all trainers share: their options, the form of their images, and how they learn the epoch.
+
+Trainers built on BasicSR hand over a mapping, and their sampler tells the epoch: `MappedPairs` and `register`. The
+others hand over keywords and tell nothing: `CountedPairs`.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from degrade_kit.errors import ConfigError
+from degrade_kit.presets import PRESETS, preset
+from degrade_kit.recipe import Recipe, load_recipe, nearest
+from degrade_kit.streaming import Pair, PairMapDataset, PairOptions, place_of_process
+
+OPTIONS = {"dataroot", "cache_dir", "variant", "onthefly", "onthefly_prob", "crop", "use_hflip", "seed"}
+"""Options of every data set here; see `open_pairs`."""
+
+# Keys that BasicSR itself reads, or writes into the options before a data set sees them.
+_OF_BASICSR = {
+    *("name", "type", "phase", "scale", "io_backend", "use_shuffle", "num_worker_per_gpu", "batch_size_per_gpu"),
+    *("dataset_enlarge_ratio", "prefetch_mode", "num_prefetch_queue", "pin_memory", "persistent_workers"),
+}
+_VISITS = 1 << 32
+"""More visits than an item ever gets; the ranks' numbers of epochs are so far apart."""
+
+
+def open_pairs(whose: str, options: Mapping[str, Any], also: Collection[str] = ()) -> PairMapDataset:
+    """Open a data set by a trainer's options.
+
+    Args:
+        whose: Name of the trainer's data set, for messages.
+        options: `dataroot`, the folder or URL of a finished data set; `onthefly`, a preset or the YAML file of a
+            recipe; `use_hflip`, as `flip`; and as `PairOptions` and `PairMapDataset` have them: `variant`,
+            `onthefly_prob`, `crop`, `seed` and `cache_dir`.
+        also: Further options that may be there.
+
+    Returns:
+        Pairs of float32 in [0, 1].
+
+    Raises:
+        ConfigError: If an option is unknown or missing, or has no such value.
+    """
+    for key in options:
+        if key not in OPTIONS and key not in also:
+            raise ConfigError(f"{whose}: unknown option `{key}`; {nearest(key, sorted({*OPTIONS, *also}))}")
+    if options.get("dataroot") is None:
+        raise ConfigError(f"{whose}: `dataroot` is missing: the folder or URL of a data set")
+    pair_options = PairOptions(
+        variant=options.get("variant", "random"),
+        onthefly=_recipe(options.get("onthefly")),
+        onthefly_prob=options.get("onthefly_prob", 0.5),
+        crop=options.get("crop"),
+        flip=options.get("use_hflip", False),
+        seed=options.get("seed", 0),
+        dtype="float32",
+    )
+    return PairMapDataset(options["dataroot"], pair_options, cache_dir=options.get("cache_dir"))
+
+
+def signed(image: Tensor) -> Tensor:
+    """An image of [0, 1] in [-1, 1]; its memory is used."""
+    return image.sub_(0.5).div_(0.5)
+
+
+class MappedPairs(Dataset[dict[str, Any]]):
+    """Pairs for BasicSR and its forks, whose sampler tells the epoch once the class went through `register`.
+
+    Args:
+        opt: The options of `open_pairs`, those of BasicSR, and `mean` and `std` of the three channels, which are taken
+            from the images and divide them.
+        also: Further options that a subclass has.
+
+    Raises:
+        ConfigError: If an option is unknown or missing, or has no such value.
+    """
+
+    def __init__(self, opt: Mapping[str, Any], also: Collection[str] = ()) -> None:
+        self.opt = opt
+        own = {key: value for key, value in opt.items() if key not in _OF_BASICSR}
+        self._pairs = open_pairs(type(self).__name__, own, {"mean", "std", *also})
+        if opt.get("dataset_enlarge_ratio", 1) != 1:
+            raise ConfigError(
+                f"{type(self).__name__}: dataset_enlarge_ratio: expected 1, since the copies of a pair would have the "
+                "same crop and variant; where the trainer has it, `persistent_workers: true` saves the start of workers"
+            )
+        if ("mean" in opt) != ("std" in opt):
+            raise ConfigError(f"{type(self).__name__}: `mean` and `std` go together")
+
+    def set_epoch(self, epoch: int) -> None:
+        """Draw anew; BasicSR's sampler calls it when an epoch begins."""
+        self._pairs.set_epoch(epoch)
+
+    def __len__(self) -> int:
+        return len(self._pairs)
+
+    def normalized(self, image: Tensor) -> Tensor:
+        """The image less `mean`, divided by `std`; its memory is used."""
+        if "mean" not in self.opt:
+            return image
+        mean, std = (torch.tensor(self.opt[name], dtype=torch.float32)[:, None, None] for name in ("mean", "std"))
+        return image.sub_(mean).div_(std)
+
+
+def register(kind: type[MappedPairs]) -> None:
+    """Make a data set known to the installed basicsr by its name, and let that one's sampler tell it the epoch."""
+    importlib.import_module("basicsr.utils.registry").DATASET_REGISTRY.register(kind)
+    sampler: Any = importlib.import_module("basicsr.data.data_sampler").EnlargedSampler
+    original: Callable[[Any, int], None] = sampler.set_epoch
+
+    @functools.wraps(original)
+    def set_epoch(self: Any, epoch: int) -> None:  # noqa: ANN401 (basicsr is untyped)
+        original(self, epoch)
+        if isinstance(self.dataset, kind):
+            self.dataset.set_epoch(epoch)
+
+    sampler.set_epoch = set_epoch
+
+
+class CountedPairs(Dataset[Any]):
+    """Pairs for trainers that tell no epoch: the n-th time that an item is asked for, it is drawn as in epoch n.
+
+    So an item has other draws each time, whatever the trainer's sampler and however many workers there are or how long
+    they live. Each rank counts for itself and draws other epochs. The counts begin at 0 in each run: one that goes on
+    from a checkpoint may take another `seed`.
+
+    Args:
+        **options: See `open_pairs`.
+
+    Raises:
+        ConfigError: If an option is unknown or missing, or has no such value.
+    """
+
+    def __init__(self, **options: Any) -> None:  # noqa: ANN401 (open_pairs checks them)
+        self._pairs = open_pairs(type(self).__name__, options)
+        # In shared memory: each worker has a copy of all else.
+        self._visits: Tensor = torch.zeros(len(self._pairs), dtype=torch.int64).share_memory_()
+
+    def __len__(self) -> int:
+        return len(self._pairs)
+
+    def __getitem__(self, index: int) -> Any:  # noqa: ANN401 (a trainer's own form)
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"item {index} of {len(self)}")
+        visit = int(self._visits[index])
+        self._visits[index] += 1
+        rank, _ = place_of_process()
+        return self.sample(self._pairs.at(rank * _VISITS + visit, index))
+
+    def sample(self, pair: Pair) -> Any:  # noqa: ANN401 (a trainer's own form)
+        """A pair in the trainer's form.
+
+        Args:
+            pair: See `degrade_kit.streaming`; its images are float32 in [0, 1], and may be changed.
+        """
+        raise NotImplementedError
+
+
+def _recipe(name: str | None) -> Recipe | None:
+    """A preset, or the recipe of a YAML file."""
+    if name is None:
+        return None
+    return preset(name) if name in PRESETS or not name.endswith((".yaml", ".yml")) else load_recipe(name)
