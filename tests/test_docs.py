@@ -22,7 +22,7 @@ from degrade_kit.steps import STEPS
 from pipelines.cli import main
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 NO_RUN = re.compile(r"<!-- no-run: (\S.*) -->")
 CONTROL_OPERATORS = {"&&", "||", ";", "|", "&"}
 
@@ -164,6 +164,23 @@ def test_commands_and_options_exist(page: Path) -> None:
         for problem in unknown_parts(main, words)
     ]
     assert unknown == []
+
+
+def anchors(page: Path) -> set[str]:
+    """The names that headings of a page have in links."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text("utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=page_id)
+def test_links_lead_somewhere(page: Path) -> None:
+    broken: list[str] = []
+    for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text("utf-8")):
+        name, _, anchor = link.partition("#")
+        target = page.parent / name if name else page
+        if "://" not in link and (not target.exists() or (anchor and anchor not in anchors(target))):
+            broken.append(link)
+    assert broken == []
 
 
 def test_every_command_has_help_and_a_place_in_the_reference() -> None:
