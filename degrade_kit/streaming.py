@@ -331,6 +331,7 @@ class PairLoader(DataLoader[Any]):
         source = dataset.of_bytes() if self._converts else dataset
         cast("Any", super()).__init__(source, batch_size=batch_size, **options)
         self._handed_out = 0
+        self._all_of: int | None = None  # number of the epoch whose last batch was handed out
         self._resumes = dataset.consumed > 0
 
     @property
@@ -349,16 +350,26 @@ class PairLoader(DataLoader[Any]):
 
     def __iter__(self) -> Any:  # noqa: ANN401 (DataLoader promises a private type)
         """The batches of one epoch, or what is left of it."""
+        if self._all_of == self.epoch:  # by who counts batches, as Lightning does, and never asks for one more
+            self._end_epoch()
         if not self._resumes:  # an iteration that was left early begins again
             self.pairs._rewind()  # pyright: ignore[reportPrivateUsage] (of this module)
         self._resumes, self._handed_out = False, 0
+        remaining = len(self.pairs.items())
+        if self.drop_last and self.batch_size is not None:
+            remaining -= remaining % self.batch_size
         for batch in super().__iter__():
             self._handed_out += 1 if self.batch_size is None else len(batch["key"])
+            if self._handed_out == remaining:
+                self._all_of = self.epoch
             if self._converts:
                 batch |= {side: batch[side].float().div_(255) for side in ("hq", "lq")}
             yield batch
+        self._end_epoch()
+
+    def _end_epoch(self) -> None:
         self.pairs.set_epoch(self.epoch + 1)
-        self._handed_out = 0
+        self._handed_out, self._all_of = 0, None
 
     def state_dict(self) -> dict[str, Any]:
         """Where the training is; the same on every rank."""
@@ -367,7 +378,7 @@ class PairLoader(DataLoader[Any]):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on where a state was taken; see `PairDataset.load_state_dict`."""
         self.pairs.load_state_dict(state)
-        self._resumes, self._handed_out = True, 0
+        self._resumes, self._handed_out, self._all_of = True, 0, None
 
 
 def to_tensor(pixels: Pixels, dtype: Literal["uint8", "float32"] = "uint8") -> Tensor:

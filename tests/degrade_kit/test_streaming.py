@@ -3,6 +3,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import io
+import itertools
 import json
 import pickle
 import re
@@ -485,6 +486,17 @@ def test_a_state_after_the_last_batch_goes_on_with_the_next_epoch(made: Path) ->
     second.load_state_dict(state)  # pyright: ignore[reportPossiblyUnboundVariable]
     assert list(second) == []
     assert keys_of(list(second)) == keys_of(list(first))
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_who_counts_the_batches_and_asks_for_no_more_sees_all_epochs(made: Path, workers: int) -> None:
+    expected = PairLoader(PairDataset(made), batch_size=2)
+    loader = PairLoader(PairDataset(made), batch_size=2, num_workers=workers)
+    for epoch in range(3):
+        assert loader.epoch == (0 if epoch == 0 else epoch - 1)
+        assert keys_of(list(itertools.islice(loader, len(loader)))) == keys_of(list(expected))
+    loader.set_epoch(2)  # where it is: that epoch is done
+    assert keys_of(list(loader)) == keys_of(list(expected))
 
 
 def test_a_plain_loader_goes_on_with_the_count_of_its_consumer(made: Path) -> None:
