@@ -1,6 +1,7 @@
 """What the documents say must be true: their Python runs, and the commands and options that they show exist.
 
-A Python block that cannot run here has the line `<!-- no-run: reason -->` above its fence.
+A Python block that cannot run here has the line `<!-- no-run: reason -->` above its fence; one that needs a package
+which may not be there, `<!-- needs: package -->`.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from pipelines.cli import main
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 NO_RUN = re.compile(r"<!-- no-run: (\S.*) -->")
+NEEDS = re.compile(r"<!-- needs: (\w+) -->")
 CONTROL_OPERATORS = {"&&", "||", ";", "|", "&"}
 
 
@@ -35,6 +37,12 @@ class Block:
     code: str
     line: int
     no_run: str | None
+    needs: str | None = None
+
+    @property
+    def can_run(self) -> bool:
+        """Whether it is meant to run, and its package is here."""
+        return self.no_run is None and (self.needs is None or importlib.util.find_spec(self.needs) is not None)
 
 
 def fenced_blocks(page: str) -> list[Block]:
@@ -52,9 +60,10 @@ def fenced_blocks(page: str) -> list[Block]:
         while index < len(lines) and lines[index].strip() != fence:
             index += 1
         assert index < len(lines), f"line {start}: this fence is never closed"
-        mark = NO_RUN.fullmatch(lines[start - 2].strip()) if start >= 2 else None
+        above = lines[start - 2].strip() if start >= 2 else ""
+        mark, needs = NO_RUN.fullmatch(above), NEEDS.fullmatch(above)
         code = "\n".join(line.removeprefix(indent) for line in lines[start:index])
-        blocks.append(Block(language, code, start, mark.group(1) if mark else None))
+        blocks.append(Block(language, code, start, mark.group(1) if mark else None, needs.group(1) if needs else None))
         index += 1
     return blocks
 
@@ -124,6 +133,10 @@ def page_id(page: Path) -> str:
 # webdataset leaves the file of a shard to the garbage collector.
 @pytest.mark.filterwarnings("ignore:.*shard-000000.tar:pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.filterwarnings("ignore:unclosed file .*shard:ResourceWarning")
+# Lightning uses a class of PyTorch's that is on its way out, and says how many workers it would have.
+@pytest.mark.filterwarnings("ignore:.*LeafSpec:FutureWarning")
+@pytest.mark.filterwarnings("ignore:.*does not have many workers:UserWarning")
+@pytest.mark.filterwarnings("ignore:Your `IterableDataset` has `__len__` defined:UserWarning")
 @pytest.mark.parametrize("page", PAGES, ids=page_id)
 def test_python_blocks_run(
     page: Path, faces_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -133,7 +146,7 @@ def test_python_blocks_run(
     monkeypatch.chdir(tmp_path)
     namespace: dict[str, object] = {"__name__": page.stem}
     for block in fenced_blocks(page.read_text("utf-8")):
-        if block.language == "python" and block.no_run is None:
+        if block.language == "python" and block.can_run:
             # Blank lines before the code make a traceback name the line in the page.
             exec(compile("\n" * block.line + block.code, str(page), "exec"), namespace)
     capsys.readouterr()
@@ -256,12 +269,17 @@ def test_fenced_blocks_are_found() -> None:
     plain = "Text\n\n```python\na = 1\n```\n"
     marked = "<!-- no-run: needs a network -->\n```python\nb\n```\n"
     indented = "- list\n\n  ~~~bash\n  ls\n  ~~~\n"
+    needing = "<!-- needs: pytest -->\n```python\nc\n```\n<!-- needs: not_there -->\n```python\nd\n```\n"
 
-    assert fenced_blocks(plain + marked + indented) == [
+    blocks = fenced_blocks(plain + marked + indented + needing)
+    assert blocks == [
         Block("python", "a = 1", 3, None),
         Block("python", "b", 7, "needs a network"),
         Block("bash", "ls", 12, None),
+        Block("python", "c", 16, None, "pytest"),
+        Block("python", "d", 20, None, "not_there"),
     ]
+    assert [block.can_run for block in blocks] == [True, False, True, True, False]
     with pytest.raises(AssertionError, match="line 1: this fence is never closed"):
         fenced_blocks("```python\n1")
 

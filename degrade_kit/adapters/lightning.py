@@ -12,7 +12,7 @@ import importlib
 import importlib.util
 import os
 import sys
-from typing import Any, cast
+from typing import Any
 
 from degrade_kit.errors import ConfigError
 from degrade_kit.streaming import PairDataset, PairLoader, PairOptions
@@ -65,19 +65,20 @@ class PairDataModule(_lightning().LightningDataModule):
         cache_dir: str | os.PathLike[str] | None = None,
         **loader: Any,  # noqa: ANN401 (DataLoader checks them)
     ) -> None:
-        cast("Any", super()).__init__()
+        super().__init__()  # pyright: ignore[reportUnknownMemberType] (Lightning is untyped here)
         self.shards, self.options, self.validation = shards, options or PairOptions(), validation
         self.batch_size, self.cache_dir, self.loader = batch_size, cache_dir, loader
+        if validation is not None:
+            self.val_dataloader = self._validation  # where the class had one, Lightning would expect validation
 
     def train_dataloader(self) -> PairLoader:
         """A loader of all epochs; called when the ranks are known."""
         pairs = PairDataset(self.shards, self.options, cache_dir=self.cache_dir)
         return _Loader(pairs, batch_size=self.batch_size, **self.loader)
 
-    def val_dataloader(self) -> PairLoader | list[Any]:
-        """The same pairs each time; no loader where there is no validation data set."""
-        if self.validation is None:
-            return []
+    def _validation(self) -> PairLoader:
+        """The same pairs each time."""
+        assert self.validation is not None
         options = PairOptions(variant=0, dtype=self.options.dtype)
         pairs = PairDataset(self.validation, options, shuffle=False, cache_dir=self.cache_dir)
         return PairLoader(pairs, batch_size=self.batch_size, **self.loader)
