@@ -26,8 +26,9 @@ from degrade_kit.flipnet.network import FlipNet
 from degrade_kit.flipnet.sampling import SamplingConfig, latent_size, make_scheduler, sample
 from degrade_kit.image import Pixels
 from degrade_kit.presets import preset
-from pipelines.flipnet_maker import FlipNetMaker, load_degrader, resolve_flipnet
-from pipelines.plan import FlipNetSettings, SynthConfig
+from pipelines.flipnet_maker import FlipNetMaker, load_degrader
+from pipelines.flipnet_settings import FlipNetSettings, resolve_flipnet
+from pipelines.plan import SynthConfig
 from pipelines.variants import Prepared
 
 VARIANTS, STEPS = 5, 20

@@ -10,8 +10,9 @@ from degrade_kit.prepare import HqConfig
 from degrade_kit.prepare import prepare as prepare_hq
 from degrade_kit.presets import preset
 from degrade_kit.sources import display_name
-from pipelines.flipnet_maker import FlipNetMaker, load_degrader, make_images, resolve_flipnet
-from pipelines.plan import FlipNetSettings, SynthConfig
+from pipelines.flipnet_maker import FlipNetMaker, load_degrader, make_images
+from pipelines.flipnet_settings import FlipNetSettings, resolve_flipnet
+from pipelines.plan import SynthConfig
 from pipelines.sheet import Tile, caption, contact_sheet
 
 

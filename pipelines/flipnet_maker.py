@@ -12,13 +12,13 @@ from typing import Any, Final, TypeVar
 
 from degrade_kit.canvas import Canvas
 from degrade_kit.errors import ConfigError
-from degrade_kit.flipnet.checkpoint import folder_digest, model_folder, read_config
 from degrade_kit.flipnet.degrader import Degrader, draw_prompt, flipnet_record
 from degrade_kit.image import Pixels, encode_png
 from degrade_kit.record import Record
 from degrade_kit.seeding import generator
 from degrade_kit.shards import Variant
-from pipelines.plan import FlipNetSettings, SynthConfig
+from pipelines.flipnet_settings import FlipNetSettings
+from pipelines.plan import SynthConfig
 from pipelines.shard_job import ShardReport, ShardTask, synthesize_shard
 from pipelines.variants import Prepared, make_variant
 
@@ -109,27 +109,6 @@ def flipnet_variant(record: Record, made: Pixels) -> Variant:
         record=record,
         tail="[]",
         target="[]",
-    )
-
-
-def resolve_flipnet(settings: FlipNetSettings) -> FlipNetSettings:
-    """Settle what the model's folder says where the settings are open.
-
-    Raises:
-        ConfigError: If there is no such model, or it does not degrade.
-    """
-    import dataclasses
-
-    folder = model_folder(settings.model)
-    config, _, prompts, sampling = read_config(folder)
-    if config.mode.value != "degrade":
-        raise ConfigError(f"{folder}: a FlipNet that restores; `synth` needs one that degrades")
-    overrides = {key: value for key, value in settings.overrides.items() if value is not None}
-    return dataclasses.replace(
-        settings,
-        digest=folder_digest(folder),
-        prompts=prompts if settings.prompts is None else settings.prompts,
-        sampling=dataclasses.replace(sampling, **overrides),
     )
 
 

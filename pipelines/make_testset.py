@@ -34,8 +34,9 @@ from degrade_kit.seeding import epoch_generator, generator
 from degrade_kit.sources import Sources, display_name, open_sources
 from degrade_kit.store import LocalStore, check_writable
 from pipelines.executor import ExecutorConfig, Stateful, run_tasks
+from pipelines.flipnet_settings import FlipNetSettings, flipnet_mapping, resolve_flipnet
 from pipelines.output import difference
-from pipelines.plan import FlipNetSettings, SynthConfig, flipnet_mapping
+from pipelines.plan import SynthConfig
 
 RECORDS, SETTINGS, SUMMARY = "records.jsonl", "testset.yaml", "testset.json"
 _JOURNAL: Final = ".records.partial.jsonl"
@@ -138,8 +139,6 @@ def make_testset(
         RunError: If the folder holds something else.
     """
     if config.flipnet is not None:
-        from pipelines.flipnet_maker import resolve_flipnet
-
         config = replace(config, flipnet=resolve_flipnet(config.flipnet))
     sources = open_sources(config.hq)
     if len(sources) < config.count:

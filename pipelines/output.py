@@ -25,8 +25,8 @@ from degrade_kit.shards import (
 from degrade_kit.sources import display_name
 from degrade_kit.store import LocalStore, Store, check_writable, free_bytes
 from pipelines.card import write_card
+from pipelines.estimate import estimate
 from pipelines.plan import Plan, comparable, load_plan_config
-from pipelines.shard_job import estimate
 
 
 def claim(store: Store, plan: Plan, *, overwrite: bool) -> None:

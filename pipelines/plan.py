@@ -18,32 +18,9 @@ from degrade_kit.recipe import Recipe, load_recipe, nearest, recipe_from_mapping
 from degrade_kit.shards import CONFIG
 from degrade_kit.sources import Sources, display_name, open_sources
 from degrade_kit.store import Store
+from pipelines.flipnet_settings import FlipNetSettings, flipnet_mapping, resolve_flipnet
 
 Mode = Literal["onthefly", "flipnet", "mix"]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class FlipNetSettings:
-    """Which FlipNet makes LQ images, and how."""
-
-    model: str = "small"
-    """Folder of a model, or `small` for the one that ships."""
-    base_model: str | None = None
-    """In place of the base model that the folder names."""
-    prompts: tuple[tuple[str, float], ...] | None = None
-    """Prompts and how often each is drawn; none at all is the null prompt, None stands for the model's own list."""
-    overrides: dict[str, Any] = field(default_factory=dict[str, Any])
-    """Fields of its sampling that are not to be the model's own."""
-    batch_size: int = 10
-    """Most images of a face that are made at once."""
-    device: str | None = None
-    dtype: str = "float32"
-    download: bool = False
-    """Whether its base model may be fetched from a hub."""
-    digest: str = ""
-    """Of the model; found by `make_plan`."""
-    sampling: Any = None
-    """`degrade_kit.flipnet.sampling.SamplingConfig`; found by `make_plan`."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -142,8 +119,6 @@ def make_plan(config: SynthConfig) -> Plan:
         from degrade_kit.flipnet.config import require_packages
 
         require_packages()
-        from pipelines.flipnet_maker import resolve_flipnet
-
         config = replace(config, flipnet=resolve_flipnet(config.flipnet or FlipNetSettings()))
     native = config.recipe.native_format() if config.lq_size == "native" and config.mode == "onthefly" else None
     resolved: dict[str, Any] = {
@@ -204,32 +179,6 @@ def load_plan_config(store: Store) -> dict[str, Any]:
 def stored_recipe(resolved: dict[str, Any]) -> Recipe:
     """The recipe of a resolved configuration."""
     return recipe_from_mapping(resolved["recipe"], CONFIG)
-
-
-def stored_flipnet(resolved: dict[str, Any]) -> FlipNetSettings | None:
-    """The FlipNet of a resolved configuration; None where a recipe made everything."""
-    if "flipnet" not in resolved:
-        return None
-    found = resolved["flipnet"]
-    # Not the device: it may be looked at on another machine.
-    return FlipNetSettings(**{key: found[key] for key in ("model", "base_model", "dtype", "digest", "batch_size")})
-
-
-def flipnet_mapping(settings: FlipNetSettings) -> dict[str, Any]:
-    """What of a FlipNet decides pixels, for the saved configuration."""
-    from importlib.metadata import version
-
-    return {
-        "model": settings.model,
-        "base_model": settings.base_model,
-        "digest": settings.digest,
-        "prompts": [list(entry) for entry in settings.prompts or ()],
-        "sampling": asdict(settings.sampling),
-        "batch_size": settings.batch_size,
-        "device": settings.device,
-        "dtype": settings.dtype,
-        "versions": {name: version(name) for name in ("torch", "diffusers", "transformers")},
-    }
 
 
 def _hq_format(config: SynthConfig, sources: Sources) -> HqFormat:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import time
 from collections import Counter, deque
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -27,8 +26,7 @@ from degrade_kit.shards import (
 )
 from degrade_kit.sources import Sources, display_name
 from degrade_kit.store import open_store
-from pipelines.executor import limited_threads
-from pipelines.plan import Plan, SynthConfig
+from pipelines.plan import SynthConfig
 from pipelines.variants import Prepared, RecipeMaker, VariantMaker
 
 CRASH_LIMIT = 2
@@ -60,16 +58,6 @@ class ShardReport:
     count: int
     bytes: int
     failures: int
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Estimate:
-    """What one sample costs, from a few that were made."""
-
-    seconds: float
-    bytes: float
-    usable: int
-    """How many of the inputs tried could be used."""
 
 
 def synthesize_shard(task: ShardTask, maker: VariantMaker) -> ShardReport:
@@ -114,31 +102,6 @@ def synthesize_shard(task: ShardTask, maker: VariantMaker) -> ShardReport:
 def synthesize_shard_by_recipe(task: ShardTask) -> ShardReport:
     """Make one shard with the recipe of its configuration."""
     return synthesize_shard(task, RecipeMaker(task.config, task.lq_extension))
-
-
-def estimate(plan: Plan) -> Estimate:
-    """Make a few samples, evenly spread, and keep nothing of them."""
-    count = len(plan.sources.names)
-    maker: VariantMaker = RecipeMaker(plan.config, plan.lq_extension)
-    tries = 8
-    if plan.config.mode != "onthefly":
-        from pipelines.flipnet_maker import FlipNetMaker, load_degrader
-
-        maker, tries = FlipNetMaker(plan.config, load_degrader(plan.config.flipnet)), 2
-    size = usable = 0
-    start = time.perf_counter()
-    with limited_threads(1):
-        for index in sorted({i * (count - 1) // (tries - 1) for i in range(tries)}):
-            try:
-                hq = prepare(plan.sources.read(index), plan.config.image)
-            except ImageError:
-                continue
-            usable += 1
-            size += len(hq.data) + 4096
-            face = Prepared(plan.sources.names[index], hq.pixels)
-            size += sum(len(variant.data) + 1024 for variant in next(maker.variants([face])))
-    divisor = max(usable, 1)
-    return Estimate(seconds=(time.perf_counter() - start) / divisor, bytes=size / divisor, usable=usable)
 
 
 class Crumb:

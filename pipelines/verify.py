@@ -36,7 +36,8 @@ from degrade_kit.shards import (
 )
 from degrade_kit.store import Store, open_store
 from pipelines.executor import ExecutorConfig, run_tasks
-from pipelines.plan import FlipNetSettings, fingerprint, load_plan_config, stored_flipnet
+from pipelines.flipnet_settings import FlipNetSettings, stored_flipnet
+from pipelines.plan import fingerprint, load_plan_config
 from pipelines.variants import make_variant
 
 _SHOWN = 20

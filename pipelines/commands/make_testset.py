@@ -98,7 +98,8 @@ def make_testset_command(
             click.echo(f"not usable: {counted(found.failures)}", err=True)
             sys.exit(3)
         return
-    from pipelines.plan import FlipNetSettings, resolve_recipe
+    from pipelines.flipnet_settings import FlipNetSettings
+    from pipelines.plan import resolve_recipe
 
     settings = None
     if flipnet is not None:

@@ -135,7 +135,7 @@ def quiet_model_loading() -> None:
 
 def flipnet_settings(options: dict[str, Any]) -> Any:  # noqa: ANN401 (FlipNetSettings, imported where it is needed)
     """Take what `flipnet_options` gave out of a command's options."""
-    from pipelines.plan import FlipNetSettings
+    from pipelines.flipnet_settings import FlipNetSettings
 
     if not options["download"]:
         quiet_model_loading()

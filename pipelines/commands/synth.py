@@ -177,7 +177,7 @@ def _config(preset: str, options: dict[str, Any]) -> Any:  # noqa: ANN401 (Synth
 
 def _print_plan(plan: Plan, shards: str, workers: int) -> None:
     """What would happen, estimated from a few samples."""
-    from pipelines.shard_job import estimate
+    from pipelines.estimate import estimate
 
     sample = estimate(plan)
     count = len(plan.sources.names)

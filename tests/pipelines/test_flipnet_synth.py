@@ -34,8 +34,9 @@ from degrade_kit.shards import Sample, open_shards
 from degrade_kit.store import open_store
 from pipelines.cli import main
 from pipelines.executor import ExecutorConfig
-from pipelines.flipnet_maker import FlipNetMaker, resolve_flipnet
-from pipelines.plan import FlipNetSettings, Mode, SynthConfig, make_plan
+from pipelines.flipnet_maker import FlipNetMaker
+from pipelines.flipnet_settings import FlipNetSettings, resolve_flipnet
+from pipelines.plan import Mode, SynthConfig, make_plan
 from pipelines.synthesize import SynthReport, synthesize
 from pipelines.variants import Prepared
 from pipelines.verify import verify

@@ -1,0 +1,80 @@
+"""Which FlipNet makes LQ images: what is asked for, what its folder says, and what a data set keeps of it."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from degrade_kit.errors import ConfigError
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FlipNetSettings:
+    """Which FlipNet makes LQ images, and how."""
+
+    model: str = "small"
+    """Folder of a model, or `small` for the one that ships."""
+    base_model: str | None = None
+    """In place of the base model that the folder names."""
+    prompts: tuple[tuple[str, float], ...] | None = None
+    """Prompts and how often each is drawn; none at all is the null prompt, None stands for the model's own list."""
+    overrides: dict[str, Any] = field(default_factory=dict[str, Any])
+    """Fields of its sampling that are not to be the model's own."""
+    batch_size: int = 10
+    """Most images of a face that are made at once."""
+    device: str | None = None
+    dtype: str = "float32"
+    download: bool = False
+    """Whether its base model may be fetched from a hub."""
+    digest: str = ""
+    """Of the model; found by `resolve_flipnet`."""
+    sampling: Any = None
+    """`degrade_kit.flipnet.sampling.SamplingConfig`; found by `resolve_flipnet`."""
+
+
+def resolve_flipnet(settings: FlipNetSettings) -> FlipNetSettings:
+    """Settle what the model's folder says where the settings are open.
+
+    Raises:
+        ConfigError: If there is no such model, or it does not degrade.
+    """
+    from degrade_kit.flipnet.checkpoint import folder_digest, model_folder, read_config
+
+    folder = model_folder(settings.model)
+    config, _, prompts, sampling = read_config(folder)
+    if config.mode.value != "degrade":
+        raise ConfigError(f"{folder}: a FlipNet that restores; `synth` needs one that degrades")
+    overrides = {key: value for key, value in settings.overrides.items() if value is not None}
+    return dataclasses.replace(
+        settings,
+        digest=folder_digest(folder),
+        prompts=prompts if settings.prompts is None else settings.prompts,
+        sampling=dataclasses.replace(sampling, **overrides),
+    )
+
+
+def stored_flipnet(resolved: dict[str, Any]) -> FlipNetSettings | None:
+    """The FlipNet of a resolved configuration; None where a recipe made everything."""
+    if "flipnet" not in resolved:
+        return None
+    found = resolved["flipnet"]
+    # Not the device: it may be looked at on another machine.
+    return FlipNetSettings(**{key: found[key] for key in ("model", "base_model", "dtype", "digest", "batch_size")})
+
+
+def flipnet_mapping(settings: FlipNetSettings) -> dict[str, Any]:
+    """What of a FlipNet decides pixels, for the saved configuration."""
+    from importlib.metadata import version
+
+    return {
+        "model": settings.model,
+        "base_model": settings.base_model,
+        "digest": settings.digest,
+        "prompts": [list(entry) for entry in settings.prompts or ()],
+        "sampling": asdict(settings.sampling),
+        "batch_size": settings.batch_size,
+        "device": settings.device,
+        "dtype": settings.dtype,
+        "versions": {name: version(name) for name in ("torch", "diffusers", "transformers")},
+    }
