@@ -1,4 +1,4 @@
-"""Which files of others' making are needed for what, and where they are. Nothing is ever downloaded.
+"""Which files of others' making are needed for what, and where they are. `restore.download` fetches them, when asked.
 
 A file is looked for, in this order: where `--weights NAME=PATH` says; in the folders that the environment variable
 DEGRADE_KIT_WEIGHTS lists, by any of its public names; in torch hub's cache; in the packages that carry it. What is read
@@ -38,9 +38,17 @@ class Weight:
     """Whole, or its first digits, which some publishers put into the name; empty where it is not known."""
     packages: tuple[tuple[str, str], ...] = ()
     """Python packages that carry it, and where within."""
+    other_files: tuple[str, ...] = ()
+    """Other versions that serve as well; their hashes are other ones."""
+    url: str = ""
+    """Where its authors serve it; empty where no plain address does."""
+    by_hand: str = ""
+    """How to get it where `url` is empty."""
     folder: bool = False
     """Whether it is a folder in the layout of diffusers or transformers; such are given to their commands directly."""
 
+
+_DRIVE: Final = "take it, in a browser, from the folder that its authors share: https://drive.google.com/drive/folders/"
 
 _TABLE: Final = (
     Weight(
@@ -50,6 +58,7 @@ _TABLE: Final = (
         origin="torchvision",
         size="528 MB",
         sha256="397923af",
+        url="https://download.pytorch.org/models/vgg16-397923af.pth",
     ),
     Weight(
         name="lpips-vgg-heads",
@@ -62,6 +71,7 @@ _TABLE: Final = (
             ("lpips", "weights/v0.1/vgg.pth"),
             ("torchmetrics", "functional/image/lpips_models/vgg.pth"),
         ),
+        url="https://raw.githubusercontent.com/richzhang/PerceptualSimilarity/master/lpips/weights/v0.1/vgg.pth",
     ),
     Weight(
         name="inception",
@@ -70,6 +80,8 @@ _TABLE: Final = (
         origin="torch-fidelity 0.2.0, pytorch-fid",
         size="95 MB",
         sha256="6726825d",
+        url="https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/"
+        "weights-inception-2015-12-05-6726825d.pth",
     ),
     Weight(
         name="ffhq512-basicsr",
@@ -78,6 +90,7 @@ _TABLE: Final = (
         origin="BasicSR",
         size="32 MB",
         sha256="f7b384ab",
+        by_hand=f"{_DRIVE}13cWIQyHX3iNmZRJ5v8v3kdyrT9RBTAi9",
     ),
     Weight(
         name="ffhq512-vqfr",
@@ -85,6 +98,7 @@ _TABLE: Final = (
         needed_by="evaluate: FID against FFHQ, of vqfr",
         origin="VQFR metric_weights",
         size="32 MB",
+        by_hand=f"{_DRIVE}1k3RCSliF6PsujCMIdCD1hNM63EozlDIZ",
     ),
     Weight(
         name="arcface-deg",
@@ -92,6 +106,7 @@ _TABLE: Final = (
         needed_by="evaluate: identity angle (Deg.) of basicsr-rgb, vqfr and pmrf",
         origin="VQFR metric_weights, from ronghuaiyang/arcface-pytorch",
         size="88 MB",
+        by_hand=f"{_DRIVE}1k3RCSliF6PsujCMIdCD1hNM63EozlDIZ",
     ),
     Weight(
         name="arcface-idd",
@@ -99,6 +114,7 @@ _TABLE: Final = (
         needed_by="evaluate: identity angle (IDD) of restoreformer",
         origin="GFPGAN v0.1.0",
         size="88 MB",
+        url="https://github.com/TencentARC/GFPGAN/releases/download/v0.1.0/arcface_resnet18.pth",
     ),
     Weight(
         name="landmarks",
@@ -107,6 +123,7 @@ _TABLE: Final = (
         origin="facexlib v0.1.0",
         size="193 MB",
         packages=(("facexlib", "weights/alignment_WFLW_4HG.pth"),),
+        url="https://github.com/xinntao/facexlib/releases/download/v0.1.0/alignment_WFLW_4HG.pth",
     ),
     Weight(
         name="niqe",
@@ -116,6 +133,7 @@ _TABLE: Final = (
         size="12 kB",
         sha256="2a7c182a68c9e7f1b2e2e5ec723279d6f65d912b6fcaf37eb2bf03d7367c4296",
         packages=(("basicsr", "metrics/niqe_pris_params.npz"),),
+        url="https://raw.githubusercontent.com/XPixelGroup/BasicSR/master/basicsr/metrics/niqe_pris_params.npz",
     ),
     Weight(
         name="vgg19",
@@ -124,6 +142,7 @@ _TABLE: Final = (
         origin="torchvision",
         size="548 MB",
         sha256="dcbb9e9d",
+        url="https://download.pytorch.org/models/vgg19-dcbb9e9d.pth",
     ),
     Weight(
         name="arniqa",
@@ -131,13 +150,18 @@ _TABLE: Final = (
         needed_by="analyze-distribution --features arniqa",
         origin="miccunifi/ARNIQA",
         size="108 MB",
+        url="https://github.com/miccunifi/ARNIQA/releases/download/weights/ARNIQA.pth",
     ),
     Weight(
         name="yunet",
-        files=("face_detection_yunet_2023mar.onnx", "yunet_n_dynamic.onnx"),
+        files=("face_detection_yunet_2023mar.onnx",),
+        other_files=("yunet_n_dynamic.onnx",),
         needed_by="align --detector yunet",
         origin="OpenCV Zoo; libfacedetection.train",
         size="0.2 MB",
+        sha256="8f2383e4dd3cfbb4553ea8718107fc0423210dc964f9f4280604804ed2552fa4",
+        url="https://github.com/opencv/opencv_zoo/raw/main/models/face_detection_yunet/"
+        "face_detection_yunet_2023mar.onnx",
     ),
     Weight(
         name="sd21-base",
@@ -146,6 +170,7 @@ _TABLE: Final = (
         origin="hub stabilityai/stable-diffusion-2-1-base",
         size="5 GB",
         folder=True,
+        by_hand="a folder of many files: `hf download stabilityai/stable-diffusion-2-1-base`, into the hub's cache",
     ),
     Weight(
         name="blip",
@@ -154,6 +179,7 @@ _TABLE: Final = (
         origin="hub Salesforce/blip-image-captioning-base",
         size="1 GB",
         folder=True,
+        by_hand="a folder of many files: `hf download Salesforce/blip-image-captioning-base`, into the hub's cache",
     ),
 )
 WEIGHTS: Final = {weight.name: weight for weight in _TABLE}
@@ -192,7 +218,7 @@ def find(name: str, given: Mapping[str, Path]) -> Found:
     looked: list[str] = []
     for label, folder in _places(weight):
         looked.append(label)
-        for file in weight.files if folder.is_dir() else ():
+        for file in (*weight.files, *weight.other_files) if folder.is_dir() else ():
             path = folder / file
             if path.is_dir() if weight.folder else path.is_file():
                 return Found(weight, path, tuple(looked))
@@ -202,6 +228,17 @@ def find(name: str, given: Mapping[str, Path]) -> Found:
         if folder is not None and (folder / inside).is_file():
             return Found(weight, folder / inside, tuple(looked))
     return Found(weight, None, tuple(looked))
+
+
+def weight_named(name: str) -> Weight:
+    """A file by its name here.
+
+    Raises:
+        ConfigError: If the name is unknown.
+    """
+    if name not in WEIGHTS:
+        raise ConfigError(f"unknown name `{name}`; {nearest(name, WEIGHTS)}")
+    return WEIGHTS[name]
 
 
 def parse_given(assignments: Iterable[tuple[str, str]]) -> dict[str, Path]:
@@ -220,7 +257,7 @@ def parse_given(assignments: Iterable[tuple[str, str]]) -> dict[str, Path]:
 
 def hash_state(weight: Weight, path: Path) -> Literal["ok", "other", "unknown"]:
     """Whether the file's SHA-256 is the known one; `unknown` where none is known."""
-    if not weight.sha256 or path.is_dir():
+    if not weight.sha256 or path.is_dir() or path.name in weight.other_files:
         return "unknown"
     return "ok" if file_sha256(path).startswith(weight.sha256) else "other"
 

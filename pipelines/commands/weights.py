@@ -3,37 +3,69 @@
 from __future__ import annotations
 
 import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from pipelines.commands.options import parse_assignments, weights_option
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from restore.weights import Weight
+
 
 @click.command("weights")
+@click.argument("names", nargs=-1, metavar="[NAME]...")
 @weights_option
 @click.option("--hash", "hash_files", is_flag=True, help="Compare the SHA-256 of what is found.  [default: off]")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.  [default: a table]")
-def weights_command(weights: tuple[str, ...], hash_files: bool, as_json: bool) -> None:
+@click.option("--download", "fetch", is_flag=True, help="Fetch what is missing, in place of the list.  [default: off]")
+@click.option(
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder of --download.  [default: the first folder of DEGRADE_KIT_WEIGHTS]",
+)
+def weights_command(
+    names: tuple[str, ...],
+    weights: tuple[str, ...],
+    hash_files: bool,
+    as_json: bool,
+    fetch: bool,
+    out: Path | None,
+) -> None:
     """List files of others' making: what needs them, and whether they are here.
 
     \b
     Examples:
       degrade-kit weights
       DEGRADE_KIT_WEIGHTS=~/weights:/data/weights degrade-kit weights --hash
+      degrade-kit weights --download lpips-vgg lpips-vgg-heads --out ~/weights
 
-    Nothing is downloaded. Put the files, under their public names, into a folder that the environment variable
-    DEGRADE_KIT_WEIGHTS lists, or give a command --weights NAME=PATH.
+    NAME: only these; all of them without one. Nothing is downloaded without --download. Put the files, under their
+    public names, into a folder that the environment variable DEGRADE_KIT_WEIGHTS lists, or give a command --weights
+    NAME=PATH.
     """  # noqa: D301 (click reads the \b itself)
-    from restore.weights import WEIGHTS, find, hash_state, parse_given
+    from restore.weights import WEIGHTS, find, hash_state, parse_given, weight_named
 
+    if out is not None and not fetch:
+        raise click.UsageError("--out is the folder of --download, which is not given")
+    if fetch and (as_json or hash_files or weights):
+        raise click.UsageError("--download goes without --json, --hash and --weights")
+    chosen = [weight_named(name) for name in names] or list(WEIGHTS.values())
+    if fetch:
+        _download(chosen, out, named=bool(names))
+        return
     given = parse_given(parse_assignments(weights, "--weights", "NAME=PATH"))
     rows: list[dict[str, str | None]] = []
-    for name, weight in WEIGHTS.items():
-        found = find(name, given)
+    for weight in chosen:
+        found = find(weight.name, given)
         state = hash_state(weight, found.path) if hash_files and found.path is not None else None
         rows.append(
             {
-                "name": name,
+                "name": weight.name,
                 "file": weight.files[0],
                 "path": None if found.path is None else str(found.path),
                 "sha256": weight.sha256 or None,
@@ -41,6 +73,7 @@ def weights_command(weights: tuple[str, ...], hash_files: bool, as_json: bool) -
                 "needed_by": weight.needed_by,
                 "origin": weight.origin,
                 "size": weight.size,
+                "url": weight.url or None,
             }
         )
     if as_json:
@@ -52,6 +85,38 @@ def weights_command(weights: tuple[str, ...], hash_files: bool, as_json: bool) -
         click.echo(f"{'':<16} {row['file']}, {row['size']}, {row['origin']}; for {row['needed_by']}")
     looked = find("vgg19", {}).looked
     click.echo(f"looked in: {', '.join(looked)}, and in installed packages; folders of models: in the hub's cache")
+
+
+def _download(chosen: Sequence[Weight], out: Path | None, *, named: bool) -> None:
+    """Fetch those that are missing; one that was named and cannot be fetched is an error, before anything is."""
+    from degrade_kit.errors import ConfigError
+    from restore.download import download, download_folder
+    from restore.weights import file_sha256, find
+
+    folder = download_folder(out)
+    missing: list[Weight] = []
+    for weight in chosen:
+        path = folder / weight.files[0] if out is not None else find(weight.name, {}).path
+        if path is not None and path.exists():
+            click.echo(f"{weight.name}: there already: {path}")
+        elif weight.url:
+            missing.append(weight)
+        elif named:
+            raise ConfigError(f"{weight.name}: cannot be downloaded by this command: {weight.by_hand}")
+        else:
+            click.echo(f"{weight.name}: not by this command: {weight.by_hand}")
+    for weight in missing:
+        click.echo(f"{weight.name}: {weight.url} ({weight.size})")
+        path = download(weight, folder, _show)
+        checked = "hash as published" if weight.sha256 else f"no hash is published; SHA-256 {file_sha256(path)}"
+        click.echo(f"{weight.name}: {path} ({checked})")
+
+
+def _show(done: int, total: int | None) -> None:
+    """How far a download is, on a terminal."""
+    if sys.stderr.isatty():
+        whole = "" if total is None else f" of {total / 1e6:,.0f}"
+        click.echo(f"\r{done / 1e6:,.0f}{whole} MB", nl=done == total, err=True)
 
 
 _HASHES = {
