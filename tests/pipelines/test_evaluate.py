@@ -20,6 +20,7 @@ from analysis.protocols import PROTOCOLS
 from degrade_kit.image import Pixels, encode_png
 from pipelines.cli import main
 from restore.evaluate import METRICS, bootstrap, summarise
+from tests.pipelines.restore_runs import needs_ray
 
 SIDE = 64
 NAMES = ("a", "b", "sub/c", "d", "e", "f")
@@ -95,6 +96,32 @@ def test_numbers_are_means_of_what_each_image_has(
     assert {entry["protocol"] for entry in described["metrics"].values()} == {PROTOCOLS["basicsr-rgb"].id}
     assert "basicsr-rgb@" in (tmp_path / "out" / "report.md").read_text()
     assert (tmp_path / "out" / "sheet.png").is_file()
+
+
+@pytest.mark.slow
+def test_two_workers_find_the_numbers_of_one_process(
+    tmp_path: Path, images: dict[str, Pixels], astronaut: npt.NDArray[np.uint8]
+) -> None:
+    needs_ray()
+    more = {
+        f"more/{shift}": np.ascontiguousarray(astronaut[shift : shift + SIDE, 150:214]) for shift in range(0, 300, 10)
+    }
+    all_of_them = {**images, **more}  # three tasks of sixteen images
+    hq = save(tmp_path / "hq", all_of_them)
+    restored = save(tmp_path / "restored", {name: blurred(image) for name, image in all_of_them.items()})
+    found: dict[int, Path] = {}
+    for workers in (0, 2):
+        out = found[workers] = tmp_path / f"out{workers}"
+        # The last word wins over the one of `evaluate`.
+        result = evaluate(out, "--restored", restored, "--reference", hq, "--faces", hq, "--workers", workers)
+        assert result.exit_code == 0, result.output
+
+    for name in ("metrics.json", "per_image.csv", "report.md", "report.html", "sheet.png"):
+        assert (found[0] / name).read_bytes() == (found[2] / name).read_bytes(), name
+    measured = metrics(found[2])["metrics"]
+    assert {"psnr", "ssim", "kid-degradation"} <= {
+        name for name, entry in measured.items() if entry["value"] is not None
+    }
 
 
 def test_what_has_no_partner_is_listed_on_each_side(tmp_path: Path, hq: Path, restored: Path) -> None:
