@@ -8,13 +8,11 @@ import os
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal, cast
 
-import yaml
-
 from degrade_kit.errors import ConfigError, ImageError, RunError
 from degrade_kit.image import Decoded, decode_image
 from degrade_kit.prepare import HQ_FORMATS, HqConfig, HqFormat, likely_format, versions
 from degrade_kit.presets import PRESETS, preset
-from degrade_kit.recipe import Recipe, load_recipe, nearest, recipe_from_mapping
+from degrade_kit.recipe import Recipe, load_recipe, nearest, parse_yaml, recipe_from_mapping
 from degrade_kit.shards import CONFIG
 from degrade_kit.sources import Sources, display_name, open_sources
 from degrade_kit.store import Store
@@ -166,10 +164,10 @@ def load_plan_config(store: Store) -> dict[str, Any]:
         RunError: If there is none.
     """
     try:
-        found = yaml.safe_load(store.read(CONFIG))
+        found = parse_yaml(store.read(CONFIG).decode("utf-8"), CONFIG)
     except FileNotFoundError as error:
         raise RunError(f"{store.url}: no {CONFIG}: not a data set of degrade-kit") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (ConfigError, UnicodeDecodeError) as error:
         raise RunError(f"{store.url}/{CONFIG} is damaged: {error}") from error
     if not isinstance(found, dict):
         raise RunError(f"{store.url}/{CONFIG} is damaged: expected `key: value` pairs, got {found!r}")
