@@ -6,7 +6,7 @@ import dataclasses
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, cast
 
 from degrade_kit.errors import ConfigError, RunError
 from degrade_kit.recipe import parse_yaml
@@ -15,6 +15,30 @@ from pipelines.output import difference
 
 FREE = ("num_steps", "checkpoint_steps", "validation_steps", "keep_checkpoints")
 """Fields of a loop that a run may be continued with another value of."""
+
+
+CONFIGS: Final = Path(__file__).parent / "configs"
+"""Configurations that come with the package, by command and name: `small` and `sd21`."""
+
+
+def read_run_config(name: str, command: str) -> tuple[Path, dict[str, Any]]:
+    """The file of a training run's configuration, and its sections before they are checked.
+
+    Args:
+        name: A file, or `small` or `sd21`.
+        command: Whose configurations `small` and `sd21` are.
+
+    Raises:
+        ConfigError: If it cannot be read, or holds something else than `key: value` pairs.
+    """
+    path = CONFIGS / f"{command}-{name}.yaml" if name in ("small", "sd21") else Path(name)
+    try:
+        data = parse_yaml(path.read_text(encoding="utf-8"), path.name)
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"cannot read configuration {path}: {error}; expected a file, `small` or `sd21`") from error
+    if not isinstance(data, dict):
+        raise ConfigError(f"{path.name}: expected `key: value` pairs, got {data!r}")
+    return path, cast("dict[str, Any]", data)
 
 
 def claim_folder(folder: Path, resolved: dict[str, Any], comparable: Callable[[Any], Any]) -> None:

@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -42,18 +42,14 @@ from degrade_kit.flipnet.training import (
 )
 from degrade_kit.flipnet.weights import fingerprint
 from degrade_kit.image import encode_png
-from degrade_kit.recipe import parse_yaml
 from degrade_kit.seeding import generator
 from degrade_kit.sources import Sources, open_sources
 from pipelines.executor import Interrupt
 from pipelines.plan import resolve_recipe
-from pipelines.run_folder import FREE, claim_folder, plain
+from pipelines.run_folder import FREE, claim_folder, plain, read_run_config
 from pipelines.sheet import Tile, contact_sheet
 
 log = logging.getLogger(__name__)
-
-CONFIGS: Final = Path(__file__).parent / "configs"
-"""Configurations that come with the package, by name: `small` and `sd21`."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -126,14 +122,7 @@ def load_run_config(name: str, overrides: Mapping[str, Any]) -> RunConfig:
     Raises:
         ConfigError: If it cannot be read, or a key or value is wrong.
     """
-    path = CONFIGS / f"train-degrade-{name}.yaml" if name in ("small", "sd21") else Path(name)
-    try:
-        data = parse_yaml(path.read_text(encoding="utf-8"), path.name)
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"cannot read configuration {path}: {error}; expected a file, `small` or `sd21`") from error
-    if not isinstance(data, dict):
-        raise ConfigError(f"{path.name}: expected `key: value` pairs, got {data!r}")
-    merged: dict[str, Any] = {**data}
+    path, merged = read_run_config(name, "train-degrade")
     for key, value in overrides.items():
         if key in ("base_model", "revision"):
             merged[key] = value

@@ -27,12 +27,11 @@ from degrade_kit.flipnet.config import FlipNetConfig, Mode, read_fields
 from degrade_kit.flipnet.mixture import PairSample
 from degrade_kit.flipnet.sampling import SamplingConfig
 from degrade_kit.flipnet.training import LoopConfig, TrainConfig
-from degrade_kit.recipe import parse_yaml
 from pipelines.executor import Interrupt
 from pipelines.restore_validation import AutoencoderValidator, RestorationValidator
-from pipelines.run_folder import FREE, claim_folder, plain
+from pipelines.run_folder import FREE, claim_folder, plain, read_run_config
 from pipelines.shard_pairs import DataConfig, RestoreData, read_data
-from pipelines.train_degrade import CONFIGS, new_net
+from pipelines.train_degrade import new_net
 from restore.autoencoder import (
     AutoencoderConfig,
     AutoencoderLoss,
@@ -117,14 +116,7 @@ def load_run_config(name: str, overrides: Mapping[str, Any]) -> RunConfig:
     Raises:
         ConfigError: If it cannot be read, or a key or value is wrong.
     """
-    path = CONFIGS / f"train-restore-{name}.yaml" if name in ("small", "sd21") else Path(name)
-    try:
-        data = parse_yaml(path.read_text(encoding="utf-8"), path.name)
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"cannot read configuration {path}: {error}; expected a file, `small` or `sd21`") from error
-    if not isinstance(data, dict):
-        raise ConfigError(f"{path.name}: expected `key: value` pairs, got {data!r}")
-    merged: dict[str, Any] = {**cast("dict[str, Any]", data)}
+    path, merged = read_run_config(name, "train-restore")
     for key, value in overrides.items():
         if key in ("base_model", "revision"):
             merged[key] = value
