@@ -14,6 +14,7 @@ from pipelines.commands.options import (
     executor_config,
     executor_options,
     human_time,
+    measured_images_options,
     parse_assignments,
     quiet_model_loading,
 )
@@ -49,17 +50,7 @@ from pipelines.commands.progress import ImageProgress
     "--projection", type=click.Choice(["umap", "pca"]), default="umap", show_default=True, help="Of the pictures."
 )
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of subsets, folds and projection.")
-@click.option(
-    "--size", type=click.IntRange(32), default=512, show_default=True, help="Side that all images have, pixels."
-)
-@click.option(
-    "--allow-resize",
-    is_flag=True,
-    help="Crop and resize images of another size, which changes what is measured.  [default: off]",
-)
-@click.option(
-    "--max-images", type=click.IntRange(0), default=2000, show_default=True, help="Measured of each set; 0 is all."
-)
+@measured_images_options
 @click.option(
     "--cache",
     type=click.Path(file_okay=False, path_type=Path),

@@ -8,7 +8,13 @@ from pathlib import Path
 
 import click
 
-from pipelines.commands.options import config_option, executor_config, executor_options, human_time
+from pipelines.commands.options import (
+    config_option,
+    executor_config,
+    executor_options,
+    human_time,
+    measured_images_options,
+)
 
 
 @click.command("fit-recipe")
@@ -24,17 +30,7 @@ from pipelines.commands.options import config_option, executor_config, executor_
 @click.option(
     "--out", required=True, type=click.Path(dir_okay=False, path_type=Path), help="The fitted recipe, a YAML file."
 )
-@click.option(
-    "--size", type=click.IntRange(32), default=512, show_default=True, help="Side that all images have, pixels."
-)
-@click.option(
-    "--allow-resize",
-    is_flag=True,
-    help="Crop and resize photographs of another size, which changes what is measured.  [default: off]",
-)
-@click.option(
-    "--max-images", type=click.IntRange(0), default=2000, show_default=True, help="Photographs used; 0 is all."
-)
+@measured_images_options
 @click.option("--faces", type=click.IntRange(2), default=40, show_default=True, help="HQ faces used.")
 @click.option(
     "--images", type=click.IntRange(2), default=24, show_default=True, help="Made of each variant of the recipe."

@@ -101,6 +101,30 @@ def flipnet_options(function: _F) -> _F:
     return function
 
 
+def measured_images_options(function: _F) -> _F:
+    """`--size`, `--allow-resize` and `--max-images` of the commands that measure degradations."""
+    options = (
+        click.option(
+            "--size", type=click.IntRange(32), default=512, show_default=True, help="Side that all images have, pixels."
+        ),
+        click.option(
+            "--allow-resize",
+            is_flag=True,
+            help="Crop and resize images of another size, which changes what is measured.  [default: off]",
+        ),
+        click.option(
+            "--max-images",
+            type=click.IntRange(0),
+            default=2000,
+            show_default=True,
+            help="Measured of each set; 0 is all.",
+        ),
+    )
+    for option in reversed(options):
+        function = option(function)
+    return function
+
+
 def weights_option(function: _F) -> _F:
     """`--weights` of the commands that read files of others' making."""
     return click.option(
