@@ -16,7 +16,6 @@ from pipelines.output import difference
 FREE = ("num_steps", "checkpoint_steps", "validation_steps", "keep_checkpoints")
 """Fields of a loop that a run may be continued with another value of."""
 
-
 CONFIGS: Final = Path(__file__).parent / "configs"
 """Configurations that come with the package, by command and name: `small` and `sd21`."""
 
