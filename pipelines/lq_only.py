@@ -223,6 +223,8 @@ def join(job: JoinJob, executor: ExecutorConfig, progress: Progress = lambda don
     target.write(CONFIG, bare.store.read(CONFIG))
     sidecars = bare.sidecars()
     todo = [sidecar.shard for sidecar in sidecars if not _is_joined(target, sidecar)]
+    if todo:
+        target.delete(MANIFEST)  # of a run that left samples out: while shards change, the data set is not whole
     progress(len(sidecars) - len(todo), len(sidecars))
     other_files, done = 0, len(sidecars) - len(todo)
     work = Stateful[str, JoinedShard](functools.partial(join_worker, job))

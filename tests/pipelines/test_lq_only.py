@@ -202,6 +202,23 @@ def test_a_stopped_run_goes_on(bare: Path, whole: Path, faces: Path, tmp_path: P
     assert contents(tmp_path / "bare") == contents(bare)
 
 
+def test_a_run_that_adds_faces_and_is_stopped_leaves_no_manifest(
+    bare: Path, whole: Path, faces: Path, tmp_path: Path
+) -> None:
+    def stop(done: int, total: int) -> None:
+        raise KeyboardInterrupt
+
+    some = shutil.copytree(faces, tmp_path / "some")
+    (some / "astronaut.png").unlink()
+    join(JoinJob(shards=str(bare), hq=str(some), out=str(tmp_path / "out")), HERE)
+    job = JoinJob(shards=str(bare), hq=str(faces), out=str(tmp_path / "out"))
+    with pytest.raises(KeyboardInterrupt):
+        join(job, HERE, stop)
+    assert not (tmp_path / "out/manifest.json").exists()
+    join(job, HERE)
+    assert contents(tmp_path / "out") == contents(whole)
+
+
 def test_what_does_not_fit_is_refused(bare: Path, whole: Path, faces: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="has its HQ images; nothing is to be joined"):
         join(JoinJob(shards=str(whole), hq=str(faces), out=str(tmp_path / "a")), HERE)
