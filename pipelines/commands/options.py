@@ -101,6 +101,61 @@ def flipnet_options(function: _F) -> _F:
     return function
 
 
+def training_options(function: _F) -> _F:
+    """What the commands that train have in common: how long and how, and where it is computed."""
+    options = (
+        click.option(
+            "--steps",
+            "num_steps",
+            type=click.IntRange(1),
+            help="Optimizer steps, of each stage.  [default: the config's]",
+        ),
+        click.option("--batch-size", type=click.IntRange(1), help="Pairs in a step.  [default: the config's]"),
+        click.option("--learning-rate", type=float, help="Peak of AdamW's learning rate.  [default: the config's]"),
+        click.option(
+            "--seed", type=click.IntRange(0), help="Seed of data, noise and new weights.  [default: the config's]"
+        ),
+        click.option(
+            "--mixed-precision", type=click.Choice(["no", "bf16", "fp16"]), help="Arithmetic.  [default: the config's]"
+        ),
+        click.option(
+            "--device", metavar="NAME", help="Such as cuda:1 or cpu.  [default: the first GPU, or else the CPU]"
+        ),
+        click.option("--threads", type=click.IntRange(0), default=0, show_default="PyTorch's", help="CPU threads."),
+        click.option(
+            "--data-workers",
+            type=click.IntRange(0),
+            default=0,
+            show_default=True,
+            help="Processes that prepare pairs.",
+        ),
+        click.option(
+            "--num-workers",
+            type=click.IntRange(1),
+            default=1,
+            show_default=True,
+            help="Training processes, on Ray Train.",
+        ),
+        click.option(
+            "--ray-address", metavar="ADDRESS", help="Ray cluster for several processes.  [default: a local one]"
+        ),
+        click.option("--gpus-per-worker", type=float, default=0.0, show_default=True, help="Of each process on Ray."),
+        click.option(
+            "--report-to",
+            multiple=True,
+            metavar="NAME",
+            help="Tracker of Accelerate, such as tensorboard.  [default: none]",
+        ),
+        click.option(
+            "--download", is_flag=True, help="Fetch a hub's models that are not in the local cache.  [default: off]"
+        ),
+        click.option("--dry-run", is_flag=True, help="Print the plan and do nothing.  [default: off]"),
+    )
+    for option in reversed(options):
+        function = option(function)
+    return function
+
+
 def measured_images_options(function: _F) -> _F:
     """`--size`, `--allow-resize` and `--max-images` of the commands that measure degradations."""
     options = (
