@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 
 from degrade_kit.errors import ConfigError, DegradeKitError, ImageError, RunError
 from degrade_kit.flipnet.checkpoint import folder_digest, read_config
@@ -366,9 +367,10 @@ def _write_sheet(plan: RestorePlan, inputs: Inputs) -> Path | None:
 
 
 def _write_attention(plan: RestorePlan, inputs: Inputs) -> tuple[Path, float] | None:
-    """The first inputs, what was made of them, and where the face embedding was read: the paper's Fig. 4.
+    """The first inputs, what was made of them, where the face embedding was read, and which parts of it: Fig. 4.
 
-    A map goes from black, nowhere, to white, where the face tokens take all of the cross-attention.
+    The first map goes from black, nowhere, to white, where the face tokens take all of the cross-attention. The second
+    shows the tokens where they are in the face, from black to white for the one that is read the most.
     """
     from restore.infer import Restorer
 
@@ -384,18 +386,24 @@ def _write_attention(plan: RestorePlan, inputs: Inputs) -> tuple[Path, float] | 
         if not made.exists():
             continue
         lq = scaled(inputs.read(index), plan.size)
-        [found] = restorer.attention([lq], [noise_seed(job.seed, name)], sampling)
+        [(found, tokens)] = restorer.attention([lq], [noise_seed(job.seed, name)], sampling)
         shares.append(float(found.mean()))
-        shown = np.repeat(np.rint(found * 255).astype(np.uint8)[:, :, None], 3, axis=2)
         restored = decode_image(made.read_bytes(), min_side=1).pixels
-        caption = f"face tokens: {shares[-1]:.0%}"
-        rows.append([Tile(lq, (name,)), Tile(restored, ("restored",)), Tile(shown, (caption,))])
+        where = Tile(_gray(found, lq), (f"face tokens: {shares[-1]:.0%}",))
+        which = Tile(_gray(tokens / tokens.max(), lq), (f"most for one: {float(tokens.max()):.1%}",))
+        rows.append([Tile(lq, (name,)), Tile(restored, ("restored",)), where, which])
     if not rows:
         return None
     path = job.out_dir / HIDDEN / "attention.png"
     lines = [[tile for row in rows[i : i + 2] for tile in row] for i in range(0, len(rows), 2)]
     _write(path, encode_png(contact_sheet(lines, tile=192)))
     return path, float(np.mean(shares))
+
+
+def _gray(shares: npt.NDArray[np.float32], like: Pixels) -> Pixels:
+    """Shares in [0, 1] as an image of another one's size."""
+    large = cv2.resize(shares, like.shape[1::-1], interpolation=cv2.INTER_NEAREST)
+    return np.repeat(np.rint(np.asarray(large) * 255).astype(np.uint8)[:, :, None], 3, axis=2)
 
 
 def _write(path: Path, data: bytes) -> None:

@@ -3,6 +3,7 @@
 with FaceAttention(net) as attention:
     restore_images(net, embedding, images, noise, sampling, prompts=prompts)
 maps = attention.maps(64, 64)       # (B, 64, 64): share of attention that the face tokens take
+read = attention.tokens()           # (B, T): of it, what each token gets
 """
 
 # Parts of diffusers and of torch's own stubs are without a type.
@@ -33,6 +34,7 @@ class FaceAttention:
         self._kept: dict[Any, Any] = {}
         self._sums: dict[int, Tensor] = {}
         self._counts: dict[int, int] = {}
+        self._tokens: list[Tensor] = []
 
     def __enter__(self) -> FaceAttention:
         """Begin to measure."""
@@ -58,6 +60,7 @@ class FaceAttention:
         mass = shares[..., self._first :].sum(-1).detach().float().cpu()
         self._sums[count] = mass + self._sums.get(count, torch.zeros_like(mass))
         self._counts[count] = self._counts.get(count, 0) + 1
+        self._tokens.append(shares[..., self._first :].mean(1).detach().float().cpu())
 
     def maps(self, height: int, width: int) -> Tensor:
         """Share of attention that the face tokens take, mean over heads, layers and steps, (rows, height, width).
@@ -74,6 +77,11 @@ class FaceAttention:
             rows = (total / self._counts[count]).unflatten(1, grids[count])[:, None]
             found.append(F.interpolate(rows, size=(height, width), mode="bilinear", align_corners=False)[:, 0])
         return torch.stack(found).mean(0)
+
+    def tokens(self) -> Tensor:
+        """What each face token gets of the attention to face tokens, mean over places, layers and steps, (rows, T)."""
+        found = torch.stack(self._tokens).mean(0)
+        return found / found.sum(-1, keepdim=True).clamp_min(1e-12)
 
 
 class _Measured:

@@ -45,6 +45,11 @@ class LatentSource(nn.Module):
         """Numbers of a token."""
         return self.channels * self.patch**2
 
+    def grid(self, height: int, width: int) -> tuple[int, int]:
+        """Rows and columns of the tokens of an image."""
+        multiple = self.factor * self.patch
+        return -(-height // multiple), -(-width // multiple)
+
     def forward(self, images: Tensor) -> Tensor:
         """Tokens (B, N, width) of images in [-1, 1], extended to whole squares."""
         height, width = images.shape[-2:]
@@ -66,6 +71,11 @@ class IdentitySource(nn.Module):
         super().__init__()
         self.network = network
         self.width = int(network.fc.out_features)
+
+    def grid(self, height: int, width: int) -> tuple[int, int]:
+        """One token, whatever the image is."""
+        del height, width
+        return 1, 1
 
     def forward(self, images: Tensor) -> Tensor:
         """(B, 1, width) of faces in FFHQ's framing."""

@@ -90,8 +90,8 @@ class Restorer:
 
     def attention(
         self, lq: Sequence[Pixels], seeds: Sequence[int], sampling: SamplingConfig
-    ) -> list[npt.NDArray[np.float32]]:
-        """Where the face embedding is read while images are restored: see `restore.attention`.
+    ) -> list[tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]]:
+        """Where the face embedding is read while images are restored, and what of it: see `restore.attention`.
 
         Args:
             lq: As in `run`.
@@ -99,7 +99,8 @@ class Restorer:
             sampling: As in `run`.
 
         Returns:
-            Of each image, height x width, the share of cross-attention that the face tokens take.
+            Of each image, height x width, the share of cross-attention that the face tokens take; and of the tokens, in
+            their rows and columns, what each gets of it.
 
         Raises:
             ConfigError: If the restorer has no face embedding.
@@ -108,7 +109,9 @@ class Restorer:
             raise ConfigError("this restorer was trained without a face embedding, so there is no attention to show")
         with FaceAttention(self.net) as attention:
             self.run(lq, seeds, sampling)
-        return list(attention.maps(*lq[0].shape[:2]).numpy())
+        height, width = lq[0].shape[:2]
+        tokens = attention.tokens().unflatten(1, self.embedding.source.grid(height, width))
+        return list(zip(attention.maps(height, width).numpy(), tokens.numpy(), strict=True))
 
     def run(
         self,

@@ -32,6 +32,8 @@ def test_measuring_changes_nothing_and_is_put_back() -> None:
     assert maps.shape == (2, 32, 16)
     assert 0 < float(maps.min()) <= float(maps.max()) < 1
     assert float(maps.std()) > 0
+    assert attention.tokens().shape == (2, FACE_TOKENS)
+    assert torch.allclose(attention.tokens().sum(1), torch.ones(2))
 
 
 def test_equal_scores_give_the_share_of_the_tokens() -> None:
@@ -43,6 +45,7 @@ def test_equal_scores_give_the_share_of_the_tokens() -> None:
         made(net)
     expected = FACE_TOKENS / (FACE_TOKENS + net.tokenizer.model_max_length)
     assert torch.allclose(attention.maps(32, 16), torch.tensor(expected))
+    assert torch.allclose(attention.tokens(), torch.tensor(1 / FACE_TOKENS))
 
 
 def test_masked_tokens_take_nothing() -> None:
