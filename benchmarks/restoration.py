@@ -50,7 +50,9 @@ class Regression(nn.Module):
         """HQ images of LQ ones, both (B, 3, H, W) in [-1, 1]."""
         net = self.net
         condition = net.encode_images(lq)
-        steps = torch.full((len(lq),), len(net.alphas_cumprod) - 1)  # at which nothing is left of a noisy image
+        steps = torch.full(
+            (len(lq),), len(net.alphas_cumprod) - 1, device=lq.device
+        )  # at which nothing is left of a noisy image
         tokens = net.encode_prompts([""] * len(lq))
         copies = net.copies(condition, lq)
         made, _ = net.predict_joint(
@@ -124,15 +126,14 @@ def main() -> None:
     net = train_regression(run, stream)
     print(f"{sum(parameter.numel() for parameter in net.unet.parameters()):,} parameters")
     inputs = open_set(options.input, "LQ images")
-    for name in ("regression", "blur"):
-        (options.out / name).mkdir(exist_ok=True)
     for place, name in enumerate(inputs.names):
         lq = np.ascontiguousarray(inputs.read(place))
         with torch.no_grad():
             made = to_images(Regression(net).restore(to_tensor(torch.from_numpy(lq)[None])))[0]
-        stem = f"{Path(name).stem}.png"
-        (options.out / "regression" / stem).write_bytes(encode_png(made))
-        (options.out / "blur" / stem).write_bytes(encode_png(blurred(lq, sigma)))
+        for kind, pixels in (("regression", made), ("blur", blurred(lq, sigma))):
+            path = options.out / kind / Path(name).with_suffix(".png")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(encode_png(pixels))
     print(f"{len(inputs.names)} images in {options.out}/regression and {options.out}/blur")
 
 

@@ -36,6 +36,8 @@ FAILURES = f"{HIDDEN}/failures.jsonl"
 
 LQ_ONLY = "lq_only"
 """Key of the manifest of a data set without HQ images: what it was made of."""
+ORIGIN = f"{HIDDEN}/origin"
+"""File of a data set that was made of another one, not by `synth`: that one's digest."""
 
 READABLE = frozenset({"png", "jpg", "webp", "json", "txt"})
 """Extensions of members that are read; all others are ignored and counted."""

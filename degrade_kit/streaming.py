@@ -347,6 +347,12 @@ class PairLoader(DataLoader[Any]):
     def set_epoch(self, epoch: int) -> None:
         """Go to an epoch; see `PairDataset.set_epoch`."""
         self.pairs.set_epoch(epoch)
+        self._all_of = None
+
+    def remaining(self) -> int:
+        """Pairs that this rank has yet to hand out in this epoch, without those that `drop_last` leaves out."""
+        count = len(self.pairs.items())
+        return count - count % self.batch_size if self.drop_last and self.batch_size is not None else count
 
     def __iter__(self) -> Any:  # noqa: ANN401 (DataLoader promises a private type)
         """The batches of one epoch, or what is left of it."""
@@ -355,9 +361,7 @@ class PairLoader(DataLoader[Any]):
         if not self._resumes:  # an iteration that was left early begins again
             self.pairs._rewind()  # pyright: ignore[reportPrivateUsage] (of this module)
         self._resumes, self._handed_out = False, 0
-        remaining = len(self.pairs.items())
-        if self.drop_last and self.batch_size is not None:
-            remaining -= remaining % self.batch_size
+        remaining = self.remaining()
         for batch in super().__iter__():
             self._handed_out += 1 if self.batch_size is None else len(batch["key"])
             if self._handed_out == remaining:

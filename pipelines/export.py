@@ -172,7 +172,7 @@ def _to_lmdb(pairs: Iterator[ExportedPair], out: Path) -> Iterator[ExportedPair]
 
 
 PARQUET_BYTES = 500_000_000
-"""Images in a Parquet file, at most."""
+"""Images in a Parquet file, after which it ends with its row group."""
 _ROW_GROUP = 100
 """Pairs in a row group, which a reader holds as a whole."""
 

@@ -7,6 +7,7 @@ prepares them as `synth` did, and compares: where the same bytes come out, the s
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import json
@@ -14,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
-from degrade_kit.errors import ConfigError, ImageError, RunError
+from degrade_kit.errors import ConfigError, ImageError, RunError, ShardError
 from degrade_kit.image import pixel_hash
 from degrade_kit.parameters import Statistics
 from degrade_kit.prepare import HqConfig, HqImage, prepare, sha256, to_json, versions
@@ -25,6 +26,7 @@ from degrade_kit.shards import (
     HIDDEN,
     LQ_ONLY,
     MANIFEST,
+    ORIGIN,
     Failure,
     Sample,
     ShardSet,
@@ -45,9 +47,6 @@ from pipelines.plan import load_plan_config
 
 PIXELS = "hq_pixels_sha256"
 """Field of a sample's JSON, here alone: hash of the HQ image's pixels, whatever file holds them."""
-
-ORIGIN = f"{HIDDEN}/origin"
-"""File with the digest of the data set that an output was begun from."""
 
 _COUNTED = ("format", "num_shards", "num_samples", "num_failures", "bytes", "extensions", "digest", "shards")
 """Keys of a manifest that follow from the shards."""
@@ -118,6 +117,8 @@ def _publish(target: Store, sidecar: Sidecar, writer: ShardWriter, **changes: An
         index=writer.index,
         **changes,
     )
+    if not new.count:
+        target.delete(f"{new.shard}.tar")  # of an earlier run: a shard without samples has none
     target.write(sidecar_path(new.shard), new.to_json())
     return new
 
@@ -318,6 +319,7 @@ def _join_shard(job: JoinJob, bare: ShardSet, faces: _Faces, shard: str) -> Join
     assert sidecar is not None, "the driver has read it"
     failures: list[Failure] = []
     statistics, other_files = Statistics(), 0
+    before = _Before(target, shard)
     with ShardWriter(target, shard) as writer:
         for sample in _samples(bare, shard):
             fields: dict[str, Any] = dict(sample.info)
@@ -325,10 +327,14 @@ def _join_shard(job: JoinJob, bare: ShardSet, faces: _Faces, shard: str) -> Join
                 face = faces.find(fields["source"])
                 _check_face(face, fields, sidecar)
             except ImageError as error:
-                failures.append(Failure(source=fields["source"], reason=error.reason, detail=error.detail))
-                continue
-            members = list(_with_hq(sample, face, bare.manifest[LQ_ONLY]["extensions"][0]))
-            other_files += sha256(face.hq.data) != fields["hq_sha256"]
+                kept = before.find(sample.key)
+                if kept is None:
+                    failures.append(Failure(source=fields["source"], reason=error.reason, detail=error.detail))
+                    continue
+                members = list(kept.members.items())
+            else:
+                members = list(_with_hq(sample, face, bare.manifest[LQ_ONLY]["extensions"][0]))
+            other_files += sha256(members[0][1]) != fields["hq_sha256"]
             for variant in range(fields["variants"]):
                 statistics.add(sample.record(variant))
             writer.add(sample.key, members)
@@ -338,6 +344,33 @@ def _join_shard(job: JoinJob, bare: ShardSet, faces: _Faces, shard: str) -> Join
     new = _publish(target, sidecar, writer, **changes)
     hashes = {entry["name"]: entry["sha256"] for entry in bare.manifest[LQ_ONLY]["shards"]}
     return JoinedShard(shard, new.count, new.sha256 == hashes.get(shard, ""), other_files)
+
+
+class _Before:
+    """The samples of a shard that an earlier run put together: their faces may be missing this time.
+
+    Args:
+        target: Of the output.
+        shard: Its name; a damaged one is as good as none.
+    """
+
+    def __init__(self, target: Store, shard: str) -> None:
+        self._samples: Iterator[Sample] = iter(())
+        self._next: Sample | None = None
+        sidecar = read_sidecar(target, shard)
+        if sidecar is not None and sidecar.count and has_tar(target, sidecar):
+            path = target.local_copy(f"{shard}.tar")
+            with contextlib.suppress(ShardError):
+                check_tar(path, asdict(sidecar), hash_it=True)
+                self._samples = iterate_samples(path)
+
+    def find(self, key: str) -> Sample | None:
+        """The sample of a key; keys are asked for in their order."""
+        while self._next is None or self._next.key < key:
+            self._next = next(self._samples, None)
+            if self._next is None:
+                return None
+        return self._next if self._next.key == key else None
 
 
 def _samples(bare: ShardSet, shard: str) -> Iterator[Sample]:

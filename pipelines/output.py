@@ -16,6 +16,7 @@ from degrade_kit.shards import (
     FAILURES,
     HIDDEN,
     MANIFEST,
+    ORIGIN,
     Sidecar,
     manifest_bytes,
     read_sidecar,
@@ -38,6 +39,8 @@ def claim(store: Store, plan: Plan, *, overwrite: bool) -> None:
     if overwrite and CONFIG in names:
         _remove_ours(store, names)
         return
+    if ORIGIN in names:
+        raise RunError(f"{store.url} was written by `export` or `join`, not by `synth`; give another --shards")
     if CONFIG in names:
         found, wanted = comparable(load_plan_config(store)), comparable(plan.resolved)
         if found != wanted:

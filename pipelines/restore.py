@@ -382,16 +382,16 @@ def _write_attention(plan: RestorePlan, inputs: Inputs) -> tuple[Path, float] | 
     shares: list[float] = []
     for index in range(min(SHEET_FACES, len(inputs.names))):
         name = inputs.names[index]
-        made = plan.path(0, name)
-        if not made.exists():
-            continue
-        lq = scaled(inputs.read(index), plan.size)
-        [(found, tokens)] = restorer.attention([lq], [noise_seed(job.seed, name)], sampling)
+        try:
+            restored = decode_image(plan.path(0, name).read_bytes(), min_side=1).pixels
+            lq = scaled(inputs.read(index), plan.size)
+        except (OSError, DegradeKitError):
+            continue  # told as a failure, or gone in the meantime
+        [(found, tokens)] = restorer.attention([lq], [noise_seed(job.seed, name)], sampling, prompts=[job.prompt])
         shares.append(float(found.mean()))
-        restored = decode_image(made.read_bytes(), min_side=1).pixels
         where = Tile(_gray(found, lq), (f"face tokens: {shares[-1]:.0%}",))
         which = Tile(_gray(tokens / tokens.max(), lq), (f"most for one: {float(tokens.max()):.1%}",))
-        rows.append([Tile(lq, (name,)), Tile(restored, ("restored",)), where, which])
+        rows.append([Tile(lq, (display_name(name)[-34:],)), Tile(restored, ("restored",)), where, which])
     if not rows:
         return None
     path = job.out_dir / HIDDEN / "attention.png"

@@ -89,7 +89,7 @@ class Restorer:
         return cls(loaded, load_embedding(folder), trained_size(folder), device=device, dtype=dtype)
 
     def attention(
-        self, lq: Sequence[Pixels], seeds: Sequence[int], sampling: SamplingConfig
+        self, lq: Sequence[Pixels], seeds: Sequence[int], sampling: SamplingConfig, *, prompts: Sequence[str] = ()
     ) -> list[tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]]:
         """Where the face embedding is read while images are restored, and what of it: see `restore.attention`.
 
@@ -97,6 +97,7 @@ class Restorer:
             lq: As in `run`.
             seeds: As in `run`.
             sampling: As in `run`.
+            prompts: As in `run`.
 
         Returns:
             Of each image, height x width, the share of cross-attention that the face tokens take; and of the tokens, in
@@ -108,7 +109,7 @@ class Restorer:
         if self.embedding is None:
             raise ConfigError("this restorer was trained without a face embedding, so there is no attention to show")
         with FaceAttention(self.net) as attention:
-            self.run(lq, seeds, sampling)
+            self.run(lq, seeds, sampling, prompts=prompts)
         height, width = lq[0].shape[:2]
         tokens = attention.tokens().unflatten(1, self.embedding.source.grid(height, width))
         return list(zip(attention.maps(height, width).numpy(), tokens.numpy(), strict=True))

@@ -36,7 +36,7 @@ class _Loader(PairLoader):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         super().load_state_dict(state)
-        if not len(self.pairs.items()):
+        if not self.remaining():
             self.set_epoch(self.epoch + 1)
 
 

@@ -13,12 +13,15 @@ from __future__ import annotations
 import hashlib
 from collections import OrderedDict
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 import torch
 from torch import Tensor
 
 from degrade_kit.image import Pixels
+
+_REMEMBERED: Final = 1 << 18
+"""Keys of images that were seen once."""
 
 
 def image_key(pixels: Pixels) -> bytes:
@@ -30,7 +33,8 @@ class LatentCache:
     """Distributions of latents by the images' keys, the least recently used dropped first.
 
     Images are encoded one by one, known or not: what a batch gets does not depend on what was seen before, so that a
-    resumed run equals an uninterrupted one.
+    resumed run equals an uninterrupted one. What is seen for the first time is not kept yet: random crops never come
+    again, and would drive out what does.
 
     Args:
         vae: An `AutoencoderKL`, frozen.
@@ -40,6 +44,7 @@ class LatentCache:
     def __init__(self, vae: Any, max_bytes: int) -> None:  # noqa: ANN401 (diffusers)
         self._vae, self._max_bytes = vae, max_bytes
         self._kept: OrderedDict[bytes, Tensor] = OrderedDict()
+        self._seen: OrderedDict[bytes, None] = OrderedDict()
         self.num_bytes = 0
         self.encoded = 0
         """Images that were encoded."""
@@ -64,9 +69,18 @@ class LatentCache:
             return self._kept[key].to(image.device)
         self.encoded += 1
         moments: Tensor = self._vae.encode(image).latent_dist.parameters
-        if key and moments.nbytes <= self._max_bytes:
+        if key and self._comes_again(key) and moments.nbytes <= self._max_bytes:
             self._kept[key] = moments.cpu()
             self.num_bytes += moments.nbytes
             while self.num_bytes > self._max_bytes:
                 self.num_bytes -= self._kept.popitem(last=False)[1].nbytes
         return moments
+
+    def _comes_again(self, key: bytes) -> bool:
+        if key in self._seen:
+            del self._seen[key]
+            return True
+        self._seen[key] = None
+        if len(self._seen) > _REMEMBERED:
+            self._seen.popitem(last=False)
+        return False

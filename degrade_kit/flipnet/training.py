@@ -164,11 +164,11 @@ class Batch:
         return dataclasses.replace(self, hq=self.hq.to(device), lq=self.lq.to(device))
 
 
-def collate(pairs: Sequence[PairSample]) -> Batch:
-    """Stack pairs of one size."""
+def collate(pairs: Sequence[PairSample], *, keyed: bool = False) -> Batch:
+    """Stack pairs of one size; `keyed` for a `LatentCache`."""
     hq, lq = (torch.from_numpy(np.stack([getattr(pair, name) for pair in pairs])) for name in ("hq", "lq"))
-    hq_keys = [image_key(pair.hq) for pair in pairs]
-    lq_keys = [b"" if pair.fresh else image_key(pair.lq) for pair in pairs]
+    hq_keys = [image_key(pair.hq) if keyed else b"" for pair in pairs]
+    lq_keys = [image_key(pair.lq) if keyed and not pair.fresh else b"" for pair in pairs]
     return Batch(to_tensor(hq), to_tensor(lq), [pair.caption for pair in pairs], hq_keys, lq_keys)
 
 
@@ -756,7 +756,8 @@ class _Steps(torch.utils.data.IterableDataset[Batch]):
                 if position % workers == worker:
                     # A step's numbers are its own whatever the sizes of the steps before it were.
                     first = step * STRIDE + (part * self._processes + self._process) * share
-                    yield collate([self._stream.sample(first + offset, size) for offset in range(share)])
+                    keyed = isinstance(self._config, TrainConfig) and self._config.latent_cache_gigabytes > 0
+                    yield collate([self._stream.sample(first + offset, size) for offset in range(share)], keyed=keyed)
                 position += 1
 
 

@@ -27,7 +27,8 @@ def join_command(shards: str, hq: str, out: str, workers: int | None, ray_addres
       degrade-kit join published --hq ffhq --out pairs
 
     Each face is prepared as it was for the LQ images, and compared with what they were made of: by its bytes, or by its
-    pixels where another encoder wrote the file. Run it again to go on, or with more faces.
+    pixels where another encoder wrote the file. Run it again to go on, or with the faces that were missing: samples
+    that were put together before stay.
 
     Exit status 3 if some faces are missing or other ones: their samples are left out, and listed in
     OUT/.degrade_kit/failures.jsonl.

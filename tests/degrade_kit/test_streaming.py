@@ -495,8 +495,15 @@ def test_who_counts_the_batches_and_asks_for_no_more_sees_all_epochs(made: Path,
     for epoch in range(3):
         assert loader.epoch == (0 if epoch == 0 else epoch - 1)
         assert keys_of(list(itertools.islice(loader, len(loader)))) == keys_of(list(expected))
-    loader.set_epoch(2)  # where it is: that epoch is done
     assert keys_of(list(loader)) == keys_of(list(expected))
+
+
+def test_an_epoch_that_is_asked_for_again_is_given_again(made: Path) -> None:
+    loader = PairLoader(PairDataset(made), batch_size=SAMPLES)
+    (first,) = itertools.islice(loader, 1)
+    loader.set_epoch(0)
+    assert keys_of(list(loader)) == keys_of([first])
+    assert loader.epoch == 1
 
 
 def test_a_plain_loader_goes_on_with_the_count_of_its_consumer(made: Path) -> None:

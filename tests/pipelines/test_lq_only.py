@@ -182,6 +182,42 @@ def test_missing_and_other_faces_are_left_out_and_told_and_may_come_later(
     assert contents(tmp_path / "out") == contents(whole)
 
 
+def test_faces_may_come_from_several_places_one_after_the_other(
+    bare: Path, whole: Path, faces: Path, tmp_path: Path
+) -> None:
+    some, others = tmp_path / "some", tmp_path / "others"
+    for number, path in enumerate(sorted(path for path in faces.rglob("*.*"))):
+        place = (some if number % 2 else others) / path.relative_to(faces)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, place)
+    out = tmp_path / "out"
+    for number, place in enumerate((some, others)):
+        report = join(JoinJob(shards=str(bare), hq=str(place), out=str(out)), HERE)
+        assert bool(report.left_out) == (number == 0)
+        assert verify(str(out), HERE, replay=1).problems == []
+    assert contents(out) == contents(whole)
+
+
+def test_a_shard_that_lost_all_faces_has_no_tar(bare: Path, faces: Path, tmp_path: Path) -> None:
+    none = tmp_path / "none"
+    none.mkdir()
+    shutil.copy(faces / "astronaut.png", none / "somebody.png")
+    out = tmp_path / "out"
+    report = join(JoinJob(shards=str(bare), hq=str(none), out=str(out)), HERE)
+    assert (report.samples, len(report.left_out)) == (0, 6)
+    assert not list(out.glob("*.tar"))
+    assert verify(str(out), HERE).problems == []
+
+
+def test_synth_does_not_add_faces_to_what_it_did_not_write(whole: Path, faces: Path, tmp_path: Path) -> None:
+    export_lq_only(str(whole), str(tmp_path / "bare"))
+    config = SynthConfig(
+        hq=str(faces), recipe=dk.preset("gfpgan"), variants=2, samples_per_shard=3, image=HqConfig(size=64)
+    )
+    with pytest.raises(RunError, match="written by `export` or `join`, not by `synth`"):
+        synthesize(make_plan(config), str(tmp_path / "bare"), HERE)
+
+
 def test_a_stopped_run_goes_on(bare: Path, whole: Path, faces: Path, tmp_path: Path) -> None:
     class Stop(Exception):
         pass

@@ -62,12 +62,11 @@ def trainer(folder: Path, **options: Any) -> Any:  # noqa: ANN401 (Lightning has
     )  # fmt: skip
 
 
-def pairs_of(shards: Path, workers: int) -> Any:  # noqa: ANN401 (Lightning has no types here)
+def pairs_of(shards: Path, workers: int, **options: Any) -> Any:  # noqa: ANN401 (Lightning has no types here)
     from degrade_kit.adapters.lightning import PairDataModule
 
-    return PairDataModule(
-        shards, PairOptions(dtype="float32", seed=1), batch_size=2, validation=shards, num_workers=workers
-    )
+    given: dict[str, Any] = {"batch_size": 2, "validation": shards, "num_workers": workers, **options}
+    return PairDataModule(shards, PairOptions(dtype="float32", seed=1), **given)
 
 
 def test_a_trainer_sees_each_pair_once_an_epoch_in_new_orders(shards: Path, tmp_path: Path) -> None:
@@ -90,3 +89,15 @@ def test_a_checkpoint_within_an_epoch_goes_on_with_what_remained(shards: Path, t
         given = trainer(tmp_path, max_epochs=2)
         given.fit(again, datamodule=pairs_of(shards, 0), ckpt_path=str(tmp_path / f"step={step}.ckpt"))
         assert again.seen == whole.seen[step:]
+
+
+def test_the_end_of_an_epoch_is_known_where_the_last_batch_is_dropped(shards: Path, tmp_path: Path) -> None:
+    data = {"batch_size": 4, "drop_last": True}
+    whole, again = module(), module()
+    saving = pl.callbacks.ModelCheckpoint(tmp_path, filename="{step}", every_n_train_steps=1, save_top_k=-1)
+    trainer(tmp_path, max_epochs=3, callbacks=[saving]).fit(whole, datamodule=pairs_of(shards, 0, **data))
+    assert len({tuple(keys) for _, keys in whole.seen}) == 3
+    trainer(tmp_path, max_epochs=3).fit(
+        again, datamodule=pairs_of(shards, 0, **data), ckpt_path=str(tmp_path / "step=1.ckpt")
+    )
+    assert again.seen == whole.seen[1:]

@@ -57,10 +57,11 @@ def equal(a: PairSample, b: PairSample) -> bool:
 
 def test_a_sample_is_a_pair_of_crops_with_a_caption(mixture: Mixture) -> None:
     for number in range(30):
-        hq, lq, caption, kind = mixture.sample(number, SIZE)
+        hq, lq, caption, kind, fresh = mixture.sample(number, SIZE)
         assert hq.shape == lq.shape == (SIZE, SIZE, 3)
         assert hq.dtype == lq.dtype == np.uint8
         assert kind in ("blur", "face")
+        assert fresh == (kind == "face"), "a face is degraded anew each time"
         assert kind == "face" or "blur" in caption
         assert not np.array_equal(hq, lq)
 
