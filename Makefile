@@ -36,6 +36,7 @@ bench: .venv/.dev ## Measure every hot path against other implementations or the
 	$(BIN)/python -m benchmarks.degrade
 	$(BIN)/python -m benchmarks.synth
 	$(BIN)/python -m benchmarks.read
+	$(BIN)/python -m benchmarks.png
 	$(BIN)/python -m benchmarks.features
 	$(BIN)/python -m benchmarks.flipnet
 
