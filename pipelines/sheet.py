@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -78,22 +78,42 @@ def contact_sheet(rows: Sequence[Sequence[Tile]], tile: int = 208) -> Pixels:
     Returns:
         uint8, shape (height, width, 3).
     """
-    lines = [max((len(cell.caption) for cell in row), default=0) for row in rows]
+    font = ImageFont.load_default(10)
+    captions = [[_wrapped(cell.caption, tile, font.getlength) for cell in row] for row in rows]
+    lines = [max(map(len, row), default=0) for row in captions]
     columns = max(len(row) for row in rows)
     width = columns * (tile + _GAP) + _GAP
     height = sum(tile + count * _LINE + 2 * _GAP for count in lines) + _GAP
     sheet = PillowImage.new("RGB", (width, height), _BACKGROUND)
     draw = ImageDraw.Draw(sheet)
-    font = ImageFont.load_default(10)
     top = _GAP
-    for row, count in zip(rows, lines, strict=True):
-        for column, cell in enumerate(row):
+    for row, wrapped, count in zip(rows, captions, lines, strict=True):
+        for column, (cell, texts) in enumerate(zip(row, wrapped, strict=True)):
             left = _GAP + column * (tile + _GAP)
             sheet.paste(_fit(cell.pixels, tile), (left, top))
-            for number, text in enumerate(cell.caption):
+            for number, text in enumerate(texts):
                 draw.text((left + 1, top + tile + 2 + number * _LINE), text, fill=_INK, font=font)
         top += tile + count * _LINE + 2 * _GAP
     return np.array(sheet, np.uint8)
+
+
+def _wrapped(caption: Sequence[str], width: float, measure: Callable[[str], float]) -> list[str]:
+    """Lines that do not reach into the next tile, broken at spaces; a word that is too long stays as it is.
+
+    >>> _wrapped(["FlipNet dense haze", "512"], 12, len)
+    ['FlipNet', 'dense haze', '512']
+    """
+    lines: list[str] = []
+    for text in caption:
+        words = text.split(" ")
+        lines.append(words[0])
+        for word in words[1:]:
+            longer = f"{lines[-1]} {word}"
+            if measure(longer) <= width:
+                lines[-1] = longer
+            else:
+                lines.append(word)
+    return lines
 
 
 def _fit(pixels: Pixels, tile: int) -> PillowImage.Image:
