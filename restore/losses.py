@@ -10,7 +10,7 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 
 from restore.networks import Vgg19, load_vgg19
 
@@ -119,11 +119,24 @@ def hinge_loss(real: Tensor, fake: Tensor) -> Tensor:
 
 
 def adaptive_weight(reconstruction: Tensor, adversarial: Tensor, last_layer: Tensor) -> Tensor:
-    """The ratio of two losses' gradients at the decoder's last layer (Esser et al. 2021, Eq. 7); no gradient passes."""
+    """The ratio of two losses' gradients at the decoder's last layer (Esser et al. 2021, Eq. 7); no gradient passes.
+
+    Of the batch that several processes share, where they train together: all get the one number.
+    """
     first, second = (
-        torch.autograd.grad(loss, last_layer, retain_graph=True)[0].norm() for loss in (reconstruction, adversarial)
+        _shared(torch.autograd.grad(loss, last_layer, retain_graph=True)[0]).norm()
+        for loss in (reconstruction, adversarial)
     )
     return (first / (second + 1e-4)).clamp(0, 1e4).detach()
+
+
+def _shared(gradient: Tensor) -> Tensor:
+    """The mean over all processes of a gradient of each one's mean loss."""
+    if not (distributed.is_available() and distributed.is_initialized()):
+        return gradient
+    gradient = gradient.detach().clone()
+    distributed.all_reduce(gradient)
+    return gradient / distributed.get_world_size()
 
 
 def adversarial_terms(critic: PatchDiscriminator, images: Tensor, reconstruction: Tensor) -> tuple[Tensor, Tensor]:

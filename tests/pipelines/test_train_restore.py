@@ -159,12 +159,15 @@ def test_two_processes_train_as_one_does(finished: Path, shards: Path, config: P
     process = start(words(shards, config, out, "--num-workers", "2"), log)
     assert process.wait(PATIENCE) == 0, log.read_text("utf-8")
     assert Restorer.load(out, device="cpu").embedding is not None
-    # The mean of two gradients is rounded another way than the gradient of the whole batch; and the ratio of gradients
-    # that weighs the adversarial loss is each process's own, so that only the steps before the critics are alike.
     for stage in STAGES:
         assert [line["step"] for line in metrics(out / stage)] == [1, 2, 3, 4]
-    first, alone = metrics(out / "reconstruction")[0], metrics(finished / "reconstruction")[0]
-    assert first["grad_norm"] == pytest.approx(alone["grad_norm"], rel=1e-3)
+    # The mean of two gradients is rounded another way than the gradient of the whole batch, and Adam makes much of it
+    # where gradients are small: so gradients are compared, and what weighs the critics' part of them. The association
+    # begins with what such rounding has led to.
+    for ours, alone in zip(metrics(out / "reconstruction"), metrics(finished / "reconstruction"), strict=True):
+        for name in ("grad_norm", "hq_adversarial_weight", "lq_adversarial_weight"):
+            assert ours[name] == pytest.approx(alone[name], rel=0.02), (ours["step"], name)
+    assert metrics(out / "reconstruction")[-1]["hq_adversarial_weight"] > 0
 
 
 @pytest.mark.slow
