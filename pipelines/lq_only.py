@@ -168,18 +168,6 @@ class JoinJob:
     out: str
 
 
-@dataclass(frozen=True, slots=True)
-class JoinedShard:
-    """What came of one shard."""
-
-    shard: str
-    count: int
-    identical: bool
-    """Whether its bytes are those of the shard that the LQ images were taken from."""
-    other_files: int
-    """HQ images whose file is another than it was, with the same pixels."""
-
-
 @dataclass(frozen=True, kw_only=True, slots=True)
 class JoinReport:
     """What came of all."""
@@ -191,6 +179,7 @@ class JoinReport:
     identical: int
     """Shards that are the old ones byte by byte."""
     other_files: int
+    """HQ images of this run whose file is another than there, with the same pixels."""
     left_out: tuple[Failure, ...]
     """Samples whose face is missing or another one."""
     digest: str
@@ -228,11 +217,11 @@ def join(job: JoinJob, executor: ExecutorConfig, progress: Progress = lambda don
         target.delete(MANIFEST)  # of a run that left samples out: while shards change, the data set is not whole
     progress(len(sidecars) - len(todo), len(sidecars))
     other_files, done = 0, len(sidecars) - len(todo)
-    work = Stateful[str, JoinedShard](functools.partial(join_worker, job))
+    work = Stateful[str, int](functools.partial(join_worker, job))
     for outcome in run_tasks(work, todo, executor):
         if outcome.result is None:
             raise RunError(f"{outcome.task} was not put together: {outcome.error}")
-        other_files += outcome.result.other_files
+        other_files += outcome.result
         done += 1
         progress(done, len(sidecars))
     made = [read_sidecar(target, sidecar.shard) for sidecar in sidecars]
@@ -277,7 +266,7 @@ def _finish(bare: ShardSet, target: Store, sidecars: list[Sidecar], resolved: di
     target.write(MANIFEST, manifest)
 
 
-def join_worker(job: JoinJob) -> Callable[[str], JoinedShard]:
+def join_worker(job: JoinJob) -> Callable[[str], int]:
     """List the faces, and return what puts a shard together: the setup of a worker."""
     bare = open_shards(open_store(job.shards))
     config = HqConfig(**load_plan_config(bare.store)["image"])
@@ -313,7 +302,8 @@ class _Faces:
         return _Face(prepare(raw, self._config), sha256(raw))
 
 
-def _join_shard(job: JoinJob, bare: ShardSet, faces: _Faces, shard: str) -> JoinedShard:
+def _join_shard(job: JoinJob, bare: ShardSet, faces: _Faces, shard: str) -> int:
+    """Put one shard together; returns how many HQ images have another file than there, with the same pixels."""
     target = open_store(job.out)
     sidecar = read_sidecar(bare.store, shard)
     assert sidecar is not None, "the driver has read it"
@@ -341,9 +331,8 @@ def _join_shard(job: JoinJob, bare: ShardSet, faces: _Faces, shard: str) -> Join
     changes: dict[str, Any] = {}
     if failures:
         changes = {"failures": [*sidecar.failures, *failures], "statistics": statistics.to_plain()}
-    new = _publish(target, sidecar, writer, **changes)
-    hashes = {entry["name"]: entry["sha256"] for entry in bare.manifest[LQ_ONLY]["shards"]}
-    return JoinedShard(shard, new.count, new.sha256 == hashes.get(shard, ""), other_files)
+    _publish(target, sidecar, writer, **changes)
+    return other_files
 
 
 class _Before:

@@ -13,6 +13,13 @@ if TYPE_CHECKING:
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 
+def _with_options(function: _F, options: Sequence[Callable[[_F], _F]]) -> _F:
+    """A command with these options, which its help lists in this order."""
+    for option in reversed(options):
+        function = option(function)
+    return function
+
+
 def executor_options(function: _F) -> _F:
     """`--workers` and `--ray-address`."""
     workers = click.option(
@@ -96,9 +103,7 @@ def flipnet_options(function: _F) -> _F:
             "--download", is_flag=True, help="Fetch a hub's base model that is not in the local cache.  [default: off]"
         ),
     )
-    for option in reversed(options):
-        function = option(function)
-    return function
+    return _with_options(function, options)
 
 
 def training_options(function: _F) -> _F:
@@ -151,9 +156,7 @@ def training_options(function: _F) -> _F:
         ),
         click.option("--dry-run", is_flag=True, help="Print the plan and do nothing.  [default: off]"),
     )
-    for option in reversed(options):
-        function = option(function)
-    return function
+    return _with_options(function, options)
 
 
 def measured_images_options(function: _F) -> _F:
@@ -175,9 +178,7 @@ def measured_images_options(function: _F) -> _F:
             help="Measured of each set; 0 is all.",
         ),
     )
-    for option in reversed(options):
-        function = option(function)
-    return function
+    return _with_options(function, options)
 
 
 def weights_option(function: _F) -> _F:
