@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from degrade_kit.errors import ConfigError
+from degrade_kit.flipnet.config import SD21_BASE
 from degrade_kit.recipe import nearest
 
 VARIABLE: Final = "DEGRADE_KIT_WEIGHTS"
@@ -165,12 +166,16 @@ _TABLE: Final = (
     ),
     Weight(
         name="sd21-base",
-        files=("stable-diffusion-2-1-base", "models--stabilityai--stable-diffusion-2-1-base"),
+        files=(
+            "stable-diffusion-2-1-base",
+            f"models--{SD21_BASE.replace('/', '--')}",
+            "models--stabilityai--stable-diffusion-2-1-base",
+        ),
         needed_by="train-degrade and train-restore at the paper's scale",
-        origin="hub stabilityai/stable-diffusion-2-1-base",
+        origin=f"hub {SD21_BASE}",
         size="5 GB",
         folder=True,
-        by_hand="a folder of many files: `hf download stabilityai/stable-diffusion-2-1-base`, into the hub's cache",
+        by_hand=f"a folder of many files: `hf download {SD21_BASE}`, into the hub's cache",
     ),
     Weight(
         name="blip",
