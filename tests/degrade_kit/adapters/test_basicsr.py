@@ -12,24 +12,10 @@ from typing import Any
 import pytest
 import yaml
 
-import degrade_kit as dk
-from degrade_kit.prepare import HqConfig
-from pipelines.executor import ExecutorConfig
-from pipelines.plan import SynthConfig, make_plan
-from pipelines.synthesize import synthesize
-
 pytestmark = pytest.mark.skipif(find_spec("basicsr") is None, reason="basicsr is not installed")
 needs_gfpgan = pytest.mark.skipif(find_spec("gfpgan") is None, reason="gfpgan is not installed")
 
 SIZE = 64
-
-
-@pytest.fixture(scope="module")
-def made(faces_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("basicsr") / "out"
-    config = SynthConfig(hq=str(faces_dir), recipe=dk.preset("gfpgan"), variants=2, image=HqConfig(size=SIZE))
-    assert synthesize(make_plan(config), str(out), ExecutorConfig(workers=0)).complete
-    return out
 
 
 def run(code: str, *arguments: str) -> str:

@@ -13,11 +13,7 @@ import degrade_kit as dk
 from degrade_kit.adapters import daefr, difface, diffbir, pmrf, restoreformer
 from degrade_kit.adapters.base import CountedPairs
 from degrade_kit.errors import ConfigError
-from degrade_kit.prepare import HqConfig
 from degrade_kit.streaming import Pair, PairMapDataset, PairOptions
-from pipelines.executor import ExecutorConfig
-from pipelines.plan import SynthConfig, make_plan
-from pipelines.synthesize import synthesize
 
 # torch warns of more workers than cores.
 pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create:UserWarning")
@@ -25,14 +21,6 @@ pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create:User
 SIZE = 64
 CROP = 48
 OPTIONS = {"crop": CROP, "use_hflip": True, "onthefly": "codeformer", "onthefly_prob": 0.5, "seed": 3}
-
-
-@pytest.fixture(scope="module")
-def made(faces_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("trainers") / "out"
-    config = SynthConfig(hq=str(faces_dir), recipe=dk.preset("gfpgan"), variants=2, image=HqConfig(size=SIZE))
-    assert synthesize(make_plan(config), str(out), ExecutorConfig(workers=0)).complete
-    return out
 
 
 def expected(made: Path, epoch: int = 0) -> list[Pair]:
