@@ -18,8 +18,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from analysis.distances import Features
-from analysis.tensors import read_tensors
+from degrade_kit.analysis.distances import Features
+from degrade_kit.analysis.tensors import read_tensors
 from degrade_kit.errors import ConfigError
 from degrade_kit.image import Pixels
 
@@ -64,7 +64,7 @@ class Extractor:
     def key(self) -> str:
         """Equal keys give equal features: the version of the code, or a hash of the weights."""
         if self.handcrafted:
-            from analysis.features import VERSION
+            from degrade_kit.analysis.features import VERSION
 
             return f"{DEGRADATION}-{VERSION}"
         return f"{self.kind}-{_digest(Path(self.path))}"
@@ -76,7 +76,7 @@ class Extractor:
             ConfigError: If a package or a weight is missing, or the weights are of another network.
         """
         if self.handcrafted:
-            from analysis.features import degradation_features
+            from degrade_kit.analysis.features import degradation_features
 
             return degradation_features
         return _LOADERS[self.kind](Path(self.path))

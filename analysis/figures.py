@@ -26,7 +26,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from analysis.plotset import PlotSet, Style, cut_middle, styles
+from degrade_kit.analysis.plotset import PlotSet, Style, cut_middle, styles
 from degrade_kit.image import Pixels
 
 Row = tuple[Pixels, str, Sequence[tuple[Pixels, str]]]

@@ -17,7 +17,7 @@ from typing import Any, cast
 import numpy as np
 import numpy.typing as npt
 
-from analysis.distances import Features
+from degrade_kit.analysis.distances import Features
 from degrade_kit.errors import ConfigError
 from degrade_kit.recipe import Recipe, recipe_from_mapping
 

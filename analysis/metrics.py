@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from analysis.protocols import Protocol
+from degrade_kit.analysis.protocols import Protocol
 from degrade_kit.errors import ConfigError
 from degrade_kit.image import Pixels
 

@@ -32,7 +32,7 @@ from bokeh.plotting import figure
 from bokeh.resources import INLINE
 from numpy.typing import NDArray
 
-from analysis.plotset import PlotSet, Style, cut_middle, styles
+from degrade_kit.analysis.plotset import PlotSet, Style, cut_middle, styles
 
 MAX_THUMBNAILS = 5000
 """Of 64 pixels and about 2 kB each: 5000 make a page of 18 MB."""
@@ -121,7 +121,7 @@ def write_page(sets: Sequence[PlotSet], out: Path, *, title: str, note: str, see
     """Write the projection as an HTML file: thumbnails, a legend that hides sets, a gallery of what is selected.
 
     Args:
-        sets: As `analysis.figures.draw_projection` takes them; colours and markers are those of that picture.
+        sets: As `degrade_kit.analysis.figures.draw_projection` takes them, with its colours and markers.
         out: The file; Bokeh's code, about 1 MB, and the thumbnails are inside.
         title: Heading and title of the page.
         note: Below the heading: what was projected and how.

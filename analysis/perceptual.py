@@ -21,10 +21,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from analysis.distances import Features
-from analysis.extractors import Measure
-from analysis.protocols import Protocol
-from analysis.tensors import read_tensors, select
+from degrade_kit.analysis.distances import Features
+from degrade_kit.analysis.extractors import Measure
+from degrade_kit.analysis.protocols import Protocol
+from degrade_kit.analysis.tensors import read_tensors, select
 from degrade_kit.errors import ConfigError
 from degrade_kit.image import Pixels
 

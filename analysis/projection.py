@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from analysis.distances import Features
+from degrade_kit.analysis.distances import Features
 
 Projection = Literal["umap", "pca"]
 PROJECTIONS: tuple[Projection, ...] = ("umap", "pca")

@@ -7,8 +7,8 @@ import html
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from analysis.compare import SMALL, Comparison, Numbers
-from analysis.distances import Interval
+from degrade_kit.analysis.comparison import SMALL, Comparison, Numbers
+from degrade_kit.analysis.distances import Interval
 
 MISSING = "too few"
 

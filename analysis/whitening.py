@@ -17,7 +17,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from analysis.distances import Features
+from degrade_kit.analysis.distances import Features
 
 DIMENSIONS = 24
 _LIMIT = 8.0

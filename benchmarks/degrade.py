@@ -17,9 +17,9 @@ from benchmarks import peers
 from benchmarks.harness import SIZE, Contestant, Table, hq_images, interleave, print_machine, write_json
 from degrade_kit import ops
 from degrade_kit.image import Pixels
+from degrade_kit.pipelines.executor import ExecutorConfig, run_tasks
 from degrade_kit.record import Record
 from degrade_kit.steps import RandomBlur
-from pipelines.executor import ExecutorConfig, run_tasks
 
 FULL, NATIVE = "degrade-kit, full size", "degrade-kit, native"
 BASELINES = (FULL, NATIVE)

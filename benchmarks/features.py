@@ -14,9 +14,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage, special
 
-from analysis import features
-from analysis.features import FEATURES, GROUPS, NAMES, degradation_features
 from benchmarks.harness import Contestant, Table, hq_images, interleave, print_machine, write_json
+from degrade_kit.analysis import features
+from degrade_kit.analysis.features import FEATURES, GROUPS, NAMES, degradation_features
 from degrade_kit.image import Pixels
 
 SIZES = (256, 512)

@@ -25,11 +25,11 @@ from degrade_kit.flipnet.config import FlipNetConfig
 from degrade_kit.flipnet.network import FlipNet
 from degrade_kit.flipnet.sampling import SamplingConfig, latent_size, make_scheduler, sample
 from degrade_kit.image import Pixels
+from degrade_kit.pipelines.makers.config import SynthConfig
+from degrade_kit.pipelines.makers.flipnet_maker import FlipNetMaker, load_degrader
+from degrade_kit.pipelines.makers.flipnet_settings import FlipNetSettings, resolve_flipnet
+from degrade_kit.pipelines.makers.recipe_maker import Prepared
 from degrade_kit.presets import preset
-from pipelines.flipnet_maker import FlipNetMaker, load_degrader
-from pipelines.flipnet_settings import FlipNetSettings, resolve_flipnet
-from pipelines.plan import SynthConfig
-from pipelines.variants import Prepared
 
 VARIANTS, STEPS = 5, 20
 WORDS = ("dark", "strong noise", "haze")

@@ -25,17 +25,17 @@ import numpy as np
 import torch
 import yaml
 
-from degrade_kit.degrade import degrade, finish
+from degrade_kit.degradation import degrade, finish
 from degrade_kit.flipnet.captions import template_caption
 from degrade_kit.flipnet.config import read_fields
 from degrade_kit.flipnet.crops import read_pair
 from degrade_kit.flipnet.degrader import Degrader, draw_prompt
 from degrade_kit.flipnet.measures import FEATURES, energy_distance, features_of, texture_distance
 from degrade_kit.image import Pixels, encode_png
+from degrade_kit.pipelines.models.train_degrade import DataConfig, DegradeRun, RunConfig, read_data
+from degrade_kit.pipelines.sheet import Tile, contact_sheet
 from degrade_kit.presets import preset
 from degrade_kit.seeding import generator
-from pipelines.sheet import Tile, contact_sheet
-from pipelines.train_degrade import DataConfig, DegradeRun, RunConfig, read_data
 
 SEEDS = 5
 RECIPES = ("flipnet-paper", "gfpgan", "codeformer", "real-esrgan")
@@ -152,7 +152,7 @@ def main() -> None:
 
 def write_faces(degrader: Degrader, faces: Sequence[Path], path: Path) -> None:
     """Each face with one image for each prompt, and two of the null prompt."""
-    from degrade_kit.prepare import HqConfig, prepare
+    from degrade_kit.hq import HqConfig, prepare
 
     rows: list[list[Tile]] = []
     for number, face in enumerate(faces):

@@ -28,12 +28,13 @@ import degrade_kit as dk
 from benchmarks.harness import hq_images, print_machine, write_json
 from benchmarks.synth import decoder, write_hq
 from degrade_kit.image import Pixels
+from degrade_kit.pipelines.executor import ExecutorConfig
+from degrade_kit.pipelines.makers.config import SynthConfig
+from degrade_kit.pipelines.synth.plan import make_plan
+from degrade_kit.pipelines.synth.synthesize import synthesize
 from degrade_kit.shards import open_shards
 from degrade_kit.store import open_store
 from degrade_kit.streaming import PairDataset, PairLoader, PairOptions
-from pipelines.executor import ExecutorConfig
-from pipelines.plan import SynthConfig, make_plan
-from pipelines.synthesize import synthesize
 
 BATCH = 8
 PRESET = "gfpgan"
@@ -56,7 +57,7 @@ def ours(shards: Path, options: PairOptions) -> Epoch:
 
 
 def enlarge(lq: Pixels, hq: Pixels) -> Pixels:
-    """As `degrade_kit.degrade.finish` with the tail that the preset has."""
+    """As `degrade_kit.degradation.finish` with the tail that the preset has."""
     if lq.shape == hq.shape:
         return lq
     large = cv2.resize(lq.astype(np.float32), hq.shape[1::-1], interpolation=cv2.INTER_LINEAR)

@@ -25,15 +25,16 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.harness import print_machine
+from degrade_kit.flipnet.base_small import new_net
+from degrade_kit.flipnet.batch import Batch, PairStream, to_images, to_tensor
 from degrade_kit.flipnet.checkpoint import load, save
+from degrade_kit.flipnet.loop import Trainee, state_of, train_loop
 from degrade_kit.flipnet.network import FlipNet
-from degrade_kit.flipnet.training import Batch, PairStream, Trainee, state_of, to_images, to_tensor, train_loop
 from degrade_kit.image import Pixels, encode_png
-from pipelines.judged_sets import open_set
-from pipelines.restore_validation import psnr
-from pipelines.train_degrade import new_net
-from pipelines.train_restore import RestoreRun, load_run_config, open_data
-from restore.train import RestorationConfig
+from degrade_kit.pipelines.images import open_set
+from degrade_kit.pipelines.models.restore_validation import psnr
+from degrade_kit.pipelines.models.train_restore import RestoreRun, load_run_config, open_data
+from degrade_kit.restore.train import RestorationConfig
 
 SIGMAS = (0.0, 0.3, 0.4, 0.5, 0.6, 0.7, 0.85, 1.0, 1.2, 1.5, 2.0)
 """Of the blur, pixels."""
@@ -70,7 +71,16 @@ def train_regression(run: RestoreRun, stream: PairStream) -> FlipNet:
     """Train, or go on training, in the run's folder; returns the network with its averaged weights."""
     config, loop = run.config, run.config.restoration
     net, base = new_net(
-        config.network, loop, stream, base_model="", revision=None, sizes=config.base, download=False, samples=400
+        config.network,
+        stream,
+        seed=loop.seed,
+        train_base=loop.train_base,
+        crop_size=min(loop.crop_sizes),
+        base_model="",
+        revision=None,
+        sizes=config.base,
+        download=False,
+        samples=400,
     )
     loss = Regression(net)
 

@@ -20,10 +20,11 @@ from benchmarks import peers
 from benchmarks.degrade import without_colour
 from benchmarks.harness import SIZE, Seconds, hq_images, print_machine, write_json
 from degrade_kit.image import Pixels, encode_png
+from degrade_kit.pipelines.executor import ExecutorConfig, ray_version, run_tasks
+from degrade_kit.pipelines.makers.config import SynthConfig
+from degrade_kit.pipelines.synth.plan import make_plan
+from degrade_kit.pipelines.synth.shard import ShardReport, ShardTask, synthesize_shard_by_recipe
 from degrade_kit.record import Record
-from pipelines.executor import ExecutorConfig, ray_version, run_tasks
-from pipelines.plan import SynthConfig, make_plan
-from pipelines.shard_job import ShardReport, ShardTask, synthesize_shard_by_recipe
 
 PRESETS = ("flipnet-paper", "gfpgan")
 VARIANTS = (1, 5)

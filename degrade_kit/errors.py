@@ -9,6 +9,8 @@ DegradeKitError          base of all; its message is complete: what was expected
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
 from typing import Final
 
 # Reasons of an `ImageError`; `degrade_kit.image` and `degrade_kit.sources` say what each means.
@@ -53,3 +55,10 @@ class ShardError(DegradeKitError):
 
 class RunError(DegradeKitError):
     """A run cannot start, or cannot go on."""
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """A hint naming the known word that `word` may be a slip of, or all of them."""
+    words = list(known)
+    close = difflib.get_close_matches(word, words, n=1, cutoff=0.5)
+    return f"did you mean `{close[0]}`?" if close else f"known are {', '.join(words)}"

@@ -39,7 +39,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from degrade_kit.containers import (
+from degrade_kit.errors import ALPHA, TOO_LARGE, TOO_SMALL, TRUNCATED, UNREADABLE, UNSUPPORTED, ImageError
+from degrade_kit.image_files import (
     JPEG_END,
     WALKERS,
     check_complete,
@@ -50,7 +51,6 @@ from degrade_kit.containers import (
     png_kinds,
     sniff,
 )
-from degrade_kit.errors import ALPHA, TOO_LARGE, TOO_SMALL, TRUNCATED, UNREADABLE, UNSUPPORTED, ImageError
 
 if TYPE_CHECKING:  # at run time Pillow is imported where it is used: it adds a quarter to the import of this module
     import PIL.Image
@@ -78,7 +78,7 @@ class Decoded:
     "grayscale", "palette", "alpha:black", "alpha:white", "orientation:2" to "orientation:8". Mostly empty."""
     plain: bool
     """Whether the file is PNG, JPEG or WebP and its bytes already are an upright, single-frame 8-bit RGB image, so
-    that a data set may hold them as they are, after `degrade_kit.containers.strip_metadata`."""
+    that a data set may hold them as they are, after `degrade_kit.image_files.strip_metadata`."""
 
 
 def to_float(pixels: Pixels) -> Image:

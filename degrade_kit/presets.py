@@ -8,11 +8,12 @@ kernels as published: a sigma of 15 then acts like 10.4.
 from __future__ import annotations
 
 import math
+import os
 
-from degrade_kit.errors import ConfigError
-from degrade_kit.fields import Range
+from degrade_kit.checks import Range
+from degrade_kit.errors import ConfigError, nearest
 from degrade_kit.ops import KernelKind
-from degrade_kit.recipe import Recipe, nearest
+from degrade_kit.recipe import Recipe, load_recipe
 from degrade_kit.steps import (
     OneOf,
     Option,
@@ -319,3 +320,16 @@ def _table() -> tuple[Recipe, ...]:
 
 PRESETS: dict[str, Recipe] = {recipe.name: recipe for recipe in _table()}
 """Every preset by name."""
+
+
+def resolve_recipe(name: str) -> Recipe:
+    """A preset by name, or a recipe file.
+
+    Raises:
+        ConfigError: If it is neither, or the file is wrong.
+    """
+    if name in PRESETS:
+        return preset(name)
+    if name.endswith((".yaml", ".yml")) or os.sep in name:
+        return load_recipe(name)
+    raise ConfigError(f"unknown preset `{name}`; {nearest(name, PRESETS)} (a recipe file ends in .yaml)")

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from degrade_kit.degrade import finish, make_lq, make_target
+from degrade_kit.degradation import finish, make_lq, make_target
 from degrade_kit.errors import ConfigError, ImageError, ShardError
 from degrade_kit.image import Pixels, decode_image
 from degrade_kit.ops import Op

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import functools
 import hashlib
 import json
@@ -14,7 +13,8 @@ from typing import Any, cast
 
 import numpy as np
 
-from degrade_kit.errors import ConfigError
+from degrade_kit.errors import ConfigError, nearest
+from degrade_kit.files import parse_yaml
 from degrade_kit.record import Record
 from degrade_kit.steps import (
     STEPS,
@@ -109,18 +109,6 @@ def load_recipe(path: str | Path) -> Recipe:
     return recipe_from_mapping(parse_yaml(text, path.name), path.name)
 
 
-def parse_yaml(text: str, where: str) -> Any:  # noqa: ANN401 (parsed YAML)
-    """Parse YAML without tags, aliases or Python objects: a configuration needs none, and they can do harm."""
-    import yaml
-
-    try:
-        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader=yaml.SafeLoader)):
-            raise ConfigError(f"{where}: YAML aliases (*name) are not allowed here")
-        return yaml.safe_load(text)
-    except (yaml.YAMLError, RecursionError, ValueError, OverflowError) as error:  # the last two: of numbers and dates
-        raise ConfigError(f"{where}: not plain YAML: {error}") from error
-
-
 def recipe_from_mapping(data: Any, where: str) -> Recipe:  # noqa: ANN401 (parsed YAML)
     """Build a recipe from what `Recipe.to_mapping` gives or a YAML file holds; `where` starts every error message."""
     mapping = _mapping(data, where)
@@ -130,13 +118,6 @@ def recipe_from_mapping(data: Any, where: str) -> Recipe:  # noqa: ANN401 (parse
             raise ConfigError(f"{where}: `{key}` is missing")
     texts = {key: _text(mapping, key, where) for key in ("name", "source", "notes")}
     return Recipe(steps=_steps_from_plain(mapping["steps"], f"{where}: steps"), **texts)
-
-
-def nearest(word: str, known: Iterable[str]) -> str:
-    """A hint naming the known word that `word` may be a slip of, or all of them."""
-    words = list(known)
-    close = difflib.get_close_matches(word, words, n=1, cutoff=0.5)
-    return f"did you mean `{close[0]}`?" if close else f"known are {', '.join(words)}"
 
 
 def _steps_from_plain(data: Any, where: str) -> tuple[Step, ...]:  # noqa: ANN401 (parsed YAML)

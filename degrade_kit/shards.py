@@ -17,11 +17,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, cast
 
-from degrade_kit.degrade import finish, make_target
+from degrade_kit.degradation import finish, make_target
 from degrade_kit.errors import ShardError
 from degrade_kit.image import Pixels, decode_image
-from degrade_kit.parameters import Statistics
 from degrade_kit.record import Record, ops_from_json
+from degrade_kit.statistics import Statistics
 from degrade_kit.store import Store
 
 FORMAT = 1
@@ -92,7 +92,7 @@ class SourceNote:
     sha256: str
     """Of the source file's bytes."""
     changes: str
-    """JSON list of what was done to it; see `degrade_kit.prepare`."""
+    """JSON list of what was done to it; see `degrade_kit.hq`."""
 
 
 def sample_members(
@@ -158,7 +158,7 @@ class Sidecar:
     counters: dict[str, int]
     """How many HQ images were passed through, enlarged, cropped and so on."""
     statistics: dict[str, Any]
-    """Of the drawn parameters; see `degrade_kit.parameters`."""
+    """Of the drawn parameters; see `degrade_kit.statistics`."""
     config_sha256: str
     versions: dict[str, str]
 
@@ -554,3 +554,8 @@ def manifest_bytes(sidecars: Sequence[Sidecar], extra: Mapping[str, Any]) -> byt
         ],
     }
     return json.dumps(fields, ensure_ascii=False, indent=1).encode()
+
+
+def has_tar(store: Store, sidecar: Sidecar) -> bool:
+    """Whether the tar is there; a shard without samples has none."""
+    return not sidecar.count or store.size(f"{sidecar.shard}.tar") == sidecar.bytes

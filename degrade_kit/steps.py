@@ -14,8 +14,7 @@ from typing import Any, ClassVar, TypeAlias, TypeVar, cast
 import numpy as np
 
 from degrade_kit import ops
-from degrade_kit.errors import ConfigError
-from degrade_kit.fields import (
+from degrade_kit.checks import (
     Range,
     flag,
     kernel_size,
@@ -29,6 +28,7 @@ from degrade_kit.fields import (
     whole,
     whole_span,
 )
+from degrade_kit.errors import ConfigError
 from degrade_kit.kernels import full_size
 from degrade_kit.linear import FILTERS, Filter
 

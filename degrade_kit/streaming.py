@@ -26,9 +26,7 @@ import torch
 from torch import Tensor, distributed
 from torch.utils.data import DataLoader, Dataset, IterableDataset, get_worker_info
 
-from degrade_kit.errors import ConfigError
-from degrade_kit.image import Pixels
-from degrade_kit.order import (
+from degrade_kit.epoch_order import (
     Draws,
     Numbers,
     Uneven,
@@ -38,6 +36,8 @@ from degrade_kit.order import (
     rank_share,
     worker_share,
 )
+from degrade_kit.errors import ConfigError
+from degrade_kit.image import Pixels
 from degrade_kit.reader import LoadedPair, PairReader
 from degrade_kit.recipe import Recipe
 from degrade_kit.seeding import epoch_generator
@@ -51,7 +51,7 @@ class PairOptions:
     """What a pair is."""
 
     variant: VariantChoice = "random"
-    """Which LQ image of a sample: see `degrade_kit.order.VariantChoice`."""
+    """Which LQ image of a sample: see `degrade_kit.epoch_order.VariantChoice`."""
     onthefly: Recipe | None = None
     """What makes LQ images anew, from the same HQ images, in place of stored ones."""
     onthefly_prob: float = 0.5
@@ -114,7 +114,7 @@ class PairMapDataset(Dataset[Pair]):
 
     @property
     def shard_sizes(self) -> list[int]:
-        """Items in each shard; see `degrade_kit.order`."""
+        """Items in each shard; see `degrade_kit.epoch_order`."""
         times = self.reader.num_variants if self.options.variant == "all" else 1
         return [size * times for size in self.reader.shard_sizes]
 
@@ -194,7 +194,7 @@ class PairDataset(IterableDataset[Pair]):
         options: What a pair is.
         batch_size: Of the DataLoader, so that its workers take turns by whole batches; 1 where it makes no batches.
         shuffle: Whether the order is a new one in each epoch, or that of the shards.
-        window: Shards whose samples are mixed at a time; see `degrade_kit.order.epoch_order`.
+        window: Shards whose samples are mixed at a time; see `degrade_kit.epoch_order.epoch_order`.
         uneven: `pad` repeats first pairs of the order so that each rank sees equally many; `drop` leaves out last ones.
         rank: Of this process; by default torch.distributed's, else `torchrun`'s, else 0.
         world_size: Number of ranks, likewise.

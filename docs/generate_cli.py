@@ -42,6 +42,6 @@ def _contexts(command: click.Command, name: str, parent: click.Context | None) -
 
 
 if __name__ == "__main__":
-    from pipelines.cli import main
+    from degrade_kit.pipelines.cli import main
 
     Path(__file__).with_name("cli.md").write_text(render_cli_reference(main), encoding="utf-8")

@@ -28,7 +28,17 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         faces, sheet = Path(name) / "faces", Path(name) / "sheet.png"
         write_demo_faces(faces, 512)
-        command = [sys.executable, "-m", "pipelines.cli", "preview", "--hq", str(faces), *presets, "--images", "2"]
+        command = [
+            sys.executable,
+            "-m",
+            "degrade_kit.pipelines.cli",
+            "preview",
+            "--hq",
+            str(faces),
+            *presets,
+            "--images",
+            "2",
+        ]
         subprocess.run([*command, "--variants", "5", "--out", str(sheet)], check=True)
         pixels = decode_image(sheet.read_bytes()).pixels
     (options.out / "fitted.jpg").write_bytes(encode_jpeg(pixels, 88))

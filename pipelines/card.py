@@ -8,11 +8,12 @@ from typing import Any
 
 import yaml
 
+from degrade_kit.files import plain_yaml
 from degrade_kit.image import encode_png
-from degrade_kit.parameters import BINS, PARAMETERS, Statistics, Summary
+from degrade_kit.pipelines.sheet import Tile, caption, contact_sheet
 from degrade_kit.shards import LQ_ONLY, ShardSet
+from degrade_kit.statistics import BINS, PARAMETERS, Statistics, Summary
 from degrade_kit.store import Store
-from pipelines.sheet import Tile, caption, contact_sheet
 
 _PREVIEW_ROWS = 6
 _PREVIEW_VARIANTS = 5
@@ -151,16 +152,6 @@ LQ images are drawn by FlipNet's degradation mode (ICCV 2025, arXiv 2508.08556);
 
 """
     return text.removesuffix("\n")
-
-
-class _PlainDumper(yaml.SafeDumper):
-    def ignore_aliases(self, data: Any) -> bool:  # noqa: ANN401 (as PyYAML has it)
-        return True
-
-
-def plain_yaml(data: Mapping[str, Any]) -> str:
-    """YAML without aliases, which recipe files may not have."""
-    return yaml.dump(data, Dumper=_PlainDumper, sort_keys=False, allow_unicode=True, width=110)
 
 
 def histogram_text(statistics: Statistics) -> str:

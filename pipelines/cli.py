@@ -11,29 +11,29 @@ from typing import Any, cast
 
 import click
 
-from pipelines.commands.align import align_command
-from pipelines.commands.analyze import analyze_command
-from pipelines.commands.bench_read import bench_read_command
-from pipelines.commands.compare import compare_command
-from pipelines.commands.degrade import degrade_command
-from pipelines.commands.demo import demo_command
-from pipelines.commands.doctor import doctor_command
-from pipelines.commands.evaluate import evaluate_command
-from pipelines.commands.export import export_command
-from pipelines.commands.fit_recipe import fit_recipe_command
-from pipelines.commands.inspect import inspect_command
-from pipelines.commands.join import join_command
-from pipelines.commands.make_testset import make_testset_command
-from pipelines.commands.pairs import pairs_group
-from pipelines.commands.presets import presets_command
-from pipelines.commands.preview import preview_command
-from pipelines.commands.replay import replay_command
-from pipelines.commands.restore import restore_command
-from pipelines.commands.synth import synth_command
-from pipelines.commands.train_degrade import train_degrade_command
-from pipelines.commands.train_restore import train_restore_command
-from pipelines.commands.verify import verify_command
-from pipelines.commands.weights import weights_command
+from degrade_kit.pipelines.commands.align import align_command
+from degrade_kit.pipelines.commands.analyze import analyze_command
+from degrade_kit.pipelines.commands.bench_read import bench_read_command
+from degrade_kit.pipelines.commands.compare import compare_command
+from degrade_kit.pipelines.commands.degrade import degrade_command
+from degrade_kit.pipelines.commands.demo import demo_command
+from degrade_kit.pipelines.commands.doctor import doctor_command
+from degrade_kit.pipelines.commands.evaluate import evaluate_command
+from degrade_kit.pipelines.commands.export import export_command
+from degrade_kit.pipelines.commands.fit_recipe import fit_recipe_command
+from degrade_kit.pipelines.commands.inspect import inspect_command
+from degrade_kit.pipelines.commands.join import join_command
+from degrade_kit.pipelines.commands.make_testset import make_testset_command
+from degrade_kit.pipelines.commands.pairs import pairs_group
+from degrade_kit.pipelines.commands.presets import presets_command
+from degrade_kit.pipelines.commands.preview import preview_command
+from degrade_kit.pipelines.commands.replay import replay_command
+from degrade_kit.pipelines.commands.restore import restore_command
+from degrade_kit.pipelines.commands.synth import synth_command
+from degrade_kit.pipelines.commands.train_degrade import train_degrade_command
+from degrade_kit.pipelines.commands.train_restore import train_restore_command
+from degrade_kit.pipelines.commands.verify import verify_command
+from degrade_kit.pipelines.commands.weights import weights_command
 
 EXIT_ERROR, EXIT_USAGE, EXIT_INCOMPLETE, EXIT_INTERRUPTED = 1, 2, 3, 130
 

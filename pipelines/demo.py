@@ -5,19 +5,20 @@ from __future__ import annotations
 import importlib.util
 from pathlib import Path
 
-from degrade_kit.degrade import make_lq
+from degrade_kit.degradation import make_lq
 from degrade_kit.demo import write_demo_faces
 from degrade_kit.errors import RunError
+from degrade_kit.hq import HqConfig
 from degrade_kit.image import decode_image, encode_png
-from degrade_kit.prepare import HqConfig
+from degrade_kit.pipelines.dataset.verify import verify
+from degrade_kit.pipelines.executor import ExecutorConfig
+from degrade_kit.pipelines.makers.config import SynthConfig
+from degrade_kit.pipelines.sheet import Tile, caption, contact_sheet
+from degrade_kit.pipelines.synth.plan import make_plan
+from degrade_kit.pipelines.synth.preview import draw_preview
+from degrade_kit.pipelines.synth.synthesize import synthesize
 from degrade_kit.presets import preset
 from degrade_kit.seeding import generator
-from pipelines.executor import ExecutorConfig
-from pipelines.plan import SynthConfig, make_plan
-from pipelines.preview import draw_preview
-from pipelines.sheet import Tile, caption, contact_sheet
-from pipelines.synthesize import synthesize
-from pipelines.verify import verify
 
 _PROMPTS = ("slightly dark, medium noise", "light haze", "strong blur", "strong noise", "dark")
 _COMPARED = ("flipnet-paper", "gfpgan", "codeformer", "real-esrgan")

@@ -19,10 +19,10 @@ from torch import Tensor, nn
 
 from degrade_kit.errors import ConfigError, RunError
 from degrade_kit.flipnet import foreign
+from degrade_kit.flipnet.batch import Batch
 from degrade_kit.flipnet.checkpoint import replace_folder
-from degrade_kit.flipnet.training import Batch
 from degrade_kit.flipnet.weights import check_finite, load_weights, read_weights, write_weights
-from restore.losses import (
+from degrade_kit.restore.losses import (
     PatchDiscriminator,
     Scope,
     adaptive_weight,

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from degrade_kit.errors import ConfigError
 from degrade_kit.flipnet import foreign
 from degrade_kit.flipnet.weights import check_finite, load_weights, write_weights
-from restore.autoencoder import latent_factor
-from restore.networks import ARCFACE_FILE, IResNet, identity_crop, load_identity
+from degrade_kit.restore.autoencoder import latent_factor
+from degrade_kit.restore.networks import ARCFACE_FILE, IResNet, identity_crop, load_identity
 
 EmbeddingKind = Literal["bfr", "arcface", "none"]
 """`bfr` is the paper's: the LQ encoder of the association stage. `arcface` is an identity network, to compare with."""

@@ -1,4 +1,4 @@
-"""Restoring faces with what `degrade_kit.flipnet` and `restore.train` made.
+"""Restoring faces with what `degrade_kit.flipnet` and `degrade_kit.restore.train` made.
 
 restorer = Restorer.load("runs/restore")
 [restored] = restorer.run([lq], [seed], restorer.sampling)
@@ -21,16 +21,16 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from degrade_kit.errors import ConfigError
+from degrade_kit.flipnet.batch import to_images, to_tensor
 from degrade_kit.flipnet.checkpoint import CONFIG_FILE, Loaded, load
 from degrade_kit.flipnet.config import Mode
 from degrade_kit.flipnet.degrader import DTYPES, start_noise
 from degrade_kit.flipnet.network import FlipNet
 from degrade_kit.flipnet.sampling import ExtraTokens, SamplingConfig, autocast, choose_device, sample
-from degrade_kit.flipnet.training import to_images, to_tensor
 from degrade_kit.image import Pixels
-from restore.attention import FaceAttention
-from restore.embeddings import FaceEmbedding, load_embedding
-from restore.train import RESTORER_FILE
+from degrade_kit.restore.attention import FaceAttention
+from degrade_kit.restore.embeddings import FaceEmbedding, load_embedding
+from degrade_kit.restore.train import RESTORER_FILE
 
 ColorFix = Literal["none", "wavelet", "adain"]
 COLOR_FIXES: tuple[ColorFix, ...] = ("none", "wavelet", "adain")
@@ -91,7 +91,7 @@ class Restorer:
     def attention(
         self, lq: Sequence[Pixels], seeds: Sequence[int], sampling: SamplingConfig, *, prompts: Sequence[str] = ()
     ) -> list[tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]]:
-        """Where the face embedding is read while images are restored, and what of it: see `restore.attention`.
+        """Where the face embedding is read during restoration, and what of it; see `degrade_kit.restore.attention`.
 
         Args:
             lq: As in `run`.

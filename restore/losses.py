@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, distributed, nn
 
-from restore.networks import Vgg19, load_vgg19
+from degrade_kit.restore.networks import Vgg19, load_vgg19
 
 Scope = Literal["image", "batch"]
 

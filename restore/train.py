@@ -19,22 +19,14 @@ import torch
 from torch import Tensor, nn
 
 from degrade_kit.errors import ConfigError
+from degrade_kit.flipnet.batch import Batch, PairStream
 from degrade_kit.flipnet.checkpoint import BaseReference, save
+from degrade_kit.flipnet.loop import LoopConfig, Trainee, TrainState, state_of, train_loop
 from degrade_kit.flipnet.network import FlipNet
 from degrade_kit.flipnet.sampling import ExtraTokens, SamplingConfig
-from degrade_kit.flipnet.training import (
-    Batch,
-    DiffusionLoss,
-    LoopConfig,
-    PairStream,
-    TrainConfig,
-    Trainee,
-    TrainState,
-    state_of,
-    train_loop,
-)
-from restore.autoencoder import AutoencoderConfig, AutoencoderLoss, Autoencoders, save_autoencoders
-from restore.embeddings import EmbeddingKind, FaceEmbedding, save_embedding
+from degrade_kit.flipnet.training import DiffusionLoss, TrainConfig
+from degrade_kit.restore.autoencoder import AutoencoderConfig, AutoencoderLoss, Autoencoders, save_autoencoders
+from degrade_kit.restore.embeddings import EmbeddingKind, FaceEmbedding, save_embedding
 
 RESTORER_FILE = "restorer.json"
 

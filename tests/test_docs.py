@@ -19,8 +19,8 @@ from pathlib import Path
 import click
 import pytest
 
+from degrade_kit.pipelines.cli import main
 from degrade_kit.steps import STEPS
-from pipelines.cli import main
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -206,7 +206,7 @@ def test_every_command_has_help_and_a_place_in_the_reference() -> None:
 def test_reference_is_up_to_date() -> None:
     # In a fresh interpreter, since click caches in a command what its first call, perhaps in another test, gave it.
     render = (
-        "import runpy\nfrom pipelines.cli import main\n"
+        "import runpy\nfrom degrade_kit.pipelines.cli import main\n"
         "print(runpy.run_path('docs/generate_cli.py')['render_cli_reference'](main), end='')"
     )
     expected = subprocess.run(

@@ -23,15 +23,16 @@ import numpy.typing as npt
 import pytest
 from PIL import Image
 
-from degrade_kit.degrade import finish
-from degrade_kit.prepare import HqConfig
+from degrade_kit.degradation import finish
+from degrade_kit.hq import HqConfig
+from degrade_kit.pipelines.executor import ExecutorConfig
+from degrade_kit.pipelines.makers.config import SynthConfig
+from degrade_kit.pipelines.synth.plan import make_plan
+from degrade_kit.pipelines.synth.synthesize import synthesize
 from degrade_kit.presets import preset
 from degrade_kit.record import ops_from_json
 from degrade_kit.shards import iterate_samples, open_shards
 from degrade_kit.store import open_store
-from pipelines.executor import ExecutorConfig
-from pipelines.plan import SynthConfig, make_plan
-from pipelines.synthesize import synthesize
 
 SIDE, VARIANTS, SAMPLES = 96, 5, 12
 Row = dict[str, Any]

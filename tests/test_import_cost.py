@@ -15,10 +15,10 @@ HEAVY = {
 }
 IMAGES = {"numpy", "cv2", "yaml"}
 SHOW_HELP = """
-import pipelines.cli
+import degrade_kit.pipelines.cli
 sys.stdout = io.StringIO()
 try:
-    pipelines.cli.main([*{arguments!r}, "--help"])
+    degrade_kit.pipelines.cli.main([*{arguments!r}, "--help"])
 except SystemExit as stop:
     assert not stop.code, stop.code
 assert "Usage:" in sys.stdout.getvalue()
@@ -51,14 +51,20 @@ def test_import_loads_no_heavy_package(capsys: pytest.CaptureFixture[str]) -> No
     packages, seconds = loaded_by("import degrade_kit")
 
     show(f"import degrade_kit: {seconds:.3f} s", capsys)
+    assert packages & (HEAVY | IMAGES) == set()
+
+
+def test_a_promised_name_loads_what_it_needs_alone() -> None:
+    packages, _ = loaded_by("import degrade_kit as dk; dk.preset, dk.apply", runs=1)
+
     assert packages & HEAVY == set()
     assert {"numpy", "cv2"} <= packages
 
 
 def test_the_command_line_loads_no_image_library(capsys: pytest.CaptureFixture[str]) -> None:
-    packages, seconds = loaded_by("import pipelines.cli")
+    packages, seconds = loaded_by("import degrade_kit.pipelines.cli")
 
-    show(f"import pipelines.cli: {seconds:.3f} s", capsys)
+    show(f"import degrade_kit.pipelines.cli: {seconds:.3f} s", capsys)
     assert packages & (HEAVY | IMAGES) == set()
 
 

@@ -1,6 +1,8 @@
 """Who may import whom, and what must cost nothing to import.
 
-degrade_kit  <-  analysis  <-  restore  <-  pipelines          a package imports only packages to its left
+degrade_kit  <-  .analysis  <-  .restore  <-  .pipelines       a package imports only packages to its left
+
+In pipelines, a folder is a thing that a user does; no such feature imports another, and no shared room imports one.
 """
 
 from __future__ import annotations
@@ -15,7 +17,12 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-LAYERS = ("degrade_kit", "analysis", "restore", "pipelines")
+LAYERS = ("degrade_kit", "degrade_kit.analysis", "degrade_kit.restore", "degrade_kit.pipelines")
+LINKED = ("analysis", "restore", "pipelines")
+"""Folders at the top of the repository that links in degrade_kit lead to."""
+FEATURES = {"inputs", "synth", "dataset", "distribution", "evaluation", "models"}
+ABOVE_FEATURES = {"commands", "cli.py", "demo.py"}
+"""What in pipelines puts features together."""
 NOT_INSTALLED = {"tests", "benchmarks", "docs"}
 TORCH_FAMILY = {"torch", "torchvision", "diffusers", "peft", "transformers", "accelerate"}
 IMPORT_CALLS = {"importlib.import_module", "import_module", "__import__"}
@@ -36,36 +43,54 @@ def imported_names(tree: ast.Module, module: str, is_package: bool) -> Iterator[
             yield node.lineno, ast.unparse(node.args[0]).strip("'")
 
 
+def layer_of(name: str) -> str | None:
+    """The layer that a dotted name belongs to, None if it is not ours."""
+    return max((layer for layer in LAYERS if f"{name}.".startswith(f"{layer}.")), key=len, default=None)
+
+
 def violation(path: Path, name: str) -> str | None:
-    """Say why the file at `path`, relative to the root, must not import `name`; None if it may."""
-    layer, top = path.parts[0], name.split(".")[0]
+    """Say why the file at `path`, relative to the root and by its installed name, must not import `name`."""
+    layer, wanted, top = layer_of(".".join(path.with_suffix("").parts)), layer_of(name), name.split(".")[0]
+    assert layer is not None
     in_flipnet = path.parts[:2] == ("degrade_kit", "flipnet")
     feeds_torch = path == Path("degrade_kit/streaming.py") or path.parts[:2] == ("degrade_kit", "adapters")
-    if top in LAYERS and LAYERS.index(top) > LAYERS.index(layer):
-        return f"{layer} is left of {top}"
+    if wanted is not None and LAYERS.index(wanted) > LAYERS.index(layer):
+        return f"{layer} is left of {wanted}"
+    if top in LINKED:
+        return f"installed, {top} is degrade_kit.{top}"
     if top in NOT_INSTALLED:
         return f"{top} is not installed with the packages"
-    if top == "ray" and path != Path("pipelines/executor.py"):
+    if top == "ray" and path != Path("degrade_kit/pipelines/executor.py"):
         return "only pipelines/executor.py imports ray"
     if layer == "degrade_kit" and not in_flipnet:
         if name.startswith("degrade_kit.flipnet"):
             return "nothing else in degrade_kit imports degrade_kit.flipnet"
         if top in TORCH_FAMILY and not (feeds_torch and top == "torch"):
             return "in degrade_kit, torch and its family belong to flipnet; streaming.py and adapters/ may use torch"
-    if (
-        path.name == "__init__.py"
-        and len(path.parts) == 2
-        and layer != "degrade_kit"
-        and name != "__future__.annotations"
-    ):
+    if path.name == "__init__.py" and path.parts[1] in LINKED and name != "__future__.annotations":
         return "the __init__.py of analysis, restore and pipelines import nothing"
+    if layer == "degrade_kit.pipelines" and wanted == layer and path.parts[2] not in ABOVE_FEATURES:
+        feature = name.split(".")[2] if name.count(".") > 1 else ""
+        if feature in ABOVE_FEATURES or f"{feature}.py" in ABOVE_FEATURES:
+            return f"{feature} stands above the features"
+        if feature in FEATURES and path.parts[2] != feature:
+            return f"{path.parts[2]} must not import the feature {feature}: what both need belongs beside them"
     return None
+
+
+def modules(folder: Path) -> Iterator[Path]:
+    """All modules below a folder, through links too."""
+    for entry in folder.iterdir():
+        if entry.is_dir():
+            yield from modules(entry)
+        elif entry.suffix == ".py":
+            yield entry
 
 
 def violations(root: Path) -> list[str]:
     """List each import under `root` that points the wrong way, as `file:line imports name: why not`."""
     found: list[str] = []
-    for file in sorted(file for layer in LAYERS for file in (root / layer).rglob("*.py")):
+    for file in sorted(modules(root / "degrade_kit")):
         path = file.relative_to(root)
         is_package = path.name == "__init__.py"
         module = ".".join(path.parent.parts if is_package else path.with_suffix("").parts)
@@ -76,17 +101,21 @@ def violations(root: Path) -> list[str]:
 
 
 def test_imports_point_to_the_left() -> None:
-    assert all((ROOT / layer / "__init__.py").is_file() for layer in LAYERS)
+    assert all((ROOT / folder / "__init__.py").is_file() for folder in ("degrade_kit", *LINKED))
+    assert all((ROOT / "degrade_kit" / name).resolve() == ROOT / name for name in LINKED)
+    folders = {entry.name for entry in (ROOT / "pipelines").iterdir() if (entry / "__init__.py").is_file()}
+    assert folders == {*FEATURES, "commands", "makers"}
     assert violations(ROOT) == []
 
 
 @pytest.mark.parametrize(
     ("file", "line"),
     [
-        ("degrade_kit/image.py", "import analysis.features"),
-        ("degrade_kit/image.py", "from restore import train"),
-        ("analysis/features.py", "from pipelines.cli import main"),
-        ("restore/train.py", "import pipelines"),
+        ("degrade_kit/image.py", "import degrade_kit.analysis.features"),
+        ("degrade_kit/image.py", "from degrade_kit.restore import train"),
+        ("degrade_kit/analysis/features.py", "from degrade_kit.pipelines.cli import main"),
+        ("degrade_kit/restore/train.py", "import degrade_kit.pipelines"),
+        ("degrade_kit/restore/train.py", "from pipelines import cli"),
         ("degrade_kit/image.py", "import torch"),
         ("degrade_kit/image.py", "def late() -> None:\n    from torch.utils import data"),
         ("degrade_kit/image.py", "import importlib\nimportlib.import_module('torch')"),
@@ -96,9 +125,13 @@ def test_imports_point_to_the_left() -> None:
         ("degrade_kit/image.py", "from .flipnet.network import FlipNet"),
         ("degrade_kit/adapters/basicsr.py", "from ..flipnet import network"),
         ("degrade_kit/flipnet/training.py", "import ray"),
-        ("pipelines/cli.py", "import ray.util"),
-        ("pipelines/__init__.py", "from pipelines import cli"),
-        ("pipelines/cli.py", "from tests.strategies import images"),
+        ("degrade_kit/pipelines/cli.py", "import ray.util"),
+        ("degrade_kit/pipelines/__init__.py", "from degrade_kit.pipelines import cli"),
+        ("degrade_kit/pipelines/synth/plan.py", "from degrade_kit.pipelines.dataset import verify"),
+        ("degrade_kit/pipelines/dataset/verify.py", "from degrade_kit.pipelines.synth.plan import Plan"),
+        ("degrade_kit/pipelines/makers/config.py", "from degrade_kit.pipelines.synth.plan import Plan"),
+        ("degrade_kit/pipelines/sheet.py", "from degrade_kit.pipelines.commands import options"),
+        ("degrade_kit/pipelines/cli.py", "from tests.strategies import images"),
     ],
 )
 def test_a_wrong_import_is_found(tmp_path: Path, file: str, line: str) -> None:
@@ -111,14 +144,17 @@ def test_a_wrong_import_is_found(tmp_path: Path, file: str, line: str) -> None:
 @pytest.mark.parametrize(
     ("file", "line"),
     [
-        ("analysis/features.py", "from degrade_kit.image import read_image"),
-        ("pipelines/cli.py", "import restore, analysis, degrade_kit"),
+        ("degrade_kit/analysis/features.py", "from degrade_kit.image import read_image"),
+        ("degrade_kit/pipelines/cli.py", "import degrade_kit.restore, degrade_kit.analysis, degrade_kit"),
+        ("degrade_kit/pipelines/dataset/verify.py", "from degrade_kit.pipelines.makers.config import fingerprint"),
+        ("degrade_kit/pipelines/synth/output.py", "from degrade_kit.pipelines.synth.plan import Plan"),
+        ("degrade_kit/pipelines/demo.py", "from degrade_kit.pipelines.synth.plan import Plan"),
         ("degrade_kit/streaming.py", "import torch"),
         ("degrade_kit/adapters/basicsr.py", "from torch.utils.data import Dataset"),
         ("degrade_kit/flipnet/network.py", "import torch, diffusers\nfrom . import config\nfrom ..image import encode"),
         ("degrade_kit/adapters/__init__.py", "from . import basicsr"),
-        ("pipelines/executor.py", "def start() -> None:\n    import ray"),
-        ("restore/__init__.py", "from __future__ import annotations"),
+        ("degrade_kit/pipelines/executor.py", "def start() -> None:\n    import ray"),
+        ("degrade_kit/restore/__init__.py", "from __future__ import annotations"),
     ],
 )
 def test_a_right_import_passes(tmp_path: Path, file: str, line: str) -> None:
@@ -134,11 +170,11 @@ SHOW_HELP = """
 import runpy
 sys.argv = ["degrade-kit", "--help"]
 try:
-    runpy.run_module("pipelines.cli", run_name="__main__", alter_sys=True)
+    runpy.run_module("degrade_kit.pipelines.cli", run_name="__main__", alter_sys=True)
 except SystemExit as stop:
     assert not stop.code, stop.code
 else:
-    raise AssertionError("python -m pipelines.cli did nothing")
+    raise AssertionError("python -m degrade_kit.pipelines.cli did nothing")
 """
 
 

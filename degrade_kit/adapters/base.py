@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from degrade_kit.errors import ConfigError
+from degrade_kit.errors import ConfigError, nearest
 from degrade_kit.presets import PRESETS, preset
-from degrade_kit.recipe import Recipe, load_recipe, nearest
+from degrade_kit.recipe import Recipe, load_recipe
 from degrade_kit.streaming import Pair, PairMapDataset, PairOptions, place_of_process
 
 OPTIONS = {"dataroot", "cache_dir", "variant", "onthefly", "onthefly_prob", "crop", "use_hflip", "seed"}

@@ -24,8 +24,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from degrade_kit.adapters.base import OPTIONS, MappedPairs, open_pairs, register
-from degrade_kit.errors import ConfigError
-from degrade_kit.recipe import nearest
+from degrade_kit.errors import ConfigError, nearest
 from degrade_kit.streaming import PairMapDataset
 
 _OF_LARGE = {"variant", "onthefly", "onthefly_prob"}

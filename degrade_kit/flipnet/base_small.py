@@ -11,10 +11,13 @@ from torch import Tensor
 
 from degrade_kit.errors import ConfigError
 from degrade_kit.flipnet import foreign
-from degrade_kit.flipnet.checkpoint import BaseModel
+from degrade_kit.flipnet.batch import PairStream, collate
+from degrade_kit.flipnet.captions import WORDS
+from degrade_kit.flipnet.checkpoint import BASE_DIR, BaseModel, BaseReference, load_base
 from degrade_kit.flipnet.config import FlipNetConfig
-from degrade_kit.flipnet.network import gated_head
+from degrade_kit.flipnet.network import FlipNet, gated_head
 from degrade_kit.flipnet.space import BLOCK, BlockDCT
+from degrade_kit.flipnet.weights import fingerprint
 
 HEAD_SIZE = 32
 """Channels of an attention head."""
@@ -140,3 +143,52 @@ def word_tokenizer(words: Sequence[str], max_length: int) -> Any:  # noqa: ANN40
         eos_token="<end>",
         unk_token="<unknown>",
     )
+
+
+def new_net(
+    network: FlipNetConfig,
+    stream: PairStream,
+    *,
+    seed: int,
+    train_base: bool,
+    crop_size: int,
+    base_model: str,
+    revision: str | None,
+    sizes: SmallBase,
+    download: bool,
+    samples: int = 2000,
+) -> tuple[FlipNet, BaseReference]:
+    """A network before its training, and where its base model is.
+
+    Args:
+        network: What it is.
+        stream: Pairs that a new base model is scaled by.
+        seed: Seed of new weights.
+        train_base: Whether the base model will be trained too, and is then saved with the FlipNet.
+        crop_size: Side of those pairs, pixels.
+        base_model: Hub id or folder; empty for a new one.
+        revision: Of a hub id.
+        sizes: Of a new base model.
+        download: Whether a hub id may be fetched.
+        samples: Pairs for that scale.
+    """
+    # Of new weights alone: training draws from generators of its own.
+    torch.manual_seed(seed)  # pyright: ignore[reportUnknownMemberType]
+    if base_model:
+        base: BaseModel = load_base(base_model, revision=revision, download=download)
+        reference = BaseReference(
+            location=BASE_DIR if train_base else base_model,
+            revision=revision,
+            fingerprint=fingerprint(base.unet),
+        )
+        return FlipNet(base.unet, base.vae, base.text_encoder, base.tokenizer, base.scheduler, network), reference
+    if not train_base:
+        raise ConfigError("a new base model must be trained: set train_base, or give --base-model")
+    # Samples of their own numbers, beyond those of the run.
+    batch = collate([stream.sample(2**40 + number, crop_size) for number in range(samples)])
+    target, condition = network.mode.flip(batch.hq, batch.lq)
+    base = build_small_base(sizes, network, WORDS, target)
+    net = FlipNet(base.unet, base.vae, base.text_encoder, base.tokenizer, base.scheduler, network)
+    if net.head is not None:
+        net.head.fit(net.encode_images(target), net.encode_images(condition))
+    return net, BaseReference(location=BASE_DIR)

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from degrade_kit.errors import ConfigError, ImageError, RunError
+from degrade_kit.files import sha256
 from degrade_kit.image import Pixels, decode_image
-from degrade_kit.prepare import sha256
 
 BLIP: Final = "Salesforce/blip-image-captioning-base"
 """The usual model, 990 MB, BSD-3-Clause. Nothing fetches it unless it is named."""

@@ -12,8 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar, cast
 
-from degrade_kit.errors import ConfigError
-from degrade_kit.recipe import nearest
+from degrade_kit.errors import ConfigError, nearest
 
 FORMAT = 1
 """Version of the saved folder; a higher one is refused."""

@@ -19,11 +19,11 @@ import torch
 from torch import Tensor
 
 from degrade_kit.errors import ConfigError
+from degrade_kit.flipnet.batch import to_images, to_tensor
 from degrade_kit.flipnet.checkpoint import Loaded, Prompts, load
 from degrade_kit.flipnet.config import Mode
 from degrade_kit.flipnet.network import FlipNet
 from degrade_kit.flipnet.sampling import SamplingConfig, autocast, choose_device, latent_size, sample
-from degrade_kit.flipnet.training import to_images, to_tensor
 from degrade_kit.image import Pixels
 from degrade_kit.ops import FlipNetImage, Seat
 from degrade_kit.record import Record

@@ -19,14 +19,14 @@ from typing import Final, NamedTuple, Protocol
 
 import numpy as np
 
-from degrade_kit.degrade import make_lq, make_target
+from degrade_kit.degradation import make_lq, make_target
 from degrade_kit.errors import ConfigError, ImageError
 from degrade_kit.flipnet import severity
 from degrade_kit.flipnet.captions import template_caption
 from degrade_kit.flipnet.crops import DEFAULT_POLICY, POLICIES, CropPolicy, apply_crop, draw_crop, read_pair
 from degrade_kit.flipnet.pairs import Pair
+from degrade_kit.hq import MAX_SIDE, HqConfig, prepare
 from degrade_kit.image import Pixels
-from degrade_kit.prepare import MAX_SIDE, HqConfig, prepare
 from degrade_kit.recipe import Recipe
 from degrade_kit.record import Record
 from degrade_kit.seeding import generator

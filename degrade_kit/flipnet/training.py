@@ -1,8 +1,6 @@
 """Training of degradation mode: the diffusion loss on both branches, and nothing else (FlipNet Sec. 4; spec Eq. 7).
 
-Every random number of a step is a function of (seed, step, number of the pair in the step): a run that was killed and
-started again makes the same draws, and on a CPU ends in the same weights, bit for bit; several processes that share a
-batch make those of one, and differ by the rounding of their sums.
+The loop itself, which serves other losses too, is `degrade_kit.flipnet.loop`.
 """
 
 # Tensor.unflatten, torch.from_numpy and others have parts without a type in torch's own stubs.
@@ -10,97 +8,29 @@ batch make those of one, and differ by the rounding of their sums.
 
 from __future__ import annotations
 
-import dataclasses
-import json
 import logging
-import math
-import shutil
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Literal, Protocol, cast
+from typing import Literal
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from degrade_kit.errors import ConfigError, RunError
-from degrade_kit.flipnet.checkpoint import BaseReference, Prompts, replace_folder, save
+from degrade_kit.errors import ConfigError
+from degrade_kit.flipnet.batch import Batch, PairStream
+from degrade_kit.flipnet.checkpoint import BaseReference, Prompts, save
 from degrade_kit.flipnet.diffusion import add_noise, draw_noise, one_step_estimate, training_target
-from degrade_kit.flipnet.latents import LatentCache, image_key
-from degrade_kit.flipnet.mixture import PairSample
+from degrade_kit.flipnet.latents import LatentCache
+from degrade_kit.flipnet.loop import LoopConfig, Report, Trainee, TrainState, state_of, train_loop
 from degrade_kit.flipnet.network import FlipNet
-from degrade_kit.flipnet.sampling import ExtraTokens, SamplingConfig, choose_device, with_extra
+from degrade_kit.flipnet.sampling import ExtraTokens, SamplingConfig, with_extra
 from degrade_kit.flipnet.space import BlockDCT
-from degrade_kit.flipnet.weights import check_shapes, read_weights, write_weights
-from degrade_kit.image import Pixels
-from degrade_kit.seeding import generator
 
 log = logging.getLogger(__name__)
 
-_MAX_BAD = 3
-"""Steps in a row without finite numbers that end a run."""
-_MAX_SCALED = 20
-"""The same in fp16 where the gradients alone are infinite: their scale, 2^16 at first, is halved each time."""
-
-STRIDE: Final = 4096
-"""Numbers of pairs that a step may take: pair n of a step is number step * STRIDE + n of its stream."""
 
 Weighting = Literal["uniform", "min_snr", "posterior"]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class LoopConfig:
-    """How often, how fast and with how many pairs a network learns, whatever its loss is."""
-
-    seed: int = 0
-    num_steps: int = 90_000
-    """Optimizer steps."""
-    batch_size: int = 16
-    """Pairs in each step, over all processes and accumulated parts."""
-    crop_sizes: tuple[int, ...] = (512,)
-    """Sides of the training crops, pixels; each step has one of them."""
-    crop_shares: tuple[float, ...] = (1.0,)
-    """How often each is drawn."""
-    crop_batches: tuple[int, ...] = ()
-    """Pairs in a step of each crop size, in place of `batch_size`."""
-    learning_rate: float = 5e-5
-    warmup_steps: int = 500
-    decay: Literal["constant", "cosine"] = "constant"
-    """`cosine` falls to a hundredth of the learning rate at the last step."""
-    weight_decay: float = 1e-2
-    betas: tuple[float, float] = (0.9, 0.999)
-    max_grad_norm: float = 1.0
-    ema_decay: float = 0.9999
-    """Of the averaged weights, which are what is saved and sampled; warms up as (1 + step) / (10 + step)."""
-    gradient_accumulation: int = 1
-    gradient_checkpointing: bool = False
-    mixed_precision: Literal["no", "bf16", "fp16"] = "no"
-    checkpoint_steps: int = 1000
-    keep_checkpoints: int = 2
-    validation_steps: int = 1000
-
-    def __post_init__(self) -> None:
-        if not self.crop_sizes or len(self.crop_sizes) != len(self.crop_shares):
-            raise ConfigError(
-                f"crop_shares: expected one for each of {list(self.crop_sizes)}, got {list(self.crop_shares)}"
-            )
-        if self.crop_batches and len(self.crop_batches) != len(self.crop_sizes):
-            raise ConfigError(
-                f"crop_batches: expected one for each of {list(self.crop_sizes)}, got {list(self.crop_batches)}"
-            )
-        for name in ("num_steps", "batch_size", "gradient_accumulation", "checkpoint_steps", "validation_steps",
-                     "keep_checkpoints"):  # fmt: skip
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name}: expected 1 or more, got {getattr(self, name)}")
-
-    def step_shape(self, step: int) -> tuple[int, int]:
-        """Crop size and number of pairs of a step."""
-        rng = generator(self.seed, "crop-size", step)
-        shares = np.asarray(self.crop_shares, np.float64)
-        index = int(rng.choice(len(self.crop_sizes), p=shares / shares.sum()))
-        return self.crop_sizes[index], self.crop_batches[index] if self.crop_batches else self.batch_size
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -137,50 +67,6 @@ class TrainConfig(LoopConfig):
         for name in ("caption_dropout", "condition_noise"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(f"{name}: expected a share within [0, 1], got {getattr(self, name)}")
-
-
-class PairStream(Protocol):
-    """Where training pairs come from."""
-
-    def sample(self, number: int, size: int) -> PairSample:
-        """The `number`-th pair of the run, size x size pixels: a function of the arguments and the stream's seed."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """Pairs as tensors."""
-
-    hq: Tensor
-    """(B, 3, H, W) in [-1, 1]."""
-    lq: Tensor
-    captions: list[str]
-    hq_keys: list[bytes]
-    """Of each image; see `LatentCache.sample`."""
-    lq_keys: list[bytes]
-
-    def to(self, device: torch.device) -> Batch:
-        """With its images on a device."""
-        return dataclasses.replace(self, hq=self.hq.to(device), lq=self.lq.to(device))
-
-
-def collate(pairs: Sequence[PairSample], *, keyed: bool = False) -> Batch:
-    """Stack pairs of one size; `keyed` for a `LatentCache`."""
-    hq, lq = (torch.from_numpy(np.stack([getattr(pair, name) for pair in pairs])) for name in ("hq", "lq"))
-    hq_keys = [image_key(pair.hq) if keyed else b"" for pair in pairs]
-    lq_keys = [image_key(pair.lq) if keyed and not pair.fresh else b"" for pair in pairs]
-    return Batch(to_tensor(hq), to_tensor(lq), [pair.caption for pair in pairs], hq_keys, lq_keys)
-
-
-def to_tensor(pixels: Tensor) -> Tensor:
-    """uint8 (B, H, W, 3) to float (B, 3, H, W) in [-1, 1]."""
-    return pixels.permute(0, 3, 1, 2).float().div(127.5).sub(1)
-
-
-def to_images(images: Tensor) -> list[Pixels]:
-    """Float (B, 3, H, W) in [-1, 1] to uint8 (H, W, 3)."""
-    rounded = images.detach().float().clamp(-1, 1).add(1).mul(127.5).round().to("cpu", torch.uint8)
-    return [np.ascontiguousarray(image.permute(1, 2, 0).numpy()) for image in rounded]
 
 
 @dataclass(frozen=True, slots=True)
@@ -344,54 +230,12 @@ class _Random:
         return torch.cat(drawn).to(self._device)
 
 
-def learning_rate(config: LoopConfig, step: int) -> float:
-    """Of a step, counted from 0.
-
-    >>> config = TrainConfig(num_steps=100, warmup_steps=10, learning_rate=1.0, decay="cosine")
-    >>> [round(learning_rate(config, step), 2) for step in (0, 9, 55, 99)]
-    [0.1, 1.0, 0.51, 0.01]
-    """
-    if step < config.warmup_steps:
-        return config.learning_rate * (step + 1) / config.warmup_steps
-    if config.decay == "constant":
-        return config.learning_rate
-    done = (step - config.warmup_steps) / max(1, config.num_steps - config.warmup_steps)
-    return config.learning_rate * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * done)))
-
-
-@dataclass
-class TrainState:
-    """What a checkpoint holds, all of it as tensors by the names of the parameters."""
-
-    names: list[str]
-    parameters: list[nn.Parameter]
-    averages: list[Tensor]
-    """Exponential moving averages of the parameters."""
-    optimizer: torch.optim.AdamW
-    step: int = 0
-    """Steps done."""
-    skipped: int = 0
-    """Steps without an update, since the loss or a gradient was not finite."""
-
-
 def new_state(net: FlipNet, config: TrainConfig) -> TrainState:
     """Before the first step."""
     net.set_trainable(base=config.train_base)
     return state_of(net, config)
 
 
-def state_of(module: nn.Module, config: LoopConfig) -> TrainState:
-    """Of the parameters of a module that require gradients, before the first step."""
-    named = [(name, parameter) for name, parameter in module.named_parameters() if parameter.requires_grad]
-    parameters = [parameter for _, parameter in named]
-    optimizer = torch.optim.AdamW(
-        parameters, lr=config.learning_rate, betas=config.betas, weight_decay=config.weight_decay
-    )
-    averages = [parameter.detach().clone() for parameter in parameters]
-    return TrainState([name for name, _ in named], parameters, averages, optimizer)
-
-
-Report = Callable[[dict[str, float | int]], None]
 Validate = Callable[[FlipNet, int], dict[str, float]]
 
 
@@ -459,317 +303,5 @@ def train(
         num_workers=num_workers,
         device=device,
         trackers=trackers,
+        keyed=config.latent_cache_gigabytes > 0,
     )
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Trainee:
-    """What a loop trains, and what becomes of it."""
-
-    state: TrainState
-    loss: nn.Module
-    """A batch and its generators to a scalar."""
-    save: Callable[[Path], None]
-    """Writes a folder, whole or not at all, of the weights as they are when it is called: the averaged ones."""
-    validate: Callable[[int], dict[str, float]]
-    """Called with a number of steps and the averaged weights in place."""
-    parts: Callable[[], dict[str, float]] = dict[str, float]
-    """What the last loss consists of, to be reported with it."""
-    begin_step: Callable[[int], None] = lambda step: None
-    """Told the number of each step, from 0, before its loss is asked for."""
-
-
-def train_loop(
-    module: nn.Module,
-    trainee: Callable[[], Trainee],
-    stream: PairStream,
-    config: LoopConfig,
-    run_dir: Path,
-    *,
-    report: Report = lambda metrics: None,
-    should_stop: Callable[[], bool] = lambda: False,
-    num_workers: int = 0,
-    device: str | None = None,
-    trackers: Sequence[str] = (),
-    end: bool = True,
-) -> TrainState:
-    """Train whatever has parameters and a loss; see `train`, which does so with a FlipNet.
-
-    Args:
-        module: Goes to the device as a whole.
-        trainee: Called when it is there.
-        stream: The pairs.
-        config: How.
-        run_dir: As in `train`.
-        report: As in `train`.
-        should_stop: As in `train`.
-        num_workers: As in `train`.
-        device: As in `train`.
-        trackers: As in `train`.
-        end: Whether nothing more is trained in this process, and its process group may end.
-
-    Raises:
-        ConfigError: As `train`.
-        RunError: As `train`.
-    """
-    from accelerate import Accelerator
-
-    if device is not None:
-        chosen = choose_device(device)
-        if chosen.type == "cuda" and ":" in device:
-            torch.cuda.set_device(chosen)  # Accelerate takes the current one
-    accelerator: Any = Accelerator(
-        mixed_precision=config.mixed_precision,
-        gradient_accumulation_steps=config.gradient_accumulation,
-        cpu=device == "cpu",
-        log_with=list(trackers) or None,
-        project_dir=str(run_dir),
-    )
-    if trackers:
-        accelerator.init_trackers("degrade-kit")
-    module.to(accelerator.device)
-    module.eval()  # no dropout anywhere; parameters train all the same
-    subject = trainee()
-    state = subject.state
-    restore_checkpoint(state, run_dir)
-    loss_module, optimizer = accelerator.prepare(subject.loss, state.optimizer)
-    loader = _batches(stream, config, state.step, accelerator, num_workers)
-    bad, best = 0, _best(run_dir)
-    started, since = time.monotonic(), state.step
-    while state.step < config.num_steps:
-        step = state.step
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate(config, step)
-        subject.begin_step(step)
-        losses: list[float] = []
-        for part in range(config.gradient_accumulation):
-            batch = next(loader).to(accelerator.device)
-            with accelerator.accumulate(loss_module), accelerator.autocast():
-                count = len(batch.captions)
-                first = (part * accelerator.num_processes + accelerator.process_index) * count
-                loss = loss_module(batch, pair_generators(config.seed, step, first, count))
-                accelerator.backward(loss)
-            losses.append(float(loss.detach()))
-        norm = float(accelerator.clip_grad_norm_(state.parameters, config.max_grad_norm))
-        mean_loss = sum(losses) / len(losses)
-        finite = math.isfinite(mean_loss) and math.isfinite(norm)
-        # In fp16 the gradients are scaled, at first by too much: the scaler must see infinite ones to lower the scale,
-        # and leaves the weights alone.
-        scaled = accelerator.scaler is not None and math.isfinite(mean_loss)
-        if finite or scaled:
-            optimizer.step()
-        if finite:
-            bad = 0
-            _average(state, config.ema_decay)
-        else:
-            bad += 1
-            state.skipped += 1
-            log.warning("step %d was skipped: loss %s, gradient norm %s", step, mean_loss, norm)
-            if bad >= (_MAX_SCALED if scaled else _MAX_BAD):
-                raise RunError(
-                    f"{bad} steps in a row gave no finite numbers, up to step {step}; lower the learning rate or give "
-                    "--mixed-precision no. The last checkpoint is intact"
-                )
-        optimizer.zero_grad(set_to_none=True)
-        state.step += 1
-        rate = (state.step - since) / (time.monotonic() - started)
-        metrics: dict[str, float | int] = {
-            "step": state.step,
-            "loss": mean_loss,
-            "grad_norm": norm,
-            "learning_rate": learning_rate(config, step),
-            "steps_per_second": rate,
-            "skipped": state.skipped,
-            **subject.parts(),
-        }
-        last = state.step == config.num_steps
-        stopping = should_stop()
-        # Nothing is saved of weights that are no numbers any more: the checkpoints before are good.
-        sound = not bad or all(bool(parameter.isfinite().all()) for parameter in state.parameters)
-        if accelerator.is_main_process:
-            if sound and (state.step % config.validation_steps == 0 or last):
-                with averaged(state):
-                    found = subject.validate(state.step)
-                metrics |= found
-                score = found.get("val_distance", found.get("val_loss"))
-                if score is not None and score < best:
-                    best = score
-                    with averaged(state):
-                        subject.save(run_dir / "best")
-                    _write_text(run_dir / "best.json", json.dumps({"step": state.step, **found}, indent=2))
-            report(metrics)
-            if trackers:
-                accelerator.log(metrics, step=state.step)
-            if sound and (state.step % config.checkpoint_steps == 0 or last or stopping):
-                save_checkpoint(state, run_dir, config.keep_checkpoints)
-                with averaged(state):
-                    subject.save(run_dir / "model")
-        accelerator.wait_for_everyone()
-        if stopping:
-            break
-    for tracker in accelerator.trackers:
-        tracker.finish()
-    if end:
-        accelerator.state.destroy_process_group()
-    return state
-
-
-class averaged:
-    """Block in which the parameters are their moving averages."""
-
-    def __init__(self, state: TrainState) -> None:
-        self._state = state
-        self._kept: list[Tensor] = []
-
-    def __enter__(self) -> None:
-        """Swap in."""
-        self._kept = [parameter.detach().clone() for parameter in self._state.parameters]
-        self._fill(self._state.averages)
-
-    def __exit__(self, *exception: object) -> None:
-        """Swap back."""
-        self._fill(self._kept)
-
-    @torch.no_grad()
-    def _fill(self, tensors: list[Tensor]) -> None:
-        for parameter, tensor in zip(self._state.parameters, tensors, strict=True):
-            parameter.copy_(tensor)
-
-
-def save_checkpoint(state: TrainState, run_dir: Path, keep: int) -> Path:
-    """Write `checkpoints/step-NNNNNNNN` whole or not at all, and remove the oldest beyond `keep`."""
-    folder = run_dir / "checkpoints" / f"step-{state.step:08d}"
-    scratch = folder.with_name(f".{folder.name}.tmp")
-    tensors: dict[str, Tensor] = {}
-    for name, parameter, average in zip(state.names, state.parameters, state.averages, strict=True):
-        moments = state.optimizer.state.get(parameter, {})
-        parts = {"parameter": parameter, "average": average, **moments}
-        tensors |= {f"{part}.{name}": tensor.detach().to("cpu").contiguous().clone() for part, tensor in parts.items()}
-    try:
-        shutil.rmtree(scratch, ignore_errors=True)
-        scratch.mkdir(parents=True)
-        write_weights(tensors, scratch / "state.safetensors")
-        numbers = {"step": state.step, "skipped": state.skipped}
-        (scratch / "state.json").write_text(json.dumps(numbers), encoding="utf-8")
-        replace_folder(scratch, folder)
-        for old in checkpoints(run_dir)[:-keep]:
-            shutil.rmtree(old, ignore_errors=True)
-    except OSError as error:
-        shutil.rmtree(scratch, ignore_errors=True)
-        raise RunError(
-            f"cannot write checkpoint {folder}: {error.strerror or error}; earlier checkpoints are intact"
-        ) from error
-    return folder
-
-
-def checkpoints(run_dir: Path) -> list[Path]:
-    """Finished checkpoints of a run, oldest first."""
-    return sorted((run_dir / "checkpoints").glob("step-????????"))
-
-
-@torch.no_grad()
-def restore_checkpoint(state: TrainState, run_dir: Path) -> None:
-    """Go on where the newest checkpoint stands; nothing happens if there is none.
-
-    Raises:
-        ConfigError: If it is damaged, or of another network.
-    """
-    found = checkpoints(run_dir)
-    if not found:
-        return
-    path = found[-1] / "state.safetensors"
-    try:
-        tensors = read_weights(path)
-        numbers = json.loads((found[-1] / "state.json").read_text(encoding="utf-8"))
-        step, skipped = int(numbers["step"]), int(numbers["skipped"])
-    except (ConfigError, OSError, ValueError, KeyError, TypeError) as error:
-        raise ConfigError(
-            f"checkpoint {found[-1]} is damaged: {error}; remove that folder to go on from the one before it"
-        ) from error
-    expected = dict(zip(state.names, state.parameters, strict=True))
-    stored = {name.removeprefix("parameter."): tensor for name, tensor in tensors.items() if name[:10] == "parameter."}
-    try:
-        check_shapes(expected, stored, str(path))
-    except ConfigError as error:
-        raise ConfigError(f"{error}; give another --out, or the configuration that this run began with") from error
-    for name, parameter, average in zip(state.names, state.parameters, state.averages, strict=True):
-        parameter.copy_(tensors[f"parameter.{name}"])
-        average.copy_(tensors[f"average.{name}"])
-        moments = {
-            part: tensors[f"{part}.{name}"] for part in ("step", "exp_avg", "exp_avg_sq") if f"{part}.{name}" in tensors
-        }
-        if moments:
-            state.optimizer.state[parameter] = {
-                part: tensor if part == "step" else tensor.to(parameter.device) for part, tensor in moments.items()
-            }
-    state.step, state.skipped = step, skipped
-
-
-@torch.no_grad()
-def _average(state: TrainState, decay: float) -> None:
-    decay = min(decay, (1 + state.step) / (10 + state.step))
-    for average, parameter in zip(state.averages, state.parameters, strict=True):
-        average.lerp_(parameter.detach(), 1 - decay)
-
-
-def pair_generators(seed: int, step: int, first: int, count: int) -> list[torch.Generator]:
-    """Of `count` pairs of a step, from the `first` on."""
-    numbers = [generator(seed, f"noise/{first + offset}", step).integers(0, 2**63 - 1) for offset in range(count)]
-    return [torch.Generator().manual_seed(int(number)) for number in numbers]
-
-
-def _batches(
-    stream: PairStream,
-    config: LoopConfig,
-    first_step: int,
-    accelerator: Any,  # noqa: ANN401 (an Accelerator)
-    num_workers: int,
-) -> Iterator[Batch]:
-    """Batches of this process from a step on, without end."""
-    from torch.utils.data import DataLoader
-
-    steps = _Steps(stream, config, first_step, accelerator.num_processes, accelerator.process_index)
-    loader = DataLoader(steps, batch_size=None, num_workers=num_workers, prefetch_factor=4 if num_workers else None)
-    yield from cast("Iterator[Batch]", loader)
-
-
-class _Steps(torch.utils.data.IterableDataset[Batch]):
-    """Whole batches in order; worker w of n makes each n-th one, which a loader puts back in order."""
-
-    def __init__(self, stream: PairStream, config: LoopConfig, first: int, processes: int, process: int) -> None:
-        self._stream, self._config, self._first = stream, config, first
-        self._processes, self._process = processes, process
-
-    def __iter__(self) -> Iterator[Batch]:
-        info = torch.utils.data.get_worker_info()
-        worker, workers = (0, 1) if info is None else (info.id, info.num_workers)
-        position = 0
-        for step in range(self._first, self._config.num_steps):
-            size, pairs = self._config.step_shape(step)
-            share = pairs // (self._processes * self._config.gradient_accumulation)
-            if share < 1 or share * self._processes * self._config.gradient_accumulation != pairs:
-                raise ConfigError(
-                    f"batch size {pairs}: expected a multiple of processes times gradient_accumulation, "
-                    f"{self._processes} x {self._config.gradient_accumulation}"
-                )
-            for part in range(self._config.gradient_accumulation):
-                if position % workers == worker:
-                    # A step's numbers are its own whatever the sizes of the steps before it were.
-                    first = step * STRIDE + (part * self._processes + self._process) * share
-                    keyed = isinstance(self._config, TrainConfig) and self._config.latent_cache_gigabytes > 0
-                    yield collate([self._stream.sample(first + offset, size) for offset in range(share)], keyed=keyed)
-                position += 1
-
-
-def _best(run_dir: Path) -> float:
-    try:
-        found = json.loads((run_dir / "best.json").read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
-        return math.inf
-    return float(found.get("val_distance", found.get("val_loss", math.inf)))
-
-
-def _write_text(path: Path, text: str) -> None:
-    scratch = path.with_name(f".{path.name}.tmp")
-    scratch.write_text(text + "\n", encoding="utf-8")
-    scratch.replace(path)

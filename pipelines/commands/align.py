@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pipelines.commands.options import config_option, counted, executor_config, executor_options, human_time
+from degrade_kit.pipelines.commands.options import config_option, counted, executor_config, executor_options, human_time
 
 if TYPE_CHECKING:
     from degrade_kit.align import FaceChoice
-    from pipelines.align import AlignPlan, AlignReport
+    from degrade_kit.pipelines.inputs.align import AlignPlan, AlignReport
 
 
 @click.command(name="align")
@@ -96,7 +96,7 @@ def align_command(
 
     Exit status: 0 if every photo gave a face, 3 if some did not (see OUT/align_failures.jsonl), 2 for wrong options.
     """  # noqa: D301 (click reads the \b itself)
-    from pipelines.align import AlignConfig, align_sources, plan_alignment
+    from degrade_kit.pipelines.inputs.align import AlignConfig, align_sources, plan_alignment
 
     config = AlignConfig(
         input=source,
@@ -118,7 +118,7 @@ def align_command(
 
 
 def _print_plan(plan: AlignPlan, workers: int) -> None:
-    from pipelines.align import estimate_seconds
+    from degrade_kit.pipelines.inputs.align import estimate_seconds
 
     todo, processes = len(plan.stems) - len(plan.done), max(workers, 1)
     click.echo(f"{len(plan.stems):,} photos in {plan.config.input}, {len(plan.done):,} of them done")

@@ -9,7 +9,7 @@ from typing import Literal, cast
 
 import click
 
-from pipelines.commands.options import (
+from degrade_kit.pipelines.commands.options import (
     config_option,
     executor_config,
     executor_options,
@@ -18,7 +18,7 @@ from pipelines.commands.options import (
     parse_assignments,
     quiet_model_loading,
 )
-from pipelines.commands.progress import ImageProgress
+from degrade_kit.pipelines.commands.progress import ImageProgress
 
 
 @click.command("analyze-distribution")
@@ -91,7 +91,7 @@ def analyze_command(
     Exit status 1 if a limit is exceeded, 3 if some images could not be used.
     """  # noqa: D301 (click reads the \b itself)
     limits = [(name, _limit(text)) for name, text in parse_assignments(fail_above, "--fail-above", "MEASURE=LIMIT")]
-    from pipelines.analyze import AnalyzeConfig, above, analyze
+    from degrade_kit.pipelines.distribution.analyze import AnalyzeConfig, above, analyze
 
     quiet_model_loading()
     config = AnalyzeConfig(

@@ -30,7 +30,7 @@ def bench_read_command(shards: str, samples: int, workers: int | None, batch_siz
     """  # noqa: D301 (click reads the \b itself)
     import os
 
-    from pipelines.bench_read import ReadConfig, bench_read
+    from degrade_kit.pipelines.dataset.bench_read import ReadConfig, bench_read
 
     config = ReadConfig(
         shards=shards,

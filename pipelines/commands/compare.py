@@ -26,7 +26,7 @@ def compare_command(evaluations: tuple[str, ...], out: Path, lq: str | None, ima
     Writes compare.md, compare.html, compare.tex and sheet.png. Evaluations by different protocols are refused, and so
     are those of different images.
     """  # noqa: D301 (click reads the \b itself)
-    from pipelines.compare import compare
+    from degrade_kit.pipelines.evaluation.compare import compare
 
     named: list[tuple[str, Path]] = []
     for text in evaluations:

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from pipelines.commands.options import flipnet_options, flipnet_settings
+from degrade_kit.pipelines.commands.options import flipnet_options, flipnet_settings
 
 
 @click.command("degrade")
@@ -35,7 +35,7 @@ def degrade_command(image: Path, variants: int, seed: int, size: int, out: Path,
 
     require_packages()
     settings = flipnet_settings(options)
-    from pipelines.degrade import degrade_image
+    from degrade_kit.pipelines.synth.degrade_photo import degrade_image
 
     made = degrade_image(image, settings, out, variants=variants, seed=seed, size=size)
     for path, prompt in made:

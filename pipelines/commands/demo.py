@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from pipelines.commands.options import executor_config, executor_options, quiet_model_loading
+from degrade_kit.pipelines.commands.options import executor_config, executor_options, quiet_model_loading
 
 
 @click.command("demo")
@@ -26,7 +26,7 @@ def demo_command(out: Path, workers: int | None, ray_address: str | None) -> Non
       degrade-kit demo --out demo-output
     """  # noqa: D301 (click reads the \b itself)
     quiet_model_loading()
-    from pipelines.demo import run_demo
+    from degrade_kit.pipelines.demo import run_demo
 
     executor = executor_config(workers, ray_address)
     files = run_demo(out, executor)

@@ -21,7 +21,7 @@ def doctor_command(folder: Path) -> None:
 
     Exit status 1 if something that `synth` needs does not work; a missing extra is no error.
     """
-    from pipelines.doctor import examine
+    from degrade_kit.pipelines.doctor import examine
 
     findings = examine(folder)
     for finding in findings:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from pipelines.commands.options import (
+from degrade_kit.pipelines.commands.options import (
     config_option,
     executor_config,
     executor_options,
@@ -77,10 +77,11 @@ def evaluate_command(
     Files pair up by their relative names without extension; what has no partner is an error. Metrics whose weights are
     not here are left out, and the report says which file they need: see `degrade-kit weights`.
     """  # noqa: D301 (click reads the \b itself)
-    from pipelines.commands.progress import ImageProgress
-    from pipelines.evaluate import EvaluateConfig, evaluate, shown_value
-    from restore.evaluate import METRICS, unit_of
-    from restore.weights import parse_given
+    from degrade_kit.analysis.judge import METRICS, unit_of
+    from degrade_kit.analysis.weights import parse_given
+    from degrade_kit.pipelines.commands.progress import ImageProgress
+    from degrade_kit.pipelines.evaluation.evaluate import evaluate
+    from degrade_kit.pipelines.evaluation.report import EvaluateConfig, shown_value
 
     quiet_model_loading()
     given = parse_given(parse_assignments(weights, "--weights", "NAME=PATH"))

@@ -48,10 +48,10 @@ def export_command(
 
     `lq-only` writes shards as they are, but for the HQ images: for faces that you may not pass on.
     """  # noqa: D301 (click reads the \b itself)
-    from pipelines.commands.progress import progress_line
+    from degrade_kit.pipelines.commands.progress import progress_line
 
     if form == "lq-only":
-        from pipelines.lq_only import export_lq_only
+        from degrade_kit.pipelines.dataset.lq_only import export_lq_only
 
         if variant is not None:
             raise click.UsageError("--variant: --to lq-only keeps all LQ images")
@@ -59,7 +59,7 @@ def export_command(
         click.echo(f"{count:,} samples without HQ images in {out}")
         click.echo(f"next: degrade-kit join {out} --hq FACES --out PAIRS")
         return
-    from pipelines.export import ExportConfig, export
+    from degrade_kit.pipelines.dataset.export import ExportConfig, export
 
     config = ExportConfig(shards=shards, out=out, to=form, variant=variant, cache_dir=cache_dir)
     count = export(config, progress_line("pairs"))

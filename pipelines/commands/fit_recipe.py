@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from pipelines.commands.options import (
+from degrade_kit.pipelines.commands.options import (
     config_option,
     executor_config,
     executor_options,
@@ -68,9 +68,9 @@ def fit_recipe_command(
       degrade-kit fit-recipe --real my_photos --hq ffhq --preset gfpgan --out mine.yaml
       degrade-kit synth --hq ffhq --shards out --preset mine.yaml
     """  # noqa: D301 (click reads the \b itself)
-    from analysis.fit import FitConfig
-    from pipelines.fit_recipe import FitRecipeConfig, fit_recipe
-    from pipelines.plan import resolve_recipe
+    from degrade_kit.analysis.fit import FitConfig
+    from degrade_kit.pipelines.distribution.fit_recipe import FitRecipeConfig, fit_recipe
+    from degrade_kit.presets import resolve_recipe
 
     config = FitRecipeConfig(
         real=real,

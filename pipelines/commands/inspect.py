@@ -6,7 +6,7 @@ import json
 
 import click
 
-from pipelines.commands.options import counted, human_bytes
+from degrade_kit.pipelines.commands.options import counted, human_bytes
 
 
 @click.command("inspect")
@@ -19,7 +19,7 @@ def inspect_command(shards: str, as_json: bool) -> None:
     Example:
       degrade-kit inspect out/ffhq
     """  # noqa: D301 (click reads the \b itself)
-    from pipelines.inspection import inspect_shards
+    from degrade_kit.pipelines.dataset.inspect import inspect_shards
 
     found = inspect_shards(shards)
     if as_json:

@@ -6,7 +6,7 @@ import sys
 
 import click
 
-from pipelines.commands.options import executor_config, executor_options
+from degrade_kit.pipelines.commands.options import executor_config, executor_options
 
 
 @click.command("join")
@@ -33,8 +33,8 @@ def join_command(shards: str, hq: str, out: str, workers: int | None, ray_addres
     Exit status 3 if some faces are missing or other ones: their samples are left out, and listed in
     OUT/.degrade_kit/failures.jsonl.
     """  # noqa: D301 (click reads the \b itself)
-    from pipelines.commands.progress import progress_line
-    from pipelines.lq_only import JoinJob, join
+    from degrade_kit.pipelines.commands.progress import progress_line
+    from degrade_kit.pipelines.dataset.join import JoinJob, join
 
     job = JoinJob(shards=shards, hq=hq, out=out)
     report = join(job, executor_config(workers, ray_address), progress_line("shards"))

@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from pipelines.commands.options import (
+from degrade_kit.pipelines.commands.options import (
     config_option,
     counted,
     executor_config,
     executor_options,
     quiet_model_loading,
 )
-from pipelines.commands.progress import ImageProgress
+from degrade_kit.pipelines.commands.progress import ImageProgress
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from degrade_kit.pipelines.evaluation.testset import Aligner, OriginalsConfig
+    from degrade_kit.pipelines.executor import ExecutorConfig
 
 
 @click.command("make-testset")
@@ -84,22 +91,22 @@ def make_testset_command(
     """  # noqa: D301 (click reads the \b itself)
     if (hq is None) == (originals is None):
         raise click.UsageError("expected either --hq or --from-originals")
-    from pipelines import make_testset as testset
+    from degrade_kit.pipelines.evaluation import testset
 
     executor = executor_config(workers, ray_address)
     if originals is not None:
         real = testset.OriginalsConfig(
             originals=originals, align=align, detector=detector, landmarks=landmarks, size=size
         )
-        found = testset.make_real_testset(real, out, executor, ImageProgress())
+        found = testset.make_real_testset(real, out, ImageProgress(), align=_align(executor))
         click.echo(f"{found.images:,} images in {out / 'lq'}, digest {found.digest[:16]}")
         click.echo(f"next: restore them, then degrade-kit evaluate --restored RESULTS --faces FACES --out {out}_eval")
         if found.failures:
             click.echo(f"not usable: {counted(found.failures)}", err=True)
             sys.exit(3)
         return
-    from pipelines.flipnet_settings import FlipNetSettings
-    from pipelines.plan import resolve_recipe
+    from degrade_kit.pipelines.makers.flipnet_settings import FlipNetSettings
+    from degrade_kit.presets import resolve_recipe
 
     settings = None
     if flipnet is not None:
@@ -119,3 +126,21 @@ def make_testset_command(
     for name, reason in made.unusable[:5]:
         click.echo(f"another face took the place of {name}: {reason}", err=True)
     click.echo(f"next: restore {out / 'lq'}, then degrade-kit evaluate --restored RESULTS --reference {out / 'hq'}")
+
+
+def _align(executor: ExecutorConfig) -> Aligner:
+    """Frame the faces of originals as `align` does; of several in a photograph, take the central one, as LFW does."""
+    from degrade_kit.pipelines.inputs.align import AlignConfig, align_sources
+
+    def align(config: OriginalsConfig, out: Path, progress: Callable[[int, int], None]) -> dict[str, int]:
+        settings = AlignConfig(
+            input=config.originals,
+            out_dir=out,
+            detector=config.detector,
+            landmarks=config.landmarks,
+            size=config.size,
+            face="central",
+        )
+        return align_sources(settings, executor, progress=progress).failures
+
+    return align

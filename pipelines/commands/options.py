@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import click
 
 if TYPE_CHECKING:
-    from pipelines.executor import ExecutorConfig
+    from degrade_kit.pipelines.executor import ExecutorConfig
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -38,7 +38,7 @@ def executor_options(function: _F) -> _F:
 
 def executor_config(workers: int | None, ray_address: str | None, gpus: float = 0.0) -> ExecutorConfig:
     """What the two options ask for."""
-    from pipelines.executor import ExecutorConfig, default_workers
+    from degrade_kit.pipelines.executor import ExecutorConfig, default_workers
 
     if workers is None:
         workers = 0 if ray_address else default_workers()
@@ -215,7 +215,7 @@ def quiet_model_loading() -> None:
 
 def flipnet_settings(options: dict[str, Any]) -> Any:  # noqa: ANN401 (FlipNetSettings, imported where it is needed)
     """Take what `flipnet_options` gave out of a command's options."""
-    from pipelines.flipnet_settings import FlipNetSettings
+    from degrade_kit.pipelines.makers.flipnet_settings import FlipNetSettings
 
     if not options["download"]:
         quiet_model_loading()
@@ -338,8 +338,8 @@ def _load_config(ctx: click.Context, param: click.Parameter, value: str | None) 
         return
     from pathlib import Path
 
-    from degrade_kit.errors import ConfigError
-    from degrade_kit.recipe import nearest, parse_yaml
+    from degrade_kit.errors import ConfigError, nearest
+    from degrade_kit.files import parse_yaml
 
     try:
         text = Path(value).read_text(encoding="utf-8")

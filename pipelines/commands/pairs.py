@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pipelines.commands.options import config_option, counted, human_time, parse_assignments
+from degrade_kit.pipelines.commands.options import config_option, counted, human_time, parse_assignments
 
 if TYPE_CHECKING:
-    from pipelines.pairs import SourceReport
+    from degrade_kit.pipelines.inputs.pairs import SourceReport
 
 
 @click.group("pairs")
@@ -94,8 +94,8 @@ def inspect_pairs_command(
     Exit status: 0 if all files are in pairs that can be used, 3 if some are not (OUT/pairs.json says which, and why), 2
     for wrong options or a folder that fits no layout.
     """  # noqa: D301 (click reads the \b itself)
-    from pipelines.pairs import REPORT, SHEET, PairsConfig, inspect_pairs
-    from pipelines.plan import resolve_recipe
+    from degrade_kit.pipelines.inputs.pairs import REPORT, SHEET, PairsConfig, inspect_pairs
+    from degrade_kit.presets import resolve_recipe
 
     config = PairsConfig(
         pairs=tuple(parse_assignments(pairs, "--pairs", "KIND=DIR")),

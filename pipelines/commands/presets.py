@@ -18,7 +18,7 @@ def presets_command(name: str | None) -> None:
     from degrade_kit.presets import PRESETS, preset
 
     if name is not None:
-        from pipelines.card import plain_yaml
+        from degrade_kit.files import plain_yaml
 
         click.echo(plain_yaml(preset(name).to_mapping()).strip())
         return

@@ -41,9 +41,9 @@ def preview_command(
 
     It shows the very images that `synth` with the same seed will write.
     """  # noqa: D301 (click reads the \b itself)
-    from degrade_kit.prepare import HqConfig
-    from pipelines.plan import resolve_recipe
-    from pipelines.preview import draw_preview
+    from degrade_kit.hq import HqConfig
+    from degrade_kit.pipelines.synth.preview import draw_preview
+    from degrade_kit.presets import resolve_recipe
 
     recipes = [resolve_recipe(name) for name in presets]
     shown = draw_preview(hq, recipes, out, images=images, variants=variants, seed=seed, image=HqConfig(size=size))

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pipelines.commands.options import human_bytes, human_time
+from degrade_kit.pipelines.commands.options import human_bytes, human_time
 
 if TYPE_CHECKING:
-    from pipelines.shard_job import ShardReport
+    from degrade_kit.pipelines.synth.shard import ShardReport
 
 _QUIET_SECONDS = 30.0
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from pipelines.commands.options import moved_flipnet_option, quiet_model_loading
+from degrade_kit.pipelines.commands.options import moved_flipnet_option, quiet_model_loading
 
 
 @click.command("replay")
@@ -26,9 +26,9 @@ def replay_command(shards: str, key: str, variant: int, flipnet: str | None, out
     Writes hq.png, lq.png (at the HQ size), lq_native.png and record.json. Exit status 1 if the stored LQ image differs.
     """  # noqa: D301 (click reads the \b itself)
     from degrade_kit.image import encode_png
+    from degrade_kit.pipelines.dataset.verify import find_flipnet, flipnet_remake, replay_variant
     from degrade_kit.shards import open_shards
     from degrade_kit.store import open_store
-    from pipelines.verify import find_flipnet, flipnet_remake, replay_variant
 
     store = open_store(shards)
     sample = open_shards(store).sample(key)

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from pipelines.commands.options import executor_config, executor_options, quiet_model_loading
+from degrade_kit.pipelines.commands.options import executor_config, executor_options, quiet_model_loading
 
 
 def parse_numbers(text: str | None, option: str) -> tuple[float, ...]:
@@ -107,7 +107,7 @@ def restore_command(
     require_packages()
     if not options["download"]:
         quiet_model_loading()
-    from pipelines.restore import RestoreJob, make_plan, open_inputs, restore
+    from degrade_kit.pipelines.models.restore import RestoreJob, make_plan, open_inputs, restore
 
     overrides = {key: options.pop(key) for key in ("num_steps", "solver", "guidance", "negative_prompt")}
     job = RestoreJob(input=source, phis=parse_numbers(phi, "--phi"), overrides=overrides, **options)

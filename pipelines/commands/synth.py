@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pipelines.commands.options import (
+from degrade_kit.pipelines.commands.options import (
     config_option,
     counted,
     executor_config,
@@ -20,8 +20,8 @@ from pipelines.commands.options import (
 )
 
 if TYPE_CHECKING:
-    from pipelines.plan import Plan
-    from pipelines.synthesize import SynthReport
+    from degrade_kit.pipelines.synth.plan import Plan
+    from degrade_kit.pipelines.synth.synthesize import SynthReport
 
 
 @click.command("synth")
@@ -135,9 +135,9 @@ def synth_command(
     Run it again to resume: finished shards are kept. The result is the same, bit by bit, with any number of workers and
     after any number of interruptions.
     """  # noqa: D301 (click reads the \b itself)
-    from pipelines.commands.progress import Progress
-    from pipelines.plan import make_plan
-    from pipelines.synthesize import synthesize
+    from degrade_kit.pipelines.commands.progress import Progress
+    from degrade_kit.pipelines.synth.plan import make_plan
+    from degrade_kit.pipelines.synth.synthesize import synthesize
 
     config = _config(preset, options)
     plan = make_plan(config)
@@ -159,8 +159,9 @@ def synth_command(
 
 
 def _config(preset: str, options: dict[str, Any]) -> Any:  # noqa: ANN401 (SynthConfig, imported where it is needed)
-    from degrade_kit.prepare import HqConfig
-    from pipelines.plan import SynthConfig, resolve_recipe
+    from degrade_kit.hq import HqConfig
+    from degrade_kit.pipelines.makers.config import SynthConfig
+    from degrade_kit.presets import resolve_recipe
 
     image = HqConfig(
         size=options.pop("size"),
@@ -177,7 +178,7 @@ def _config(preset: str, options: dict[str, Any]) -> Any:  # noqa: ANN401 (Synth
 
 def _print_plan(plan: Plan, shards: str, workers: int) -> None:
     """What would happen, estimated from a few samples."""
-    from pipelines.estimate import estimate
+    from degrade_kit.pipelines.synth.estimate import estimate
 
     sample = estimate(plan)
     count = len(plan.sources.names)

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from pipelines.commands.options import human_time, parse_assignments, quiet_model_loading, training_options
+from degrade_kit.pipelines.commands.options import human_time, parse_assignments, quiet_model_loading, training_options
 
 
 @click.command("train-degrade")
@@ -70,7 +70,7 @@ def train_degrade_command(
     require_packages()
     if not download:
         quiet_model_loading()
-    from pipelines.train_degrade import DegradeRun, load_run_config, plan_text
+    from degrade_kit.pipelines.models.train_degrade import DegradeRun, load_run_config, plan_text
 
     given = {key: value for key, value in {**overrides, "base_model": base_model}.items() if value is not None}
     run = DegradeRun(
@@ -89,8 +89,8 @@ def train_degrade_command(
         click.echo(plan_text(run))
         click.echo("dry run: nothing was written")
         return
-    from pipelines.executor import train_on_workers
-    from pipelines.train_degrade import train_here
+    from degrade_kit.pipelines.executor import train_on_workers
+    from degrade_kit.pipelines.models.train_degrade import train_here
 
     total = run.config.train.num_steps
 

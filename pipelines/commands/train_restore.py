@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from pipelines.commands.options import human_time, quiet_model_loading, training_options
+from degrade_kit.pipelines.commands.options import human_time, quiet_model_loading, training_options
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
 _FOLDER = click.Path(file_okay=False, path_type=Path)
@@ -100,7 +100,7 @@ def train_restore_command(
     require_packages()
     if not download:
         quiet_model_loading()
-    from pipelines.train_restore import STAGES, RestoreRun, load_run_config, plan_text
+    from degrade_kit.pipelines.models.train_restore import STAGES, RestoreRun, load_run_config, plan_text
 
     run = RestoreRun(
         config=load_run_config(config_name, {key: value for key, value in overrides.items() if value is not None}),
@@ -122,8 +122,8 @@ def train_restore_command(
         click.echo(plan_text(run))
         click.echo("dry run: nothing was written")
         return
-    from pipelines.executor import train_on_workers
-    from pipelines.train_restore import chosen_stages, train_here
+    from degrade_kit.pipelines.executor import train_on_workers
+    from degrade_kit.pipelines.models.train_restore import chosen_stages, train_here
 
     def progress(metrics: dict[str, float | int]) -> None:
         name = STAGES[int(metrics["stage"])]

@@ -6,7 +6,12 @@ import sys
 
 import click
 
-from pipelines.commands.options import executor_config, executor_options, moved_flipnet_option, quiet_model_loading
+from degrade_kit.pipelines.commands.options import (
+    executor_config,
+    executor_options,
+    moved_flipnet_option,
+    quiet_model_loading,
+)
 
 
 @click.command("verify")
@@ -32,7 +37,7 @@ def verify_command(
 
     Exit status 0 if all is well, 1 if anything is not; each problem is one line.
     """  # noqa: D301 (click reads the \b itself)
-    from pipelines.verify import verify
+    from degrade_kit.pipelines.dataset.verify import verify
 
     quiet_model_loading()
     report = verify(shards, executor_config(workers, ray_address), replay=replay, flipnet=flipnet)

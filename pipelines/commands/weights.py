@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pipelines.commands.options import parse_assignments, weights_option
+from degrade_kit.pipelines.commands.options import parse_assignments, weights_option
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from restore.weights import Weight
+    from degrade_kit.analysis.weights import Weight
 
 
 @click.command("weights")
@@ -48,7 +48,7 @@ def weights_command(
     public names, into a folder that the environment variable DEGRADE_KIT_WEIGHTS lists, or give a command --weights
     NAME=PATH.
     """  # noqa: D301 (click reads the \b itself)
-    from restore.weights import WEIGHTS, find, hash_state, parse_given, weight_named
+    from degrade_kit.analysis.weights import WEIGHTS, find, hash_state, parse_given, weight_named
 
     if out is not None and not fetch:
         raise click.UsageError("--out is the folder of --download, which is not given")
@@ -89,9 +89,10 @@ def weights_command(
 
 def _download(chosen: Sequence[Weight], out: Path | None, *, named: bool) -> None:
     """Fetch those that are missing; one that was named and cannot be fetched is an error, before anything is."""
+    from degrade_kit.analysis.download import download, download_folder
+    from degrade_kit.analysis.weights import find
     from degrade_kit.errors import ConfigError
-    from restore.download import download, download_folder
-    from restore.weights import file_sha256, find
+    from degrade_kit.files import file_sha256
 
     folder = download_folder(out)
     missing: list[Weight] = []

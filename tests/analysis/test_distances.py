@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import linalg
 
-from analysis.distances import (
+from degrade_kit.analysis.distances import (
     Features,
     classifier_auc,
     distances,

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pytest
 import torch
 
-from analysis.extractors import Extractor, parse_extractor
+from degrade_kit.analysis.extractors import Extractor, parse_extractor
 from degrade_kit.errors import ConfigError
 from degrade_kit.flipnet.checkpoint import BaseReference, save
 from degrade_kit.flipnet.sampling import SamplingConfig

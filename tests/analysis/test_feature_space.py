@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from scipy.stats import spearmanr
 
-from analysis.distances import Features, distances
-from analysis.features import degradation_features
-from analysis.probes import probe_records
-from analysis.whitening import Scaler, Whitening
-from degrade_kit.degrade import degrade, finish
+from degrade_kit.analysis.distances import Features, distances
+from degrade_kit.analysis.features import degradation_features
+from degrade_kit.analysis.probes import probe_records
+from degrade_kit.analysis.whitening import Scaler, Whitening
+from degrade_kit.degradation import degrade, finish
 from degrade_kit.image import Pixels, decode_image
 from degrade_kit.ops import Blur, GaussianNoise, Haze, Jpeg, Op, Resize
 from degrade_kit.presets import preset

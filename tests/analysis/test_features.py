@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 
 import degrade_kit as dk
-from analysis.features import FEATURES, GROUPS, MIN_SIZE, NAMES, degradation_features
 from degrade_kit import kernels
+from degrade_kit.analysis.features import FEATURES, GROUPS, MIN_SIZE, NAMES, degradation_features
 from degrade_kit.image import decode_image, encode_jpeg, to_float, to_pixels
 from tests.strategies import Image, images
 

@@ -12,7 +12,7 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from analysis.figures import (
+from degrade_kit.analysis.figures import (
     DPI,
     WIDTH,
     Marginal,
@@ -24,7 +24,7 @@ from analysis.figures import (
     draw_projection,
     printable,
 )
-from analysis.plotset import PlotSet, styles
+from degrade_kit.analysis.plotset import PlotSet, styles
 
 
 def plot_set(name: str, real: bool, count: int = 20, seed: int = 0) -> PlotSet:

@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from analysis.distances import Features, kid
-from analysis.fit import FitConfig, fit_mixture, mix, simplex_weights, vary
+from degrade_kit.analysis.distances import Features, kid
+from degrade_kit.analysis.fit import FitConfig, fit_mixture, mix, simplex_weights, vary
 from degrade_kit.errors import ConfigError
-from degrade_kit.parameters import values
 from degrade_kit.presets import PRESETS, preset
 from degrade_kit.recipe import Recipe
+from degrade_kit.statistics import values
 from degrade_kit.steps import RandomGaussianNoise, RandomJpeg
 
 

@@ -15,8 +15,8 @@ import skimage.metrics
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analysis.metrics import fidelity, load_niqe, niqe
-from analysis.protocols import PROTOCOLS, protocol_named
+from degrade_kit.analysis.metrics import fidelity, load_niqe, niqe
+from degrade_kit.analysis.protocols import PROTOCOLS, protocol_named
 from degrade_kit.errors import ConfigError
 from degrade_kit.image import to_pixels
 from tests.strategies import images
@@ -151,7 +151,7 @@ torch = pytest.importorskip("torch")
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Files of networks with numbers that mean nothing, as people have them."""
-    from analysis.perceptual import ArcFace18, Lpips
+    from degrade_kit.analysis.perceptual import ArcFace18, Lpips
 
     folder = tmp_path_factory.mktemp("weights")
     lpips = Lpips().features.state_dict(prefix="features.")
@@ -167,7 +167,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_lpips_is_that_of_its_package(weights: Path) -> None:
-    from analysis.perceptual import load_lpips
+    from degrade_kit.analysis.perceptual import load_lpips
 
     measure = load_lpips(weights / "vgg.pth", weights / "heads.pth", PROTOCOLS["basicsr-rgb"])
     for name in ("blocks", "small"):
@@ -177,7 +177,7 @@ def test_lpips_is_that_of_its_package(weights: Path) -> None:
 
 
 def test_the_identity_angle_is_that_of_gfpgans_network(weights: Path) -> None:
-    from analysis.perceptual import load_identity
+    from degrade_kit.analysis.perceptual import load_identity
 
     measure = load_identity(weights / "arcface.pth", PROTOCOLS["basicsr-rgb"])
     for name in PAIRS:
@@ -188,7 +188,7 @@ def test_the_identity_angle_is_that_of_gfpgans_network(weights: Path) -> None:
 
 
 def test_restoreformer_gives_the_networks_other_inputs(weights: Path) -> None:
-    from analysis.perceptual import identity_input, load_lpips
+    from degrade_kit.analysis.perceptual import identity_input, load_lpips
 
     lq, hq = regenerate.judged_pair("small")
     ours, theirs = PROTOCOLS["basicsr-rgb"], PROTOCOLS["restoreformer"]
@@ -201,7 +201,7 @@ def test_restoreformer_gives_the_networks_other_inputs(weights: Path) -> None:
 
 
 def test_wrong_weights_say_what_is_wrong(weights: Path, tmp_path: Path) -> None:
-    from analysis.perceptual import load_identity, load_lpips
+    from degrade_kit.analysis.perceptual import load_identity, load_lpips
 
     with pytest.raises(ConfigError, match=r"not the weights of ArcFace's ResNet-18: \d+ of \d+ are missing"):
         load_identity(weights / "vgg.pth", PROTOCOLS["basicsr-rgb"])
@@ -224,7 +224,7 @@ class _Evil:
 
 
 def test_a_pickle_with_code_is_refused(tmp_path: Path) -> None:
-    from analysis.tensors import read_plain
+    from degrade_kit.analysis.tensors import read_plain
 
     torch.save({"a": _Evil()}, tmp_path / "evil.pth")
 
@@ -233,7 +233,7 @@ def test_a_pickle_with_code_is_refused(tmp_path: Path) -> None:
 
 
 def test_arrays_in_a_file_are_read(tmp_path: Path) -> None:
-    from analysis.tensors import read_plain
+    from degrade_kit.analysis.tensors import read_plain
 
     torch.save({"mean": np.arange(3.0), "cov": np.eye(3), "name": "FFHQ", "size": 512}, tmp_path / "stats.pth")
 
@@ -243,7 +243,7 @@ def test_arrays_in_a_file_are_read(tmp_path: Path) -> None:
 
 
 def test_landmarks_lie_a_quarter_pixel_towards_the_higher_neighbour() -> None:
-    from analysis.perceptual import heatmap_points
+    from degrade_kit.analysis.perceptual import heatmap_points
 
     maps = np.zeros((2, 64, 64))
     maps[0, 20, 30], maps[0, 20, 31], maps[0, 19, 30] = 1, 0.5, 0.5

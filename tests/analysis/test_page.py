@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from analysis import page
-from analysis.plotset import PlotSet
+from degrade_kit.analysis import page
+from degrade_kit.analysis.plotset import PlotSet
 from degrade_kit.image import encode_jpeg
 
 if TYPE_CHECKING:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from analysis.compare import Comparison, Matched, Numbers
-from analysis.distances import Interval
-from analysis.report import Section, Table, all_numbers, headline, reading, to_html, to_markdown
+from degrade_kit.analysis.comparison import Comparison, Matched, Numbers
+from degrade_kit.analysis.distances import Interval
+from degrade_kit.analysis.report import Section, Table, all_numbers, headline, reading, to_html, to_markdown
 
 
 def numbers(kid: float, margin: float = 0.05, coverage: float = 0.5) -> Numbers:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from analysis.whitening import Scaler, Whitening
+from degrade_kit.analysis.whitening import Scaler, Whitening
 
 
 def paired(draws: int = 30, images: int = 10, size: int = 12, seed: int = 0) -> np.ndarray:

@@ -18,7 +18,6 @@ from hypothesis import strategies as st
 from PIL import Image as pillow
 from PIL import ImageFile, ImageOps, PngImagePlugin
 
-from degrade_kit.containers import strip_metadata
 from degrade_kit.errors import ImageError
 from degrade_kit.image import (
     Decoded,
@@ -32,6 +31,7 @@ from degrade_kit.image import (
     to_float,
     to_pixels,
 )
+from degrade_kit.image_files import strip_metadata
 from tests.strategies import images
 
 SECRET = b"52.5163 N 13.3777 E"

@@ -11,7 +11,7 @@ import itertools
 import numpy as np
 import numpy.typing as npt
 
-from degrade_kit.degrade import degrade, finish
+from degrade_kit.degradation import degrade, finish
 from degrade_kit.ops import PoissonNoise
 from degrade_kit.presets import PRESETS
 from degrade_kit.seeding import generator

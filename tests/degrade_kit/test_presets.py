@@ -16,7 +16,7 @@ import numpy.typing as npt
 import pytest
 
 from degrade_kit import ops
-from degrade_kit.degrade import degrade
+from degrade_kit.degradation import degrade
 from degrade_kit.errors import ConfigError
 from degrade_kit.ops import (
     Blur,

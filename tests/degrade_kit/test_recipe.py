@@ -10,12 +10,13 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from degrade_kit.degrade import apply, degrade
+from degrade_kit.degradation import apply, degrade
 from degrade_kit.errors import ConfigError
+from degrade_kit.files import parse_yaml
 from degrade_kit.linear import FILTERS
 from degrade_kit.ops import Blur
 from degrade_kit.presets import PRESETS
-from degrade_kit.recipe import Recipe, load_recipe, parse_yaml, recipe_from_mapping
+from degrade_kit.recipe import Recipe, load_recipe, recipe_from_mapping
 from degrade_kit.seeding import generator
 from degrade_kit.steps import (
     KERNEL_KINDS,

@@ -22,7 +22,6 @@ import degrade_kit.shards
 from degrade_kit.errors import ShardError
 from degrade_kit.image import Pixels, encode_png
 from degrade_kit.ops import Blur, Gray, Jpeg, Resize
-from degrade_kit.parameters import Statistics
 from degrade_kit.record import Record
 from degrade_kit.shards import (
     FORMAT,
@@ -44,6 +43,7 @@ from degrade_kit.shards import (
     shard_name,
     sidecar_path,
 )
+from degrade_kit.statistics import Statistics
 from degrade_kit.store import LocalStore, open_store
 
 Members = list[tuple[str, bytes]]

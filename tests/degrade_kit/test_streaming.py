@@ -25,19 +25,20 @@ from hypothesis import strategies as st
 from torch.utils.data import DataLoader
 
 import degrade_kit as dk
+from degrade_kit.epoch_order import draw_epoch, epoch_order, rank_share, worker_share
 from degrade_kit.errors import ConfigError, ShardError
+from degrade_kit.hq import HqConfig
 from degrade_kit.image import to_float
-from degrade_kit.order import draw_epoch, epoch_order, rank_share, worker_share
-from degrade_kit.prepare import HqConfig
+from degrade_kit.pipelines.executor import ExecutorConfig
+from degrade_kit.pipelines.makers.config import SynthConfig
+from degrade_kit.pipelines.synth.plan import make_plan
+from degrade_kit.pipelines.synth.synthesize import synthesize
 from degrade_kit.reader import PairReader
 from degrade_kit.seeding import epoch_generator
 from degrade_kit.shards import open_shards
 from degrade_kit.steps import RandomBlur, RandomGray
 from degrade_kit.store import LocalStore, open_store
 from degrade_kit.streaming import Pair, PairDataset, PairLoader, PairMapDataset, PairOptions
-from pipelines.executor import ExecutorConfig
-from pipelines.plan import SynthConfig, make_plan
-from pipelines.synthesize import synthesize
 
 # torch warns of more workers than cores.
 pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create:UserWarning")

@@ -37,15 +37,15 @@ import webdataset
 from click.testing import CliRunner
 from PIL import Image, PngImagePlugin
 
+import degrade_kit.pipelines.commands.progress
+import degrade_kit.pipelines.synth.plan
 import degrade_kit.store
-import pipelines.commands.progress
-import pipelines.plan
 from degrade_kit.errors import ConfigError, ShardError
 from degrade_kit.image import decode_image, encode_jpeg, encode_png, encode_webp
+from degrade_kit.pipelines.cli import main
 from degrade_kit.presets import PRESETS
 from degrade_kit.shards import Sample, iterate_samples, open_shards
 from degrade_kit.store import open_store
-from pipelines.cli import main
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -109,7 +109,7 @@ class Box:
 
     def process(self, *arguments: str | bytes | Path, code: int, launcher: str = "", **variables: str) -> Run:
         """Run a command in a process of its own; one that hangs fails."""
-        start = [sys.executable, *(["-c", launcher] if launcher else ["-m", "pipelines.cli"])]
+        start = [sys.executable, *(["-c", launcher] if launcher else ["-m", "degrade_kit.pipelines.cli"])]
         done = subprocess.run(
             [*start, *arguments],
             env={**os.environ, **variables},
@@ -395,7 +395,7 @@ def images_longer_than_recipes_can_take(box: Box) -> None:
 PEAK = """
 import re, sys
 from pathlib import Path
-from pipelines.cli import main
+from degrade_kit.pipelines.cli import main
 try:
     main(sys.argv[1:])
 finally:
@@ -454,15 +454,15 @@ def wrong_extensions(box: Box) -> None:
 
 @row(12)
 def files_that_vanish(box: Box) -> None:
-    plan = pipelines.plan.make_plan
+    plan = degrade_kit.pipelines.synth.plan.make_plan
     box.put("gone.png", encode_png(box.face()))
 
-    def plan_and_delete(config: pipelines.plan.SynthConfig) -> pipelines.plan.Plan:
+    def plan_and_delete(config: degrade_kit.pipelines.synth.plan.SynthConfig) -> degrade_kit.pipelines.synth.plan.Plan:
         made = plan(config)
         (box.hq / "gone.png").unlink()
         return made
 
-    box.monkeypatch.setattr(pipelines.plan, "make_plan", plan_and_delete)
+    box.monkeypatch.setattr(degrade_kit.pipelines.synth.plan, "make_plan", plan_and_delete)
     box.run(*box.arguments(), code=3).says("unreadable")
     box.check({"gone.png": "unreadable"})
     assert "No such file" in (box.out / ".degrade_kit/failures.jsonl").read_text()
@@ -498,7 +498,7 @@ def without_root(forbidden: Path) -> str:
     tried = subprocess.run([sys.executable, "-c", probe, forbidden], capture_output=True, check=False)
     if tried.returncode == 0:
         pytest.skip("this process is root and may not give up the right to read everything")
-    return WITHOUT_ROOT.format(start=["-m", "pipelines.cli"])
+    return WITHOUT_ROOT.format(start=["-m", "degrade_kit.pipelines.cli"])
 
 
 @row(13)
@@ -666,7 +666,7 @@ def disk_full(box: Box) -> None:
     disk = box.folder / "disk"
     with small_disk(disk, "3m"):
         box.out = disk / "out"
-        count = pipelines.commands.progress.Progress.__call__
+        count = degrade_kit.pipelines.commands.progress.Progress.__call__
 
         def count_and_fill(self: Any, report: Any) -> None:  # noqa: ANN401
             count(self, report)
@@ -675,7 +675,7 @@ def disk_full(box: Box) -> None:
                     pass
 
         with box.monkeypatch.context() as patch:
-            patch.setattr(pipelines.commands.progress.Progress, "__call__", count_and_fill)
+            patch.setattr(degrade_kit.pipelines.commands.progress.Progress, "__call__", count_and_fill)
             is_full(box, box.run(*box.arguments(), code=1), left=1)
         assert len(list(box.out.glob("*.tar"))) == 1
         (disk / "filler").unlink()
@@ -757,7 +757,7 @@ import importlib.abc, importlib.util, os, signal, sys
 
 class Finder(importlib.abc.MetaPathFinder):
     def find_spec(self, name, path, target=None):
-        if name != "pipelines.shard_job":
+        if name != "degrade_kit.pipelines.synth.shard":
             return None
         sys.meta_path.remove(self)
         spec = importlib.util.find_spec(name)
@@ -1078,7 +1078,7 @@ def bad_configurations(box: Box) -> None:
 def started(box: Box, *options: str) -> subprocess.Popen[str]:
     """Start the command and wait for its first shard."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "pipelines.cli", *box.arguments(*options)],
+        [sys.executable, "-m", "degrade_kit.pipelines.cli", *box.arguments(*options)],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

@@ -18,13 +18,13 @@ import yaml
 from click.testing import CliRunner
 from PIL import Image
 
-import pipelines.doctor
+import degrade_kit.pipelines.doctor
 from degrade_kit.image import decode_image, read_image
+from degrade_kit.pipelines.cli import main
 from degrade_kit.presets import PRESETS
 from degrade_kit.recipe import load_recipe
 from degrade_kit.shards import Sample, open_shards
 from degrade_kit.store import open_store
-from pipelines.cli import main
 
 SQUARES = ["astronaut.png", "astronaut_small.jpg", "nested/hopper.png", "nested/hopper_tiny.png"]
 WIDE = ["astronaut_left.png", "nested/hopper_wide.jpg"]
@@ -405,9 +405,9 @@ def test_doctor_names_versions_and_what_is_missing(tmp_path: Path, monkeypatch: 
     assert f"numpy {np.__version__}" in output
     for extension in ("png", "jpg", "webp"):
         assert re.search(rf"^ok +codec {extension} +works$", output, re.MULTILINE)
-    monkeypatch.setitem(pipelines.doctor.EXTRAS, "analysis", ("no-such-package",))
+    monkeypatch.setitem(degrade_kit.pipelines.doctor.EXTRAS, "analysis", ("no-such-package",))
     assert "missing no-such-package: pip install 'degrade-kit[analysis]'" in run("doctor")
-    monkeypatch.setitem(pipelines.doctor.EXTRAS, "base", ("no-such-package",))
+    monkeypatch.setitem(degrade_kit.pipelines.doctor.EXTRAS, "base", ("no-such-package",))
     run("doctor", code=1)
 
 
@@ -472,7 +472,7 @@ def test_usage_errors_have_status_2(faces_dir: Path, tmp_path: Path) -> None:
 def test_workers_without_ray_are_refused_with_advice(
     faces_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pipelines.executor.ray_version", lambda: None)
+    monkeypatch.setattr("degrade_kit.pipelines.executor.ray_version", lambda: None)
     assert "give --workers 0" in synth(faces_dir, tmp_path / "out", "--workers", 2, code=2)
     assert "all made now" in run("synth", "--hq", faces_dir, "--shards", tmp_path / "in process", "--size", 64)
 
@@ -489,7 +489,8 @@ def test_debug_shows_where_an_error_came_from(tmp_path: Path) -> None:
 
 def test_the_command_is_installed_and_starts_without_the_heavy_packages() -> None:
     code = (
-        "import pipelines.cli, sys; print(sorted({'numpy', 'cv2', 'ray', 'torch', 'yaml', 'PIL'} & set(sys.modules)))"
+        "import degrade_kit.pipelines.cli, sys; "
+        "print(sorted({'numpy', 'cv2', 'ray', 'torch', 'yaml', 'PIL'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -24,9 +24,9 @@ import cv2
 import pytest
 import threadpoolctl
 
-import pipelines.executor
+import degrade_kit.pipelines.executor
 from degrade_kit.errors import ConfigError, ImageError, RunError
-from pipelines.executor import (
+from degrade_kit.pipelines.executor import (
     MAX_RETRIES,
     ExecutorConfig,
     Interrupted,
@@ -212,7 +212,7 @@ def test_ray_is_not_started_for_no_task(monkeypatch: pytest.MonkeyPatch) -> None
     def started(config: ExecutorConfig) -> None:
         raise AssertionError(f"started for {config}")
 
-    monkeypatch.setattr(pipelines.executor, "_ray", started)
+    monkeypatch.setattr(degrade_kit.pipelines.executor, "_ray", started)
 
     assert list(run_tasks(double, [], ExecutorConfig(workers=2))) == []
 
@@ -570,7 +570,18 @@ def cluster() -> Iterator[Cluster]:
 
 def synth_on(cluster: Cluster, faces: Path, out: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
-    command = [sys.executable, "-m", "pipelines.cli", "synth", "--hq", str(faces), "--shards", str(out), "--size", "64"]
+    command = [
+        sys.executable,
+        "-m",
+        "degrade_kit.pipelines.cli",
+        "synth",
+        "--hq",
+        str(faces),
+        "--shards",
+        str(out),
+        "--size",
+        "64",
+    ]
     return subprocess.run(
         [*command, "--samples-per-shard", "2", "--ray-address", cluster.address],
         env={**inherited, "HOME": "/nonexistent", **environment},

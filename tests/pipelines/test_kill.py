@@ -27,7 +27,7 @@ from degrade_kit.shards import iterate_samples
 SHARDS, PER_SHARD = 6, 8
 # Enough variants that a shard takes about a second: kills hit shards in work.
 COMMAND = [
-    *[sys.executable, "-m", "pipelines.cli", "synth", "--size", "256", "--seed", "5"],
+    *[sys.executable, "-m", "degrade_kit.pipelines.cli", "synth", "--size", "256", "--seed", "5"],
     *["--samples-per-shard", str(PER_SHARD), "--variants", "24"],
 ]
 GO_ON = "run the same command again to go on"

@@ -5,7 +5,7 @@ import torch
 
 from degrade_kit.flipnet.config import FlipNetConfig, Mode
 from degrade_kit.flipnet.sampling import ExtraTokens, SamplingConfig, sample
-from restore.attention import FaceAttention
+from degrade_kit.restore.attention import FaceAttention
 from tests.degrade_kit.flipnet.models import tiny_flipnet
 
 FACE_TOKENS = 5

@@ -10,8 +10,8 @@ from degrade_kit.errors import ConfigError
 from degrade_kit.flipnet.network import FlipNet
 from degrade_kit.flipnet.text import join_tokens
 from degrade_kit.flipnet.weights import write_weights
-from restore.autoencoder import AutoencoderConfig, build_autoencoder, encode_mean
-from restore.embeddings import (
+from degrade_kit.restore.autoencoder import AutoencoderConfig, build_autoencoder, encode_mean
+from degrade_kit.restore.embeddings import (
     FaceEmbedding,
     IdentitySource,
     LatentSource,
@@ -19,7 +19,14 @@ from restore.embeddings import (
     load_embedding,
     save_embedding,
 )
-from restore.networks import _ARCFACE_POINTS, _FFHQ_POINTS, IResNet, _similarity, identity_crop, load_identity
+from degrade_kit.restore.networks import (
+    _ARCFACE_POINTS,
+    _FFHQ_POINTS,
+    IResNet,
+    _similarity,
+    identity_crop,
+    load_identity,
+)
 from tests.degrade_kit.flipnet.models import CONTEXT, gated_flipnet, tiny_flipnet
 
 SMALL = AutoencoderConfig(widths=(8, 8), layers=1)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from degrade_kit.errors import ConfigError
 from degrade_kit.flipnet.checkpoint import Loaded
 from degrade_kit.flipnet.sampling import SamplingConfig
-from restore.infer import COLOR_FIXES, ColorFix, Restorer, fix_colors, restorer_folder
+from degrade_kit.restore.infer import COLOR_FIXES, ColorFix, Restorer, fix_colors, restorer_folder
 from tests.degrade_kit.flipnet.models import tiny_flipnet
 
 

@@ -11,7 +11,7 @@ from torch import nn
 
 from degrade_kit.errors import ConfigError
 from degrade_kit.flipnet.weights import write_weights
-from restore.losses import (
+from degrade_kit.restore.losses import (
     GradientPyramid,
     PatchDiscriminator,
     VggLoss,
@@ -20,7 +20,7 @@ from restore.losses import (
     association_loss,
     perceptual_loss,
 )
-from restore.networks import Vgg19
+from degrade_kit.restore.networks import Vgg19
 
 Array = npt.NDArray[np.float32]
 

@@ -11,21 +11,15 @@ import torch
 from torch import Tensor
 
 from degrade_kit.errors import ConfigError, RunError
+from degrade_kit.flipnet.batch import Batch, collate, pair_generators
 from degrade_kit.flipnet.checkpoint import BaseReference
 from degrade_kit.flipnet.config import FlipNetConfig, Mode
+from degrade_kit.flipnet.loop import LoopConfig, TrainState
 from degrade_kit.flipnet.mixture import PairSample
 from degrade_kit.flipnet.network import FlipNet
 from degrade_kit.flipnet.sampling import SamplingConfig
-from degrade_kit.flipnet.training import (
-    Batch,
-    DiffusionLoss,
-    LoopConfig,
-    TrainConfig,
-    TrainState,
-    collate,
-    pair_generators,
-)
-from restore.autoencoder import (
+from degrade_kit.flipnet.training import DiffusionLoss, TrainConfig
+from degrade_kit.restore.autoencoder import (
     AutoencoderConfig,
     AutoencoderLoss,
     Autoencoders,
@@ -35,10 +29,10 @@ from restore.autoencoder import (
     load_autoencoders,
     save_autoencoders,
 )
-from restore.embeddings import FaceEmbedding, LatentSource
-from restore.infer import Restorer
-from restore.losses import GradientPyramid
-from restore.train import RestorationConfig, RestorationLoss, train_autoencoders, train_restorer
+from degrade_kit.restore.embeddings import FaceEmbedding, LatentSource
+from degrade_kit.restore.infer import Restorer
+from degrade_kit.restore.losses import GradientPyramid
+from degrade_kit.restore.train import RestorationConfig, RestorationLoss, train_autoencoders, train_restorer
 from tests.degrade_kit.flipnet.models import CONTEXT, save_base, tiny_base, tiny_flipnet
 
 SMALL = AutoencoderConfig(widths=(8, 8), layers=1, critic_width=8, adversarial_start=2, association_patches=16)
@@ -261,7 +255,7 @@ def test_a_full_disk_leaves_the_last_autoencoders(tmp_path: Path, monkeypatch: p
     def fails(tensors: dict[str, Tensor], path: Path) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("restore.autoencoder.write_weights", fails)
+    monkeypatch.setattr("degrade_kit.restore.autoencoder.write_weights", fails)
     with pytest.raises(RunError, match="model: No space left on device"):
         save_autoencoders(found, tmp_path / "model")
     monkeypatch.undo()

@@ -5,10 +5,11 @@ from pathlib import Path
 import pytest
 
 import degrade_kit as dk
-from degrade_kit.prepare import HqConfig
-from pipelines.executor import ExecutorConfig
-from pipelines.plan import SynthConfig, make_plan
-from pipelines.synthesize import synthesize
+from degrade_kit.hq import HqConfig
+from degrade_kit.pipelines.executor import ExecutorConfig
+from degrade_kit.pipelines.makers.config import SynthConfig
+from degrade_kit.pipelines.synth.plan import make_plan
+from degrade_kit.pipelines.synth.synthesize import synthesize
 
 
 @pytest.fixture(scope="session")

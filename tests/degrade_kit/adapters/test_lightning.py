@@ -9,11 +9,12 @@ import pytest
 import torch
 
 import degrade_kit as dk
-from degrade_kit.prepare import HqConfig
+from degrade_kit.hq import HqConfig
+from degrade_kit.pipelines.executor import ExecutorConfig
+from degrade_kit.pipelines.makers.config import SynthConfig
+from degrade_kit.pipelines.synth.plan import make_plan
+from degrade_kit.pipelines.synth.synthesize import synthesize
 from degrade_kit.streaming import PairOptions
-from pipelines.executor import ExecutorConfig
-from pipelines.plan import SynthConfig, make_plan
-from pipelines.synthesize import synthesize
 
 pl: Any = pytest.importorskip("lightning.pytorch")
 pytestmark = [

@@ -5,9 +5,10 @@ import pytest
 import torch
 
 from degrade_kit.errors import ConfigError
+from degrade_kit.flipnet.batch import collate, pair_generators
 from degrade_kit.flipnet.latents import LatentCache, image_key
 from degrade_kit.flipnet.mixture import PairSample
-from degrade_kit.flipnet.training import DiffusionLoss, TrainConfig, collate, pair_generators
+from degrade_kit.flipnet.training import DiffusionLoss, TrainConfig
 from tests.degrade_kit.flipnet.models import gated_flipnet, tiny_flipnet
 
 

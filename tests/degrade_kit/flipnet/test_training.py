@@ -12,27 +12,21 @@ import torch
 from torch import Tensor
 
 from degrade_kit.errors import ConfigError, RunError
-from degrade_kit.flipnet import training
+from degrade_kit.flipnet import loop
+from degrade_kit.flipnet.batch import Batch, collate, pair_generators, to_images
 from degrade_kit.flipnet.checkpoint import BaseReference
 from degrade_kit.flipnet.config import FlipNetConfig, Mode
-from degrade_kit.flipnet.mixture import PairSample
-from degrade_kit.flipnet.network import FlipNet
-from degrade_kit.flipnet.training import (
-    Batch,
-    DiffusionLoss,
-    TrainConfig,
+from degrade_kit.flipnet.loop import (
     TrainState,
     averaged,
     checkpoints,
-    collate,
     learning_rate,
-    new_state,
-    pair_generators,
     restore_checkpoint,
     save_checkpoint,
-    to_images,
-    train,
 )
+from degrade_kit.flipnet.mixture import PairSample
+from degrade_kit.flipnet.network import FlipNet
+from degrade_kit.flipnet.training import DiffusionLoss, TrainConfig, new_state, train
 from tests.degrade_kit.flipnet.models import gated_flipnet, tiny_flipnet
 
 BASE = BaseReference(location="a base model")
@@ -272,7 +266,7 @@ def test_data_workers_change_no_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     )
 
     def batches(process: int = 0, processes: int = 1) -> list[Batch]:
-        return list(training._Steps(Stream(), config, 1, processes, process))
+        return list(loop._Steps(Stream(), config, 1, processes, process, False))
 
     alone = batches()
     assert len(alone) == 4 * 2
@@ -401,7 +395,7 @@ def test_a_checkpoint_that_cannot_be_written_is_told(saved: Path, monkeypatch: p
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(training, "write_weights", full)
+    monkeypatch.setattr(loop, "write_weights", full)
     state = new_state(tiny_flipnet(), small())
     state.step = 7
     with pytest.raises(RunError, match=r"cannot write checkpoint .*: No space left on device; earlier .* intact"):

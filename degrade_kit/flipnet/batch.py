@@ -1,0 +1,70 @@
+"""Pairs as tensors: what a step of training sees, whatever its loss is."""
+
+# Tensor.unflatten, torch.from_numpy and others have parts without a type in torch's own stubs.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from degrade_kit.flipnet.latents import image_key
+from degrade_kit.flipnet.mixture import PairSample
+from degrade_kit.image import Pixels
+from degrade_kit.seeding import generator
+
+
+class PairStream(Protocol):
+    """Where training pairs come from."""
+
+    def sample(self, number: int, size: int) -> PairSample:
+        """The `number`-th pair of the run, size x size pixels: a function of the arguments and the stream's seed."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Pairs as tensors."""
+
+    hq: Tensor
+    """(B, 3, H, W) in [-1, 1]."""
+    lq: Tensor
+    captions: list[str]
+    hq_keys: list[bytes]
+    """Of each image; see `LatentCache.sample`."""
+    lq_keys: list[bytes]
+
+    def to(self, device: torch.device) -> Batch:
+        """With its images on a device."""
+        return dataclasses.replace(self, hq=self.hq.to(device), lq=self.lq.to(device))
+
+
+def collate(pairs: Sequence[PairSample], *, keyed: bool = False) -> Batch:
+    """Stack pairs of one size; `keyed` for a `LatentCache`."""
+    hq, lq = (torch.from_numpy(np.stack([getattr(pair, name) for pair in pairs])) for name in ("hq", "lq"))
+    hq_keys = [image_key(pair.hq) if keyed else b"" for pair in pairs]
+    lq_keys = [image_key(pair.lq) if keyed and not pair.fresh else b"" for pair in pairs]
+    return Batch(to_tensor(hq), to_tensor(lq), [pair.caption for pair in pairs], hq_keys, lq_keys)
+
+
+def to_tensor(pixels: Tensor) -> Tensor:
+    """uint8 (B, H, W, 3) to float (B, 3, H, W) in [-1, 1]."""
+    return pixels.permute(0, 3, 1, 2).float().div(127.5).sub(1)
+
+
+def to_images(images: Tensor) -> list[Pixels]:
+    """Float (B, 3, H, W) in [-1, 1] to uint8 (H, W, 3)."""
+    rounded = images.detach().float().clamp(-1, 1).add(1).mul(127.5).round().to("cpu", torch.uint8)
+    return [np.ascontiguousarray(image.permute(1, 2, 0).numpy()) for image in rounded]
+
+
+def pair_generators(seed: int, step: int, first: int, count: int) -> list[torch.Generator]:
+    """Of `count` pairs of a step, from the `first` on."""
+    numbers = [generator(seed, f"noise/{first + offset}", step).integers(0, 2**63 - 1) for offset in range(count)]
+    return [torch.Generator().manual_seed(int(number)) for number in numbers]

@@ -1,0 +1,1 @@
+"""Look after data sets that are there: verify, inspect, export, join, bench-read."""

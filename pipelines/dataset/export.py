@@ -1,0 +1,270 @@
+"""`degrade-kit export`: shards in the forms that trainers without a reader for them take.
+
+All forms have one HQ and one LQ image of one size under one name for each pair: paired folders, BasicSR's pair of LMDB
+databases, and Parquet files for Hugging Face's `datasets`. HQ files are the stored ones, byte by byte, unless the
+recipe changes the target. `degrade_kit.pipelines.dataset.lq_only` writes shards without HQ images.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from degrade_kit.errors import ConfigError, RunError
+from degrade_kit.image import encode_png
+from degrade_kit.reader import PairReader
+
+RECORDS = "records.jsonl"
+"""Written last: one line for each pair, with its name, source, what made the LQ image, and its record."""
+
+_MAP_BYTES = 1 << 40
+"""LMDB reserves so many addresses; the file grows as it is written."""
+_COMMIT_EVERY = 256
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ExportConfig:
+    """What to write."""
+
+    shards: str
+    out: Path
+    to: Literal["folder", "lmdb", "parquet"] = "folder"
+    variant: int | None = None
+    """Number of the LQ image, None for all."""
+    cache_dir: Path | None = None
+    """Where whole shards are kept that come from a URL."""
+
+
+@dataclass(frozen=True, slots=True)
+class ExportedPair:
+    """One pair, as files."""
+
+    name: str
+    """The key, and behind an underscore the variant where all are exported."""
+    hq: bytes
+    hq_extension: str
+    lq: bytes
+    """PNG."""
+    size: tuple[int, int]
+    note: dict[str, str]
+    """For `RECORDS`."""
+
+
+def export(config: ExportConfig, progress: Callable[[int, int], None] = lambda done, total: None) -> int:
+    """Write all pairs; returns their number.
+
+    Raises:
+        ConfigError: If there is no such variant, or the LMDB databases are there already.
+        RunError: If lmdb or pyarrow is needed and not installed.
+        ShardError: If a shard is missing, cut or altered.
+    """
+    reader = PairReader(config.shards, cache_dir=config.cache_dir)
+    if config.variant is not None and not 0 <= config.variant < reader.num_variants:
+        raise ConfigError(f"variant: expected 0 to {reader.num_variants - 1}, got {config.variant}")
+    variants = range(reader.num_variants) if config.variant is None else [config.variant]
+    config.out.mkdir(parents=True, exist_ok=True)
+    (config.out / RECORDS).unlink(missing_ok=True)
+    notes = config.out / f"{RECORDS}.part"
+    total = len(reader) * len(variants)
+    pairs = _pairs(reader, variants, named=config.variant is None)
+    write = {"folder": _to_folder, "lmdb": _to_lmdb, "parquet": _to_parquet}[config.to]
+    with notes.open("w", encoding="utf-8") as file:
+        for done, pair in enumerate(write(pairs, config.out), 1):
+            file.write(json.dumps({"name": pair.name, **pair.note}, ensure_ascii=False) + "\n")
+            progress(done, total)
+    notes.replace(config.out / RECORDS)
+    return total
+
+
+def _pairs(reader: PairReader, variants: range | list[int], *, named: bool) -> Iterator[ExportedPair]:
+    for index in range(len(reader)):
+        for variant in variants:
+            raw = reader.read(index, variant)
+            pair = reader.stored_pair(raw, variant)
+            changed = raw.info[f"lq{variant}_target"] != "[]"
+            yield ExportedPair(
+                f"{pair.key}_{variant}" if named else pair.key,
+                encode_png(pair.hq) if changed else raw.hq,
+                "png" if changed else reader.hq_extension,
+                encode_png(pair.lq),
+                (pair.lq.shape[0], pair.lq.shape[1]),
+                {
+                    "source": pair.source,
+                    "source_sha256": raw.info["source_sha256"],
+                    "origin": raw.info[f"lq{variant}_origin"],
+                    "record": pair.record,
+                },
+            )
+
+
+def _to_folder(pairs: Iterator[ExportedPair], out: Path) -> Iterator[ExportedPair]:
+    """`hq/NAME.EXT` and `lq/NAME.png`; the HQ files of one sample are one file by several names."""
+    for side in ("hq", "lq"):
+        (out / side).mkdir(exist_ok=True)
+    last: tuple[Path, bytes] | None = None
+    for pair in pairs:
+        path = out / "hq" / f"{pair.name}.{pair.hq_extension}"
+        if last is None or last[1] != pair.hq or not _link(last[0], path):
+            _write(path, pair.hq)
+            last = path, pair.hq
+        _write(out / "lq" / f"{pair.name}.png", pair.lq)
+        yield pair
+
+
+def _write(path: Path, data: bytes) -> None:
+    """Whole or not at all."""
+    scratch = path.with_name(f".{path.name}.part")
+    scratch.write_bytes(data)
+    scratch.replace(path)
+
+
+def _link(source: Path, path: Path) -> bool:
+    """Whether the file system could give a file a second name."""
+    scratch = path.with_name(f".{path.name}.part")
+    try:
+        os.link(source, scratch)
+    except OSError:
+        return False
+    scratch.replace(path)
+    scratch.unlink(missing_ok=True)  # where both were one file already, nothing was replaced
+    return True
+
+
+def _to_lmdb(pairs: Iterator[ExportedPair], out: Path) -> Iterator[ExportedPair]:
+    """`hq.lmdb` and `lq.lmdb` as BasicSR has them: keys without extension, and `meta_info.txt`, written last."""
+    try:
+        import lmdb
+    except ImportError as error:
+        raise RunError("exporting to LMDB needs lmdb: pip install 'degrade-kit[lmdb]'") from error
+    parts = {side: out / f"{side}.lmdb.part" for side in ("hq", "lq")}
+    for side, part in parts.items():
+        if (out / f"{side}.lmdb").exists():
+            raise ConfigError(f"{out}/{side}.lmdb is there already; remove it or name another folder")
+        shutil.rmtree(part, ignore_errors=True)  # of a run that was stopped
+    with contextlib.ExitStack() as stack:
+        environments: dict[str, Any] = {
+            side: stack.enter_context(lmdb.open(str(part), map_size=_MAP_BYTES, sync=False))
+            for side, part in parts.items()
+        }
+        lines: dict[str, list[str]] = {"hq": [], "lq": []}
+        transactions = {side: environment.begin(write=True) for side, environment in environments.items()}
+        for number, pair in enumerate(pairs, 1):
+            for side, data, extension in (("hq", pair.hq, pair.hq_extension), ("lq", pair.lq, "png")):
+                transactions[side].put(pair.name.encode(), data)
+                lines[side].append(f"{pair.name}.{extension} ({pair.size[0]},{pair.size[1]},3) 1\n")
+                if number % _COMMIT_EVERY == 0:
+                    transactions[side].commit()
+                    transactions[side] = environments[side].begin(write=True)
+            yield pair
+        for side, environment in environments.items():
+            transactions[side].commit()
+            environment.sync(True)
+    for side, part in parts.items():
+        (part / "meta_info.txt").write_text("".join(lines[side]), encoding="utf-8")
+        part.replace(out / f"{side}.lmdb")
+
+
+PARQUET_BYTES = 500_000_000
+"""Images in a Parquet file, after which it ends with its row group."""
+_ROW_GROUP = 100
+"""Pairs in a row group, which a reader holds as a whole."""
+
+
+def _to_parquet(pairs: Iterator[ExportedPair], out: Path) -> Iterator[ExportedPair]:
+    """`data/train-NNNNN.parquet` with the images as `datasets.Image`, and a README.md that names them to `datasets`."""
+    try:
+        pa: Any = importlib.import_module("pyarrow")  # it has no types
+    except ImportError as error:
+        raise RunError("exporting to Parquet needs pyarrow: pip install 'degrade-kit[parquet]'") from error
+    image = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    texts = ("name", "source", "source_sha256", "origin", "record")
+    features = {
+        **{side: {"_type": "Image"} for side in ("hq", "lq")},
+        **{name: {"dtype": "string", "_type": "Value"} for name in texts},
+    }
+    schema = pa.schema(
+        [*((side, image) for side in ("hq", "lq")), *((name, pa.string()) for name in texts)],
+        metadata={"huggingface": json.dumps({"info": {"features": features}})},
+    )
+    data = out / "data"
+    data.mkdir(exist_ok=True)
+    for old in [*data.glob("train-*.parquet"), *data.glob(".train-*.part")]:
+        old.unlink()
+    rows: list[dict[str, Any]] = []
+    with _ParquetFiles(data, schema) as files:
+        for pair in pairs:
+            hq = {"bytes": pair.hq, "path": f"{pair.name}.{pair.hq_extension}"}
+            lq = {"bytes": pair.lq, "path": f"{pair.name}.png"}
+            rows.append({"hq": hq, "lq": lq, "name": pair.name, **pair.note})
+            if len(rows) == _ROW_GROUP:
+                files.write(pa.Table.from_pylist(rows, schema))
+                rows = []
+            yield pair
+        if rows:
+            files.write(pa.Table.from_pylist(rows, schema))
+    _write(out / "README.md", _PARQUET_README.encode())
+
+
+_PARQUET_README = """---
+configs:
+- config_name: default
+  data_files: data/*.parquet
+tags: [blind-face-restoration, degradation, degrade-kit]
+---
+
+# LQ/HQ face pairs
+
+Exported by degrade-kit. `hq` and `lq` have one size; `record` says how `lq` was made. The images are under the terms of
+their sources: add those terms here before you share them.
+"""
+
+
+class _ParquetFiles:
+    """Parquet files of limited size, each whole or not there."""
+
+    def __init__(self, folder: Path, schema: Any) -> None:  # noqa: ANN401 (pyarrow has no types)
+        self._folder, self._schema = folder, schema
+        self._writer: Any = None
+        self._count = self._bytes = 0
+
+    @property
+    def _name(self) -> str:
+        return f"train-{self._count:05d}.parquet"
+
+    def write(self, table: Any) -> None:  # noqa: ANN401 (pyarrow has no types)
+        """Append one row group."""
+        if self._writer is None:
+            pq: Any = importlib.import_module("pyarrow.parquet")
+            # Images are compressed already.
+            self._writer = pq.ParquetWriter(self._folder / f".{self._name}.part", self._schema, compression="none")
+        self._writer.write_table(table)
+        self._bytes += table.nbytes
+        if self._bytes >= PARQUET_BYTES:
+            self._end()
+
+    def _end(self) -> None:
+        self._writer.close()
+        (self._folder / f".{self._name}.part").replace(self._folder / self._name)
+        self._writer, self._bytes = None, 0
+        self._count += 1
+
+    def __enter__(self) -> _ParquetFiles:
+        """Begin."""
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
+        """End the last file, or remove what there is of it."""
+        if self._writer is None:
+            return
+        if kind is None:
+            self._end()
+        else:
+            self._writer.close()
+            (self._folder / f".{self._name}.part").unlink(missing_ok=True)

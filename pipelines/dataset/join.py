@@ -1,0 +1,290 @@
+"""`degrade-kit join`: the faces of somebody's own copy, put back into a data set without HQ images.
+
+Each face is prepared as `synth` did it and compared: where the same bytes come out, the shards are the old ones byte by
+byte.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, NamedTuple
+
+from degrade_kit.errors import ConfigError, ImageError, RunError, ShardError
+from degrade_kit.files import sha256
+from degrade_kit.hq import HqConfig, HqImage, prepare, to_json, versions
+from degrade_kit.image import pixel_hash
+from degrade_kit.pipelines.card import write_card
+from degrade_kit.pipelines.dataset.lq_only import (
+    PIXELS,
+    Progress,
+    claim_copy,
+    compact_json,
+    extra_fields,
+    publish_sidecar,
+)
+from degrade_kit.pipelines.executor import ExecutorConfig, Stateful, run_tasks
+from degrade_kit.pipelines.makers.config import load_plan_config
+from degrade_kit.reader import check_tar
+from degrade_kit.shards import (
+    CONFIG,
+    FAILURES,
+    LQ_ONLY,
+    MANIFEST,
+    Failure,
+    Sample,
+    ShardSet,
+    ShardWriter,
+    Sidecar,
+    has_tar,
+    iterate_samples,
+    manifest_bytes,
+    open_shards,
+    read_sidecar,
+)
+from degrade_kit.sources import display_name, open_sources
+from degrade_kit.statistics import Statistics
+from degrade_kit.store import Store, open_store
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class JoinJob:
+    """What to put together."""
+
+    shards: str
+    """Data set of LQ images alone."""
+    hq: str
+    """The faces: see `degrade_kit.sources.open_sources`."""
+    out: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class JoinReport:
+    """What came of all."""
+
+    samples: int
+    shards: int
+    kept: int
+    """Shards that an earlier run had put together."""
+    identical: int
+    """Shards that are the old ones byte by byte."""
+    other_files: int
+    """HQ images of this run whose file is another than there, with the same pixels."""
+    left_out: tuple[Failure, ...]
+    """Samples whose face is missing or another one."""
+    digest: str
+    original_digest: str
+    """Of the data set that the LQ images were taken from."""
+
+
+def join(job: JoinJob, executor: ExecutorConfig, progress: Progress = lambda done, total: None) -> JoinReport:
+    """Put faces and LQ images together.
+
+    A face is found by the name of its source, or else by its file name alone where only one has it. It counts as the
+    right one if it is prepared to the same bytes, or to the same pixels. Samples without their face are left out, and
+    listed among the data set's failures; a rerun makes shards that lack some again.
+
+    Args:
+        job: What to put together.
+        executor: Where to run.
+        progress: Called with the shards that are done and all of them.
+
+    Raises:
+        ConfigError: If the data set has its faces, or there are no images in `job.hq`.
+        RunError: If the output holds something else, or a shard was not made.
+        ShardError: If a shard is missing, cut or altered.
+    """
+    bare = open_shards(open_store(job.shards))
+    if LQ_ONLY not in bare.manifest:
+        raise ConfigError(f"{job.shards}: this data set has its HQ images; nothing is to be joined")
+    open_sources(job.hq)  # its errors come before anything is written
+    target, resolved = open_store(job.out), load_plan_config(bare.store)
+    claim_copy(target, bare.manifest["digest"])
+    target.write(CONFIG, bare.store.read(CONFIG))
+    sidecars = bare.sidecars()
+    todo = [sidecar.shard for sidecar in sidecars if not _is_joined(target, sidecar)]
+    if todo:
+        target.delete(MANIFEST)  # of a run that left samples out: while shards change, the data set is not whole
+    progress(len(sidecars) - len(todo), len(sidecars))
+    other_files, done = 0, len(sidecars) - len(todo)
+    work = Stateful[str, int](functools.partial(join_worker, job))
+    for outcome in run_tasks(work, todo, executor):
+        if outcome.result is None:
+            raise RunError(f"{outcome.task} was not put together: {outcome.error}")
+        other_files += outcome.result
+        done += 1
+        progress(done, len(sidecars))
+    made = [read_sidecar(target, sidecar.shard) for sidecar in sidecars]
+    joined = [sidecar for sidecar in made if sidecar is not None]
+    _finish(bare, target, joined, resolved)
+    hashes = {shard["name"]: shard["sha256"] for shard in bare.manifest[LQ_ONLY]["shards"]}
+    known = {(failure.source, failure.reason) for sidecar in sidecars for failure in sidecar.failures}
+    return JoinReport(
+        samples=sum(sidecar.count for sidecar in joined),
+        shards=len(joined),
+        kept=len(sidecars) - len(todo),
+        identical=sum(sidecar.sha256 == hashes.get(sidecar.shard, "") for sidecar in joined),
+        other_files=other_files,
+        left_out=tuple(
+            failure
+            for sidecar in joined
+            for failure in sidecar.failures
+            if (failure.source, failure.reason) not in known
+        ),
+        digest=open_shards(target).manifest["digest"],
+        original_digest=bare.manifest[LQ_ONLY]["digest"],
+    )
+
+
+def _is_joined(target: Store, bare: Sidecar) -> bool:
+    """Whether a shard is there with every sample."""
+    found = read_sidecar(target, bare.shard)
+    return found is not None and found.count == bare.count and has_tar(target, found)
+
+
+def _finish(bare: ShardSet, target: Store, sidecars: list[Sidecar], resolved: dict[str, Any]) -> None:
+    """The files of the whole data set, the manifest last, as `synth` writes them."""
+    skipped = bare.store.read(FAILURES).splitlines(keepends=True)[: bare.manifest["num_skipped"]]
+    failures = [asdict(failure) for sidecar in sidecars for failure in sidecar.failures]
+    lines = [(json.dumps(line, ensure_ascii=False) + "\n").encode() for line in failures]
+    target.write(FAILURES, b"".join([*skipped, *lines]))
+    manifest = manifest_bytes(sidecars, extra_fields(bare.manifest))
+    statistics = Statistics()
+    for sidecar in sidecars:
+        statistics.merge(Statistics.from_plain(sidecar.statistics))
+    write_card(target, json.loads(manifest), statistics, resolved)
+    target.write(MANIFEST, manifest)
+
+
+def join_worker(job: JoinJob) -> Callable[[str], int]:
+    """List the faces, and return what puts a shard together: the setup of a worker."""
+    bare = open_shards(open_store(job.shards))
+    config = HqConfig(**load_plan_config(bare.store)["image"])
+    return functools.partial(_join_shard, job, bare, _Faces(job.hq, config))
+
+
+class _Face(NamedTuple):
+    hq: HqImage
+    source_sha256: str
+
+
+class _Faces:
+    """Somebody's copy of the faces."""
+
+    def __init__(self, place: str, config: HqConfig) -> None:
+        self._sources, self._config = open_sources(place), config
+        self._by_name = {display_name(name): index for index, name in enumerate(self._sources.names)}
+        self._by_file: dict[str, int | None] = {}
+        for name, index in self._by_name.items():
+            file = name.rpartition("/")[2]
+            self._by_file[file] = None if file in self._by_file else index
+
+    def find(self, source: str) -> _Face:
+        """Prepare a face as `synth` does.
+
+        Raises:
+            ImageError: If it is not there, or cannot be used.
+        """
+        index = self._by_name.get(source, self._by_file.get(source.rpartition("/")[2]))
+        if index is None:
+            raise ImageError("face is missing", "no file of this name, or several in other folders")
+        raw = self._sources.read(index)
+        return _Face(prepare(raw, self._config), sha256(raw))
+
+
+def _join_shard(job: JoinJob, bare: ShardSet, faces: _Faces, shard: str) -> int:
+    """Put one shard together; returns how many HQ images have another file than there, with the same pixels."""
+    target = open_store(job.out)
+    sidecar = read_sidecar(bare.store, shard)
+    assert sidecar is not None, "the driver has read it"
+    failures: list[Failure] = []
+    statistics, other_files = Statistics(), 0
+    before = _Before(target, shard)
+    with ShardWriter(target, shard) as writer:
+        for sample in _samples(bare, shard):
+            fields: dict[str, Any] = dict(sample.info)
+            try:
+                face = faces.find(fields["source"])
+                _check_face(face, fields, sidecar)
+            except ImageError as error:
+                kept = before.find(sample.key)
+                if kept is None:
+                    failures.append(Failure(source=fields["source"], reason=error.reason, detail=error.detail))
+                    continue
+                members = list(kept.members.items())
+            else:
+                members = list(_with_hq(sample, face, bare.manifest[LQ_ONLY]["extensions"][0]))
+            other_files += sha256(members[0][1]) != fields["hq_sha256"]
+            for variant in range(fields["variants"]):
+                statistics.add(sample.record(variant))
+            writer.add(sample.key, members)
+    changes: dict[str, Any] = {}
+    if failures:
+        changes = {"failures": [*sidecar.failures, *failures], "statistics": statistics.to_plain()}
+    publish_sidecar(target, sidecar, writer, **changes)
+    return other_files
+
+
+class _Before:
+    """The samples of a shard that an earlier run put together: their faces may be missing this time.
+
+    Args:
+        target: Of the output.
+        shard: Its name; a damaged one is as good as none.
+    """
+
+    def __init__(self, target: Store, shard: str) -> None:
+        self._samples: Iterator[Sample] = iter(())
+        self._next: Sample | None = None
+        sidecar = read_sidecar(target, shard)
+        if sidecar is not None and sidecar.count and has_tar(target, sidecar):
+            path = target.local_copy(f"{shard}.tar")
+            with contextlib.suppress(ShardError):
+                check_tar(path, asdict(sidecar), hash_it=True)
+                self._samples = iterate_samples(path)
+
+    def find(self, key: str) -> Sample | None:
+        """The sample of a key; keys are asked for in their order."""
+        while self._next is None or self._next.key < key:
+            self._next = next(self._samples, None)
+            if self._next is None:
+                return None
+        return self._next if self._next.key == key else None
+
+
+def _samples(bare: ShardSet, shard: str) -> Iterator[Sample]:
+    for entry in bare.shards:
+        if entry["name"] == shard:
+            path = bare.store.local_copy(f"{shard}.tar")
+            check_tar(path, entry, hash_it=True)
+            yield from iterate_samples(path)
+
+
+def _check_face(face: _Face, fields: Mapping[str, Any], sidecar: Sidecar) -> None:
+    if sha256(face.hq.data) == fields["hq_sha256"] or pixel_hash(face.hq.pixels) == fields[PIXELS]:
+        return
+    other = [
+        f"{name} {version} here, {sidecar.versions[name]} there"
+        for name, version in versions().items()
+        if sidecar.versions.get(name, version) != version
+    ]
+    hint = f"; libraries differ: {', '.join(other)}" if other and face.hq.changes else ""
+    raise ImageError("face is another one", f"prepared, its pixels are not those of the data set{hint}")
+
+
+def _with_hq(sample: Sample, face: _Face, hq_extension: str) -> Iterator[tuple[str, bytes]]:
+    fields = json.loads(sample.members["json"])
+    del fields[PIXELS]
+    if sha256(face.hq.data) != fields["hq_sha256"]:
+        # The same pixels in another file: the JSON tells of the file that is there.
+        fields |= {
+            "source_sha256": face.source_sha256,
+            "hq_sha256": sha256(face.hq.data),
+            "hq_changes": to_json(face.hq.changes),
+        }
+    yield hq_extension, face.hq.data
+    for extension, data in sample.members.items():
+        yield extension, compact_json(fields) if extension == "json" else data

@@ -1,0 +1,143 @@
+"""Data sets without their faces: to publish where the HQ images may not be, and to be put together again.
+
+`export --to lq-only` writes the samples of a data set without the HQ image. Their JSON keeps what every face must hash
+to, and the manifest the hashes of the shards that they came from. `join` takes the faces from somebody's own copy,
+prepares them as `synth` did, and compares: where the same bytes come out, the shards are the old ones byte by byte.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from degrade_kit.errors import ConfigError, RunError
+from degrade_kit.image import pixel_hash
+from degrade_kit.pipelines.card import card_text
+from degrade_kit.pipelines.makers.config import load_plan_config
+from degrade_kit.reader import check_tar
+from degrade_kit.shards import (
+    CONFIG,
+    FAILURES,
+    HIDDEN,
+    LQ_ONLY,
+    MANIFEST,
+    ORIGIN,
+    Sample,
+    ShardSet,
+    ShardWriter,
+    Sidecar,
+    has_tar,
+    iterate_samples,
+    manifest_bytes,
+    open_shards,
+    read_sidecar,
+    sidecar_path,
+)
+from degrade_kit.store import LocalStore, Store, check_writable, open_store
+
+PIXELS = "hq_pixels_sha256"
+"""Field of a sample's JSON, here alone: hash of the HQ image's pixels, whatever file holds them."""
+
+_FROM_SHARDS = ("format", "num_shards", "num_samples", "num_failures", "bytes", "extensions", "digest", "shards")
+"""Keys of a manifest that follow from the shards."""
+
+Progress = Callable[[int, int], None]
+
+
+def export_lq_only(shards: str, out: str, progress: Progress = lambda done, total: None) -> int:
+    """Write a data set again without its HQ images; returns the number of its samples.
+
+    Run it again after an interruption: shards that are there are kept.
+
+    Args:
+        shards: Folder or URL of a finished data set.
+        out: Folder or URL of the new one.
+        progress: Called with the samples that are done and all of them.
+
+    Raises:
+        ConfigError: If the data set has no HQ images to leave out.
+        RunError: If `out` holds something else.
+        ShardError: If a shard is missing, cut or altered.
+    """
+    whole = open_shards(open_store(shards))
+    if LQ_ONLY in whole.manifest:
+        raise ConfigError(f"{shards}: this data set has LQ images alone already")
+    target, resolved = open_store(out), load_plan_config(whole.store)
+    claim_copy(target, whole.manifest["digest"])
+    target.write(CONFIG, whole.store.read(CONFIG))
+    listed = {shard["name"]: shard for shard in whole.shards}
+    written: list[Sidecar] = []
+    done, total = 0, whole.manifest["num_samples"]
+    for sidecar in whole.sidecars():
+        kept = read_sidecar(target, sidecar.shard)
+        if kept is None or not has_tar(target, kept):
+            kept = _leave_out(whole, sidecar, listed, target)
+        written.append(kept)
+        done += kept.count
+        progress(done, total)
+    target.write(FAILURES, whole.store.read(FAILURES))
+    original = {key: whole.manifest[key] for key in ("digest", "extensions", "shards")}
+    manifest = manifest_bytes(written, {**extra_fields(whole.manifest), LQ_ONLY: original})
+    target.write("README.md", card_text(json.loads(manifest), whole.statistics(), resolved).encode())
+    target.write(MANIFEST, manifest)
+    return total
+
+
+def _leave_out(whole: ShardSet, sidecar: Sidecar, listed: Mapping[str, Any], target: Store) -> Sidecar:
+    with ShardWriter(target, sidecar.shard) as writer:
+        if sidecar.count:
+            path = whole.store.local_copy(f"{sidecar.shard}.tar")
+            check_tar(path, listed[sidecar.shard], hash_it=True)
+            for sample in iterate_samples(path):
+                writer.add(sample.key, list(_without_hq(sample)))
+    return publish_sidecar(target, sidecar, writer)
+
+
+def publish_sidecar(target: Store, sidecar: Sidecar, writer: ShardWriter, **changes: Any) -> Sidecar:  # noqa: ANN401
+    """Write the sidecar of a finished tar; it has what another one says of the images, and `changes`."""
+    new = dataclasses.replace(
+        sidecar,
+        count=len(writer.index),
+        bytes=writer.bytes,
+        sha256=writer.sha256,
+        extensions=writer.extensions,
+        index=writer.index,
+        **changes,
+    )
+    if not new.count:
+        target.delete(f"{new.shard}.tar")  # of an earlier run: a shard without samples has none
+    target.write(sidecar_path(new.shard), new.to_json())
+    return new
+
+
+def _without_hq(sample: Sample) -> Iterator[tuple[str, bytes]]:
+    fields = json.loads(sample.members["json"])
+    fields[PIXELS] = pixel_hash(sample.hq())
+    for extension, data in sample.members.items():
+        if extension == "json":
+            yield extension, compact_json(fields)
+        elif not extension.startswith("hq."):
+            yield extension, data
+
+
+def compact_json(fields: Mapping[str, Any]) -> bytes:
+    """As `degrade_kit.shards.sample_members` writes them."""
+    return json.dumps(fields, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def extra_fields(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """What a manifest says that does not follow from its shards."""
+    return {key: value for key, value in manifest.items() if key not in (*_FROM_SHARDS, LQ_ONLY)}
+
+
+def claim_copy(target: Store, of: str) -> None:
+    """Make sure that an output is empty, or was begun from the data set of this digest."""
+    check_writable(target)
+    if isinstance(target, LocalStore):
+        target.sweep()
+    names = [name for name in target.names() if not name.startswith(f"{HIDDEN}/tmp/")]
+    if names and (ORIGIN not in names or target.read(ORIGIN) != of.encode()):
+        raise RunError(f"{target.url} holds something else, such as {names[0]}; give an empty or a new --out")
+    target.write(ORIGIN, of.encode())

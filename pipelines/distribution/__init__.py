@@ -1,0 +1,1 @@
+"""Compare how images are degraded, and fit a recipe to photographs."""

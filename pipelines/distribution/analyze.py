@@ -1,0 +1,300 @@
+"""`degrade-kit analyze-distribution`: how close synthesized LQ images come to real ones, as pictures and numbers."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from degrade_kit.analysis.comparison import Comparison, Kind, compare_all
+from degrade_kit.analysis.extractors import DEGRADATION, Extractor, parse_extractor
+from degrade_kit.analysis.probes import probe_records
+from degrade_kit.analysis.report import reading, to_html, to_markdown
+from degrade_kit.analysis.whitening import Identity, Scaler, Space, Whitening
+from degrade_kit.errors import ConfigError, ImageError, RunError
+from degrade_kit.files import write_whole
+from degrade_kit.image import Pixels, decode_image
+from degrade_kit.pipelines.distribution.features import (
+    ExtractConfig,
+    ProbeTask,
+    Row,
+    Task,
+    count_images,
+    file_tasks,
+    measuring,
+    pick,
+    shard_tasks,
+    stack,
+    to_size,
+)
+from degrade_kit.pipelines.distribution.report import (
+    HQ,
+    AnalyzeConfig,
+    MeasuredSet,
+    describe,
+    describe_choices,
+    draw,
+    report_sections,
+)
+from degrade_kit.pipelines.executor import ExecutorConfig, run_tasks
+from degrade_kit.pipelines.images import is_shards
+from degrade_kit.shards import ShardSet, open_shards
+from degrade_kit.sources import Sources, open_sources
+from degrade_kit.store import open_store
+
+PROBE_FACES, PROBE_RECORDS = 14, 72
+
+
+@dataclass(frozen=True, slots=True)
+class _Input:
+    name: str
+    kind: Kind
+    place: str
+    content: Sources | ShardSet
+
+    def count(self) -> int:
+        return len(self.content) if isinstance(self.content, Sources) else count_images(self.content)
+
+    def tasks(self, places: Sequence[int], config: ExtractConfig) -> Iterable[Task]:
+        if isinstance(self.content, Sources):
+            return file_tasks(self.name, self.content, places, config)
+        return shard_tasks(self.name, self.content, places, config)
+
+
+@dataclass(frozen=True, slots=True)
+class Analysis:
+    """What was found."""
+
+    comparisons: list[Comparison]
+    sentences: list[str]
+    files: list[Path]
+    failures: int
+
+
+def analyze(
+    config: AnalyzeConfig,
+    out: Path,
+    executor: ExecutorConfig,
+    progress: Callable[[str, int, int], None] = lambda name, done, total: None,
+) -> Analysis:
+    """Measure, compare and write the report.
+
+    Args:
+        config: What to compare.
+        out: Folder of the report; files of an earlier one are replaced.
+        executor: Where images are measured.
+        progress: Called with a set's name, images done and images in all.
+
+    Raises:
+        ConfigError: If a set is not there, has no image that can be used, or images of another size.
+    """
+    extractor, whitened = _extractor(config)
+    inputs = _open(config)
+    extract = ExtractConfig(size=config.size, allow_resize=config.allow_resize, cache=config.cache)
+    tasks: list[Task] = []
+    totals: dict[str, int] = {}
+    for entry in inputs:
+        # From the name too: sets of one size must not be subsampled alike.
+        seed = [config.seed, *hashlib.sha256(entry.name.encode()).digest()[:4]]
+        places = pick(entry.count(), config.max_images, np.random.default_rng(seed))
+        totals[entry.name] = len(places)
+        tasks += entry.tasks(places, extract)
+    probes = _probe_tasks(inputs, config) if whitened else []
+    found = measure_tasks(extractor, [*probes, *tasks], totals, executor, progress)
+    sets = [_collect(entry, found[entry.name], config) for entry in inputs]
+    space, spectrum = _space(sets, found, extractor, whitened)
+    points = [entry.as_points(space(entry.features)) for entry in sets]
+    comparisons = compare_all(points, config.seed)
+    out.mkdir(parents=True, exist_ok=True)
+    note = describe_choices(config, extractor, whitened, sets)
+    pictures = draw(sets, points, config, out, note)
+    sentences = reading(comparisons)
+    sections = report_sections(sets, comparisons, sentences, note, pictures)
+    title = "How close is it to the real world?"
+    described = describe(config, extractor, whitened, sets, comparisons, sentences, space, spectrum)
+    files = {
+        "metrics.json": json.dumps(described, indent=2, sort_keys=True, allow_nan=False) + "\n",
+        "report.md": to_markdown(title, sections),
+        "report.html": to_html(title, sections),
+    }
+    for name, text in files.items():
+        write_whole(out / name, text.encode())
+    written = [out / name for name in ("report.html", "report.md", *pictures.files, "metrics.json")]
+    return Analysis(comparisons, sentences, written, sum(len(entry.failures) for entry in sets))
+
+
+def above(comparisons: Iterable[Comparison], measure: str, limit: float) -> list[str]:
+    """Synthetic sources whose number against some real set exceeds the limit, as one line each.
+
+    Args:
+        comparisons: From `analyze`.
+        measure: `kid`, `frechet` or `auc`, which fall with likeness.
+        limit: The most that is accepted.
+
+    Raises:
+        ConfigError: If the measure is another.
+    """
+    if measure not in ("kid", "frechet", "auc"):
+        raise ConfigError(f"--fail-above: expected kid, frechet or auc, got {measure!r}")
+    lines: list[str] = []
+    for entry in comparisons:
+        numbers = entry.numbers
+        value = {
+            "kid": None if numbers.kid is None else numbers.kid.value,
+            "frechet": None if numbers.matched is None else numbers.matched.frechet,
+            "auc": numbers.auc,
+        }[measure]
+        if entry.source_kind != "synth":
+            continue
+        if value is None:
+            lines.append(f"{entry.source} against {entry.reference}: too few images for {measure}")
+        elif value > limit:
+            lines.append(f"{entry.source} against {entry.reference}: {measure} {value:.4g} is above {limit:g}")
+    return lines
+
+
+# ------------------------------------------------------------------------------------------------------------ measuring
+
+
+def _extractor(config: AnalyzeConfig) -> tuple[Extractor, bool]:
+    """What measures, and whether it is whitened."""
+    if config.features not in ("auto", "whitened"):
+        return parse_extractor(config.features), False
+    has_hq = config.hq is not None or any(is_shards(place) for _, place in config.synth)
+    if config.features == "whitened" and not has_hq:
+        raise ConfigError("features: whitened needs HQ faces: give --hq, or data sets of `degrade-kit synth`")
+    return Extractor(DEGRADATION), has_hq
+
+
+def _open(config: AnalyzeConfig) -> list[_Input]:
+    named: list[tuple[str, Kind, str]] = [
+        *((name, "synth", place) for name, place in config.synth),
+        *((name, "real", place) for name, place in config.real),
+        *([(HQ, "hq", config.hq)] if config.hq else []),
+    ]
+    inputs: list[_Input] = []
+    for name, kind, place in named:
+        shards = kind == "synth" and is_shards(place)
+        try:
+            content = open_shards(open_store(place)) if shards else open_sources(place)
+        except ConfigError as error:
+            raise ConfigError(f"{name}: {error}") from error
+        inputs.append(_Input(name, kind, place, content))
+        if not inputs[-1].count():
+            raise ConfigError(f"{name}: {place} holds no images")
+    return inputs
+
+
+@dataclass(slots=True)
+class Found:
+    """What came of the tasks of a set so far."""
+
+    rows: list[Row] = field(default_factory=list[Row])
+    failures: list[tuple[str, str, str]] = field(default_factory=list[tuple[str, str, str]])
+    wrong_size: list[tuple[str, int, int]] = field(default_factory=list[tuple[str, int, int]])
+
+
+def measure_tasks(
+    extractor: Extractor,
+    tasks: Sequence[Task],
+    totals: Mapping[str, int],
+    executor: ExecutorConfig,
+    progress: Callable[[str, int, int], None] = lambda name, done, total: None,
+) -> dict[str | int, Found]:
+    """Measure everything at once, by name of the set; probes by the number of their face."""
+    found = defaultdict[str | int, Found](Found)
+    probes = sum(isinstance(task, ProbeTask) for task in tasks)
+    done = 0
+    for outcome in run_tasks(measuring(extractor), tasks, executor):
+        if outcome.result is None:
+            raise RunError(outcome.error)
+        result, task = outcome.result, outcome.task
+        entry = found[task.number if isinstance(task, ProbeTask) else task.owner]
+        entry.rows += result.rows
+        entry.failures += result.failures
+        entry.wrong_size += result.wrong_size
+        if isinstance(task, ProbeTask):
+            done += 1
+            progress("whitening", done * PROBE_RECORDS, probes * PROBE_RECORDS)
+        else:
+            measured = len(entry.rows) + len(entry.failures) + len(entry.wrong_size)
+            progress(task.owner, measured, totals[task.owner])
+    return found
+
+
+def _collect(entry: _Input, found: Found, config: AnalyzeConfig) -> MeasuredSet:
+    if found.wrong_size:
+        wrong = sorted(found.wrong_size)
+        shown = ", ".join(f"{label} ({width} x {height})" for label, width, height in wrong[:5])
+        raise ConfigError(
+            f"{entry.name}: {len(wrong):,} of {len(wrong) + len(found.rows):,} images are not {config.size} x "
+            f"{config.size}: {shown}{', ...' if len(wrong) > 5 else ''}. Resizing changes what is measured: give "
+            "images of one size, another --size, or --allow-resize"
+        )
+    if not found.rows:
+        counts = Counter(reason for _, reason, _ in found.failures)
+        said = ", ".join(f"{count} {reason}" for reason, count in counts.items())
+        raise ConfigError(f"{entry.name}: none of the images in {entry.place} can be used: {said}")
+    # In any order they come from the workers.
+    rows = sorted(found.rows, key=lambda row: (row.label, row.key))
+    failures = tuple(sorted(found.failures))
+    return MeasuredSet(entry.name, entry.kind, entry.place, entry.count(), tuple(rows), failures, stack(rows))
+
+
+def _space(
+    sets: Sequence[MeasuredSet], found: Mapping[str | int, Found], extractor: Extractor, whitened: bool
+) -> tuple[Space, list[float]]:
+    """The feature space, and the ratios of its directions where it is whitened."""
+    if not extractor.handcrafted:
+        return Identity(), []
+    if not whitened:
+        return Scaler.fit(np.concatenate([entry.features for entry in sets if entry.kind == "real"])), []
+    faces = sorted(name for name in found if isinstance(name, int))
+    whitening = Whitening.fit(np.stack([stack(found[name].rows) for name in faces], axis=1))
+    return whitening, [round(float(ratio), 4) for ratio in whitening.ratios]
+
+
+def _probe_tasks(inputs: Sequence[_Input], config: AnalyzeConfig) -> list[ProbeTask]:
+    """A task for each face; its rows come in the order of the records."""
+    extract = ExtractConfig(size=config.size, allow_resize=False, cache=config.cache, thumbnails=False)
+    records = tuple(probe_records(PROBE_RECORDS))
+    return [ProbeTask(number, face, records, extract) for number, face in enumerate(_probe_faces(inputs, config))]
+
+
+def _probe_faces(inputs: Sequence[_Input], config: AnalyzeConfig) -> list[Pixels]:
+    """HQ faces for the probes, from `--hq` or from the data sets."""
+    faces: list[Pixels] = []
+    hq = next((entry.content for entry in inputs if entry.kind == "hq"), None)
+    rng = np.random.default_rng(config.seed)
+    if isinstance(hq, Sources):
+        for place in rng.permutation(len(hq)):
+            if len(faces) == PROBE_FACES:
+                break
+            try:
+                pixels = decode_image(hq.read(int(place))).pixels
+            except ImageError:  # counted where the set itself is measured
+                continue
+            if pixels.shape[:2] == (config.size, config.size) or config.allow_resize:
+                faces.append(to_size(pixels, config.size))
+    else:
+        seen: set[str] = set()
+        for entry in inputs:
+            if not isinstance(entry.content, ShardSet):
+                continue
+            for sample in entry.content.samples():
+                if len(faces) == PROBE_FACES:
+                    return faces
+                if sample.info["source"] not in seen:
+                    seen.add(sample.info["source"])
+                    faces.append(to_size(sample.hq(), config.size))
+    if len(faces) < 2:
+        raise ConfigError(
+            f"whitening needs at least 2 HQ faces of {config.size} pixels, found {len(faces)}; give more in --hq, or "
+            "--features degradation"
+        )
+    return faces

@@ -1,0 +1,258 @@
+"""Features of many images, in parallel and cached: from folders, data sets, and probes of HQ faces."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from degrade_kit.analysis.extractors import Extractor, Measure
+from degrade_kit.degradation import finish, make_lq
+from degrade_kit.errors import ImageError, ShardError
+from degrade_kit.image import Pixels, decode_image, encode_jpeg
+from degrade_kit.pipelines.executor import Stateful
+from degrade_kit.pipelines.feature_cache import cached
+from degrade_kit.record import Record, ops_from_json
+from degrade_kit.shards import Sample, ShardSet, iterate_samples
+from degrade_kit.sources import Sources, display_name
+from degrade_kit.store import open_store
+
+THUMBNAIL = 64
+_FILES_IN_TASK = 48
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ExtractConfig:
+    """How images are measured."""
+
+    size: int
+    """Side in pixels that all have."""
+    allow_resize: bool
+    """Whether others are cropped to their central square and resized."""
+    cache: Path | None
+    """Folder of features by content."""
+    thumbnails: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One image, measured."""
+
+    label: str
+    group: str
+    features: npt.NDArray[np.float64]
+    thumbnail: bytes
+    record: str
+    """JSON of its record; empty for photographs."""
+    resized: bool
+    key: str
+    """Of its features in the cache: content, size and extractor."""
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What came of a task."""
+
+    rows: list[Row]
+    failures: list[tuple[str, str, str]]
+    """Label, reason, detail."""
+    wrong_size: list[tuple[str, int, int]]
+    """Label, width and height."""
+
+
+@dataclass(frozen=True, slots=True)
+class FilesTask:
+    """Some images of a folder, zip, tar or list."""
+
+    owner: str
+    """Name of the set."""
+    sources: Sources
+    config: ExtractConfig
+
+    def images(self) -> Iterator[_Named]:
+        """Lazily."""
+        for index, name in enumerate(self.sources.names):
+            shown = display_name(name)
+            try:
+                data = self.sources.read(index)
+            except ImageError as error:
+                yield _Named(shown, shown, "", b"", "", lambda error=error: _fail(error))
+                continue
+            yield _Named(shown, shown, "", data, "", lambda data=data: decode_image(data).pixels)
+
+
+@dataclass(frozen=True, slots=True)
+class ShardTask:
+    """Some LQ images of one shard."""
+
+    owner: str
+    """Name of the set."""
+    url: str
+    shard: str
+    bytes: int
+    picks: tuple[tuple[str, tuple[int, ...]], ...]
+    """Key of a sample, and its variants."""
+    config: ExtractConfig
+
+    def images(self) -> Iterator[_Named]:
+        """Lazily."""
+        wanted = dict(self.picks)
+        store = open_store(self.url)
+        name = f"{self.shard}.tar"
+        if store.size(name) != self.bytes:
+            raise ShardError(f"{self.url}/{name}: not the size that the manifest says; `degrade-kit verify` tells more")
+        for sample in iterate_samples(store.local_copy(name)):
+            for variant in wanted.get(sample.key, ()):
+                yield _of_sample(sample, variant)
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeTask:
+    """Probe records applied to one HQ image."""
+
+    number: int
+    """Of the image."""
+    hq: Pixels
+    records: tuple[Record, ...]
+    config: ExtractConfig
+
+    def images(self) -> Iterator[_Named]:
+        """Lazily."""
+        digest = hashlib.sha256(self.hq.tobytes()).digest()
+        for record in self.records:
+            text = record.to_json()
+            yield _Named("", "", text, digest, text, functools.partial(make_lq, record, self.hq))
+
+
+@dataclass(frozen=True, slots=True)
+class _Named:
+    label: str
+    group: str
+    record: str
+    content: bytes
+    """With `recipe`, all that the pixels follow from."""
+    recipe: str
+    pixels: Callable[[], Pixels]
+
+
+def _fail(error: ImageError) -> Pixels:
+    raise error
+
+
+def _of_sample(sample: Sample, variant: int) -> _Named:
+    info = sample.info
+    data, tail = sample.image(f"lq{variant}"), info[f"lq{variant}_tail"]
+    size = (info["height"], info["width"])
+
+    def made() -> Pixels:
+        return finish(decode_image(data, min_side=1).pixels, ops_from_json(tail), size)
+
+    name = display_name(info["source"])
+    return _Named(f"{name} #{variant}", name, info[f"lq{variant}_record"], data, f"{tail}{size}", made)
+
+
+Task = FilesTask | ShardTask | ProbeTask
+
+
+def file_tasks(owner: str, sources: Sources, places: Sequence[int], config: ExtractConfig) -> Iterator[FilesTask]:
+    """Tasks over the images at these places of a listing."""
+    names = [sources.names[place] for place in places]
+    for start in range(0, len(names), _FILES_IN_TASK):
+        yield FilesTask(owner, sources.only(names[start : start + _FILES_IN_TASK]), config)
+
+
+def shard_tasks(owner: str, shards: ShardSet, places: Sequence[int], config: ExtractConfig) -> Iterator[ShardTask]:
+    """Tasks over LQ images of a data set; place p is variant p % V of sample p // V."""
+    variants = int(shards.manifest["variants"])
+    wanted: dict[int, list[int]] = {}
+    for place in places:
+        wanted.setdefault(place // variants, []).append(place % variants)
+    sidecars = {sidecar.shard: sidecar for sidecar in shards.sidecars()}
+    number = 0
+    for shard in shards.shards:
+        picks: list[tuple[str, tuple[int, ...]]] = []
+        for entry in sidecars[shard["name"]].index:
+            if number in wanted:
+                picks.append((entry[0], tuple(wanted[number])))
+            number += 1
+        if picks:
+            yield ShardTask(owner, shards.store.url, shard["name"], shard["bytes"], tuple(picks), config)
+
+
+def count_images(shards: ShardSet) -> int:
+    """LQ images of a data set."""
+    return int(shards.manifest["num_samples"]) * int(shards.manifest["variants"])
+
+
+def pick(count: int, most: int, rng: np.random.Generator) -> list[int]:
+    """At most `most` of `count` places, drawn evenly, in order; 0 is all."""
+    if not most or count <= most:
+        return list(range(count))
+    return sorted(rng.choice(count, most, replace=False).tolist())
+
+
+def measuring(extractor: Extractor) -> Stateful[Task, Measured]:
+    """Work for `run_tasks`: each worker loads the extractor once."""
+    return Stateful(functools.partial(_ready, extractor))
+
+
+def _ready(extractor: Extractor) -> Callable[[Task], Measured]:
+    return functools.partial(_measure_task, extractor.load(), extractor.key())
+
+
+def _measure_task(measure: Measure, key: str, task: Task) -> Measured:
+    measured = Measured([], [], [])
+    for image in task.images():
+        try:
+            row = _measure(image, measure, key, task.config, measured)
+        except ImageError as error:
+            measured.failures.append((image.label, error.reason, error.detail))
+            continue
+        if row is not None:
+            measured.rows.append(row)
+    return measured
+
+
+def _measure(
+    image: _Named, measure: Measure, extractor_key: str, config: ExtractConfig, measured: Measured
+) -> Row | None:
+    pixels = image.pixels()
+    height, width = pixels.shape[:2]
+    resized = (height, width) != (config.size, config.size)
+    if resized and not config.allow_resize:
+        measured.wrong_size.append((image.label, width, height))
+        return None
+    if resized:
+        pixels = to_size(pixels, config.size)
+    parts = (image.content, image.recipe.encode(), str(config.size).encode(), extractor_key.encode())
+    key = hashlib.sha256(b"".join(hashlib.sha256(part).digest() for part in parts)).hexdigest()
+    features = cached(config.cache, key, lambda: measure(pixels))
+    small = config.thumbnails and bool(image.label)
+    thumbnail = _thumbnail(pixels) if small else b""
+    return Row(image.label, image.group, features, thumbnail, image.record, resized, key)
+
+
+def to_size(pixels: Pixels, size: int) -> Pixels:
+    """The central square at this side: shrunk by areas, enlarged by a cubic filter; itself where it has the size."""
+    if pixels.shape[:2] == (size, size):
+        return pixels
+    side = min(pixels.shape[:2])
+    top, left = (pixels.shape[0] - side) // 2, (pixels.shape[1] - side) // 2
+    square = pixels[top : top + side, left : left + side]
+    filter = cv2.INTER_AREA if side > size else cv2.INTER_CUBIC
+    return np.ascontiguousarray(cv2.resize(square, (size, size), interpolation=filter), np.uint8)
+
+
+def _thumbnail(pixels: Pixels) -> bytes:
+    return encode_jpeg(to_size(pixels, THUMBNAIL), 70)
+
+
+def stack(rows: Iterable[Row]) -> npt.NDArray[np.float64]:
+    """Features of rows, (n, D)."""
+    return np.stack([row.features for row in rows])

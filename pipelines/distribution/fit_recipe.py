@@ -1,0 +1,243 @@
+"""`degrade-kit fit-recipe`: tune a recipe until its LQ images are like given photographs."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from degrade_kit.analysis.distances import Features, Interval, halves, kid
+from degrade_kit.analysis.extractors import DEGRADATION, Extractor
+from degrade_kit.analysis.fit import FitConfig, fit_mixture
+from degrade_kit.analysis.probes import probe_records
+from degrade_kit.analysis.whitening import Whitening
+from degrade_kit.degradation import make_lq
+from degrade_kit.errors import ConfigError, ImageError, RunError
+from degrade_kit.files import plain_yaml, write_whole
+from degrade_kit.image import Pixels, decode_image, encode_png
+from degrade_kit.pipelines.distribution.analyze import PROBE_RECORDS, measure_tasks
+from degrade_kit.pipelines.distribution.features import ExtractConfig, ProbeTask, Task, file_tasks, pick, stack, to_size
+from degrade_kit.pipelines.executor import ExecutorConfig
+from degrade_kit.pipelines.sheet import Tile, caption, contact_sheet
+from degrade_kit.recipe import Recipe
+from degrade_kit.record import Record
+from degrade_kit.seeding import generator
+from degrade_kit.sources import Sources, display_name, open_sources
+
+_SHEET_COLUMNS = 6
+_FINAL = 400
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FitRecipeConfig:
+    """What to fit to what."""
+
+    real: str
+    """Photographs: whatever `synth --hq` takes."""
+    hq: str
+    """HQ faces to degrade."""
+    start: Recipe
+    size: int = 512
+    allow_resize: bool = False
+    max_images: int = 2000
+    """Photographs used, drawn evenly; 0 takes all."""
+    faces: int = 40
+    """HQ faces used."""
+    images: int = 24
+    """Images made of each variant of the recipe."""
+    seed: int = 0
+    search: FitConfig = field(default_factory=FitConfig)
+
+    def __post_init__(self) -> None:
+        if self.faces < 2 or self.images < 2:
+            raise ConfigError(f"expected at least 2 faces and 2 images, got {self.faces} and {self.images}")
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """A fitted recipe, and how near it comes on photographs that the fit has not seen."""
+
+    recipe: Recipe
+    parts: int
+    before: Interval
+    after: Interval
+    null: Interval
+    """Of the photographs that were fitted to: what a perfect recipe would reach."""
+    chance: float
+    """Mean over random halves of all photographs."""
+    fitted: int
+    held_out: int
+
+    @property
+    def gain(self) -> float:
+        """Share of the distance that is gone."""
+        return 1 - self.after.value / self.before.value
+
+
+def fit_recipe(
+    config: FitRecipeConfig,
+    out: Path,
+    executor: ExecutorConfig,
+    report: Callable[[str], None] = lambda line: None,
+) -> Fitted:
+    """Fit, and write the recipe and a sheet beside it.
+
+    Half of the photographs, drawn by the seed, are held out: before and after are measured on them, with images of new
+    records.
+
+    Args:
+        config: What to fit.
+        out: The YAML file; a sheet goes beside it with the ending `.png`.
+        executor: Where images are made and measured.
+        report: Takes lines of progress.
+
+    Raises:
+        ConfigError: If there are too few photographs or faces, or images of another size.
+    """
+    rng = np.random.default_rng(config.seed)
+    photographs = open_sources(config.real)
+    faces = _faces(open_sources(config.hq), config, rng)
+    extract = ExtractConfig(size=config.size, allow_resize=config.allow_resize, cache=None, thumbnails=False)
+    plain = ExtractConfig(size=config.size, allow_resize=False, cache=None, thumbnails=False)
+    places = pick(len(photographs), config.max_images, rng)
+    probes = tuple(probe_records(PROBE_RECORDS))
+    chosen = faces[: min(14, len(faces))]
+    tasks: list[Task] = [
+        *(ProbeTask(number, face, probes, plain) for number, face in enumerate(chosen)),
+        *file_tasks("real", photographs, places, extract),
+    ]
+    found = measure_tasks(Extractor(DEGRADATION), tasks, {"real": len(places)}, executor)
+    real = found["real"]
+    if real.wrong_size:
+        label, width, height = sorted(real.wrong_size)[0]
+        raise ConfigError(
+            f"{len(real.wrong_size):,} photographs are not {config.size} x {config.size}, such as {label} "
+            f"({width} x {height}); give images of one size, another --size, or --allow-resize"
+        )
+    if len(real.rows) < 12:
+        raise ConfigError(f"expected at least 12 photographs that can be used, found {len(real.rows)} in {config.real}")
+    report(f"{len(real.rows):,} photographs and {len(faces)} faces measured; {len(real.failures):,} could not be used")
+    whitening = Whitening.fit(np.stack([stack(found[number].rows) for number in range(len(chosen))], axis=1))
+    points = whitening(stack(sorted(real.rows, key=lambda row: (row.label, row.key))))
+    order = rng.permutation(len(points))
+    fitted, held_out = points[order[: len(order) // 2]], points[order[len(order) // 2 :]]
+
+    def evaluate(recipes: Sequence[Recipe], images: int = config.images, purpose: str = "fit") -> list[Features]:
+        records = [
+            [recipe.draw(generator(config.seed, f"{purpose}/{recipe.digest()}", number)) for number in range(images)]
+            for recipe in recipes
+        ]
+        return [whitening(features) for features in _measure(records, faces, plain, executor)]
+
+    recipe, parts = fit_mixture(
+        config.start,
+        fitted,
+        evaluate,
+        config.search,
+        rng,
+        lambda number, distance: report(f"round {number}: squared MMD {distance:.4f} on the half that is fitted to"),
+    )
+    before, after = (kid(points, held_out) for points in evaluate([config.start, recipe], _FINAL, "test"))
+    result = Fitted(
+        recipe,
+        len(parts),
+        before,
+        after,
+        kid(fitted, held_out),
+        float(np.mean([kid(points[one], points[two]).value for one, two in halves(len(points), rng, 10)])),
+        len(fitted),
+        len(held_out),
+    )
+    recipe = _with_source(result, config)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(out, plain_yaml(recipe.to_mapping()).encode())
+    _draw_sheet(out.with_suffix(".png"), photographs, places, faces, (config.start, recipe), config)
+    return result
+
+
+def _faces(sources: Sources, config: FitRecipeConfig, rng: np.random.Generator) -> list[Pixels]:
+    faces: list[Pixels] = []
+    for place in rng.permutation(len(sources)):
+        if len(faces) == config.faces:
+            break
+        try:
+            pixels = decode_image(sources.read(int(place))).pixels
+        except ImageError:
+            continue
+        if min(pixels.shape[:2]) >= config.size:
+            faces.append(to_size(pixels, config.size))
+    if len(faces) < 2:
+        raise ConfigError(
+            f"{config.hq}: expected at least 2 HQ faces of {config.size} pixels or more, found {len(faces)}"
+        )
+    return faces
+
+
+def _measure(
+    records: Sequence[Sequence[Record]], faces: Sequence[Pixels], config: ExtractConfig, executor: ExecutorConfig
+) -> list[Features]:
+    """Features of images of each list of records, which take turns with the faces: (n, D) each."""
+    by_face: dict[int, list[tuple[int, int]]] = {}
+    for row, drawn in enumerate(records):
+        for number in range(len(drawn)):
+            by_face.setdefault((row + number) % len(faces), []).append((row, number))
+    tasks = [
+        ProbeTask(face, faces[face], tuple(records[row][number] for row, number in places), config)
+        for face, places in by_face.items()
+    ]
+    found = measure_tasks(Extractor(DEGRADATION), tasks, {}, executor)
+    made: list[dict[int, Features]] = [{} for _ in records]
+    for face, places in by_face.items():
+        rows = found[face].rows
+        if len(rows) != len(places):
+            raise RunError(f"a variant of the recipe failed on a face: {found[face].failures[:1]}")
+        for (row, number), measured in zip(places, rows, strict=True):
+            made[row][number] = measured.features
+    return [np.stack([each[number] for number in range(len(each))]) for each in made]
+
+
+def _with_source(result: Fitted, config: FitRecipeConfig) -> Recipe:
+    """The recipe with a note of what it was fitted to, and how well."""
+    source = (
+        f"fitted by degrade-kit from {config.start.name} to {result.fitted} photographs ({Path(config.real).name}); "
+        f"whitened KID on {result.held_out} others {result.before.value:.3f} before, {result.after.value:.3f} after, "
+        f"{result.null.value:.3f} between photographs"
+    )
+    return Recipe(name=result.recipe.name, steps=result.recipe.steps, source=source)
+
+
+def _draw_sheet(
+    out: Path,
+    photographs: Sources,
+    places: Sequence[int],
+    faces: Sequence[Pixels],
+    recipes: Sequence[Recipe],
+    config: FitRecipeConfig,
+) -> None:
+    """Photographs, and below the same faces by both recipes."""
+    rng = np.random.default_rng(config.seed)
+    rows: list[list[Tile]] = []
+    tiles: list[Tile] = []
+    for place in rng.permutation(places):
+        if len(tiles) == _SHEET_COLUMNS:
+            break
+        try:
+            pixels = decode_image(photographs.read(int(place))).pixels
+        except ImageError:
+            continue
+        tiles.append(
+            Tile(to_size(pixels, config.size), ("photograph", display_name(photographs.names[int(place)])[-30:]))
+        )
+    rows.append(tiles)
+    for recipe in recipes:
+        row: list[Tile] = []
+        for number in range(_SHEET_COLUMNS):
+            face = faces[number % len(faces)]
+            seed = hashlib.sha256(face.tobytes()).hexdigest()[:8]
+            record = recipe.draw(generator(config.seed, f"sheet/{seed}", number))
+            row.append(Tile(make_lq(record, face), (recipe.name, *caption(record))))
+        rows.append(row)
+    write_whole(out, encode_png(contact_sheet(rows)))

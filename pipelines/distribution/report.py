@@ -1,0 +1,312 @@
+"""The files of an analysis: pictures, the report and `metrics.json`."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from degrade_kit.analysis.comparison import Comparison, ImageSet, Kind, least_covered, neighbours_of
+from degrade_kit.analysis.distances import Features
+from degrade_kit.analysis.extractors import Extractor
+from degrade_kit.analysis.probes import VERSION as PROBES_VERSION
+from degrade_kit.analysis.projection import Projection, project
+from degrade_kit.analysis.report import Picture, Section, all_numbers, headline
+from degrade_kit.analysis.whitening import Space
+from degrade_kit.errors import ConfigError
+from degrade_kit.files import write_whole
+from degrade_kit.image import Pixels, decode_image
+from degrade_kit.pipelines.distribution.features import Row, pick
+from degrade_kit.record import Record
+from degrade_kit.statistics import PARAMETERS, values
+
+SCHEMA = 1
+HQ: Final = "HQ"
+"""Name of the set of HQ faces."""
+_SHOWN = 16
+_PLOT = 2000
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AnalyzeConfig:
+    """What to compare, and how."""
+
+    synth: tuple[tuple[str, str], ...]
+    """Name and place of synthesized LQ images: a data set, or whatever `synth --hq` takes."""
+    real: tuple[tuple[str, str], ...]
+    """The same of photographs."""
+    hq: str | None = None
+    """HQ faces: to whiten with, and as a set of its own."""
+    features: str = "auto"
+    """`whitened`, `degradation`, or a learned extractor KIND:PATH; `auto` whitens where there are HQ faces."""
+    seed: int = 0
+    projection: Projection = "umap"
+    size: int = 512
+    allow_resize: bool = False
+    max_images: int = 2000
+    """Of each set, drawn evenly; 0 takes all."""
+    cache: Path | None = None
+
+    def __post_init__(self) -> None:
+        if not self.synth or not self.real:
+            raise ConfigError("expected at least one --synth NAME=PLACE and one --real NAME=PLACE")
+        names = [name for name, _ in (*self.synth, *self.real)] + ([HQ] if self.hq else [])
+        for name, count in Counter(names).items():
+            if count > 1:
+                raise ConfigError(f"the name {name!r} is given {count} times; each set needs a name of its own")
+        if self.size < 32:
+            raise ConfigError(f"size: expected at least 32 pixels, got {self.size}")
+
+
+@dataclass(frozen=True, slots=True)
+class MeasuredSet:
+    """The images of a set that could be measured."""
+
+    name: str
+    kind: Kind
+    place: str
+    found: int
+    """Images in the place; those measured are a subset where there are many."""
+    rows: tuple[Row, ...]
+    failures: tuple[tuple[str, str, str], ...]
+    features: Features
+
+    def as_points(self, points: Features) -> ImageSet:
+        """For comparison, in some space."""
+        labels, groups = tuple(row.label for row in self.rows), tuple(row.group for row in self.rows)
+        return ImageSet(name=self.name, kind=self.kind, points=points, labels=labels, groups=groups)
+
+    def digest(self) -> str:
+        """Hash of contents, names and size."""
+        text = "\n".join(sorted(f"{row.key} {row.label}" for row in self.rows))
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Pictures:
+    """What was drawn."""
+
+    files: list[str]
+    """Names, in the order in which to look at them."""
+    shown: dict[str, Picture]
+
+
+def draw(
+    sets: Sequence[MeasuredSet], points: Sequence[ImageSet], config: AnalyzeConfig, out: Path, note: str
+) -> Pictures:
+    """Draw all pictures, and write where the points of the projection lie."""
+    from degrade_kit.analysis.figures import draw_least_covered, draw_marginals, draw_projection
+    from degrade_kit.analysis.page import write_page
+    from degrade_kit.analysis.plotset import PlotSet
+
+    rng = np.random.default_rng(config.seed)
+    drawn = [
+        (entry, place, pick(len(place), _PLOT, rng))
+        for entry, place in zip(sets, points, strict=True)
+        if entry.kind != "hq"
+    ]
+    flat = project(np.concatenate([place.points[chosen] for _, place, chosen in drawn]), config.projection, config.seed)
+    plots: list[PlotSet] = []
+    lines = ["set,kind,image,x,y"]
+    start = 0
+    for entry, _, chosen in drawn:
+        rows = [entry.rows[index] for index in chosen]
+        part = flat[start : start + len(rows)]
+        start += len(rows)
+        plots.append(
+            PlotSet(
+                name=entry.name,
+                real=entry.kind == "real",
+                points=part,
+                labels=[row.label for row in rows],
+                thumbnails=[row.thumbnail for row in rows],
+            )
+        )
+        lines += [
+            ",".join((_csv(entry.name), entry.kind, _csv(row.label), f"{x:.6f}", f"{y:.6f}"))
+            for row, (x, y) in zip(rows, part, strict=True)
+        ]
+    title = f"LQ images by how they are degraded ({config.projection.upper()})"
+    draw_projection(plots, out / "umap.png", title=title, note=note)
+    write_page(plots, out / "umap.html", title=title, note=note, seed=config.seed)
+    write_whole(out / "embedding.csv", ("\n".join(lines) + "\n").encode())
+    files = ["umap.png", "umap.html", "embedding.csv"]
+    shown = {"umap.png": _picture(out, "umap.png", "projection of all images, one panel for each source")}
+    if rows := _least_covered_rows(sets, points):
+        draw_least_covered(rows, out / "least_covered.png")
+        files.insert(1, "least_covered.png")
+        shown["least_covered.png"] = _picture(
+            out, "least_covered.png", "real images that no source covers, beside the nearest of each source"
+        )
+    if marginals := _marginals(sets, points):
+        draw_marginals(marginals, out / "parameters.png")
+        files.insert(1, "parameters.png")
+        shown["parameters.png"] = _picture(
+            out, "parameters.png", "drawn parameters of each source, of all images and of those nearest to real ones"
+        )
+    return Pictures(files, shown)
+
+
+def _picture(out: Path, file: str, alt: str) -> Picture:
+    return Picture(file, (out / file).read_bytes(), alt)
+
+
+def _csv(text: str) -> str:
+    return '"' + text.replace('"', '""') + '"' if any(sign in text for sign in ',"\n\r') else text
+
+
+def _least_covered_rows(
+    sets: Sequence[MeasuredSet], points: Sequence[ImageSet]
+) -> list[tuple[Pixels, str, list[tuple[Pixels, str]]]]:
+    by_name = {entry.name: entry for entry in sets}
+    sources = [entry for entry in points if entry.kind == "synth"]
+    found = [
+        (reference.name, entry)
+        for reference in points
+        if reference.kind == "real"
+        for entry in least_covered(reference, sources, _SHOWN)
+    ]
+    found.sort(key=lambda pair: -pair[1].distance)
+    rows: list[tuple[Pixels, str, list[tuple[Pixels, str]]]] = []
+    for name, entry in found[:_SHOWN]:
+        row = by_name[name].rows[entry.place]
+        beside = [
+            (_thumbnail(by_name[source].rows[place]), f"{source}: {by_name[source].rows[place].label}")
+            for source, place in entry.neighbours[:4]
+        ]
+        rows.append((_thumbnail(row), f"{name}: {row.label} ({entry.distance:.1f})", beside))
+    return rows
+
+
+def _thumbnail(row: Row) -> Pixels:
+    return decode_image(row.thumbnail, min_side=1).pixels
+
+
+def _marginals(sets: Sequence[MeasuredSet], points: Sequence[ImageSet]) -> list[Any]:
+    from degrade_kit.analysis.figures import Marginal
+
+    references = [entry for entry in points if entry.kind == "real"]
+    drawn: dict[str, list[dict[str, list[float]]]] = {}
+    near: dict[str, list[int]] = {}
+    for entry, place in zip(sets, points, strict=True):
+        if entry.kind == "synth":
+            records = [Record.from_json(row.record) if row.record else None for row in entry.rows]
+            drawn[entry.name] = [values(record) if record else {} for record in records]
+            found = [neighbours_of(reference, place).ravel() for reference in references]
+            near[entry.name] = [int(index) for index in np.unique(np.concatenate(found))]
+    marginals: list[Any] = []
+    for name in PARAMETERS:
+        every = {source: [value for each in rows for value in each.get(name, ())] for source, rows in drawn.items()}
+        if all(len(set(numbers)) < 2 for numbers in every.values()):
+            continue
+        # Of every source, also where it has none: colours follow the order.
+        marginals += [
+            Marginal(
+                parameter=name.replace("_", " ").replace(".", " "),
+                unit="",
+                source=source,
+                all=np.array(numbers, np.float64),
+                near=np.array(
+                    [value for index in near[source] for value in drawn[source][index].get(name, ())], np.float64
+                ),
+            )
+            for source, numbers in every.items()
+        ]
+    return marginals
+
+
+# -------------------------------------------------------------------------------------------------------------- writing
+
+
+def describe_choices(config: AnalyzeConfig, extractor: Extractor, whitened: bool, sets: Sequence[MeasuredSet]) -> str:
+    """The choices behind a picture, to stand under it."""
+    space = f"{extractor.title}{', paired whitening' if whitened else ''}"
+    counts = ", ".join(f"{entry.name} {len(entry.rows):,}" for entry in sets)
+    return (
+        f"Features: {space}. Projection: {config.projection.upper()}, seed {config.seed}. Images of {config.size} "
+        f"pixels: {counts}. Both choices are ours: the paper's Fig. 5 names neither features nor projection."
+    )
+
+
+def report_sections(
+    sets: Sequence[MeasuredSet],
+    comparisons: Sequence[Comparison],
+    sentences: Sequence[str],
+    note: str,
+    pictures: Pictures,
+) -> list[Section]:
+    """The report, section by section."""
+    explained = (
+        "Coverage: the share of real images with a synthesized one within the distance of their fifth real neighbour, "
+        "at equal numbers of images. KID: 0 for equal distributions, at any number of images. The last row is what two "
+        "random halves of the real set say of each other: nothing can do better. What these numbers cannot tell: "
+        "whether a face is degraded in a way that the features do not see."
+    )
+    sections = [
+        Section("What it shows", (*sentences, headline(comparisons), explained)),
+        Section("Picture", (pictures.shown["umap.png"], note, "umap.html is the same to explore.")),
+    ]
+    if "least_covered.png" in pictures.shown:
+        text = "Real images farthest from all synthesized ones, in units of the usual distance to a real neighbour."
+        sections.append(Section("Least covered", (text, pictures.shown["least_covered.png"])))
+    if "parameters.png" in pictures.shown:
+        sections.append(Section("Which degradations are near real photographs", (pictures.shown["parameters.png"],)))
+    sections.append(Section("All numbers", ("In parentheses: the null at the same sizes.", all_numbers(comparisons))))
+    lines = [f"{entry.name}: {entry.place}, {len(entry.rows):,} of {entry.found:,} images" for entry in sets]
+    for entry in sets:
+        resized = sum(row.resized for row in entry.rows)
+        if resized:
+            lines.append(f"{entry.name}: {resized:,} images were resized, which changes what is measured.")
+        if entry.failures:
+            shown = "; ".join(f"{label}: {reason}" for label, reason, _ in entry.failures[:5])
+            lines.append(f"{entry.name}: {len(entry.failures):,} images could not be used: {shown}")
+    sections.append(Section("Sets", tuple(lines)))
+    return sections
+
+
+def describe(
+    config: AnalyzeConfig,
+    extractor: Extractor,
+    whitened: bool,
+    sets: Sequence[MeasuredSet],
+    comparisons: Sequence[Comparison],
+    sentences: Sequence[str],
+    space: Space,
+    spectrum: list[float],
+) -> dict[str, Any]:
+    """For `metrics.json`."""
+    settings = {key: str(value) if isinstance(value, Path) else value for key, value in asdict(config).items()}
+    del settings["cache"]  # it changes nothing
+    return {
+        "schema_version": SCHEMA,
+        "versions": {name: version(name) for name in ("degrade-kit", "numpy", "opencv-python", "scikit-learn")},
+        "settings": settings,
+        "features": {
+            "extractor": extractor.key(),
+            "whitened": whitened,
+            "space": space.digest(),
+            "probes": PROBES_VERSION,
+            "ratios": spectrum,
+        },
+        "sets": [
+            {
+                "name": entry.name,
+                "kind": entry.kind,
+                "place": entry.place,
+                "images": len(entry.rows),
+                "found": entry.found,
+                "resized": sum(row.resized for row in entry.rows),
+                "sha256": entry.digest(),
+                "failures": [list(failure) for failure in entry.failures],
+            }
+            for entry in sets
+        ],
+        "comparisons": [asdict(entry) for entry in comparisons],
+        "reading": list(sentences),
+    }

@@ -1,0 +1,1 @@
+"""Score restored images, compare scores, and make the test sets for both."""

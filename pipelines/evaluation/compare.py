@@ -1,0 +1,295 @@
+"""`degrade-kit compare`: several evaluations in one table, and their images side by side."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, cast
+
+import numpy as np
+
+from degrade_kit.analysis.judge import METRICS, bootstrap, stems
+from degrade_kit.analysis.report import Best, Picture, Section, Table, to_html, to_latex, to_markdown
+from degrade_kit.errors import ConfigError
+from degrade_kit.files import write_whole
+from degrade_kit.image import Pixels, encode_png
+from degrade_kit.pipelines.evaluation.report import METRICS_FILE, PER_IMAGE, SCHEMA, shown_value
+from degrade_kit.pipelines.images import JudgedSet, open_references, open_set, read_or_none
+from degrade_kit.pipelines.sheet import Tile, contact_sheet
+from degrade_kit.sources import display_name
+
+_KEYS: Final = {"schema_version", "protocol", "test_set", "restored", "settings", "metrics"}
+_ARROWS: Final = {"higher": "↑", "lower": "↓"}
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """An evaluation, read back."""
+
+    name: str
+    folder: Path
+    described: dict[str, Any]
+    """Its `metrics.json`."""
+    per_image: dict[str, dict[str, float]]
+    """By metric and image."""
+
+    @property
+    def protocol(self) -> str:
+        """Id of it."""
+        return self.described["protocol"]["id"]
+
+    @property
+    def test_set(self) -> str:
+        """Hash of what was measured."""
+        return self.described["test_set"]["sha256"]
+
+    def metric(self, name: str) -> dict[str, Any]:
+        """A metric's entry; empty where there is none."""
+        return self.described["metrics"].get(name, {})
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """What was written."""
+
+    files: list[Path]
+    text: str
+    """The report in Markdown."""
+    note: str
+    """Why there is no sheet; empty where there is one."""
+
+
+def compare(
+    evaluations: Sequence[tuple[str, Path]], out: Path, *, lq: str | None, images: int, several_sets: bool
+) -> Compared:
+    """Write the table in three formats, and the sheet.
+
+    Args:
+        evaluations: Names of methods, and folders of `evaluate`.
+        out: Where to write.
+        lq: LQ images, as the first column of the sheet.
+        images: Rows of the sheet.
+        several_sets: Whether evaluations may be of several test sets, each of which becomes a table of its own.
+
+    Raises:
+        ConfigError: If an evaluation cannot be read, or they are not to be compared.
+    """
+    judged = [read_evaluation(name, folder) for name, folder in evaluations]
+    groups = _groups(judged, several_sets=several_sets)
+    protocol = judged[0].protocol
+    out.mkdir(parents=True, exist_ok=True)
+    sections: list[Section] = []
+    latex: list[str] = []
+    for title, group in groups:
+        table = method_table(group)
+        sections.append(Section(title, (table, _explain(group))))
+        latex.append(to_latex(table, f"{title}. Protocol {protocol}."))
+    if len(groups) > 1:
+        for name in METRICS:
+            table = _by_set(name, groups)
+            if table is not None:
+                title = f"{METRICS[name].title} by test set"
+                sections.append(Section(title, (table,)))
+                latex.append(to_latex(table, f"{title}. Protocol {protocol}."))
+    tiles, note = _tiles(groups[0][1], lq, images)
+    pictures = [Picture("sheet.png", encode_png(contact_sheet(tiles)), "results side by side")] if tiles else []
+    if pictures:
+        sections.append(Section("Side by side", tuple(pictures)))
+    title = f"Restorers compared, protocol {protocol}"
+    text = to_markdown(title, sections)
+    files = {
+        "compare.md": text.encode(),
+        "compare.html": to_html(title, sections).encode(),
+        "compare.tex": "\n".join(latex).encode(),
+        **{picture.file: picture.data for picture in pictures},
+    }
+    (out / "sheet.png").unlink(missing_ok=True)
+    for name, data in files.items():
+        write_whole(out / name, data)
+    return Compared([out / name for name in files], text, note)
+
+
+def read_evaluation(name: str, folder: Path) -> Judged:
+    """What `evaluate` wrote to a folder.
+
+    Raises:
+        ConfigError: If it did not, or another version of it.
+    """
+    try:
+        described: Any = json.loads((folder / METRICS_FILE).read_text(encoding="utf-8"))
+        per_image: dict[str, dict[str, float]] = {}
+        with (folder / PER_IMAGE).open(encoding="utf-8", newline="") as file:
+            for row in csv.DictReader(file):
+                for key, value in row.items():
+                    if key in METRICS:
+                        per_image.setdefault(key, {})[row["image"]] = float(value)
+    except (OSError, ValueError, KeyError) as error:
+        raise ConfigError(f"{folder}: no evaluation of `degrade-kit evaluate`: {error}") from error
+    if not isinstance(described, dict) or not set(cast("dict[str, Any]", described)) >= _KEYS:
+        raise ConfigError(f"{folder / METRICS_FILE}: no evaluation of `degrade-kit evaluate`")
+    version = cast("dict[str, Any]", described)["schema_version"]
+    if version != SCHEMA:
+        raise ConfigError(f"{folder}: expected an evaluation of version {SCHEMA}, found {version}")
+    return Judged(name, folder, cast("dict[str, Any]", described), per_image)
+
+
+def _groups(judged: Sequence[Judged], *, several_sets: bool) -> list[tuple[str, list[Judged]]]:
+    """Evaluations by test set, each with a title."""
+    if len({entry.protocol for entry in judged}) > 1:
+        said = "; ".join(f"{entry.name}: {entry.protocol}" for entry in judged)
+        raise ConfigError(
+            f"the evaluations follow different protocols, so their numbers cannot stand in one table: {said}. "
+            "Evaluate all by one --protocol"
+        )
+    groups: dict[str, list[Judged]] = {}
+    for entry in judged:
+        groups.setdefault(entry.test_set, []).append(entry)
+    if len(groups) > 1 and not several_sets:
+        said = "; ".join(f"{entry.name}: {_set_name(entry)}" for entry in judged)
+        raise ConfigError(
+            f"the evaluations are of different test sets, so their numbers cannot stand in one table: {said}. "
+            "Evaluate all on the same images, or give --several-sets for a table of each"
+        )
+    for group in groups.values():
+        names = [entry.name for entry in group]
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice is not None:
+            raise ConfigError(f"the name {twice!r} is there twice; give NAME=DIR")
+        _check_others(group)
+    return [(_set_name(group[0]), group) for group in groups.values()]
+
+
+def _set_name(entry: Judged) -> str:
+    test_set = entry.described["test_set"]
+    place = test_set["place"] or entry.described["restored"]["place"]
+    missing = f", {len(test_set['missing']):,} missing" if test_set["missing"] else ""
+    return f"{Path(place).name or place} ({test_set['images']:,} images{missing}, {entry.test_set[:8]})"
+
+
+def _check_others(group: Sequence[Judged]) -> None:
+    """Numbers of sets must be against one set."""
+    for name, metric in METRICS.items():
+        entries = {entry.name: entry.metric(name) for entry in group if entry.metric(name).get("value") is not None}
+        if metric.kind == "set" and len({(each["against_sha256"]) for each in entries.values()}) > 1:
+            said = "; ".join(f"{method}: {each['against']}" for method, each in entries.items())
+            raise ConfigError(f"{metric.title} of the evaluations compares with different sets: {said}")
+
+
+def method_table(group: Sequence[Judged]) -> Table:
+    """A row for each method, a column for each metric that one of them has; the best stands out.
+
+    What is not clearly worse than the best, image by image, has a ≈.
+    """
+    names = [name for name in METRICS if any(entry.metric(name).get("value") is not None for entry in group)]
+    columns = [_column(name, group) for name in names]
+    header = tuple(f"{METRICS[name].title} {_ARROWS[METRICS[name].better]}" for name in names)
+    rows = tuple(
+        (entry.name, *(column[place] for column in columns), f"{entry.described['test_set']['images']:,}")
+        for place, entry in enumerate(group)
+    )
+    return Table(("method", *header, "images"), rows)
+
+
+def _column(name: str, group: Sequence[Judged]) -> list[str]:
+    metric = METRICS[name]
+    values = [entry.metric(name).get("value") for entry in group]
+    known = [value for value in values if value is not None]
+    best = max(known) if metric.better == "higher" else min(known)
+    first = group[values.index(best)]
+    cells: list[str] = []
+    for entry, value in zip(group, values, strict=True):
+        text = shown_value(metric, value)
+        if value is not None and len(group) > 1 and text == shown_value(metric, best):
+            cells.append(Best(text))
+        elif value is not None and metric.kind != "set" and _level(name, entry, first):
+            cells.append(f"≈ {text}")
+        else:
+            cells.append(text)
+    return cells
+
+
+def _level(name: str, entry: Judged, best: Judged) -> bool:
+    """Whether the mean difference to the best has 0 in its 95 % interval, over the images that both have."""
+    one, two = entry.per_image.get(name, {}), best.per_image.get(name, {})
+    gaps = np.array([one[image] - two[image] for image in one.keys() & two.keys() if _finite(one[image], two[image])])
+    if entry is best or len(gaps) < 2:
+        return False
+    low, high = bootstrap(np.sort(gaps))
+    return low <= 0 <= high
+
+
+def _finite(*values: float) -> bool:
+    return all(math.isfinite(value) for value in values)
+
+
+def _explain(group: Sequence[Judged]) -> str:
+    skipped = [
+        f"{METRICS[name].title} of {entry.name} ({entry.metric(name)['status'].partition('.')[0]})"
+        for name in METRICS
+        for entry in group
+        if entry.metric(name)
+        and entry.metric(name)["value"] is None
+        and any(other.metric(name).get("value") is not None for other in group)
+    ]
+    text = "≈: not clearly worse than the best, by the 95 % interval of the mean difference image by image."
+    return f"{text} Not measured: {'; '.join(skipped)}." if skipped else text
+
+
+def _by_set(name: str, groups: Sequence[tuple[str, Sequence[Judged]]]) -> Table | None:
+    """Methods by test sets, of one metric."""
+    methods = list(dict.fromkeys(entry.name for _, group in groups for entry in group))
+    found = {
+        (entry.name, title): cell
+        for title, group in groups
+        if any(entry.metric(name).get("value") is not None for entry in group)
+        for entry, cell in zip(group, _column(name, group), strict=True)
+    }
+    if not found:
+        return None
+    titles = [title for title, _ in groups]
+    rows = tuple((method, *(found.get((method, title), "") for title in titles)) for method in methods)
+    return Table(("method", *titles), rows)
+
+
+# ---------------------------------------------------------------------------------------------------------------- sheet
+
+
+def _tiles(group: Sequence[Judged], lq: str | None, count: int) -> tuple[list[list[Tile]], str]:
+    """Rows of images evenly spread over the set; or why there are none."""
+    settings = [entry.described["settings"] for entry in group]
+    try:
+        columns: list[tuple[str, JudgedSet, Mapping[str, int]]] = []
+        if lq is not None:
+            images = open_set(lq, "--lq")
+            columns.append(("LQ", images, stems(images.names, "", "--lq")[0]))
+        for entry, each in zip(group, settings, strict=True):
+            images = open_set(each["restored"], entry.name)
+            columns.append((entry.name, images, stems(images.names, each["suffix"], entry.name)[0]))
+        if settings[0]["reference"] is not None:
+            references = open_references(settings[0]["reference"], columns[-1][1].names)
+            columns.append(("reference", references, stems(references.names, "", "reference")[0]))
+    except ConfigError as error:
+        return [], f"no sheet: {error}"
+    shared = sorted(stem for stem in columns[0][2] if all(stem in places for _, _, places in columns))
+    rows: list[list[Tile]] = []
+    for stem in [
+        shared[place] for place in sorted({number * len(shared) // count for number in range(count) if shared})
+    ]:
+        cells = [(name, read_or_none(images, places[stem])) for name, images, places in columns]
+        rows.append([_tile(name, stem, pixels, group) for name, pixels in cells if pixels is not None])
+    return rows, "" if rows else "no sheet: the places of the images have no names in common"
+
+
+def _tile(name: str, stem: str, pixels: Pixels, group: Sequence[Judged]) -> Tile:
+    entry = next((entry for entry in group if entry.name == name), None)
+    shown = display_name(stem)
+    numbers = [
+        f"{METRICS[metric].title} {shown_value(METRICS[metric], values[shown])}"
+        for metric, values in (entry.per_image if entry is not None else {}).items()
+        if metric in ("psnr", "lpips", "deg", "niqe") and math.isfinite(values.get(shown, math.nan))
+    ]
+    return Tile(pixels, (name[-34:], " · ".join(numbers[:2]) or shown[-34:]))

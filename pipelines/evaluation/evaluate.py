@@ -1,0 +1,325 @@
+"""`degrade-kit evaluate`: how good restored faces are, by a named protocol.
+
+OUT/metrics.json     every number with its interval, protocol, and the hashes of what was measured
+OUT/per_image.csv    the numbers of each image
+OUT/report.md, .html the same for people
+OUT/sheet.png        the worst, middle and best image
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from degrade_kit.analysis.distances import Features
+from degrade_kit.analysis.judge import (
+    METRICS,
+    Judge,
+    JudgeConfig,
+    Settled,
+    Summary,
+    compare_degradation,
+    compare_inception,
+    explain_unpaired,
+    pair_by_stem,
+    read_fid_statistics,
+    settle,
+    stems,
+    summarise,
+)
+from degrade_kit.analysis.protocols import Protocol, protocol_named
+from degrade_kit.analysis.report import Picture, to_html, to_markdown
+from degrade_kit.errors import ConfigError, ImageError, RunError
+from degrade_kit.files import file_sha256, write_whole
+from degrade_kit.image import Pixels, encode_png, pixel_hash
+from degrade_kit.pipelines.evaluation.report import (
+    METRICS_FILE,
+    PER_IMAGE,
+    EvaluateConfig,
+    Row,
+    describe,
+    draw_sheet,
+    last_name,
+    per_image,
+    sections,
+)
+from degrade_kit.pipelines.executor import ExecutorConfig, Stateful, run_tasks
+from degrade_kit.pipelines.feature_cache import cached
+from degrade_kit.pipelines.images import FileSet, JudgedSet, open_references, open_set
+from degrade_kit.sources import display_name
+
+_IN_TASK: Final = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """What was found."""
+
+    protocol: Protocol
+    summaries: dict[str, Summary]
+    rows: list[Row]
+    missing: tuple[str, ...]
+    extra: tuple[str, ...]
+    files: list[Path]
+
+
+@dataclass(frozen=True, slots=True)
+class _Task:
+    """Some images: of a pair, alone, or of another set, of which features alone are taken."""
+
+    group: str
+    """`restored` or `faces`."""
+    images: tuple[tuple[str, int, int], ...]
+    """Stem, place of the image and of its reference."""
+    restored: JudgedSet
+    reference: JudgedSet | None
+    cache: Path | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Done:
+    rows: list[Row]
+    content: list[str]
+    """Hash of each image that was measured."""
+    sizes: list[tuple[int, int]]
+    features: dict[str, list[Features]]
+    reference_features: dict[str, list[Features]]
+    failures: list[str]
+
+
+def evaluate(
+    config: EvaluateConfig,
+    given: Mapping[str, Path],
+    out: Path,
+    executor: ExecutorConfig,
+    progress: Callable[[str, int, int], None] = lambda name, done, total: None,
+) -> Evaluation:
+    """Measure and write the report.
+
+    Args:
+        config: What to judge.
+        given: What `--weights` says, by name.
+        out: Folder of the report; files of an earlier one are replaced.
+        executor: Where images are measured.
+        progress: Called with a set's name, images done and images in all.
+
+    Raises:
+        ConfigError: If images do not pair up, cannot be read, or differ from their references in size.
+    """
+    protocol = protocol_named(config.protocol)
+    for place in (config.restored, config.reference, config.faces):
+        if place is not None and Path(place).resolve() in (out.resolve(), *out.resolve().parents):
+            raise ConfigError(f"--out {out} is inside {place}: a rerun would judge its own pictures")
+    settled = settle(
+        protocol,
+        given,
+        reference=config.reference is not None,
+        faces=config.faces is not None,
+        device=config.device,
+    )
+    statistics = None if settled.fid_statistics is None else read_fid_statistics(settled.fid_statistics)
+    restored = open_set(config.restored, "--restored")
+    reference, images, missing, extra = _pair(config, restored)
+    faces = None if config.faces is None else open_set(config.faces, "--faces")
+    tasks = list(_tasks("restored", images, restored, reference, config))
+    totals = {"restored": len(images)}
+    if faces is not None:
+        listed = tuple((name, place, place) for place, name in enumerate(faces.names))
+        tasks += _tasks("faces", listed, faces, None, config)
+        totals["faces"] = len(listed)
+    done = _measure(tasks, totals, settled.config, executor, progress)
+    ours = done["restored"]
+    if ours.failures and not config.allow_missing:
+        raise ConfigError(
+            f"{len(ours.failures):,} of {len(images):,} images cannot be measured: {'; '.join(ours.failures[:5])}"
+            f"{'; ...' if len(ours.failures) > 5 else ''}"
+        )
+    if not ours.rows:
+        raise ConfigError(f"none of the images in {config.restored} can be measured: {ours.failures[0]}")
+    missing = (*missing, *ours.failures)
+    summaries = _summaries(config, settled, done, statistics)
+    out.mkdir(parents=True, exist_ok=True)
+    sheet = draw_sheet(ours.rows, images, restored, reference)
+    (out / "sheet.png").unlink(missing_ok=True)
+    pictures = [] if sheet is None else [Picture("sheet.png", encode_png(sheet), "worst, middle and best image")]
+    described = describe(config, protocol, settled, summaries, ours.rows, ours.content, missing, extra)
+    title = f"Restored faces: {last_name(config.restored)}"
+    laid_out = sections(config, protocol, summaries, ours.rows, missing, extra, pictures, described)
+    files = {
+        "report.html": to_html(title, laid_out).encode(),
+        "report.md": to_markdown(title, laid_out).encode(),
+        **{picture.file: picture.data for picture in pictures},
+        PER_IMAGE: per_image(ours.rows, protocol).encode(),
+        METRICS_FILE: (json.dumps(described, indent=2, sort_keys=True, allow_nan=False) + "\n").encode(),
+    }
+    for name, data in files.items():
+        write_whole(out / name, data)
+    return Evaluation(protocol, summaries, ours.rows, missing, extra, [out / name for name in files])
+
+
+def _pair(
+    config: EvaluateConfig, restored: FileSet
+) -> tuple[JudgedSet | None, tuple[tuple[str, int, int], ...], tuple[str, ...], tuple[str, ...]]:
+    """References, the images to measure, what is missing and what is too much."""
+    if config.reference is None:
+        places, foreign = stems(restored.names, config.suffix, "--restored")
+        if foreign and not config.allow_missing:
+            raise ConfigError(
+                f"{len(foreign):,} of {len(restored.names):,} restored images do not end in {config.suffix!r}: "
+                f"{', '.join(foreign[:5])}{', ...' if len(foreign) > 5 else ''}"
+            )
+        return None, tuple((stem, places[stem], -1) for stem in sorted(places)), (), tuple(foreign)
+    reference = open_references(config.reference, restored.names)
+    pairing = pair_by_stem(restored.names, reference.names, config.suffix)
+    if not pairing.pairs or ((pairing.missing or pairing.extra) and not config.allow_missing):
+        raise ConfigError(explain_unpaired(pairing, len(reference.names), len(restored.names)))
+    return reference, pairing.pairs, pairing.missing, pairing.extra
+
+
+# ------------------------------------------------------------------------------------------------------------ measuring
+
+
+def _tasks(
+    group: str,
+    images: Sequence[tuple[str, int, int]],
+    restored: FileSet,
+    reference: JudgedSet | None,
+    config: EvaluateConfig,
+) -> Iterator[_Task]:
+    for start in range(0, len(images), _IN_TASK):
+        yield _Task(group, tuple(images[start : start + _IN_TASK]), restored, reference, config.cache)
+
+
+def _measure(
+    tasks: Sequence[_Task],
+    totals: Mapping[str, int],
+    config: JudgeConfig,
+    executor: ExecutorConfig,
+    progress: Callable[[str, int, int], None],
+) -> dict[str, _Done]:
+    found: list[tuple[_Task, _Done]] = []
+    counts = dict.fromkeys(totals, 0)
+    for outcome in run_tasks(Stateful(functools.partial(_ready, config)), tasks, executor):
+        if outcome.result is None:
+            raise RunError(outcome.error)
+        found.append((outcome.task, outcome.result))
+        counts[outcome.task.group] += len(outcome.task.images)
+        progress(outcome.task.group, counts[outcome.task.group], totals[outcome.task.group])
+    # In any order they come from the workers.
+    found.sort(key=lambda pair: (pair[0].group, pair[0].images[0]))
+    merged = {group: _Done([], [], [], {}, {}, []) for group in totals}
+    for task, done in found:
+        whole = merged[task.group]
+        whole.rows.extend(done.rows)
+        whole.content.extend(done.content)
+        whole.sizes.extend(done.sizes)
+        whole.failures.extend(done.failures)
+        for into, more in (
+            (whole.features, done.features),
+            (whole.reference_features, done.reference_features),
+        ):
+            for name, rows in more.items():
+                into.setdefault(name, []).extend(rows)
+    return merged
+
+
+def _ready(config: JudgeConfig) -> Callable[[_Task], _Done]:
+    judge = Judge(config)
+    keys = {name: judge.extractor_key(name) for name in judge.extractors}
+    return functools.partial(_measure_task, judge, keys)
+
+
+def _measure_task(judge: Judge, keys: Mapping[str, str], task: _Task) -> _Done:
+    done = _Done([], [], [], {}, {}, [])
+
+    def take(into: dict[str, list[Features]], pixels: Pixels, content: str) -> None:
+        for name, extract in judge.extractors.items():
+            key = hashlib.sha256(f"{content} {keys[name]}".encode()).hexdigest()
+            features = cached(task.cache, key, functools.partial(extract, pixels))
+            into.setdefault(name, []).append(features)
+
+    for stem, place, partner in task.images:
+        shown = display_name(stem)
+        try:
+            pixels = task.restored.read(place)
+            other = None if task.reference is None else task.reference.read(partner)
+        except ImageError as error:
+            done.failures.append(f"{shown}: {error}")
+            continue
+        if other is not None and pixels.shape != other.shape:
+            (height, width), (wanted_height, wanted_width) = pixels.shape[:2], other.shape[:2]
+            done.failures.append(f"{shown}: {width} x {height}, its reference {wanted_width} x {wanted_height}")
+            continue
+        content = pixel_hash(pixels)
+        try:
+            if task.group == "restored":
+                other_hash = "" if other is None else pixel_hash(other)
+                done.rows.append(Row(shown, judge.measure(pixels, other), other_hash))
+                if other is not None and "degradation" in judge.extractors:
+                    # FID compares with statistics or other faces alone, never with the references.
+                    key = hashlib.sha256(f"{other_hash} {keys['degradation']}".encode()).hexdigest()
+                    extract = functools.partial(judge.extractors["degradation"], other)
+                    done.reference_features.setdefault("degradation", []).append(cached(task.cache, key, extract))
+            take(done.features, pixels, content)
+        except ValueError as error:
+            raise ConfigError(f"{shown}: {error}") from error
+        done.content.append(content)
+        done.sizes.append((pixels.shape[1], pixels.shape[0]))
+    return done
+
+
+# ------------------------------------------------------------------------------------------------------------ summaries
+
+
+def _summaries(
+    config: EvaluateConfig,
+    settled: Settled,
+    done: Mapping[str, _Done],
+    statistics: tuple[Features, Features] | None,
+) -> dict[str, Summary]:
+    protocol, ours, faces = settled.config.protocol, done["restored"], done.get("faces")
+    if faces is not None and faces.failures:
+        raise ConfigError(f"--faces: {len(faces.failures):,} images cannot be read: {'; '.join(faces.failures[:5])}")
+    found: dict[str, Summary] = {}
+    for name, metric in METRICS.items():
+        if name in settled.skipped:
+            found[name] = Summary(value=None, status=f"skipped: {settled.skipped[name]}")
+        elif metric.kind != "set":
+            found[name] = summarise(metric, [row.values[name] for row in ours.rows], protocol)
+    if "fid" in ours.features:
+        chosen = np.stack(ours.features["fid"][: protocol.fid_first or None])
+        if faces is not None:
+            summary = compare_inception(chosen, np.stack(faces.features["fid"]))
+            found["fid"] = replace(summary, **_against(config, faces))
+        else:
+            assert statistics is not None
+            assert settled.fid_statistics is not None
+            found["fid"] = replace(
+                compare_inception(chosen, statistics),
+                against=settled.fid_statistics.name,
+                against_sha256=file_sha256(settled.fid_statistics),
+            )
+    if "degradation" in ours.features:
+        others = ours.reference_features["degradation"] if faces is None else faces.features["degradation"]
+        sizes = {*ours.sizes, *(faces.sizes if faces is not None else ())}
+        both = compare_degradation(np.stack(ours.features["degradation"]), np.stack(others))
+        for name, summary in zip(("kid-degradation", "frechet-degradation"), both, strict=True):
+            against = {"against": "the references"} if faces is None else _against(config, faces)
+            found[name] = replace(summary, **against)
+            if len(sizes) > 1:
+                shown = ", ".join(f"{width} x {height}" for width, height in sorted(sizes)[:5])
+                status = f"skipped: needs images of one size, found {shown}: resizing would change what is measured"
+                found[name] = Summary(value=None, status=status)
+    return {name: found[name] for name in METRICS if name in found}
+
+
+def _against(config: EvaluateConfig, faces: _Done) -> dict[str, str]:
+    digest = hashlib.sha256("\n".join(sorted(faces.content)).encode()).hexdigest()
+    return {"against": f"{len(faces.content):,} faces in {last_name(config.faces or '')}", "against_sha256": digest}

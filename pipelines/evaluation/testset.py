@@ -1,0 +1,428 @@
+"""`degrade-kit make-testset`: a fixed set of LQ images with their HQ images, to judge restorers by.
+
+    OUT/hq/00000.png      what a restorer should give
+    OUT/lq/00000.png      what it gets
+    OUT/records.jsonl     one line for each pair: source, origin, record, hashes
+    OUT/testset.json      counts and a digest of all files, written last: a set with it is whole
+    OUT/testset.yaml      the configuration
+
+The same faces, options and library versions give the same bytes, on any number of workers and after any interruption.
+From originals, as LFW-Test comes from LFW, there are `lq/` and, where faces were aligned, what `align` writes.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import yaml
+
+from degrade_kit.degradation import make_lq, make_target
+from degrade_kit.errors import ConfigError, ImageError, RunError
+from degrade_kit.files import sha256
+from degrade_kit.hq import HqConfig, prepare, versions
+from degrade_kit.image import Pixels, encode_png
+from degrade_kit.pipelines.claim import difference
+from degrade_kit.pipelines.executor import ExecutorConfig, Stateful, run_tasks
+from degrade_kit.pipelines.makers.config import SynthConfig
+from degrade_kit.pipelines.makers.flipnet_settings import FlipNetSettings, flipnet_mapping, resolve_flipnet
+from degrade_kit.recipe import Recipe
+from degrade_kit.record import Record
+from degrade_kit.seeding import epoch_generator, generator
+from degrade_kit.sources import Sources, display_name, open_sources
+from degrade_kit.store import LocalStore, check_writable
+
+RECORDS, SETTINGS, SUMMARY = "records.jsonl", "testset.yaml", "testset.json"
+_JOURNAL: Final = ".records.partial.jsonl"
+_IN_TASK: Final = 8
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TestsetConfig:
+    """Everything that changes the bytes of a test set."""
+
+    __test__ = False  # of pytest, which takes it for a test
+
+    hq: str
+    """Faces: see `degrade_kit.sources.open_sources`."""
+    recipe: Recipe
+    count: int
+    """Pairs."""
+    seed: int = 0
+    flipnet: FlipNetSettings | None = None
+    """Makes a share of the LQ images; None leaves all to the recipe."""
+    share: float = 0.5
+    """Of the FlipNet, exactly."""
+    size: int = 512
+    """Side of all images, pixels."""
+
+    def __post_init__(self) -> None:
+        if self.count < 1:
+            raise ConfigError(f"count: expected at least 1, got {self.count}")
+        if not 0 <= self.share <= 1:
+            raise ConfigError(f"share: expected a number within [0, 1], got {self.share}")
+
+    def to_mapping(self) -> dict[str, Any]:
+        """What decides the bytes, for `testset.yaml`."""
+        plain: dict[str, Any] = {
+            "hq": self.hq,
+            "recipe": self.recipe.to_mapping(),
+            "count": self.count,
+            "seed": self.seed,
+            "size": self.size,
+            "versions": versions(),
+        }
+        if self.flipnet is not None:
+            plain |= {"share": self.share, "flipnet": flipnet_mapping(self.flipnet)}
+        return plain
+
+
+@dataclass(frozen=True, slots=True)
+class Testset:
+    """What was made."""
+
+    __test__ = False
+
+    pairs: int
+    offshelf: int
+    """LQ images of the FlipNet among them."""
+    unusable: list[tuple[str, str]]
+    """Faces that were drawn but cannot be used, and why; others took their places."""
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Slot:
+    """A pair to make."""
+
+    number: int
+    source: str
+    offshelf: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Task:
+    slots: tuple[_Slot, ...]
+    sources: Sources
+    config: TestsetConfig
+    out: Path
+
+
+@dataclass(frozen=True, slots=True)
+class _Done:
+    lines: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+    failures: list[tuple[_Slot, str]] = field(default_factory=list[tuple[_Slot, str]])
+
+
+def make_testset(
+    config: TestsetConfig,
+    out: Path,
+    executor: ExecutorConfig,
+    progress: Callable[[str, int, int], None] = lambda name, done, total: None,
+) -> Testset:
+    """Draw faces, degrade them and write the set; a rerun goes on.
+
+    Args:
+        config: What to make.
+        out: Folder of the set.
+        executor: Where to run.
+        progress: Called with a word, pairs done and pairs in all.
+
+    Raises:
+        ConfigError: If there are too few faces that can be used, or the FlipNet cannot.
+        RunError: If the folder holds something else.
+    """
+    if config.flipnet is not None:
+        config = replace(config, flipnet=resolve_flipnet(config.flipnet))
+    sources = open_sources(config.hq)
+    if len(sources) < config.count:
+        raise ConfigError(f"count: {config.count:,} pairs need as many faces; {config.hq} has {len(sources):,}")
+    store = LocalStore(out)
+    _claim(store, config)
+    order: npt.NDArray[np.int64] = epoch_generator(config.seed, 0, "\0testset").permutation(len(sources))
+    waiting = iter([sources.names[int(place)] for place in order.tolist()])
+    slots = _slots(config, waiting)
+    made = {(line["number"], line["source"]): line for line in _journal(out)}
+    finished: dict[int, dict[str, Any]] = {}
+    unusable: list[tuple[str, str]] = []
+    with (out / _JOURNAL).open("a", encoding="utf-8") as journal:
+        while slots:
+            todo = [slot for slot in slots if not _take(made, slot, finished, out)]
+            failed: list[_Slot] = []
+            for outcome in run_tasks(
+                Stateful(functools.partial(_ready, config, executor.threads)),
+                _tasks(todo, sources, config, out),
+                executor,
+            ):
+                if outcome.result is None:
+                    raise RunError(outcome.error)
+                for line in outcome.result.lines:
+                    journal.write(json.dumps(line) + "\n")
+                    finished[line["number"]] = line
+                journal.flush()
+                for slot, reason in outcome.result.failures:
+                    failed.append(slot)
+                    unusable.append((display_name(slot.source), reason))
+                progress("test set", len(finished), config.count)
+            slots = _replace(sorted(failed, key=lambda slot: slot.number), waiting, config, unusable)
+    return _finish(store, config, [finished[number] for number in range(config.count)], sorted(unusable))
+
+
+def _slots(config: TestsetConfig, names: Iterable[str]) -> list[_Slot]:
+    share = round(config.count * config.share) if config.flipnet is not None else 0
+    offshelf = epoch_generator(config.seed, 1, "\0testset").permutation(np.arange(config.count) < share)
+    return [
+        _Slot(number, name, bool(offshelf[number])) for number, name in zip(range(config.count), names, strict=False)
+    ]
+
+
+def _replace(
+    failed: Sequence[_Slot], waiting: Iterable[str], config: TestsetConfig, unusable: Sequence[tuple[str, str]]
+) -> list[_Slot]:
+    """Other faces for those that cannot be used, in the order in which faces were drawn."""
+    again = [replace(slot, source=name) for slot, name in zip(failed, waiting, strict=False)]
+    if len(again) < len(failed):
+        name, reason = unusable[0]
+        raise ConfigError(
+            f"count: {config.count:,} pairs need as many faces; {len(unusable):,} of those in {config.hq} cannot be "
+            f"used, such as {name}: {reason}"
+        )
+    return again
+
+
+def _take(
+    made: dict[tuple[int, str], dict[str, Any]], slot: _Slot, finished: dict[int, dict[str, Any]], out: Path
+) -> bool:
+    """Whether an earlier run made it; its line is taken if so."""
+    line = made.get((slot.number, display_name(slot.source)))
+    if line is None or not all(
+        (out / side / f"{line['image']}.png").is_file()
+        and sha256((out / side / f"{line['image']}.png").read_bytes()) == line[f"{side}_sha256"]
+        for side in ("hq", "lq")
+    ):
+        return False
+    finished[slot.number] = line
+    return True
+
+
+def _tasks(slots: Sequence[_Slot], sources: Sources, config: TestsetConfig, out: Path) -> Iterable[_Task]:
+    for start in range(0, len(slots), _IN_TASK):
+        chosen = tuple(slots[start : start + _IN_TASK])
+        yield _Task(chosen, sources.only([slot.source for slot in chosen]), config, out)
+
+
+# --------------------------------------------------------------------------------------------------------------- making
+
+
+def _ready(config: TestsetConfig, threads: int) -> Callable[[_Task], _Done]:
+    """In a worker, with the FlipNet where there is one."""
+    if config.flipnet is None:
+        return functools.partial(_make, None)
+    import torch
+
+    from degrade_kit.pipelines.makers.flipnet_maker import FlipNetMaker, load_degrader, make_images
+
+    torch.set_num_threads(max(1, threads))
+    degrader = load_degrader(config.flipnet, download=config.flipnet.download)
+    synth = SynthConfig(hq=config.hq, recipe=config.recipe, seed=config.seed, mode="flipnet", flipnet=config.flipnet)
+    maker = FlipNetMaker(synth, degrader)
+
+    def offshelf(name: str, hq: Pixels) -> tuple[Record, Pixels]:
+        record = maker.draw(name, 0)
+        return record, make_images(degrader, hq, [record], 1)[0]
+
+    return functools.partial(_make, offshelf)
+
+
+def _make(offshelf: Callable[[str, Pixels], tuple[Record, Pixels]] | None, task: _Task) -> _Done:
+    done = _Done()
+    store = LocalStore(task.out)
+    config = task.config
+    places = {name: place for place, name in enumerate(task.sources.names)}
+    for slot in task.slots:
+        try:
+            raw = task.sources.read(places[slot.source])
+            hq = prepare(raw, HqConfig(size=config.size))
+        except ImageError as error:
+            done.failures.append((slot, str(error)))
+            continue
+        if slot.offshelf:
+            assert offshelf is not None
+            assert config.flipnet is not None
+            record, lq = offshelf(slot.source, hq.pixels)
+            origin = f"flipnet:{config.flipnet.digest}"
+        else:
+            record = config.recipe.draw(generator(config.seed, slot.source, 0))
+            lq = make_lq(record, hq.pixels)
+            origin = f"recipe:{config.recipe.name}@{config.recipe.digest()}"
+        target = encode_png(make_target(record, hq.pixels)) if record.target else hq.data
+        data = encode_png(lq)
+        image = f"{slot.number:05}"
+        store.write(f"hq/{image}.png", target)
+        store.write(f"lq/{image}.png", data)
+        done.lines.append(
+            {
+                "number": slot.number,
+                "image": image,
+                "source": display_name(slot.source),
+                "source_sha256": sha256(raw),
+                "origin": origin,
+                "record": record.to_json(),
+                "hq_sha256": sha256(target),
+                "lq_sha256": sha256(data),
+            }
+        )
+    return done
+
+
+# -------------------------------------------------------------------------------------------------------------- writing
+
+
+def _claim(store: LocalStore, config: TestsetConfig) -> None:
+    """Make sure that the folder is empty, or of this very configuration."""
+    check_writable(store)
+    store.sweep()
+    wanted = config.to_mapping()
+    if (store.root / SETTINGS).is_file():
+        found = yaml.safe_load((store.root / SETTINGS).read_text())
+        if found != wanted:
+            raise RunError(
+                f"{store.root} holds a test set of another configuration:\n{difference(found, wanted)}\n"
+                "give the old options to go on, or another --out"
+            )
+        return
+    _check_empty(store)
+    store.write(SETTINGS, yaml.safe_dump(wanted, sort_keys=False).encode())
+
+
+def _check_empty(store: LocalStore) -> None:
+    names = [name for name in store.names() if not name.startswith(".")]
+    if names:
+        raise RunError(f"{store.root} is not empty (it holds {names[0]}); give an empty or a new --out")
+
+
+def _journal(out: Path) -> list[dict[str, Any]]:
+    """Lines of earlier runs; one that was cut short by a kill is left out."""
+    lines: list[dict[str, Any]] = []
+    for name in (RECORDS, _JOURNAL):
+        if (out / name).is_file():
+            for line in (out / name).read_text(encoding="utf-8").splitlines():
+                try:
+                    found = json.loads(line)
+                except ValueError:
+                    continue
+                lines.append({"number": int(found["image"]), **found})
+    return lines
+
+
+def _finish(
+    store: LocalStore, config: TestsetConfig, lines: Sequence[dict[str, Any]], unusable: list[tuple[str, str]]
+) -> Testset:
+    shown = [{key: value for key, value in line.items() if key != "number"} for line in lines]
+    records = "".join(json.dumps(line) + "\n" for line in shown).encode()
+    offshelf = sum(line["origin"].startswith("flipnet:") for line in lines)
+    digest = hashlib.sha256(records).hexdigest()
+    summary = {
+        "pairs": len(lines),
+        "offshelf": offshelf,
+        "unusable": [list(entry) for entry in unusable],
+        "digest": digest,
+        "versions": versions(),
+    }
+    store.write(RECORDS, records)
+    store.write(SUMMARY, (json.dumps(summary, indent=2) + "\n").encode())
+    (store.root / _JOURNAL).unlink()
+    return Testset(len(lines), offshelf, unusable, digest)
+
+
+# ------------------------------------------------------------------------------------------------------- from originals
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OriginalsConfig:
+    """Real photographs as a test set: without HQ images."""
+
+    originals: str
+    """Photographs: see `degrade_kit.sources.open_sources`."""
+    align: bool
+    """Whether faces are framed as FFHQ is; else the central square is taken."""
+    detector: str = "packaged"
+    landmarks: Path | None = None
+    size: int = 512
+
+
+@dataclass(frozen=True, slots=True)
+class RealTestset:
+    """What was made."""
+
+    images: int
+    failures: dict[str, int]
+    """Photographs that gave none, by reason."""
+    digest: str
+
+
+Aligner = Callable[[OriginalsConfig, Path, Callable[[int, int], None]], dict[str, int]]
+"""Frames the faces of originals into a folder, and returns the photographs that gave none, by reason."""
+
+
+def make_real_testset(
+    config: OriginalsConfig,
+    out: Path,
+    progress: Callable[[str, int, int], None] = lambda name, done, total: None,
+    align: Aligner | None = None,
+) -> RealTestset:
+    """Write `lq/`, one image for each photograph, with its name.
+
+    Args:
+        config: What to make.
+        out: Folder of the set.
+        progress: Called with a word, photographs done and photographs in all.
+        align: Frames the faces where `config.align` asks for it.
+
+    Raises:
+        ConfigError: If there are no photographs, or the detector cannot be used.
+        RunError: If the folder holds something else.
+    """
+    store = LocalStore(out)
+    check_writable(store)
+    if not (out / SETTINGS).is_file():
+        _check_empty(store)
+    wanted = {key: str(value) if isinstance(value, Path) else value for key, value in asdict(config).items()}
+    wanted["versions"] = versions()
+    if (out / SETTINGS).is_file() and (found := yaml.safe_load((out / SETTINGS).read_text())) != wanted:
+        raise RunError(f"{out} holds a test set of another configuration:\n{difference(found, wanted)}")
+    store.write(SETTINGS, yaml.safe_dump(wanted, sort_keys=False).encode())
+    if config.align:
+        assert align is not None, "align: expected a function, since the configuration asks for it"
+        failures = align(config, out / "lq", lambda done, total: progress("photographs", done, total))
+    else:
+        failures = _squares(config, store, progress)
+    images = open_sources(out / "lq")
+    lines = [f"{name} {sha256(images.read(place))}" for place, name in enumerate(images.names)]
+    digest = hashlib.sha256("\n".join(lines).encode()).hexdigest()
+    summary = {"images": len(images), "failures": failures, "digest": digest, "versions": versions()}
+    store.write(SUMMARY, (json.dumps(summary, indent=2) + "\n").encode())
+    return RealTestset(len(images), failures, digest)
+
+
+def _squares(config: OriginalsConfig, store: LocalStore, progress: Callable[[str, int, int], None]) -> dict[str, int]:
+    sources = open_sources(config.originals)
+    failures: dict[str, int] = {}
+    for place, name in enumerate(sources.names):
+        try:
+            image = prepare(sources.read(place), HqConfig(size=config.size))
+        except ImageError as error:
+            failures[error.reason] = failures.get(error.reason, 0) + 1
+        else:
+            store.write(f"lq/{name.rpartition('.')[0]}.png", image.data)
+        progress("photographs", place + 1, len(sources))
+    for _, reason, _ in sources.skipped:
+        failures[reason] = failures.get(reason, 0) + 1
+    return failures

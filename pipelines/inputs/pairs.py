@@ -1,0 +1,262 @@
+"""`degrade-kit pairs inspect`: what a model would be trained on, before it is."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from degrade_kit.errors import ConfigError, ImageError, RunError, nearest
+from degrade_kit.flipnet.mixture import FACE, PAPER_FACES, FacePairs, PairSample, PairSource, RealPairs
+from degrade_kit.flipnet.pairs import PairSet, kind_of, read_pairs
+from degrade_kit.flipnet.registration import Refusal, check_pairs
+from degrade_kit.image import encode_png
+from degrade_kit.pipelines.executor import limited_threads
+from degrade_kit.pipelines.sheet import Tile, contact_sheet
+from degrade_kit.recipe import Recipe
+from degrade_kit.seeding import generator
+from degrade_kit.sources import display_name, open_sources
+
+SHEET: Final = "pairs.png"
+REPORT: Final = "pairs.json"
+_TILE = 160
+_PHRASES_IN_LINE = 2
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PairsConfig:
+    """What to look at."""
+
+    pairs: tuple[tuple[str, str], ...]
+    """Kind of degradation or name of a data set, and its folder."""
+    out_dir: Path
+    """Where the sheet and the report go."""
+    faces: str | None = None
+    """Source of HQ faces, as in `synth`; None for none."""
+    recipe: Recipe | None = None
+    """How the faces are degraded."""
+    limits: Mapping[str, int] = field(default_factory=dict[str, int])
+    """Training pairs drawn, by the word in `pairs`, its kind, or "face"; 0 takes all. The paper's numbers otherwise."""
+    size: int = 256
+    """Side of the crops that are captioned and shown, pixels."""
+    shown: int = 4
+    """Pairs on the sheet for each source."""
+    captioned: int = 200
+    """Crops that are captioned for each source."""
+    registration: bool = True
+    """Whether pairs that are not registered are refused."""
+    seed: int = 0
+    """Of subsets, crops and degradations."""
+
+    def __post_init__(self) -> None:
+        if not self.pairs and self.faces is None:
+            raise ConfigError("pairs: expected at least one KIND=DIR, or faces; got neither")
+        words = {word for source, _ in self.pairs for word in (source, kind_of(source))}
+        words |= {FACE} if self.faces is not None else set()
+        for word in self.limits:
+            if word not in words:
+                raise ConfigError(f"limit of `{word}`: no such pairs are given; {nearest(word, sorted(words))}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SourceReport:
+    """What was found in one source."""
+
+    source: str
+    kind: str
+    layout: str
+    root: str
+    train: int
+    """Pairs to train on: drawn, readable and registered."""
+    test: int
+    """Pairs of the official test split that could be trained on, and never are."""
+    left_out: int
+    """Training pairs that the limit left out."""
+    skipped: tuple[tuple[str, str], ...]
+    """File and reason of all that is in no pair."""
+    refused: tuple[tuple[str, str, str], ...]
+    """Name, reason and detail of each pair that cannot be used."""
+    captions: dict[str, int]
+    """Number of crops with each phrase, the most frequent first."""
+    captioned: int
+    """Crops that were captioned."""
+
+    def to_plain(self) -> dict[str, Any]:
+        """For JSON."""
+        return {
+            **{name: getattr(self, name) for name in ("source", "kind", "layout", "root", "train", "test", "left_out")},
+            "skipped": [{"file": display_name(file), "reason": reason} for file, reason in self.skipped],
+            "refused": [
+                {"pair": display_name(pair), "reason": reason, "detail": display_name(detail)}
+                for pair, reason, detail in self.refused
+            ],
+            "captions": self.captions,
+            "captioned": self.captioned,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class PairsReport:
+    """What was found in all sources."""
+
+    sources: tuple[SourceReport, ...]
+
+    @property
+    def complete(self) -> bool:
+        """Whether every file is in a pair, and every pair can be used."""
+        return not any(source.skipped or source.refused for source in self.sources)
+
+
+def inspect_pairs(config: PairsConfig, *, progress: Callable[[int, int], None] | None = None) -> PairsReport:
+    """Read and check all pairs, and write `pairs.png` and `pairs.json`.
+
+    Args:
+        config: What to look at.
+        progress: Called with the number of pairs checked and of all.
+
+    Raises:
+        ConfigError: If a folder fits no layout, or the faces cannot be listed.
+        RunError: If the output cannot be written.
+    """
+    sets = [
+        read_pairs(source, root, limit=_limit(config, source, kind_of(source)), seed=config.seed)
+        for source, root in config.pairs
+    ]
+    faces = _open_faces(config)
+    reports: list[SourceReport] = []
+    rows: list[list[Tile]] = []
+    done, total = 0, sum(len(found.pairs) for found in sets)
+    with limited_threads(1):
+        for found in sets:
+            before = done
+            kept, refused = check_pairs(
+                found.pairs,
+                registration=config.registration,
+                progress=(lambda number, _, before=before: progress(before + number, total)) if progress else None,
+            )
+            done += len(found.pairs)
+            training = [pair for pair in kept if pair.split == "train"]
+            samples = _samples(RealPairs(training), config, found.source) if training else []
+            reports.append(_report(found, len(training), len(kept) - len(training), refused, samples))
+            rows += _row(found.source, samples, config.shown)
+        if faces is not None:
+            report, samples = _face_report(faces, config)
+            reports.append(report)
+            rows += _row(FACE, samples, config.shown)
+    result = PairsReport(tuple(reports))
+    _write(config, result, rows)
+    return result
+
+
+def _limit(config: PairsConfig, source: str, kind: str) -> int | None:
+    return config.limits.get(source, config.limits.get(kind))
+
+
+def _open_faces(config: PairsConfig) -> FacePairs | None:
+    if config.faces is None:
+        return None
+    assert config.recipe is not None, "faces need a recipe"
+    return FacePairs(
+        open_sources(config.faces),
+        config.recipe,
+        face_size=max(config.size, 512),
+        limit=config.limits.get(FACE, PAPER_FACES),
+        seed=config.seed,
+    )
+
+
+def _samples(source: PairSource, config: PairsConfig, label: str) -> list[PairSample]:
+    """Crops of evenly spread pairs."""
+    count = min(len(source), max(config.captioned, config.shown))
+    samples: list[PairSample] = []
+    for i in range(count):
+        rng = generator(config.seed, f"inspect {label}", i)
+        samples.append(source.load(i * len(source) // count, config.size, rng, rng))
+    return samples
+
+
+def _report(
+    found: PairSet, train: int, test: int, refused: Sequence[Refusal], samples: Sequence[PairSample]
+) -> SourceReport:
+    return SourceReport(
+        source=found.source,
+        kind=found.kind,
+        layout=found.layout,
+        root=display_name(str(found.root)),
+        train=train,
+        test=test,
+        left_out=found.left_out,
+        skipped=found.skipped,
+        refused=tuple((refusal.pair.name, refusal.reason, refusal.detail) for refusal in refused),
+        captions=_histogram(samples),
+        captioned=len(samples),
+    )
+
+
+def _face_report(faces: FacePairs, config: PairsConfig) -> tuple[SourceReport, list[PairSample]]:
+    """Degrade evenly spread faces; those that cannot be read are refused, and others are not tried in their place."""
+    samples: list[PairSample] = []
+    refused: list[tuple[str, str, str]] = []
+    count = min(len(faces), max(config.captioned, config.shown))
+    for i in range(count):
+        index = i * len(faces) // count
+        try:
+            rng = generator(config.seed, "inspect face", i)
+            samples.append(faces.load(index, config.size, rng, rng))
+        except ImageError as error:
+            refused.append((faces.names[index], error.reason, error.detail))
+    assert config.recipe is not None
+    report = SourceReport(
+        source=FACE,
+        kind=FACE,
+        layout=f"degraded by {config.recipe.name}",
+        root=display_name(str(config.faces)),
+        train=len(faces) - len(refused),
+        test=0,
+        left_out=faces.num_listed - len(faces),
+        skipped=tuple((name, reason) for name, reason, _ in faces.skipped),
+        refused=tuple(refused),
+        captions=_histogram(samples),
+        captioned=len(samples),
+    )
+    return report, samples
+
+
+def _histogram(samples: Sequence[PairSample]) -> dict[str, int]:
+    return dict(Counter(phrase for sample in samples for phrase in sample.caption.split(", ")).most_common())
+
+
+def _row(source: str, samples: Sequence[PairSample], shown: int) -> list[list[Tile]]:
+    """HQ beside LQ, `shown` times."""
+    count = min(shown, len(samples))
+    row: list[Tile] = []
+    for number in range(count):
+        sample = samples[number * len(samples) // count]
+        phrases = sample.caption.split(", ")
+        lines = [", ".join(phrases[i : i + _PHRASES_IN_LINE]) for i in range(0, len(phrases), _PHRASES_IN_LINE)]
+        row += [Tile(sample.hq, (f"{source} · HQ",)), Tile(sample.lq, tuple(lines))]
+    return [row] if row else []
+
+
+def _write(config: PairsConfig, result: PairsReport, rows: Sequence[Sequence[Tile]]) -> None:
+    settings = {
+        "size": config.size,
+        "seed": config.seed,
+        "registration": config.registration,
+        "limits": dict(config.limits),
+    }
+    text = json.dumps(
+        {"settings": settings, "sources": [source.to_plain() for source in result.sources]},
+        ensure_ascii=False,
+        indent=2,
+    )
+    try:
+        config.out_dir.mkdir(parents=True, exist_ok=True)
+        if rows:
+            (config.out_dir / SHEET).write_bytes(encode_png(contact_sheet(rows, _TILE)))
+        (config.out_dir / REPORT).write_text(text + "\n", encoding="utf-8")
+    except OSError as error:
+        raise RunError(f"cannot write to {config.out_dir}: {error}") from error

@@ -1,0 +1,97 @@
+"""What a data set is to be: the configuration that decides its bytes, and what a finished one keeps of it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from typing import Any, Literal, cast
+
+from degrade_kit.errors import ConfigError, RunError
+from degrade_kit.files import parse_yaml
+from degrade_kit.hq import HqConfig
+from degrade_kit.pipelines.makers.flipnet_settings import FlipNetSettings
+from degrade_kit.recipe import Recipe, recipe_from_mapping
+from degrade_kit.shards import CONFIG
+from degrade_kit.store import Store
+
+Mode = Literal["onthefly", "flipnet", "mix"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SynthConfig:
+    """Everything that changes the bytes of a data set."""
+
+    hq: str
+    """Where the faces are: see `degrade_kit.sources.open_sources`."""
+    include: str | None = None
+    """Glob that the names of the sources must match."""
+    recipe: Recipe
+    variants: int = 1
+    """LQ images for each HQ image."""
+    seed: int = 0
+    samples_per_shard: int = 0
+    """0 chooses from the number of sources: an eighth of them, 1000 at most."""
+    lq_size: Literal["native", "full"] = "native"
+    """`full` stores LQ images already enlarged to the HQ size."""
+    image: HqConfig = field(default_factory=HqConfig)
+    hq_format: Literal["auto", "png", "jpg", "webp"] = "auto"
+    """`auto` looks at some sources: their format if all of them can be passed through, else PNG."""
+    mode: Mode = "onthefly"
+    """What makes LQ images: the recipe, a FlipNet, or either."""
+    mix: float = 0.5
+    """In the mode `mix`, the chance of each variant to be the FlipNet's."""
+    flipnet: FlipNetSettings | None = None
+    """Of the modes `flipnet` and `mix`."""
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.variants <= 1000:
+            raise ConfigError(f"variants: expected a whole number within [1, 1000], got {self.variants}")
+        if self.samples_per_shard < 0:
+            raise ConfigError(f"samples_per_shard: expected 0 (automatic) or more, got {self.samples_per_shard}")
+        if not 0 <= self.mix <= 1:
+            raise ConfigError(f"mix: expected a number within [0, 1], got {self.mix}")
+
+    @property
+    def maker(self) -> str:
+        """Name of what makes the LQ images."""
+        recipe = f"recipe {self.recipe.name} ({self.recipe.digest()})"
+        if self.mode == "onthefly" or self.flipnet is None:
+            return recipe
+        flipnet = f"FlipNet {self.flipnet.model} ({self.flipnet.digest})"
+        return flipnet if self.mode == "flipnet" else f"{flipnet} for a share of {self.mix:g}, else {recipe}"
+
+
+def comparable(resolved: dict[str, Any]) -> dict[str, Any]:
+    """What of a resolved configuration decides bytes: not where a FlipNet lies, whose digest is there."""
+    if "flipnet" not in resolved:
+        return resolved
+    return {**resolved, "flipnet": {**resolved["flipnet"], "model": "", "base_model": ""}}
+
+
+def fingerprint(resolved: dict[str, Any]) -> str:
+    """Hash of a resolved configuration: shards of equal fingerprints belong together."""
+    resolved = comparable(resolved)
+    return hashlib.sha256(json.dumps(resolved, sort_keys=True).encode()).hexdigest()
+
+
+def load_plan_config(store: Store) -> dict[str, Any]:
+    """The resolved configuration of a data set.
+
+    Raises:
+        RunError: If there is none.
+    """
+    try:
+        found = parse_yaml(store.read(CONFIG).decode("utf-8"), CONFIG)
+    except FileNotFoundError as error:
+        raise RunError(f"{store.url}: no {CONFIG}: not a data set of degrade-kit") from error
+    except (ConfigError, UnicodeDecodeError) as error:
+        raise RunError(f"{store.url}/{CONFIG} is damaged: {error}") from error
+    if not isinstance(found, dict):
+        raise RunError(f"{store.url}/{CONFIG} is damaged: expected `key: value` pairs, got {found!r}")
+    return cast("dict[str, Any]", found)
+
+
+def stored_recipe(resolved: dict[str, Any]) -> Recipe:
+    """The recipe of a resolved configuration."""
+    return recipe_from_mapping(resolved["recipe"], CONFIG)

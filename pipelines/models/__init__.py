@@ -1,0 +1,1 @@
+"""Train FlipNet's two modes, and restore photographs with one."""

@@ -1,0 +1,418 @@
+"""`degrade-kit restore`: faces from a folder, a file or shards, restored into a folder by actors that hold the model.
+
+    OUT/NAME.png                      one for each input, under its own name; or OUT/phi-X/NAME.png for several phi
+    OUT/.degrade_kit/sheet.png        the first of them beside their inputs
+    OUT/.degrade_kit/attention.png    the same with where the face embedding was read, if asked for
+    OUT/.degrade_kit/config.yaml      how they were made
+    OUT/.degrade_kit/failures.jsonl   inputs that could not be used
+
+An image is written under a scratch name and renamed: one that is there is whole, and a rerun passes over it. Images are
+made in the same batches whatever is there already, so that a rerun makes the same pixels.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any, Protocol
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from degrade_kit.errors import ConfigError, DegradeKitError, ImageError, RunError
+from degrade_kit.flipnet.checkpoint import folder_digest, read_config
+from degrade_kit.flipnet.sampling import SamplingConfig
+from degrade_kit.image import Pixels, decode_image, encode_png
+from degrade_kit.pipelines.claim import claim_folder, plain
+from degrade_kit.pipelines.executor import ExecutorConfig, Stateful, run_tasks
+from degrade_kit.pipelines.sheet import Tile, contact_sheet
+from degrade_kit.reader import PairReader
+from degrade_kit.restore.embeddings import SOURCE_CONFIG
+from degrade_kit.restore.infer import ColorFix, restorer_folder, trained_size
+from degrade_kit.seeding import generator
+from degrade_kit.shards import HIDDEN, MANIFEST
+from degrade_kit.sources import Sources, display_name, open_sources
+
+if TYPE_CHECKING:
+    from degrade_kit.restore.infer import Restorer
+
+SHEET_FACES = 24
+MIN_SIDE = 16
+"""Least side of an input, pixels."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RestoreJob:
+    """What to restore, and how."""
+
+    model: str
+    input: str
+    out_dir: Path
+    phis: tuple[float, ...] = ()
+    """Enhance weights; the model's own where empty, a folder for each where there are several."""
+    overrides: Mapping[str, Any] = dataclasses.field(default_factory=dict[str, Any])
+    """Fields of `SamplingConfig` in place of the model's; None leaves one alone."""
+    prompt: str = ""
+    seed: int = 0
+    batch_size: int = 4
+    size: int | None = None
+    """Shorter side to which inputs are scaled, pixels: 0 keeps their own, None takes the model's."""
+    color_fix: ColorFix = "none"
+    variant: int = 0
+    """Which LQ image of a sample, where the input is shards."""
+    attention: bool = False
+    """Whether to show where the first images read the face embedding."""
+    base_model: str | None = None
+    device: str | None = None
+    dtype: str = "float32"
+    download: bool = False
+    cache_dir: str | None = None
+
+
+class Inputs(Protocol):
+    """Images by number."""
+
+    @property
+    def names(self) -> Sequence[str]:
+        """Of the results, without an ending; unique."""
+        ...
+
+    def read(self, index: int) -> Pixels:
+        """Pixels of an input.
+
+        Raises:
+            ImageError: If it cannot be used.
+            ShardError: If the shard is damaged.
+        """
+        ...
+
+
+class FileInputs:
+    """Images of a folder, a list, an archive, or one file."""
+
+    def __init__(self, sources: Sources) -> None:
+        self._sources = sources
+        self.names = [str(PurePosixPath(name).with_suffix("")) for name in sources.names]
+        seen: dict[str, str] = {}
+        for name, source in zip(self.names, sources.names, strict=True):
+            if name in seen:
+                raise ConfigError(
+                    f"{display_name(seen[name])} and {display_name(source)} would both be restored to "
+                    f"{display_name(name)}.png; rename one"
+                )
+            seen[name] = source
+
+    def read(self, index: int) -> Pixels:
+        """See `Inputs`."""
+        return decode_image(self._sources.read(index), min_side=MIN_SIDE).pixels
+
+
+class ShardInputs:
+    """One LQ image of each sample of a data set, by the sample's key."""
+
+    def __init__(self, url: str, variant: int, cache_dir: str | None) -> None:
+        self._reader, self._variant = PairReader(url, cache_dir=cache_dir), variant
+        if not 0 <= variant < self._reader.num_variants:
+            raise ConfigError(
+                f"--variant: expected 0 to {self._reader.num_variants - 1}, which {url} has; got {variant}"
+            )
+        self.names = self._reader.keys
+
+    def read(self, index: int) -> Pixels:
+        """See `Inputs`."""
+        return self._reader.stored_pair(self._reader.read(index, self._variant), self._variant).lq
+
+
+def open_inputs(job: RestoreJob) -> Inputs:
+    """What the job's input names.
+
+    Raises:
+        ConfigError: If it holds no images.
+        ShardError: If it is a data set that is not whole.
+    """
+    if "://" in job.input or (Path(job.input) / MANIFEST).is_file():
+        return ShardInputs(job.input, job.variant, job.cache_dir)
+    return FileInputs(open_sources(job.input))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RestorePlan:
+    """A job with all that was open settled."""
+
+    job: RestoreJob
+    digest: str
+    size: int
+    sampling: tuple[SamplingConfig, ...]
+    """One for each folder of results."""
+    folders: tuple[Path, ...]
+
+    def path(self, folder: int, name: str) -> Path:
+        """Of a result."""
+        return self.folders[folder] / f"{name}.png"
+
+
+def make_plan(job: RestoreJob) -> RestorePlan:
+    """Settle what the model's folder says.
+
+    Raises:
+        ConfigError: If there is no such model, a number is out of its range, or there is no attention to show.
+    """
+    folder = restorer_folder(job.model)
+    if job.attention and not (folder / SOURCE_CONFIG).exists():
+        raise ConfigError(f"--attention: {folder} was trained without a face embedding, so there is none to show")
+    _, _, _, own = read_config(folder)
+    changed = dataclasses.replace(own, **{key: value for key, value in job.overrides.items() if value is not None})
+    phis = job.phis or (changed.phi,)
+    if len(set(phis)) != len(phis):
+        raise ConfigError(f"--phi: expected different numbers, got {', '.join(f'{phi:g}' for phi in phis)}")
+    folders = [job.out_dir / f"phi-{phi:g}" for phi in phis] if len(phis) > 1 else [job.out_dir]
+    return RestorePlan(
+        job=job,
+        digest=folder_digest(folder),
+        size=trained_size(folder) if job.size is None else job.size,
+        sampling=tuple(dataclasses.replace(changed, phi=phi) for phi in phis),
+        folders=tuple(folders),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class RestoreReport:
+    """What a run did."""
+
+    made: int
+    kept: int
+    """That were there already."""
+    failures: tuple[tuple[str, str], ...]
+    """Names of inputs, and what was wrong."""
+    sheet: Path | None
+    attention: tuple[Path, float] | None
+    """A sheet of where the face embedding was read, and the mean share of cross-attention that it took."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Inputs that are restored together."""
+
+    indices: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkReport:
+    """What became of them."""
+
+    made: int
+    failures: tuple[tuple[str, str], ...]
+
+
+def restore(
+    plan: RestorePlan, executor: ExecutorConfig, *, progress: Callable[[int, int], None] = lambda done, total: None
+) -> RestoreReport:
+    """Restore all inputs that have no result yet.
+
+    Args:
+        plan: What to do.
+        executor: Where.
+        progress: Called with the inputs that are done and all of them.
+
+    Raises:
+        ConfigError: If the output holds results of other settings.
+        RunError: If a result cannot be written, or a worker failed.
+    """
+    job = plan.job
+    inputs = open_inputs(job)
+    claim_folder(job.out_dir / HIDDEN, _resolved(plan), lambda resolved: resolved)
+    count = len(inputs.names)
+    chunks = [Chunk(tuple(range(i, min(i + job.batch_size, count)))) for i in range(0, count, job.batch_size)]
+    todo = [chunk for chunk in chunks if any(_missing(plan, inputs.names[index]) for index in chunk.indices)]
+    waiting = sum(len(chunk.indices) for chunk in todo)
+    done, made = count - waiting, 0
+    failures: list[tuple[str, str]] = []
+    progress(done, count)
+    work = Stateful[Chunk, ChunkReport](functools.partial(restore_worker, plan, max(1, executor.threads)))
+    for outcome in run_tasks(work, todo, executor):
+        if outcome.result is None:
+            raise RunError(outcome.error)
+        made += outcome.result.made
+        failures += outcome.result.failures
+        done += len(outcome.task.indices)
+        progress(done, count)
+    sheet = _write_sheet(plan, inputs)
+    failures.sort()
+    lines = "".join(json.dumps({"source": display_name(name), "detail": why}) + "\n" for name, why in failures)
+    _write(job.out_dir / HIDDEN / "failures.jsonl", lines.encode())
+    results = count * len(plan.folders)
+    kept = results - made - len(failures) * len(plan.folders)
+    attention = _write_attention(plan, inputs) if job.attention else None
+    return RestoreReport(made, kept, tuple(failures), sheet, attention)
+
+
+def restore_worker(plan: RestorePlan, threads: int) -> Callable[[Chunk], ChunkReport]:
+    """Load the model, and return what restores with it: the setup of an actor."""
+    import torch
+
+    from degrade_kit.restore.infer import Restorer
+
+    torch.set_num_threads(threads)
+    job = plan.job
+    restorer = Restorer.load(
+        job.model, base_model=job.base_model, download=job.download, device=job.device, dtype=job.dtype
+    )
+    if restorer.digest != plan.digest:
+        raise ConfigError(f"{job.model}: expected the restorer {plan.digest}, found {restorer.digest}")
+    return functools.partial(_restore_chunk, plan, restorer, open_inputs(job))
+
+
+def _restore_chunk(plan: RestorePlan, restorer: Restorer, inputs: Inputs, chunk: Chunk) -> ChunkReport:
+    failures: list[tuple[str, str]] = []
+    groups: dict[tuple[int, ...], list[tuple[str, Pixels]]] = {}
+    for index in chunk.indices:
+        name = inputs.names[index]
+        try:
+            pixels = scaled(inputs.read(index), plan.size)
+        except ImageError as error:
+            failures.append((name, str(error)))
+            continue
+        groups.setdefault(pixels.shape, []).append((name, pixels))
+    made = 0
+    for group in groups.values():
+        seeds = [noise_seed(plan.job.seed, name) for name, _ in group]
+        for folder, sampling in enumerate(plan.sampling):
+            missing = [name for name, _ in group if not plan.path(folder, name).exists()]
+            if not missing:
+                continue
+            restored = restorer.run(
+                [pixels for _, pixels in group],
+                seeds,
+                sampling,
+                prompts=[plan.job.prompt] * len(group),
+                color_fix=plan.job.color_fix,
+            )
+            for (name, _), pixels in zip(group, restored, strict=True):
+                if name in missing:
+                    _write(plan.path(folder, name), encode_png(pixels))
+                    made += 1
+    return ChunkReport(made, tuple(failures))
+
+
+def noise_seed(seed: int, name: str) -> int:
+    """Of the noise that an image's restoration begins with: a function of the run's seed and its own name."""
+    rng = generator(seed, name, 0)
+    return int(rng.integers(2**48))
+
+
+def scaled(pixels: Pixels, size: int) -> Pixels:
+    """With a shorter side of `size` pixels; 0 keeps the image."""
+    height, width = pixels.shape[:2]
+    if not size or min(height, width) == size:
+        return pixels
+    factor = size / min(height, width)
+    target = max(size, round(width * factor)), max(size, round(height * factor))
+    how = cv2.INTER_CUBIC if factor > 1 else cv2.INTER_AREA
+    return np.ascontiguousarray(cv2.resize(pixels, target, interpolation=how), np.uint8)
+
+
+def _missing(plan: RestorePlan, name: str) -> bool:
+    return any(not plan.path(folder, name).exists() for folder in range(len(plan.folders)))
+
+
+def _resolved(plan: RestorePlan) -> dict[str, Any]:
+    """What decides the pixels of a result; several phi may become more, each with a folder of its own."""
+    job = plan.job
+    sampling = plain(plan.sampling[0])
+    if len(plan.folders) > 1:
+        sampling["phi"] = "of the folder"
+    return {
+        "restorer": plan.digest,
+        "input": "shards" if "://" in job.input or (Path(job.input) / MANIFEST).is_file() else "images",
+        "variant": job.variant,
+        "sampling": sampling,
+        "prompt": job.prompt,
+        "seed": job.seed,
+        "batch_size": job.batch_size,
+        "size": plan.size,
+        "color_fix": job.color_fix,
+        "dtype": job.dtype,
+    }
+
+
+def _rows(plan: RestorePlan, inputs: Inputs) -> Iterator[list[Tile]]:
+    for index, name in enumerate(inputs.names[:SHEET_FACES]):
+        if _missing(plan, name):
+            continue
+        try:
+            row = [Tile(scaled(inputs.read(index), plan.size), (display_name(name)[-34:], "input"))]
+            for folder, sampling in enumerate(plan.sampling):
+                pixels = decode_image(plan.path(folder, name).read_bytes(), min_side=1).pixels
+                row.append(Tile(pixels, ("restored", f"phi {sampling.phi:g}")))
+        except (OSError, DegradeKitError):
+            continue  # told as a failure, or gone in the meantime
+        yield row
+
+
+def _write_sheet(plan: RestorePlan, inputs: Inputs) -> Path | None:
+    rows = list(_rows(plan, inputs))
+    if not rows:
+        return None
+    each = max(1, 6 // len(rows[0]))
+    lines = [[tile for row in rows[i : i + each] for tile in row] for i in range(0, len(rows), each)]
+    path = plan.job.out_dir / HIDDEN / "sheet.png"
+    _write(path, encode_png(contact_sheet(lines)))
+    return path
+
+
+def _write_attention(plan: RestorePlan, inputs: Inputs) -> tuple[Path, float] | None:
+    """The first inputs, what was made of them, where the face embedding was read, and which parts of it: Fig. 4.
+
+    The first map goes from black, nowhere, to white, where the face tokens take all of the cross-attention. The second
+    shows the tokens where they are in the face, from black to white for the one that is read the most.
+    """
+    from degrade_kit.restore.infer import Restorer
+
+    job, sampling = plan.job, plan.sampling[0]
+    restorer = Restorer.load(
+        job.model, base_model=job.base_model, download=job.download, device=job.device, dtype=job.dtype
+    )
+    rows: list[list[Tile]] = []
+    shares: list[float] = []
+    for index in range(min(SHEET_FACES, len(inputs.names))):
+        name = inputs.names[index]
+        try:
+            restored = decode_image(plan.path(0, name).read_bytes(), min_side=1).pixels
+            lq = scaled(inputs.read(index), plan.size)
+        except (OSError, DegradeKitError):
+            continue  # told as a failure, or gone in the meantime
+        [(found, tokens)] = restorer.attention([lq], [noise_seed(job.seed, name)], sampling, prompts=[job.prompt])
+        shares.append(float(found.mean()))
+        where = Tile(_gray(found, lq), (f"face tokens: {shares[-1]:.0%}",))
+        which = Tile(_gray(tokens / tokens.max(), lq), (f"most for one: {float(tokens.max()):.1%}",))
+        rows.append([Tile(lq, (display_name(name)[-34:],)), Tile(restored, ("restored",)), where, which])
+    if not rows:
+        return None
+    path = job.out_dir / HIDDEN / "attention.png"
+    lines = [[tile for row in rows[i : i + 2] for tile in row] for i in range(0, len(rows), 2)]
+    _write(path, encode_png(contact_sheet(lines, tile=192)))
+    return path, float(np.mean(shares))
+
+
+def _gray(shares: npt.NDArray[np.float32], like: Pixels) -> Pixels:
+    """Shares in [0, 1] as an image of another one's size."""
+    large = cv2.resize(shares, like.shape[1::-1], interpolation=cv2.INTER_NEAREST)
+    return np.repeat(np.rint(np.asarray(large) * 255).astype(np.uint8)[:, :, None], 3, axis=2)
+
+
+def _write(path: Path, data: bytes) -> None:
+    """Whole or not at all."""
+    scratch = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        scratch.write_bytes(data)
+        scratch.replace(path)
+    except OSError as error:
+        scratch.unlink(missing_ok=True)
+        raise RunError(f"cannot write {path}: {error.strerror or error}; finished images are kept") from error

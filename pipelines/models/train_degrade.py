@@ -1,0 +1,443 @@
+"""`degrade-kit train-degrade`: from folders of real pairs and faces to a FlipNet that degrades."""
+
+# Tensor.unflatten, torch.from_numpy and others have parts without a type in torch's own stubs.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+import logging
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+
+from degrade_kit.errors import ConfigError
+from degrade_kit.flipnet.base_small import SmallBase, new_net
+from degrade_kit.flipnet.batch import collate, pair_generators, to_images
+from degrade_kit.flipnet.checkpoint import BaseReference, Prompts
+from degrade_kit.flipnet.config import FlipNetConfig, read_fields
+from degrade_kit.flipnet.crops import DEFAULT_POLICY, POLICIES, CropPolicy
+from degrade_kit.flipnet.degrader import start_noise
+from degrade_kit.flipnet.measures import energy_distance, features_of
+from degrade_kit.flipnet.mixture import FACE, FacePairs, ImageCache, Mixture, PairSample, PairSource, RealPairs
+from degrade_kit.flipnet.network import FlipNet
+from degrade_kit.flipnet.pairs import Pair, draw_subset, read_pairs
+from degrade_kit.flipnet.registration import check_pairs
+from degrade_kit.flipnet.sampling import SamplingConfig, sample
+from degrade_kit.flipnet.training import DiffusionLoss, TrainConfig, train
+from degrade_kit.image import encode_png
+from degrade_kit.pipelines.claim import FREE, claim_folder, plain, read_run_config
+from degrade_kit.pipelines.executor import Interrupt
+from degrade_kit.pipelines.sheet import Tile, contact_sheet
+from degrade_kit.presets import resolve_recipe
+from degrade_kit.seeding import generator
+from degrade_kit.sources import Sources, open_sources
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DataConfig:
+    """What to learn from, beside the folders."""
+
+    presets: tuple[str, ...] = ("flipnet-paper",)
+    """Recipes of the faces, equally often; a file is looked for beside the configuration."""
+    face_sizes: tuple[int, ...] = (512,)
+    """Sides, in pixels, to which faces are prepared, equally often."""
+    face_limit: int = 4000
+    """Faces drawn from their source; 0 takes all."""
+    limits: Mapping[str, int] = field(default_factory=dict[str, int])
+    """Pairs drawn, by the word in `--pairs`; the paper's numbers where absent."""
+    weights: Mapping[str, float] = field(default_factory=dict[str, float])
+    """Share of each kind, `face` among them; every pair and face alike where empty."""
+    native: Mapping[str, float] = field(default_factory=dict[str, float])
+    """Share of crops at native resolution by kind, in place of the built-in policy's."""
+    crops: int = 1
+    """Crops in a row of one image."""
+    held_out: float = 0.125
+    """Share of the training pairs and faces that is kept for validation, beside the official test splits."""
+    cache_gigabytes: float = 4.0
+    """Memory for decoded images, of each data worker."""
+    captions: str = "template"
+    """`template` describes the measured degradation; else a hub id or folder of a BLIP model, whose captions are kept
+    in the run's `captions.jsonl`."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunConfig:
+    """A training run: a file of these sections."""
+
+    base_model: str = ""
+    """Hub id or folder of the base model; empty for a new one, of the sizes in `base`."""
+    revision: str | None = None
+    """Of a hub id."""
+    base: SmallBase = field(default_factory=SmallBase)
+    network: FlipNetConfig = field(default_factory=FlipNetConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    sampling: SamplingConfig = field(default_factory=SamplingConfig)
+    """Of validation, and saved with the model."""
+    validation_images: int = 24
+    """Held-out pairs that LQ images are made for."""
+    validation_size: int = 128
+    """Side of their crops, pixels."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DegradeRun:
+    """Where a run finds and leaves its files, and where it computes."""
+
+    config: RunConfig
+    pairs: tuple[tuple[str, str], ...]
+    faces: str | None
+    out_dir: Path
+    registration: bool = True
+    device: str | None = None
+    data_workers: int = 0
+    download: bool = False
+    trackers: tuple[str, ...] = ()
+    threads: int = 0
+    """Of PyTorch on a CPU; its own choice where 0. Equal numbers give equal weights."""
+
+
+def load_run_config(name: str, overrides: Mapping[str, Any]) -> RunConfig:
+    """A configuration file, or `small` or `sd21`, with some fields of `train` and the top level replaced.
+
+    Raises:
+        ConfigError: If it cannot be read, or a key or value is wrong.
+    """
+    path, merged = read_run_config(name, "train-degrade")
+    for key, value in overrides.items():
+        if key in ("base_model", "revision"):
+            merged[key] = value
+        else:
+            merged["train"] = {**merged.get("train", {}), key: value}
+    if "network" in merged:
+        merged["network"] = FlipNetConfig.from_mapping(merged["network"], f"{path.name}: network")
+    network = merged.pop("network", FlipNetConfig())
+    config = dataclasses.replace(read_fields(RunConfig, merged, path.name), network=network)
+    # A recipe file stands beside the configuration that names it.
+    presets = [
+        str(path.parent / preset) if preset.endswith((".yaml", ".yml")) else preset for preset in config.data.presets
+    ]
+    return dataclasses.replace(config, data=dataclasses.replace(config.data, presets=tuple(presets)))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PairData:
+    """The pairs of a run, ready to be drawn from."""
+
+    training: tuple[Pair, ...]
+    held_out: tuple[Pair, ...]
+    faces: Sources | None
+    held_out_faces: Sources | None
+    refused: tuple[str, ...]
+    """What was found wrong with pairs that are left out."""
+
+    def counts(self) -> dict[str, int]:
+        """Training pairs by kind."""
+        found = Counter(pair.kind for pair in self.training)
+        if self.faces is not None:
+            found[FACE] = len(self.faces)
+        return dict(found)
+
+
+def read_data(run: DegradeRun) -> PairData:
+    """List, check and part the pairs.
+
+    Raises:
+        ConfigError: If there is nothing to train on, or a folder is not what its word says.
+    """
+    config = run.config.data
+    training: list[Pair] = []
+    held_out: list[Pair] = []
+    refused: list[str] = []
+    for source, folder in run.pairs:
+        found = read_pairs(source, folder, limit=config.limits.get(source), seed=run.config.train.seed)
+        kept, bad = check_pairs(found.pairs, registration=run.registration)
+        refused += [f"{entry.pair.name}: {entry.reason}: {entry.detail}" for entry in bad]
+        train_split = [pair for pair in kept if pair.split == "train"]
+        count = round(len(train_split) * config.held_out)
+        chosen = {pair.name for pair in draw_subset(train_split, count, run.config.train.seed + 1)} if count else set()
+        training += [pair for pair in train_split if pair.name not in chosen]
+        held_out += [
+            dataclasses.replace(pair, split="train") for pair in kept if pair.split != "train" or pair.name in chosen
+        ]
+    faces = held_out_faces = None
+    if run.faces is not None:
+        sources = open_sources(run.faces)
+        order = sorted(
+            range(len(sources)),
+            key=lambda i: generator(run.config.train.seed, f"held out {sources.names[i]}", 0).random(),
+        )
+        count = round(len(sources) * config.held_out)
+        names = [{sources.names[i] for i in part} for part in (order[count:], order[:count])]
+        faces, held_out_faces = (sources.only(part) if part else None for part in names)
+    if not training and faces is None:
+        raise ConfigError("no pairs to train on: give --pairs KIND=DIR, --faces DIR, or both")
+    return PairData(
+        training=tuple(training),
+        held_out=tuple(held_out),
+        faces=faces,
+        held_out_faces=held_out_faces,
+        refused=tuple(refused),
+    )
+
+
+def pair_sources(run: DegradeRun, data: PairData, cache: ImageCache, *, held_out: bool = False) -> list[PairSource]:
+    """Everything that pairs are drawn from."""
+    config = run.config.data
+    pairs, faces = (data.held_out, data.held_out_faces) if held_out else (data.training, data.faces)
+    kinds = sorted({pair.kind for pair in pairs})
+    sources: list[PairSource] = []
+    for kind in kinds:
+        chosen = [pair for pair in pairs if pair.kind == kind]
+        policy = POLICIES.get(kind, DEFAULT_POLICY)
+        if kind in config.native:
+            policy = dataclasses.replace(policy, native=config.native[kind])
+        sources.append(RealPairs(chosen, captions=_captions(run, chosen), policy=policy, cache=cache))
+    if faces is not None:
+        for name in config.presets:
+            for side in config.face_sizes:
+                make = functools.partial(
+                    FacePairs,
+                    faces,
+                    resolve_recipe(name),
+                    face_size=side,
+                    limit=config.face_limit,
+                    seed=run.config.train.seed,
+                    policy=CropPolicy(native=config.native.get(FACE, 1.0)),
+                    cache=cache,
+                )
+                sources.append(make(captions=_caption_faces(run, make())))
+    return sources
+
+
+def build_net(run: DegradeRun, stream: Mixture) -> tuple[FlipNet, BaseReference]:
+    """The network of a run, new, and where its base model is."""
+    config = run.config
+    return new_net(
+        config.network,
+        stream,
+        seed=config.train.seed,
+        train_base=config.train.train_base,
+        crop_size=min(config.train.crop_sizes),
+        base_model=config.base_model,
+        revision=config.revision,
+        sizes=config.base,
+        download=run.download,
+    )
+
+
+def caption_prompts(stream: Mixture, size: int, count: int = 2000) -> Prompts:
+    """How often each caption of the training data occurs, those of less than a thousandth left out."""
+    found = Counter(stream.sample(2**41 + number, size).caption for number in range(count))
+    return tuple((text, hits / count) for text, hits in found.most_common() if hits > count / 1000)
+
+
+def train_degrade(
+    run: DegradeRun,
+    *,
+    report: Callable[[dict[str, float | int]], None] = lambda metrics: None,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> Path:
+    """Train, or go on training, and return the folder of the finished model.
+
+    Raises:
+        ConfigError: If the data, the base model or the configuration is wrong, or `out_dir` holds a run of another one.
+        RunError: If training cannot go on, or a file cannot be written.
+    """
+    if run.threads:
+        torch.set_num_threads(run.threads)
+    data = read_data(run)
+    for line in data.refused:
+        log.warning("left out %s", line)
+    _claim(run, data)
+    cache = ImageCache(round(run.config.data.cache_gigabytes * 1e9))
+    train_config = run.config.train
+    weights = run.config.data.weights or None
+    stream = Mixture(
+        pair_sources(run, data, cache), seed=train_config.seed, weights=weights, crops=run.config.data.crops
+    )
+    net, base = build_net(run, stream)
+    prompts = caption_prompts(stream, max(train_config.crop_sizes)) if run.config.data.captions == "template" else ()
+    validator = Validator(run, data, cache)
+    metrics_path = run.out_dir / "metrics.jsonl"
+
+    def log_metrics(metrics: dict[str, float | int]) -> None:
+        with metrics_path.open("a", encoding="utf-8") as stream:
+            stream.write(json.dumps(metrics) + "\n")
+        report(metrics)
+
+    train(
+        net,
+        stream,
+        train_config,
+        run.out_dir,
+        base,
+        prompts=prompts,
+        sampling=run.config.sampling,
+        validate=validator,
+        report=log_metrics,
+        should_stop=should_stop,
+        num_workers=run.data_workers,
+        device=run.device,
+        trackers=run.trackers,
+    )
+    return run.out_dir / "model"
+
+
+class Validator:
+    """Measures a network on held-out pairs: the loss, LQ images made for their HQ, and a sheet of both.
+
+    Every random number is fixed, so that two networks differ by their weights alone.
+    """
+
+    def __init__(self, run: DegradeRun, data: PairData, cache: ImageCache) -> None:
+        self._run = run
+        size = run.config.validation_size
+        self._samples: list[PairSample] = []
+        sources = pair_sources(run, data, cache, held_out=True)
+        if sources:
+            kinds = sorted({source.kind for source in sources})
+            weights = dict.fromkeys(kinds, 1.0)
+            mixture = Mixture(sources, seed=run.config.train.seed + 1, weights=weights)
+            self._samples = [mixture.sample(number, size) for number in range(run.config.validation_images)]
+
+    def __call__(self, net: FlipNet, step: int) -> dict[str, float]:
+        """Numbers by name; empty where nothing was held out."""
+        if not self._samples:
+            return {}
+        device = net.unet.device
+        with torch.no_grad():
+            loss_module = DiffusionLoss(net, self._run.config.train).to(device)
+            losses: list[float] = []
+            for start in range(0, len(self._samples), 4):
+                batch = collate(self._samples[start : start + 4]).to(device)
+                count = len(batch.captions)
+                losses += [float(loss_module(batch, pair_generators(0, draw, start, count))) for draw in range(4)]
+        made: list[np.ndarray[Any, np.dtype[np.uint8]]] = []
+        for start in range(0, len(self._samples), 8):
+            batch = collate(self._samples[start : start + 8])
+            height, width = batch.hq.shape[-2:]
+            noise = torch.stack([start_noise(net, start + i, height, width) for i in range(len(batch.captions))])
+            condition = self._run.config.network.mode.flip(batch.hq, batch.lq)[1]
+            made += to_images(
+                sample(net, condition.to(device), noise.to(device), batch.captions, self._run.config.sampling)
+            )
+        true = features_of([(pair.hq, pair.lq) for pair in self._samples])
+        found = features_of([(pair.hq, lq) for pair, lq in zip(self._samples, made, strict=True)])
+        self._write_sheet(made, step)
+        return {"val_loss": float(np.mean(losses)), "val_distance": energy_distance(found, true)}
+
+    def _write_sheet(self, made: Sequence[Any], step: int) -> None:
+        rows: list[list[Tile]] = []
+        for start in range(0, min(len(made), 24), 4):
+            row: list[Tile] = []
+            for pair, lq in zip(self._samples[start : start + 4], made[start : start + 4], strict=True):
+                row += [
+                    Tile(pair.hq, ("HQ", pair.kind)),
+                    Tile(pair.lq, ("real LQ",)),
+                    Tile(lq, ("made", pair.caption[:34])),
+                ]
+            rows.append(row)
+        folder = self._run.out_dir / "samples"
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"step-{step:08d}.png").write_bytes(encode_png(contact_sheet(rows, tile=128)))
+
+
+def _captions(run: DegradeRun, pairs: Sequence[Pair]) -> list[str] | None:
+    """Captions of a captioning model for these pairs; None for templates, which follow each crop."""
+    if run.config.data.captions == "template":
+        return None
+    from degrade_kit.flipnet.blip import blip_captions
+
+    run.out_dir.mkdir(parents=True, exist_ok=True)
+    return blip_captions(
+        lambda index: pairs[index].hq_path.read_bytes(),
+        len(pairs),
+        model=run.config.data.captions,
+        cache=run.out_dir / "captions.jsonl",
+    )
+
+
+def _caption_faces(run: DegradeRun, faces: FacePairs) -> list[str] | None:
+    """As `_captions`, of the faces that were drawn."""
+    if run.config.data.captions == "template":
+        return None
+    from degrade_kit.flipnet.blip import blip_captions
+
+    run.out_dir.mkdir(parents=True, exist_ok=True)
+    return blip_captions(
+        lambda index: encode_png(faces.face(index)),
+        len(faces),
+        model=run.config.data.captions,
+        cache=run.out_dir / "captions.jsonl",
+    )
+
+
+def _claim(run: DegradeRun, data: PairData) -> None:
+    """Make the run's folder, or make sure that it is of this very run."""
+    resolved = {
+        "config": plain(run.config),
+        "pairs": [list(entry) for entry in run.pairs],
+        "faces": run.faces or "",
+        "counts": data.counts(),
+        "recipes": [f"{recipe.name}@{recipe.digest()}" for recipe in map(resolve_recipe, run.config.data.presets)],
+    }
+    claim_folder(run.out_dir, resolved, _comparable)
+
+
+def _comparable(resolved: Any) -> Any:  # noqa: ANN401 (parsed YAML)
+    """Without what a run may be continued with another value of."""
+    if not isinstance(resolved, dict) or "config" not in resolved:
+        return resolved
+    resolved = cast("dict[str, Any]", resolved)
+    config: dict[str, Any] = {**resolved["config"]}
+    config["train"] = {key: value for key, value in config["train"].items() if key not in FREE}
+    for key in ("validation_images", "validation_size", "sampling"):
+        config.pop(key, None)
+    # What a recipe's file says counts, not where it lies.
+    config["data"] = {key: value for key, value in config["data"].items() if key != "presets"}
+    return {**resolved, "config": config}
+
+
+def train_here(run: DegradeRun, report: Callable[[dict[str, float | int]], None] = lambda metrics: None) -> Path:
+    """As `train_degrade`, until it is finished or Ctrl-C or SIGTERM asks for the last checkpoint.
+
+    Raises:
+        Interrupted: After the checkpoint.
+    """
+    with Interrupt("the step in work is finished and a checkpoint written") as interrupt:
+        model = train_degrade(run, report=report, should_stop=lambda: interrupt.requested)
+        interrupt.check()
+    return model
+
+
+def plan_text(run: DegradeRun) -> str:
+    """What a run would do."""
+    data = read_data(run)
+    config = run.config.train
+    lines = [
+        f"pairs to train on: {', '.join(f'{count:,} {kind}' for kind, count in data.counts().items())}",
+        f"held out: {len(data.held_out):,} pairs, {len(data.held_out_faces or ()):,} faces; "
+        f"left out: {len(data.refused):,} that cannot be used",
+        f"base model: {run.config.base_model or 'a new one'}; "
+        + (
+            "all of it trains"
+            if config.train_base
+            else f"LoRA of rank {run.config.network.lora_rank} and BoostHub train"
+        ),
+        f"{config.num_steps:,} steps of {config.batch_size if not config.crop_batches else list(config.crop_batches)} "
+        f"pairs at {list(config.crop_sizes)} pixels; learning rate {config.learning_rate:g}, {config.mixed_precision} "
+        "mixed precision",
+        f"writes {run.out_dir}: model, best, checkpoints, samples, metrics.jsonl",
+    ]
+    return "\n".join(lines)

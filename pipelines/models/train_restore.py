@@ -1,0 +1,385 @@
+"""`degrade-kit train-restore`: from one data set of pairs to a face restorer, in three stages.
+
+RUN/reconstruction      the two autoencoders: model/{hq,lq}, checkpoints, samples, metrics.jsonl, config.yaml
+RUN/association         the same, their latents drawn together
+RUN/restoration         the restorer: model and best, with the face embedding in them, and the like
+"""
+
+# Tensor.unflatten, torch.from_numpy and others have parts without a type in torch's own stubs.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, Literal, cast
+
+import torch
+
+from degrade_kit.errors import ConfigError
+from degrade_kit.flipnet.base_small import SmallBase, new_net
+from degrade_kit.flipnet.checkpoint import folder_digest
+from degrade_kit.flipnet.config import FlipNetConfig, Mode, read_fields
+from degrade_kit.flipnet.loop import LoopConfig
+from degrade_kit.flipnet.mixture import PairSample
+from degrade_kit.flipnet.sampling import SamplingConfig
+from degrade_kit.flipnet.training import TrainConfig
+from degrade_kit.pipelines.claim import FREE, claim_folder, plain, read_run_config
+from degrade_kit.pipelines.executor import Interrupt
+from degrade_kit.pipelines.models.restore_data import DataConfig, RestoreData, read_data
+from degrade_kit.pipelines.models.restore_validation import AutoencoderValidator, RestorationValidator
+from degrade_kit.restore.autoencoder import (
+    AutoencoderConfig,
+    AutoencoderLoss,
+    Autoencoders,
+    build_autoencoder,
+    load_autoencoder,
+    load_autoencoders,
+)
+from degrade_kit.restore.embeddings import FaceEmbedding, LatentSource, identity_source
+from degrade_kit.restore.losses import GRADIENT_PYRAMID, perceptual_loss
+from degrade_kit.restore.train import RestorationConfig, train_autoencoders, train_restorer
+
+Stage = Literal["reconstruction", "association", "restoration"]
+STAGES: Final[tuple[Stage, ...]] = ("reconstruction", "association", "restoration")
+
+LPIPS_LAYERS: Final = ("conv1_2", "conv2_2", "conv3_4", "conv4_4", "conv5_4")
+"""Of VGG19, for the autoencoders."""
+
+Report = Callable[[dict[str, float | int]], None]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunConfig:
+    """A training run: a file of these sections."""
+
+    base_model: str = ""
+    """Hub id or folder of the base model; empty for a new one, of the sizes in `base`."""
+    revision: str | None = None
+    """Of a hub id."""
+    base: SmallBase = field(default_factory=SmallBase)
+    network: FlipNetConfig = field(default_factory=lambda: FlipNetConfig(mode=Mode.RESTORE))
+    autoencoder: AutoencoderConfig = field(default_factory=AutoencoderConfig)
+    reconstruction: LoopConfig = field(default_factory=LoopConfig)
+    association: LoopConfig = field(default_factory=LoopConfig)
+    restoration: TrainConfig = field(default_factory=TrainConfig)
+    losses: RestorationConfig = field(default_factory=RestorationConfig)
+    """Of the restoration stage, and its face embedding."""
+    data: DataConfig = field(default_factory=DataConfig)
+    sampling: SamplingConfig = field(default_factory=SamplingConfig)
+    """Of validation, and saved with the model."""
+    validation_images: int = 16
+    """Held-out pairs that are restored for the numbers and the sheet."""
+
+    def loop(self, stage: Stage) -> LoopConfig:
+        """Of a stage."""
+        return getattr(self, stage)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RestoreRun:
+    """Where a run finds and leaves its files, and where it computes."""
+
+    config: RunConfig
+    shards: str
+    out_dir: Path
+    stages: tuple[Stage, ...] = STAGES
+    validation: str | None = None
+    """Another data set, of other people, for validation."""
+    autoencoders: Path | None = None
+    """Folder of autoencoders in place of the run's own."""
+    vgg: Path | None = None
+    """Weights of VGG19."""
+    identity: Path | None = None
+    """Weights of an identity network."""
+    device: str | None = None
+    data_workers: int = 0
+    cache_dir: str | None = None
+    """Where shards of a URL are kept."""
+    download: bool = False
+    trackers: tuple[str, ...] = ()
+    threads: int = 0
+    """Of PyTorch on a CPU; its own choice where 0. Equal numbers give equal weights."""
+
+
+def load_run_config(name: str, overrides: Mapping[str, Any]) -> RunConfig:
+    """A configuration file, or `small` or `sd21`, with some fields replaced.
+
+    Args:
+        name: The file, or one of the names.
+        overrides: `base_model`, `revision`, `embedding` or `onthefly_prob`; all others go to the loop of every stage.
+
+    Raises:
+        ConfigError: If it cannot be read, or a key or value is wrong.
+    """
+    path, merged = read_run_config(name, "train-restore")
+    for key, value in overrides.items():
+        if key in ("base_model", "revision"):
+            merged[key] = value
+        elif key in ("embedding", "onthefly_prob"):
+            section = "losses" if key == "embedding" else "data"
+            merged[section] = {**merged.get(section, {}), key: value}
+        else:
+            merged |= {stage: {**merged.get(stage, {}), key: value} for stage in STAGES}
+    network = FlipNetConfig.from_mapping({"mode": "restore", **merged.pop("network", {})}, f"{path.name}: network")
+    if network.mode is not Mode.RESTORE:
+        raise ConfigError(f"{path.name}: network: mode: expected restore, got {network.mode.value}")
+    config = dataclasses.replace(read_fields(RunConfig, merged, path.name), network=network)
+    recipe = config.data.onthefly
+    if recipe.endswith((".yaml", ".yml")):
+        config = dataclasses.replace(config, data=dataclasses.replace(config.data, onthefly=str(path.parent / recipe)))
+    return config
+
+
+def open_data(run: RestoreRun) -> RestoreData:
+    """The pairs of a run; see `read_data`."""
+    config = run.config
+    seed = config.restoration.seed
+    return read_data(run.shards, config.data, seed, validation=run.validation, cache_dir=run.cache_dir)
+
+
+def _held_out(run: RestoreRun, data: RestoreData, stage: Stage) -> list[PairSample]:
+    return data.validation(max(run.config.loop(stage).crop_sizes), run.config.validation_images)
+
+
+def train_restore(
+    run: RestoreRun, *, report: Report = lambda metrics: None, should_stop: Callable[[], bool] = bool
+) -> Path:
+    """Train the stages of a run, or go on training; returns the folder of the last stage's model.
+
+    Raises:
+        ConfigError: If data, weights or configuration are wrong, or a folder holds a run of another one.
+        RunError: If training cannot go on, or a file cannot be written.
+    """
+    if run.threads:
+        torch.set_num_threads(run.threads)
+    stages = chosen_stages(run)
+    if len({run.config.loop(stage).mixed_precision for stage in stages}) > 1:
+        raise ConfigError("mixed_precision: stages that are trained in one go need the same one")
+    data = open_data(run)
+    for stage in stages:
+        folder = run.out_dir / stage
+        _claim(run, stage, data)
+        options: dict[str, Any] = {
+            "report": functools.partial(_log_metrics, folder / "metrics.jsonl", report, stage),
+            "should_stop": should_stop,
+            "num_workers": run.data_workers,
+            "device": run.device,
+            "trackers": run.trackers,
+            "end": stage == stages[-1],
+        }
+        if stage == "restoration":
+            _train_restoration(run, data, folder, options)
+        else:
+            _train_autoencoders(run, data, stage, folder, options)
+        if should_stop():
+            break
+    return run.out_dir / stages[-1] / "model"
+
+
+def chosen_stages(run: RestoreRun) -> tuple[Stage, ...]:
+    """Without those of the autoencoders where all are asked for and no stage needs them."""
+    if run.stages == STAGES and (run.config.losses.embedding != "bfr" or run.autoencoders is not None):
+        return ("restoration",)
+    return run.stages
+
+
+def _log_metrics(path: Path, report: Report, stage: Stage, metrics: dict[str, float | int]) -> None:
+    with path.open("a", encoding="utf-8") as stream:
+        stream.write(json.dumps(metrics) + "\n")
+    report({**metrics, "stage": STAGES.index(stage)})
+
+
+def _train_autoencoders(
+    run: RestoreRun, data: RestoreData, stage: Stage, folder: Path, options: dict[str, Any]
+) -> None:
+    config, loop = run.config.autoencoder, run.config.loop(stage)
+    associate = stage == "association"
+    if associate:
+        autoencoders = load_autoencoders(_reconstructed(run))
+    else:
+        torch.manual_seed(loop.seed)  # of new weights alone
+        hq, lq = (build_autoencoder(config, download=run.download) for _ in range(2))
+        lq.load_state_dict(hq.state_dict())
+        autoencoders = Autoencoders(hq, lq, config.critic_width)
+    perceptual = perceptual_loss(run.vgg, LPIPS_LAYERS, normalize=True)
+    train_autoencoders(
+        autoencoders,
+        perceptual,
+        data.stream(loop),
+        config,
+        loop,
+        folder,
+        associate=associate,
+        validate=AutoencoderValidator(
+            _held_out(run, data, stage),
+            folder / "samples",
+            AutoencoderLoss(autoencoders, perceptual, config, associate=False),
+        ),
+        **options,
+    )
+
+
+def _train_restoration(run: RestoreRun, data: RestoreData, folder: Path, options: dict[str, Any]) -> None:
+    config, loop = run.config, run.config.restoration
+    captions = _captions(run, data)
+    stream = data.stream(loop, captions)
+    net, base = new_net(
+        config.network,
+        stream,
+        seed=loop.seed,
+        train_base=loop.train_base,
+        crop_size=min(loop.crop_sizes),
+        base_model=config.base_model,
+        revision=config.revision,
+        sizes=config.base,
+        download=run.download,
+        samples=400,
+    )
+    train_restorer(
+        net,
+        build_embedding(run, int(net.unet.config.cross_attention_dim)),
+        perceptual_loss(run.vgg, config.losses.vgg_layers),
+        stream,
+        config.losses,
+        loop,
+        folder,
+        base,
+        sampling=config.sampling,
+        validate=RestorationValidator(_held_out(run, data, "restoration"), folder / "samples", config.sampling),
+        **options,
+    )
+
+
+def build_embedding(run: RestoreRun, width: int) -> FaceEmbedding | None:
+    """The face embedding of a run, its adapter new.
+
+    Raises:
+        ConfigError: If its autoencoders or its identity network are not there.
+    """
+    losses = run.config.losses
+    if losses.embedding == "none":
+        return None
+    torch.manual_seed(run.config.restoration.seed + 1)  # of the adapter alone
+    if losses.embedding == "arcface":
+        return FaceEmbedding(identity_source(run.identity), width)
+    return FaceEmbedding(LatentSource(load_autoencoder(_associated(run) / "lq"), losses.face_patch), width)
+
+
+def _reconstructed(run: RestoreRun) -> Path:
+    """The autoencoders that the association begins with."""
+    return _stage_model(run, "reconstruction", "")
+
+
+def _associated(run: RestoreRun) -> Path:
+    """The autoencoders whose LQ encoder is the face embedding."""
+    return _stage_model(run, "association", ", or --embedding none")
+
+
+def _stage_model(run: RestoreRun, stage: Stage, otherwise: str) -> Path:
+    folder = run.autoencoders or run.out_dir / stage / "model"
+    if not (folder / "lq").is_dir():
+        raise ConfigError(
+            f"{folder}: no autoencoders there; run --stage {stage} first, or give --autoencoders RUN/{stage}/model"
+            f"{otherwise}"
+        )
+    return folder
+
+
+def _captions(run: RestoreRun, data: RestoreData) -> list[str] | None:
+    if not run.config.data.captions:
+        return None
+    from degrade_kit.flipnet.blip import blip_captions
+
+    reader = data.pairs.reader
+    return blip_captions(
+        lambda index: reader.read(index, None).hq,
+        len(data.pairs),
+        model=run.config.data.captions,
+        cache=run.out_dir / "captions.jsonl",
+    )
+
+
+def _claim(run: RestoreRun, stage: Stage, data: RestoreData) -> None:
+    """Make the stage's folder, or make sure that it is of this very run."""
+    config = run.config
+    resolved: dict[str, Any] = {
+        "stage": stage,
+        "shards": run.shards,
+        "digest": data.pairs.reader.digest,
+        "validation": run.validation or "",
+        "samples": len(data.training),
+        "perceptual": GRADIENT_PYRAMID if run.vgg is None else f"vgg19 {run.vgg}",
+        "data": plain(config.data),
+        "loop": plain(config.loop(stage)),
+        "validation_images": config.validation_images,
+    }
+    if stage == "restoration":
+        resolved |= {name: plain(getattr(config, name)) for name in ("base_model", "revision", "base", "network")}
+        resolved |= {"losses": plain(config.losses), "sampling": plain(config.sampling)}
+        if config.losses.embedding == "bfr":
+            resolved["autoencoders"] = folder_digest(_associated(run))
+        elif config.losses.embedding == "arcface":
+            resolved["identity"] = str(run.identity)
+    else:
+        resolved["autoencoder"] = plain(config.autoencoder)
+        if stage == "association":
+            resolved["start"] = folder_digest(_reconstructed(run))
+    claim_folder(run.out_dir / stage, resolved, _comparable)
+
+
+def _comparable(resolved: Any) -> Any:  # noqa: ANN401 (parsed YAML)
+    """Without what a run may be continued with another value of."""
+    if not isinstance(resolved, dict) or "loop" not in resolved:
+        return resolved
+    resolved = cast("dict[str, Any]", resolved)
+    kept = {key: value for key, value in resolved.items() if key not in ("shards", "validation_images", "sampling")}
+    return {**kept, "loop": {key: value for key, value in resolved["loop"].items() if key not in FREE}}
+
+
+def train_here(run: RestoreRun, report: Report = lambda metrics: None) -> Path:
+    """As `train_restore`, until it is finished or Ctrl-C or SIGTERM asks for the last checkpoint.
+
+    Raises:
+        Interrupted: After the checkpoint.
+    """
+    with Interrupt("the step in work is finished and a checkpoint written") as interrupt:
+        model = train_restore(run, report=report, should_stop=lambda: interrupt.requested)
+        interrupt.check()
+    return model
+
+
+def plan_text(run: RestoreRun) -> str:
+    """What a run would do."""
+    data, config = open_data(run), run.config
+    lines = [
+        f"pairs: {len(data.training):,} samples with {data.pairs.reader.num_variants} stored LQ images each; "
+        + (
+            f"{config.data.onthefly_prob:.0%} of the pairs made on the fly by {config.data.onthefly}"
+            if config.data.onthefly
+            else "none made on the fly"
+        ),
+        f"held out: {len(data.held_out):,} samples{f' of {run.validation}' if run.validation else ''}",
+        f"perceptual loss: {GRADIENT_PYRAMID if run.vgg is None else f'VGG19 of {run.vgg}'}"
+        + (", a stand-in without weights; --vgg-weights gives the paper's" if run.vgg is None else ""),
+    ]
+    for stage in chosen_stages(run):
+        loop = config.loop(stage)
+        lines.append(
+            f"{stage}: {loop.num_steps:,} steps of {list(loop.crop_batches) or loop.batch_size} pairs at "
+            f"{list(loop.crop_sizes)} pixels; learning rate {loop.learning_rate:g}, {loop.mixed_precision} mixed "
+            "precision"
+        )
+    if "restoration" in chosen_stages(run):
+        trained = (
+            "all of it" if config.restoration.train_base else f"LoRA of rank {config.network.lora_rank} and BoostHub"
+        )
+        lines.append(
+            f"base model: {config.base_model or 'a new one'}; trains {trained}; embedding {config.losses.embedding}"
+        )
+    lines.append(f"writes {run.out_dir}/STAGE: model, checkpoints, samples, metrics.jsonl")
+    return "\n".join(lines)

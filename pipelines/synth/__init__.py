@@ -1,0 +1,1 @@
+"""Make data sets: plan, shards, output, estimate, preview."""

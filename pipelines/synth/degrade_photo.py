@@ -1,0 +1,54 @@
+"""`degrade-kit degrade`: one photograph, degraded by a FlipNet, for a look."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from degrade_kit.errors import ImageError, RunError
+from degrade_kit.hq import HqConfig
+from degrade_kit.hq import prepare as prepare_hq
+from degrade_kit.image import encode_png
+from degrade_kit.pipelines.makers.config import SynthConfig
+from degrade_kit.pipelines.makers.flipnet_maker import FlipNetMaker, load_degrader, make_images
+from degrade_kit.pipelines.makers.flipnet_settings import FlipNetSettings, resolve_flipnet
+from degrade_kit.pipelines.sheet import Tile, caption, contact_sheet
+from degrade_kit.presets import preset
+from degrade_kit.sources import display_name
+
+
+def degrade_image(
+    image: Path, settings: FlipNetSettings, out: Path, *, variants: int, seed: int, size: int
+) -> list[tuple[Path, str]]:
+    """Write the LQ images and a sheet of them to a folder; returns each file with its prompt.
+
+    The images are those that `synth` makes of a source with this file's name.
+
+    Raises:
+        ConfigError: If the model cannot be used.
+        RunError: If the image cannot be used, or a file not written.
+    """
+    settings = resolve_flipnet(settings)
+    try:
+        hq = prepare_hq(image.read_bytes(), HqConfig(size=size)).pixels
+    except (OSError, ImageError) as error:
+        raise RunError(f"{image}: {error}") from error
+    config = SynthConfig(
+        hq=str(image), recipe=preset("flipnet-paper"), variants=variants, seed=seed, mode="flipnet", flipnet=settings
+    )
+    degrader = load_degrader(settings, download=settings.download)
+    maker = FlipNetMaker(config, degrader)
+    records = [maker.draw(image.name, number) for number in range(variants)]
+    made = make_images(degrader, hq, records, settings.batch_size)
+    tiles = [Tile(hq, (display_name(image.name)[-34:], "HQ"))]
+    written: list[tuple[Path, str]] = []
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        for number, (record, pixels) in enumerate(zip(records, made, strict=True)):
+            path = out / f"lq{number}.png"
+            path.write_bytes(encode_png(pixels))
+            written.append((path, str(getattr(record.steps[0], "prompt", ""))))
+            tiles.append(Tile(pixels, caption(record)))
+        (out / "sheet.png").write_bytes(encode_png(contact_sheet([tiles[i : i + 6] for i in range(0, len(tiles), 6)])))
+    except OSError as error:
+        raise RunError(f"cannot write to {out}: {error.strerror or error}") from error
+    return written

@@ -1,0 +1,159 @@
+"""Where a run writes to: whose it is, whether it has room, and what makes a data set of its shards."""
+
+from __future__ import annotations
+
+import errno
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from degrade_kit.errors import RunError
+from degrade_kit.hq import versions
+from degrade_kit.pipelines.card import write_card
+from degrade_kit.pipelines.claim import difference
+from degrade_kit.pipelines.makers.config import comparable, load_plan_config
+from degrade_kit.pipelines.synth.estimate import estimate
+from degrade_kit.pipelines.synth.plan import Plan
+from degrade_kit.shards import (
+    CONFIG,
+    FAILURES,
+    HIDDEN,
+    MANIFEST,
+    ORIGIN,
+    Sidecar,
+    has_tar,
+    manifest_bytes,
+    read_sidecar,
+    shard_name,
+    sidecar_path,
+)
+from degrade_kit.sources import display_name
+from degrade_kit.statistics import Statistics
+from degrade_kit.store import LocalStore, Store, check_writable, free_bytes
+
+
+def claim(store: Store, plan: Plan, *, overwrite: bool) -> None:
+    """Make sure that the output is empty, or of this very configuration."""
+    check_writable(store)
+    if isinstance(store, LocalStore):
+        store.sweep()
+    names = store.names()
+    if overwrite and CONFIG in names:
+        _remove_ours(store, names)
+        return
+    if ORIGIN in names:
+        raise RunError(f"{store.url} was written by `export` or `join`, not by `synth`; give another --shards")
+    if CONFIG in names:
+        found, wanted = comparable(load_plan_config(store)), comparable(plan.resolved)
+        if found != wanted:
+            raise RunError(
+                f"{store.url} holds a data set of another configuration:\n{difference(found, wanted)}\n"
+                "give the old options to resume it, --overwrite to replace it, or another --shards"
+            )
+        return
+    foreign = [name for name in names if not name.startswith(f"{HIDDEN}/tmp/")]
+    if foreign:
+        raise RunError(
+            f"{store.url} is not empty and was not made by degrade-kit (it holds {foreign[0]}"
+            f"{f' and {len(foreign) - 1} more' if len(foreign) > 1 else ''}); give an empty or a new --shards"
+        )
+
+
+def is_done(store: Store, plan: Plan, index: int) -> bool:
+    """Whether a shard is there, complete.
+
+    Raises:
+        RunError: If it is there with another configuration.
+    """
+    sidecar = read_sidecar(store, shard_name(index))
+    if sidecar is None:
+        return False
+    if sidecar.config_sha256 != plan.fingerprint:
+        raise RunError(
+            f"{store.url}/{sidecar_path(sidecar.shard)} belongs to another run; give --overwrite or another --shards"
+        )
+    return has_tar(store, sidecar)
+
+
+def check_space(store: Store, plan: Plan, todo: Sequence[int]) -> None:
+    """Stop before any work if the shards will not fit."""
+    if not isinstance(store, LocalStore) or not todo:
+        return
+    free, _ = free_bytes(store)
+    samples = sum(last - first for first, last in (plan.extent(index) for index in todo))
+    uncompressed = samples * (1 + plan.config.variants) * 3 * plan.config.image.size**2
+    if 0 < uncompressed < free:
+        return  # no need to make samples to know
+    needed = estimate(plan).bytes * samples
+    if needed > free:
+        raise RunError(
+            f"{store.url}: {_megabytes(free)} are free there, and the {len(todo)} shards to make need about "
+            f"{_megabytes(needed)}; make room, or give another --shards"
+        )
+
+
+def explain(error: OSError, store: Store, plan: Plan) -> str:
+    """What to tell of an error of the output; with the numbers if it is full."""
+    text = f"cannot write to {store.url}: {error.strerror or error}"
+    if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        return text
+    todo = [index for index in range(plan.num_shards) if not is_done(store, plan, index)]
+    samples = sum(last - first for first, last in (plan.extent(index) for index in todo))
+    free, folder = free_bytes(store)
+    return (
+        f"{text}: {_megabytes(free)} are free in {folder}, and the {len(todo)} shards that are missing need about "
+        f"{_megabytes(estimate(plan).bytes * samples)}. Make room and run the same command again: the "
+        f"{plan.num_shards - len(todo)} finished shards are kept"
+    )
+
+
+def finalize(plan: Plan, store: Store, sidecars: list[Sidecar]) -> str:
+    """Write the files of the whole data set, the manifest last; returns its digest."""
+    skipped = [
+        {"source": display_name(name), "reason": reason, "detail": display_name(detail)}
+        for name, reason, detail in plan.sources.skipped
+    ]
+    lines = skipped + [asdict(failure) for sidecar in sidecars for failure in sidecar.failures]
+    store.write(FAILURES, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines).encode())
+    extra: dict[str, Any] = {
+        "recipe": plan.config.recipe.name,
+        "recipe_digest": plan.config.recipe.digest(),
+        "variants": plan.config.variants,
+        "seed": plan.config.seed,
+        "lq_size": plan.config.lq_size,
+        "size": plan.config.image.size,
+        "config_sha256": plan.fingerprint,
+        "num_sources": len(plan.sources.names) + len(plan.sources.skipped),
+        "versions": versions(),
+    }
+    if plan.config.mode != "onthefly":
+        assert plan.config.flipnet is not None
+        extra |= {"mode": plan.config.mode, "mix": plan.config.mix, "flipnet": plan.config.flipnet.digest}
+    manifest = manifest_bytes(sidecars, {**extra, "num_skipped": len(plan.sources.skipped)})
+    statistics = Statistics()
+    for sidecar in sidecars:
+        statistics.merge(Statistics.from_plain(sidecar.statistics))
+    write_card(store, json.loads(manifest), statistics, plan.resolved)
+    store.write(MANIFEST, manifest)
+    return json.loads(manifest)["digest"]
+
+
+def _remove_ours(store: Store, names: Sequence[str]) -> None:
+    """Delete what a run writes, the manifest first, so that an interrupted removal leaves no whole-looking set."""
+    ours = [name for name in names if _is_ours(name)]
+    for name in sorted(ours, key=lambda name: (name != MANIFEST, name == CONFIG, name)):
+        store.delete(name)
+
+
+def _is_ours(name: str) -> bool:
+    if name in (MANIFEST, "README.md", "preview.png"):
+        return True
+    if name.startswith(f"{HIDDEN}/"):
+        return True
+    stem, _, extension = name.partition(".")
+    return extension == "tar" and stem.startswith("shard-") and stem[6:].isdigit()
+
+
+def _megabytes(count: float) -> str:
+    return f"{count / 1e6:,.1f} MB"

@@ -1,0 +1,96 @@
+"""What a run is to make: its configuration, resolved to the last detail, and its sources."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from degrade_kit.errors import ImageError
+from degrade_kit.hq import HQ_FORMATS, HqFormat, likely_format, versions
+from degrade_kit.image import Decoded, decode_image
+from degrade_kit.pipelines.makers.config import SynthConfig, fingerprint
+from degrade_kit.pipelines.makers.flipnet_settings import FlipNetSettings, flipnet_mapping, resolve_flipnet
+from degrade_kit.sources import Sources, display_name, open_sources
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Plan:
+    """A resolved configuration with its sources."""
+
+    config: SynthConfig
+    sources: Sources
+    lq_extension: str
+    num_shards: int
+    resolved: dict[str, Any]
+    """The configuration as saved beside the data."""
+
+    def extent(self, index: int) -> tuple[int, int]:
+        """First source of a shard, and one past its last."""
+        first = index * self.config.samples_per_shard
+        return first, min(first + self.config.samples_per_shard, len(self.sources.names))
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the resolved configuration."""
+        return fingerprint(self.resolved)
+
+
+def make_plan(config: SynthConfig) -> Plan:
+    """List the sources and settle everything that was left open.
+
+    Raises:
+        ConfigError: If there are no sources, or an option does not fit.
+    """
+    sources = open_sources(config.hq, include=config.include)
+    count = len(sources.names)
+    config = replace(
+        config,
+        samples_per_shard=config.samples_per_shard or min(1000, max(1, -(-count // 8))),
+        image=replace(config.image, format=_hq_format(config, sources)),
+    )
+    if config.mode != "onthefly":
+        from degrade_kit.flipnet.config import require_packages
+
+        require_packages()
+        config = replace(config, flipnet=resolve_flipnet(config.flipnet or FlipNetSettings()))
+    native = config.recipe.native_format() if config.lq_size == "native" and config.mode == "onthefly" else None
+    resolved: dict[str, Any] = {
+        "format": 1,
+        "recipe": config.recipe.to_mapping(),
+        "variants": config.variants,
+        "seed": config.seed,
+        "samples_per_shard": config.samples_per_shard,
+        "lq_size": config.lq_size,
+        "lq_extension": native or "png",
+        "include": config.include or "",
+        "image": asdict(config.image),
+        "num_sources": count,
+        "sources_sha256": hashlib.sha256("\n".join(map(display_name, sources.names)).encode()).hexdigest(),
+        "versions": versions(),
+    }
+    if config.flipnet is not None and config.mode != "onthefly":
+        resolved |= {"mode": config.mode, "mix": config.mix, "flipnet": flipnet_mapping(config.flipnet)}
+    return Plan(
+        config=config,
+        sources=sources,
+        lq_extension=native or "png",
+        num_shards=-(-count // config.samples_per_shard),
+        resolved=resolved,
+    )
+
+
+def _hq_format(config: SynthConfig, sources: Sources) -> HqFormat:
+    if config.hq_format != "auto":
+        assert config.hq_format in HQ_FORMATS
+        return config.hq_format
+    count = len(sources.names)
+    probes = sorted({i * (count - 1) // 15 for i in range(16)}) if count > 1 else [0]
+    return likely_format([_probe(sources, index, config.image.min_side) for index in probes], config.image.size)
+
+
+def _probe(sources: Sources, index: int, min_side: int) -> Decoded | None:
+    try:
+        return decode_image(sources.read(index), min_side=min_side)
+    except ImageError:
+        return None

@@ -1,0 +1,62 @@
+"""`degrade-kit preview`: look at a recipe before the long run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from degrade_kit.degradation import make_lq
+from degrade_kit.errors import ImageError, RunError
+from degrade_kit.hq import HqConfig, prepare
+from degrade_kit.image import Pixels, encode_png
+from degrade_kit.pipelines.executor import limited_threads
+from degrade_kit.pipelines.sheet import Tile, caption, contact_sheet
+from degrade_kit.recipe import Recipe
+from degrade_kit.seeding import generator
+from degrade_kit.sources import Sources, display_name, open_sources
+
+
+def draw_preview(
+    hq: str, recipes: Sequence[Recipe], out: Path, *, images: int, variants: int, seed: int, image: HqConfig
+) -> int:
+    """Write a contact sheet of some sources and return how many images it shows.
+
+    Raises:
+        RunError: If none of the sources tried can be used, or the sheet cannot be written.
+    """
+    sources = open_sources(hq)
+    rows: list[list[Tile]] = []
+    with limited_threads(1):
+        for index, pixels in _usable(sources, images, image):
+            name = sources.names[index]
+            for recipe in recipes:
+                labels = (display_name(name)[-34:], f"HQ · {recipe.name}")
+                rows.append([Tile(pixels, labels), *_variants(pixels, name, recipe, seed, variants)])
+    if not rows:
+        raise RunError(f"none of the images tried in {hq} can be used; `degrade-kit synth` lists why")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_bytes(encode_png(contact_sheet(rows)))
+    except OSError as error:
+        raise RunError(f"cannot write {out}: {error}") from error
+    return len(rows) // len(recipes)
+
+
+def _usable(sources: Sources, images: int, config: HqConfig) -> list[tuple[int, Pixels]]:
+    """Evenly spread sources that can be read."""
+    count = len(sources.names)
+    found: list[tuple[int, Pixels]] = []
+    for index in sorted({i * count // images for i in range(images)}):
+        try:
+            found.append((index, prepare(sources.read(index), config).pixels))
+        except ImageError:
+            continue
+    return found
+
+
+def _variants(pixels: Pixels, name: str, recipe: Recipe, seed: int, variants: int) -> list[Tile]:
+    tiles: list[Tile] = []
+    for number in range(variants):
+        record = recipe.draw(generator(seed, name, number))
+        tiles.append(Tile(make_lq(record, pixels), caption(record)))
+    return tiles

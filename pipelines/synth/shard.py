@@ -1,0 +1,195 @@
+"""One shard, from its sources to its sidecar: what a worker does, again after a death if need be."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import json
+from collections import Counter, deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from degrade_kit.errors import ImageError
+from degrade_kit.files import sha256
+from degrade_kit.hq import HqImage, prepare, versions
+from degrade_kit.hq import to_json as changes_to_json
+from degrade_kit.pipelines.makers.config import SynthConfig
+from degrade_kit.pipelines.makers.recipe_maker import Prepared, RecipeMaker, VariantMaker
+from degrade_kit.shards import (
+    Failure,
+    ShardWriter,
+    Sidecar,
+    SourceNote,
+    sample_key,
+    sample_members,
+    shard_name,
+    sidecar_path,
+)
+from degrade_kit.sources import Sources, display_name
+from degrade_kit.statistics import Statistics
+from degrade_kit.store import open_store
+
+CRASH_LIMIT = 2
+"""An image during which the worker process has died this often is set aside as a failure."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ShardTask:
+    """One shard to make."""
+
+    index: int
+    first: int
+    """Number of its first source."""
+    sources: Sources
+    config: SynthConfig
+    lq_extension: str
+    fingerprint: str
+    url: str
+    crumbs: str
+    """Local folder where a worker notes what it is at, for whoever takes over after its death."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ShardReport:
+    """What came of one shard."""
+
+    index: int
+    sources: int
+    count: int
+    bytes: int
+    failures: int
+
+
+def synthesize_shard(task: ShardTask, maker: VariantMaker) -> ShardReport:
+    """Make one shard and its sidecar; safe to run again, or twice at a time."""
+    store = open_store(task.url)
+    statistics, counters, failures = Statistics(), Counter[str](), list[Failure]()
+    taken = deque[_Taken]()
+    with ShardWriter(store, shard_name(task.index)) as writer:
+        for variants in maker.variants(_faces(task, taken, failures)):
+            key, source, hq = taken.popleft()
+            for variant in variants:
+                statistics.add(variant.record)
+            counters.update(_counts(hq))
+            size = (hq.pixels.shape[0], hq.pixels.shape[1])
+            writer.add(key, sample_members(hq.data, task.config.image.format, size, source, variants))
+        assert not taken, f"{len(taken)} faces were given no variants"
+    sidecar = Sidecar(
+        shard=shard_name(task.index),
+        first=task.first,
+        last=task.first + len(task.sources.names),
+        count=len(writer.index),
+        bytes=writer.bytes,
+        sha256=writer.sha256,
+        extensions=writer.extensions,
+        index=writer.index,
+        failures=failures,
+        counters=dict(sorted(counters.items())),
+        statistics=statistics.to_plain(),
+        config_sha256=task.fingerprint,
+        versions=versions(),
+    )
+    store.write(sidecar_path(sidecar.shard), sidecar.to_json())
+    return ShardReport(
+        index=task.index,
+        sources=len(task.sources.names),
+        count=sidecar.count,
+        bytes=sidecar.bytes,
+        failures=len(failures),
+    )
+
+
+def synthesize_shard_by_recipe(task: ShardTask) -> ShardReport:
+    """Make one shard with the recipe of its configuration."""
+    return synthesize_shard(task, RecipeMaker(task.config, task.lq_extension))
+
+
+class Crumb:
+    """Names the image that a worker is at, so that an image which kills every worker is set aside.
+
+    The file outlives the process: one line for each attempt at the shard, the image that was in work when it ended.
+    """
+
+    def __init__(self, folder: Path, index: int) -> None:
+        self._path = folder / f"{index}.txt"
+        # The folder belongs to the driver's machine; a worker elsewhere has no memory of its predecessors.
+        self._enabled = folder.is_dir()
+        past = self._path.read_text(encoding="utf-8").splitlines() if self._enabled and self._path.exists() else []
+        self._deaths = Counter(json.loads(line) for line in past)
+        self._past = "".join(f"{line}\n" for line in past)
+
+    @property
+    def num_set_aside(self) -> int:
+        """How many images have killed their workers too often."""
+        return sum(deaths >= CRASH_LIMIT for deaths in self._deaths.values())
+
+    def note(self, name: str) -> None:
+        """Note that `name` is next.
+
+        Raises:
+            ImageError: If workers have died at it too often.
+        """
+        if self._deaths[name] >= CRASH_LIMIT:
+            raise ImageError("crashed the worker", f"{self._deaths[name]} times")
+        if not self._enabled:
+            return
+        with contextlib.suppress(OSError):  # a full disk: the shard itself may be elsewhere
+            self._path.write_text(f"{self._past}{json.dumps(name)}\n", encoding="utf-8")
+
+
+class _Taken(NamedTuple):
+    """What is kept of a source while its variants are made."""
+
+    key: str
+    source: SourceNote
+    hq: HqImage
+
+
+def _faces(task: ShardTask, taken: deque[_Taken], failures: list[Failure]) -> Iterator[Prepared]:
+    """The sources that can be used, each noted in `taken` when it is asked for; the others go to `failures`."""
+    crumb = Crumb(Path(task.crumbs), task.index)
+    for offset, name in enumerate(task.sources.names):
+        shown = display_name(name)
+        try:
+            crumb.note(shown)
+            raw = task.sources.read(offset)
+            hq = prepare(raw, task.config.image)
+        except ImageError as error:
+            failures.append(Failure(source=shown, reason=error.reason, detail=error.detail))
+            continue
+        source = SourceNote(shown, sha256(raw), changes_to_json(hq.changes))
+        taken.append(_Taken(sample_key(task.first + offset), source, hq))
+        yield Prepared(name, hq.pixels)
+
+
+_COUNTED = {
+    "decode": "converted",
+    "crop": "cropped",
+    "resize": "resized",
+    "encode": "encoded anew",
+    "strip_metadata": "metadata removed",
+}
+
+
+def _counts(hq: HqImage) -> set[str]:
+    """What to count of the way to this HQ image."""
+    if not hq.changes:
+        return {"passed through"}
+    return {_COUNTED[change["op"]] for change in hq.changes} | ({"enlarged"} if hq.enlarged else set())
+
+
+def flipnet_worker(config: SynthConfig, download: bool, threads: int) -> Callable[[ShardTask], ShardReport]:
+    """Load the model, and return what makes a shard with it: the setup of an actor."""
+    import torch
+
+    from degrade_kit.pipelines.makers.flipnet_maker import FlipNetMaker, load_degrader
+
+    torch.set_num_threads(max(1, threads))
+    maker = FlipNetMaker(config, load_degrader(config.flipnet, download=download))
+    return functools.partial(_synthesize_with, maker)
+
+
+def _synthesize_with(maker: VariantMaker, task: ShardTask) -> ShardReport:
+    return synthesize_shard(task, maker)

@@ -1,0 +1,81 @@
+"""Where files of others' making are looked for."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from degrade_kit.analysis.weights import WEIGHTS, find, hash_state, parse_given
+from degrade_kit.errors import ConfigError
+from degrade_kit.pipelines.cli import main
+
+
+@pytest.fixture(autouse=True)
+def nothing_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("DEGRADE_KIT_WEIGHTS", raising=False)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
+
+
+def put(folder: Path, name: str) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_bytes(b"weights")
+    return folder / name
+
+
+def test_what_is_missing_says_which_file_where_it_looked_and_what_to_pass(tmp_path: Path) -> None:
+    found = find("lpips-vgg", {})
+
+    assert found.path is None
+    assert found.missing() == (
+        "needs vgg16-397923af.pth (528 MB, torchvision). Looked in: DEGRADE_KIT_WEIGHTS (not set), "
+        f"{tmp_path / 'torch' / 'hub' / 'checkpoints'}. Give --weights lpips-vgg=PATH"
+    )
+
+
+def test_the_option_goes_before_the_variable_and_the_variable_before_the_cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cached = put(tmp_path / "torch" / "hub" / "checkpoints", "vgg16-397923af.pth")
+    assert find("lpips-vgg", {}).path == cached
+    listed = put(tmp_path / "second", "vgg16-397923af.pth")
+    monkeypatch.setenv("DEGRADE_KIT_WEIGHTS", f"{tmp_path / 'first'}:{tmp_path / 'second'}")
+    assert find("lpips-vgg", {}).path == listed
+    given = put(tmp_path, "mine.pth")
+    assert find("lpips-vgg", parse_given([("lpips-vgg", str(given))])).path == given
+
+
+def test_other_public_names_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    other = put(tmp_path / "all", "pt_inception-2015-12-05-6726825d.pth")
+    monkeypatch.setenv("DEGRADE_KIT_WEIGHTS", str(tmp_path / "all"))
+
+    assert find("inception", {}).path == other
+
+
+def test_a_wrong_path_or_name_is_an_error() -> None:
+    with pytest.raises(ConfigError, match="nothing is there"):
+        find("niqe", {"niqe": Path("/nowhere.npz")})
+    with pytest.raises(ConfigError, match="did you mean `lpips-vgg`"):
+        parse_given([("lpips-vg", "x")])
+
+
+def test_hashes_are_compared(tmp_path: Path, shared_data: Path) -> None:
+    assert hash_state(WEIGHTS["niqe"], shared_data / "weights" / "niqe_pris_params.npz") == "ok"
+    assert hash_state(WEIGHTS["niqe"], put(tmp_path, "niqe_pris_params.npz")) == "other"
+    assert hash_state(WEIGHTS["arcface-deg"], put(tmp_path, "resnet18_110.pth")) == "unknown"
+
+
+def test_the_command_lists_every_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = put(tmp_path / "all", "vgg19-dcbb9e9d.pth")
+    monkeypatch.setenv("DEGRADE_KIT_WEIGHTS", str(tmp_path / "all"))
+    shown = CliRunner().invoke(main, ["weights", "--hash"])
+    listed = json.loads(CliRunner().invoke(main, ["weights", "--json"]).stdout)
+
+    assert shown.exit_code == 0
+    assert all(name in shown.output for name in WEIGHTS)
+    assert f"found    {path}  (NOT the published file: another hash)" in shown.output
+    assert {row["name"]: row["path"] for row in listed}["vgg19"] == str(path)
+    assert {row["name"]: row["path"] for row in listed}["arniqa"] is None

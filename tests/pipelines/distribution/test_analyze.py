@@ -1,0 +1,298 @@
+"""`degrade-kit analyze-distribution` and `fit-recipe`, from images to reports."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import pytest
+import yaml
+from click.testing import CliRunner, Result
+
+from degrade_kit.analysis.features import NAMES
+from degrade_kit.degradation import degrade, finish
+from degrade_kit.image import Pixels, decode_image, encode_png
+from degrade_kit.pipelines.cli import main
+from degrade_kit.pipelines.distribution.features import ExtractConfig, FilesTask, _measure_task, pick
+from degrade_kit.presets import preset
+from degrade_kit.recipe import Recipe, load_recipe
+from degrade_kit.seeding import generator
+from degrade_kit.sources import open_sources
+from degrade_kit.steps import RandomGaussianNoise, RandomJpeg
+
+SIZE = 64
+NOISY = Recipe(name="noisy", steps=(RandomGaussianNoise(level=(10, 30)), RandomJpeg(quality=(30, 60))))
+
+
+def run(*words: object) -> Result:
+    return CliRunner().invoke(main, [str(word) for word in words])
+
+
+def analyze(out: Path, *words: object) -> Result:
+    return run("analyze-distribution", "--out", out, "--size", SIZE, "--projection", "pca", "--workers", 0, *words)
+
+
+def degraded(image: Pixels, recipe: Recipe, number: int) -> Pixels:
+    record = recipe.draw(generator(5, "real", number))
+    native = degrade(record, image)
+    return finish(native.pixels, native.tail, (image.shape[0], image.shape[1]))
+
+
+def save(folder: Path, images: dict[str, Pixels]) -> Path:
+    folder.mkdir(parents=True)
+    for name, image in images.items():
+        (folder / f"{name}.png").write_bytes(encode_png(image))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def crops(astronaut: npt.NDArray[np.uint8]) -> list[Pixels]:
+    rng = np.random.default_rng(0)
+    found: list[Pixels] = []
+    for _ in range(40):
+        side = int(rng.integers(90, 200))
+        top, left = rng.integers(0, 512 - side, 2)
+        crop = astronaut[top : top + side, left : left + side]
+        found.append(np.asarray(cv2.resize(crop, (SIZE, SIZE), interpolation=cv2.INTER_AREA), np.uint8))
+    return found
+
+
+@pytest.fixture(scope="module")
+def places(tmp_path_factory: pytest.TempPathFactory, crops: list[Pixels]) -> Path:
+    """HQ images; photographs by a hidden recipe, of others; LQ images of that recipe; data sets of two presets."""
+    root = tmp_path_factory.mktemp("places")
+    save(root / "hq", {f"{number:02}": crop for number, crop in enumerate(crops[:20])})
+    save(root / "real", {f"{n:02}": degraded(crop, NOISY, n) for n, crop in enumerate(crops[20:])})
+    save(root / "like", {f"{n:02}": degraded(crop, NOISY, 100 + n) for n, crop in enumerate(crops[:20])})
+    for name in ("flipnet-paper", "gfpgan"):
+        made = run("synth", "--hq", root / "hq", "--shards", root / name, "--preset", name, "--size", SIZE,
+                   "--variants", 2, "--workers", 0)  # fmt: skip
+        assert made.exit_code == 0, made.output
+    return root
+
+
+@pytest.fixture(scope="module")
+def report(places: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("report") / "out"
+    found = analyze(
+        out, "--synth", f"like={places / 'like'}", "--synth", f"paper={places / 'flipnet-paper'}", "--synth",
+        f"gfpgan={places / 'gfpgan'}", "--real", f"photos={places / 'real'}", "--hq", places / "hq",
+    )  # fmt: skip
+    assert found.exit_code == 0, found.output
+    return out
+
+
+def numbers(report: Path) -> dict[str, dict[str, Any]]:
+    metrics = json.loads((report / "metrics.json").read_text())
+    return {entry["source"]: entry for entry in metrics["comparisons"]}
+
+
+def test_the_numbers_order_as_a_person_would(report: Path) -> None:
+    found = numbers(report)
+    kid = {name: entry["numbers"]["kid"]["value"] for name, entry in found.items()}
+    assert kid["like"] < 0.2 * min(kid["paper"], kid["gfpgan"], kid["HQ"])
+    coverage = {name: entry["numbers"]["matched"]["coverage"] for name, entry in found.items()}
+    assert coverage["like"] > coverage["HQ"]
+    assert coverage["like"] > 0.6 * found["like"]["null"]["matched"]["coverage"]
+    assert found["HQ"]["numbers"]["auc"] > found["like"]["numbers"]["auc"]
+
+
+def test_everything_is_there_and_says_how_it_was_made(report: Path) -> None:
+    for name in ("umap.png", "least_covered.png", "parameters.png"):
+        assert min(decode_image((report / name).read_bytes()).pixels.shape[:2]) > 100, name
+    page, text = (report / "report.html").read_text(), (report / "report.md").read_text()
+    assert page.count("data:image/png;base64,") == 3
+    assert "http" not in page.replace("data:image", "")
+    for words in ("covers", "like", "paper", "null: halves of the real set", "photos (20)", "Fewer than 50 images"):
+        assert words in page, words
+        assert words.split("(")[0] in text.replace("\\", "")
+    metrics = json.loads((report / "metrics.json").read_text())
+    assert metrics["schema_version"] == 1
+    assert metrics["features"]["whitened"] is True
+    assert metrics["settings"]["size"] == SIZE
+    assert {entry["name"]: entry["images"] for entry in metrics["sets"]} == {
+        "like": 20, "paper": 40, "gfpgan": 40, "photos": 20, "HQ": 20,
+    }  # fmt: skip
+    rows = (report / "embedding.csv").read_text().splitlines()
+    assert rows[0] == "set,kind,image,x,y"
+    assert len(rows) == 1 + 20 + 40 + 40 + 20
+
+
+def test_a_second_run_gives_the_same_numbers_with_and_without_the_cache(
+    places: Path, report: Path, tmp_path: Path
+) -> None:
+    words = (
+        "--synth", f"like={places / 'like'}", "--synth", f"paper={places / 'flipnet-paper'}", "--synth",
+        f"gfpgan={places / 'gfpgan'}", "--real", f"photos={places / 'real'}", "--hq", places / "hq",
+    )  # fmt: skip
+    cached = analyze(tmp_path / "cached", *words, "--cache", report / ".features")
+    fresh = analyze(tmp_path / "fresh", *words)
+    assert cached.exit_code == fresh.exit_code == 0, cached.output + fresh.output
+    for name in ("metrics.json", "embedding.csv", "report.md", "umap.png", "parameters.png", "least_covered.png"):
+        expected = (report / name).read_bytes()
+        assert (tmp_path / "cached" / name).read_bytes() == expected, name
+        assert (tmp_path / "fresh" / name).read_bytes() == expected, name
+
+
+@pytest.mark.slow
+def test_umap_and_workers_give_the_same_layout_twice(places: Path, tmp_path: Path) -> None:
+    for name, workers in (("one", 0), ("two", 2)):
+        found = run(
+            "analyze-distribution", "--out", tmp_path / name, "--size", SIZE, "--workers", workers, "--synth",
+            f"paper={places / 'flipnet-paper'}", "--real", f"photos={places / 'real'}",
+        )  # fmt: skip
+        assert found.exit_code == 0, found.output
+    for name in ("metrics.json", "embedding.csv", "umap.png"):
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes(), name
+
+
+def test_one_image_a_set_is_too_few_and_no_error(places: Path, crops: list[Pixels], tmp_path: Path) -> None:
+    save(tmp_path / "one", {"only": crops[0]})
+    found = analyze(tmp_path / "out", "--synth", f"like={places / 'like'}", "--real", f"single={tmp_path / 'one'}")
+    assert found.exit_code == 0, found.output
+    entry = numbers(tmp_path / "out")["like"]
+    assert entry["numbers"]["kid"] is None
+    assert entry["numbers"]["matched"] is None
+    assert "too few" in (tmp_path / "out/report.md").read_text()
+
+
+def test_broken_images_are_told_and_the_rest_is_measured(places: Path, tmp_path: Path) -> None:
+    save(tmp_path / "some", {})
+    for path in sorted((places / "real").iterdir())[:6]:
+        (tmp_path / "some" / path.name).write_bytes(path.read_bytes())
+    (tmp_path / "some/broken.png").write_bytes((places / "real/00.png").read_bytes()[:300])
+    found = analyze(tmp_path / "out", "--synth", f"like={places / 'like'}", "--real", f"photos={tmp_path / 'some'}")
+    assert found.exit_code == 3, found.output
+    metrics = json.loads((tmp_path / "out/metrics.json").read_text())
+    [failures] = [entry["failures"] for entry in metrics["sets"] if entry["name"] == "photos"]
+    assert [failure[0] for failure in failures] == ["broken.png"]
+    assert "broken.png" in (tmp_path / "out/report.md").read_text()
+
+
+def test_other_sizes_stop_unless_resizing_is_allowed_and_then_it_is_told(
+    places: Path, crops: list[Pixels], tmp_path: Path
+) -> None:
+    images = {f"{number}": crop for number, crop in enumerate(crops[:6])}
+    large = np.asarray(cv2.resize(crops[0], (96, 80)), np.uint8)
+    save(tmp_path / "mixed", {**images, "large": large})
+    words = ("--synth", f"like={places / 'like'}", "--real", f"mixed={tmp_path / 'mixed'}")
+    refused = analyze(tmp_path / "out", *words)
+    assert refused.exit_code == 2
+    assert "1 of 7 images are not 64 x 64: large.png (96 x 80)" in refused.output
+    allowed = analyze(tmp_path / "out", *words, "--allow-resize")
+    assert allowed.exit_code == 0, allowed.output
+    metrics = json.loads((tmp_path / "out/metrics.json").read_text())
+    assert {entry["name"]: entry["resized"] for entry in metrics["sets"]} == {"like": 0, "mixed": 1}
+    assert "1 images were resized" in (tmp_path / "out/report.md").read_text()
+
+
+@pytest.mark.parametrize(("limit", "status"), [("kid=1000", 0), ("kid=0.0001", 1), ("auc=0.5", 1)])
+def test_limits_decide_the_exit_status(limit: str, status: int, places: Path, report: Path, tmp_path: Path) -> None:
+    found = analyze(
+        tmp_path / "out", "--synth", f"paper={places / 'flipnet-paper'}", "--real", f"photos={places / 'real'}",
+        "--cache", report / ".features", "--fail-above", limit,
+    )  # fmt: skip
+    assert found.exit_code == status, found.output
+    if status:
+        assert f"paper against photos: {limit.partition('=')[0]}" in found.output
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--synth", "a=LIKE", "--real", "a=REAL"), "the name 'a' is given 2 times"),
+        (("--synth", "a=LIKE", "--real", "b=EMPTY"), "b: "),
+        (("--synth", "LIKE", "--real", "b=REAL"), "--synth: expected NAME=PLACE"),
+        (("--synth", "a=LIKE", "--real", "b=REAL", "--features", "whitened"), "whitened needs HQ faces"),
+        (
+            ("--synth", "a=LIKE", "--real", "b=REAL", "--features", "magic"),
+            "expected one of auto, whitened, degradation",
+        ),
+        (("--synth", "a=LIKE", "--real", "b=REAL", "--features", "vae:/nowhere"), "nothing is at '/nowhere'"),
+        (("--synth", "a=LIKE", "--real", "b=REAL", "--fail-above", "fid=3"), "expected kid, frechet or auc, got 'fid'"),
+        (("--synth", "a=LIKE", "--real", "b=REAL", "--fail-above", "kid=low"), "expected MEASURE=NUMBER"),
+        (("--synth", "a=LIKE", "--real", "b=BROKEN"), "none of the images in"),
+    ],
+)
+def test_what_cannot_be_is_one_message(words: tuple[str, ...], message: str, places: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken/a.png").write_bytes(b"\x89PNG\r\n\x1a\nnothing")
+    named = {
+        "LIKE": places / "like",
+        "REAL": places / "real",
+        "EMPTY": tmp_path / "empty",
+        "BROKEN": tmp_path / "broken",
+    }
+    filled = list(words)
+    for key, place in named.items():
+        filled = [word.replace(key, str(place)) for word in filled]
+    found = analyze(tmp_path / "out", *filled)
+    assert found.exit_code == 2, found.output
+    assert message in found.output
+    assert "Traceback" not in found.output
+    assert not (tmp_path / "out/metrics.json").exists()
+
+
+def test_a_damaged_cache_is_made_again(places: Path, tmp_path: Path) -> None:
+    task = FilesTask(
+        "real", open_sources(places / "real"), ExtractConfig(size=SIZE, allow_resize=False, cache=tmp_path)
+    )
+    calls: list[int] = []
+
+    def measure(image: Pixels) -> npt.NDArray[np.float64]:
+        calls.append(1)
+        return np.full(len(NAMES), float(image.mean()))
+
+    first = _measure_task(measure, "v1", task)
+    assert len(calls) == 20
+    files = sorted(tmp_path.rglob("*.npy"))
+    files[0].write_bytes(files[0].read_bytes()[:40])
+    again = _measure_task(measure, "v1", task)
+    assert len(calls) == 21
+    assert [row.features.tolist() for row in again.rows] == [row.features.tolist() for row in first.rows]
+    _measure_task(measure, "v2", task)
+    assert len(calls) == 41, "another version is another key"
+
+
+def test_subsets_are_even_and_seeded() -> None:
+    assert pick(5, 0, np.random.default_rng(0)) == pick(5, 9, np.random.default_rng(0)) == [0, 1, 2, 3, 4]
+    chosen = pick(1000, 50, np.random.default_rng(0))
+    assert chosen == pick(1000, 50, np.random.default_rng(0)) == sorted(set(chosen))
+    assert len(chosen) == 50
+
+
+def test_a_recipe_is_fitted_and_works_in_synth(places: Path, crops: list[Pixels], tmp_path: Path) -> None:
+    photos = {f"{n:02}": degraded(crop, NOISY, 300 + n) for n, crop in enumerate([*crops, *crops])}
+    save(tmp_path / "photos", photos)
+    words = (
+        "--real", tmp_path / "photos", "--hq", places / "hq", "--size", SIZE, "--preset", "flipnet-paper",
+        "--faces", 10, "--images", 8, "--variants", 20, "--rounds", 1, "--workers", 0,
+    )  # fmt: skip
+    found = run("fit-recipe", *words, "--out", tmp_path / "mine.yaml")
+    assert found.exit_code == 0, found.output
+    again = run("fit-recipe", *words, "--out", tmp_path / "again.yaml")
+    assert again.exit_code == 0
+    assert (tmp_path / "mine.yaml").read_bytes() == (tmp_path / "again.yaml").read_bytes()
+    recipe = load_recipe(tmp_path / "mine.yaml")
+    assert recipe.name == "flipnet-paper-fitted"
+    assert "before" in recipe.source
+    assert yaml.safe_load((tmp_path / "mine.yaml").read_text())["steps"][0]["one_of"]["options"]
+    assert decode_image((tmp_path / "mine.png").read_bytes()).pixels.shape[2] == 3
+    made = run("synth", "--hq", places / "hq", "--shards", tmp_path / "out", "--preset", tmp_path / "mine.yaml",
+               "--size", SIZE, "--workers", 0)  # fmt: skip
+    assert made.exit_code == 0, made.output
+    assert preset("flipnet-paper").digest() != recipe.digest()
+
+
+def test_too_few_photographs_to_fit_to_are_refused(places: Path, crops: list[Pixels], tmp_path: Path) -> None:
+    save(tmp_path / "photos", {f"{number}": crop for number, crop in enumerate(crops[:5])})
+    found = run("fit-recipe", "--real", tmp_path / "photos", "--hq", places / "hq", "--size", SIZE, "--workers", 0,
+                "--out", tmp_path / "mine.yaml")  # fmt: skip
+    assert found.exit_code == 2
+    assert "expected at least 12 photographs that can be used, found 5" in found.output
+    assert not (tmp_path / "mine.yaml").exists()

@@ -1,0 +1,290 @@
+"""`degrade-kit train-degrade`, from folders as they are downloaded to a model, and what a run survives."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+import yaml
+from click.testing import CliRunner, Result
+
+from degrade_kit.flipnet.checkpoint import load
+from degrade_kit.flipnet.weights import read_weights
+from degrade_kit.pipelines.cli import main
+
+CONFIG: dict[str, Any] = {
+    "base": {"widths": [32, 32], "layers": 1, "text_width": 32, "text_layers": 1, "text_tokens": 16},
+    "network": {"lora_rank": 0, "boost_window": 3, "head": "gated", "head_blurs": [1.5], "condition_text": "null"},
+    "train": {
+        "num_steps": 8,
+        "crop_sizes": [32],
+        "batch_size": 4,
+        "noise_draws": 2,
+        "learning_rate": 0.001,
+        "warmup_steps": 2,
+        "ema_decay": 0.9,
+        "loss_weighting": "posterior",
+        "train_base": True,
+        "checkpoint_steps": 3,
+        "validation_steps": 100,
+    },
+    "data": {
+        "presets": ["gfpgan"],
+        "face_sizes": [64],
+        "held_out": 0.25,
+        "weights": {"face": 1, "haze": 1, "low-light": 1},
+    },
+    "sampling": {"num_steps": 2, "guidance": 1.0},
+    "validation_images": 4,
+    "validation_size": 32,
+}
+PATIENCE = 240.0
+
+
+@pytest.fixture(scope="module")
+def raw(tmp_path_factory: pytest.TempPathFactory, astronaut: npt.NDArray[np.uint8]) -> Path:
+    """Dense-Haze and LOL as they are unpacked, four training pairs of each, and a folder of faces."""
+    root = tmp_path_factory.mktemp("raw")
+    bgr = np.ascontiguousarray(astronaut[:, :, ::-1])
+
+    def write(name: str, pixels: npt.NDArray[Any]) -> None:
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        assert cv2.imwrite(str(path), np.clip(pixels, 0, 255).astype(np.uint8))
+
+    for number in range(1, 5):
+        crop = bgr[10 * number : 10 * number + 160, 60 : 60 + 160]
+        write(f"Dense_Haze_NTIRE19/GT/{number:02}_GT.png", crop)
+        write(f"Dense_Haze_NTIRE19/hazy/{number:02}_hazy.png", crop * 0.5 + 110)
+        write(f"LOLdataset/our485/high/{number}.png", crop)
+        write(f"LOLdataset/our485/low/{number}.png", crop * 0.25)
+        write(f"faces/{number}.png", crop)
+    return root
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    return write_config(tmp_path / "config.yaml", {})
+
+
+def write_config(path: Path, train: Mapping[str, Any]) -> Path:
+    path.write_text(yaml.safe_dump({**CONFIG, "train": {**CONFIG["train"], **train}}), "utf-8")
+    return path
+
+
+def words(raw: Path, config: Path, out: Path, *more: str) -> list[str]:
+    return [
+        *[
+            "train-degrade",
+            "--pairs",
+            f"dense-haze={raw / 'Dense_Haze_NTIRE19'}",
+            "--pairs",
+            f"lol={raw / 'LOLdataset'}",
+        ],
+        *["--faces", str(raw / "faces"), "--config", str(config), "--out", str(out), "--device", "cpu", *more],
+    ]
+
+
+def run(arguments: list[str]) -> Result:
+    return CliRunner().invoke(main, arguments, catch_exceptions=False)
+
+
+def start(arguments: list[str], log: Path) -> subprocess.Popen[bytes]:
+    with log.open("wb") as stream:
+        return subprocess.Popen(
+            [sys.executable, "-m", "degrade_kit.pipelines.cli", *arguments],
+            stdout=stream,
+            stderr=stream,
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            preexec_fn=default_sigint,
+        )
+
+
+def default_sigint() -> None:
+    """A child ignores SIGINT where this process does, as one does that a shell script starts in the background."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def wait_for_step(process: subprocess.Popen[bytes], out: Path, step: int, log: Path) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not any(line["step"] >= step for line in metrics(out)):
+        assert process.poll() is None, log.read_text("utf-8")
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def metrics(out: Path) -> list[dict[str, Any]]:
+    path = out / "metrics.jsonl"
+    lines = path.read_text("utf-8").splitlines(keepends=True) if path.exists() else []
+    return [json.loads(line) for line in lines if line.endswith("\n")]
+
+
+def weights_of(out: Path) -> dict[str, Any]:
+    """All that the last checkpoint holds."""
+    last = max((out / "checkpoints").glob("step-????????"))
+    return dict(read_weights(last / "state.safetensors"))
+
+
+def assert_equal_weights(one: Path, other: Path, tolerance: float = 0.0) -> None:
+    mine, theirs = weights_of(one), weights_of(other)
+    assert mine.keys() == theirs.keys()
+    for name, tensor in mine.items():
+        assert (tensor.float() - theirs[name].float()).abs().max() <= tolerance, name
+
+
+@pytest.fixture(scope="module")
+def finished(raw: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run that nothing disturbed."""
+    folder = tmp_path_factory.mktemp("finished")
+    process = start(
+        words(raw, write_config(folder / "config.yaml", {}), folder / "run", "--threads", "1"), folder / "log"
+    )
+    assert process.wait(PATIENCE) == 0, (folder / "log").read_text("utf-8")
+    return folder / "run"
+
+
+def test_raw_folders_become_a_model_that_degrades(finished: Path, raw: Path, tmp_path: Path) -> None:
+    loaded = load(finished / "model")
+    assert loaded.prompts
+    assert loaded.sampling.num_steps == 2
+    assert abs(sum(weight for _, weight in loaded.prompts) - 1) < 0.1
+    assert sorted(path.name for path in (finished / "checkpoints").iterdir()) == ["step-00000006", "step-00000008"]
+    assert [path.name for path in (finished / "samples").iterdir()] == ["step-00000008.png"]
+    told = metrics(finished)
+    assert [line["step"] for line in told] == list(range(1, 9))
+    assert {"val_loss", "val_distance"} <= told[-1].keys()
+    result = run(
+        ["degrade", str(raw / "faces" / "1.png"), "--flipnet", str(finished / "model"), "--size", "64",
+         "--variants", "2", "--device", "cpu", "--out", str(tmp_path / "look")]
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    assert (tmp_path / "look" / "lq1.png").exists()
+
+
+def test_a_finished_run_trains_no_more(finished: Path, raw: Path) -> None:
+    before = weights_of(finished)
+    result = run(words(raw, finished.parent / "config.yaml", finished))
+    assert result.exit_code == 0, result.output
+    assert [line["step"] for line in metrics(finished)] == list(range(1, 9))
+    assert all(torch.equal(tensor, before[name]) for name, tensor in weights_of(finished).items())
+
+
+@pytest.mark.slow
+def test_a_killed_run_ends_in_the_same_weights(finished: Path, raw: Path, config: Path, tmp_path: Path) -> None:
+    out, log = tmp_path / "run", tmp_path / "log"
+    arguments = words(raw, config, out, "--threads", "1")
+    process = start(arguments, log)
+    wait_for_step(process, out, 4, log)  # one step past a checkpoint
+    process.kill()
+    process.wait(PATIENCE)
+    assert not (out / "checkpoints" / "step-00000008").exists()
+    again = start(arguments, log)
+    assert again.wait(PATIENCE) == 0, log.read_text("utf-8")
+    assert_equal_weights(out, finished)
+
+
+@pytest.mark.slow
+def test_ctrl_c_writes_a_checkpoint(finished: Path, raw: Path, config: Path, tmp_path: Path) -> None:
+    out, log = tmp_path / "run", tmp_path / "log"
+    arguments = words(raw, config, out, "--threads", "1")
+    process = start(arguments, log)
+    wait_for_step(process, out, 1, log)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(PATIENCE) == 130, log.read_text("utf-8")
+    assert "run the same command again" in log.read_text("utf-8")
+    done = metrics(out)[-1]["step"]
+    assert (out / "checkpoints" / f"step-{done:08d}").is_dir()
+    again = start(arguments, log)
+    assert again.wait(PATIENCE) == 0, log.read_text("utf-8")
+    assert_equal_weights(out, finished)
+
+
+def test_another_configuration_in_the_same_folder_is_refused(finished: Path, raw: Path, tmp_path: Path) -> None:
+    other = write_config(tmp_path / "other.yaml", {"learning_rate": 0.002})
+    result = run(words(raw, other, finished))
+    assert result.exit_code == 2
+    assert "holds a run of another configuration" in result.output
+    assert "train.learning_rate" in result.output
+
+
+def test_a_recipe_counts_by_what_it_says_and_not_by_where_it_lies(raw: Path, tmp_path: Path) -> None:
+    def plan(folder: str, level: int) -> str:
+        (tmp_path / folder).mkdir(exist_ok=True)
+        recipe = {"name": "mine", "steps": [{"gaussian_noise": {"level": [1, level]}}]}
+        (tmp_path / folder / "mine.yaml").write_text(yaml.safe_dump(recipe), "utf-8")
+        write_config(tmp_path / folder / "config.yaml", {"num_steps": 1})
+        text = yaml.safe_load((tmp_path / folder / "config.yaml").read_text("utf-8"))
+        text["data"]["presets"] = ["mine.yaml"]
+        (tmp_path / folder / "config.yaml").write_text(yaml.safe_dump(text), "utf-8")
+        return run(words(raw, tmp_path / folder / "config.yaml", tmp_path / "run")).output
+
+    plan("here", 5)
+    assert (tmp_path / "run/model").is_dir()
+    assert "another configuration" not in plan("there", 5)
+    assert "recipes" in plan("there", 9)
+
+
+def test_more_steps_go_on_from_a_finished_run(finished: Path, raw: Path, config: Path, tmp_path: Path) -> None:
+    import shutil
+
+    shutil.copytree(finished, tmp_path / "run")
+    result = run(words(raw, config, tmp_path / "run", "--steps", "9"))
+    assert result.exit_code == 0, result.output
+    assert metrics(tmp_path / "run")[-1]["step"] == 9
+
+
+def test_an_unknown_key_names_the_nearest(raw: Path, tmp_path: Path) -> None:
+    path = write_config(tmp_path / "config.yaml", {"lerning_rate": 1})
+    result = run(words(raw, path, tmp_path / "run"))
+    assert result.exit_code == 2
+    assert "unknown key `lerning_rate`" in result.output
+    assert "learning_rate" in result.output.partition("lerning_rate")[2]
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_dry_run_tells_the_plan_and_writes_nothing(raw: Path, config: Path, tmp_path: Path) -> None:
+    result = run(words(raw, config, tmp_path / "run", "--dry-run"))
+    assert result.exit_code == 0, result.output
+    assert "haze" in result.output
+    assert "low-light" in result.output
+    assert not (tmp_path / "run").exists()
+
+
+def test_nothing_to_train_on_is_said(config: Path, tmp_path: Path) -> None:
+    result = run(["train-degrade", "--config", str(config), "--out", str(tmp_path / "run")])
+    assert result.exit_code == 2
+    assert "no pairs to train on" in result.output
+
+
+def test_a_tracker_gets_the_numbers(raw: Path, tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard")
+    config = write_config(tmp_path / "config.yaml", {"num_steps": 2})
+    result = run(words(raw, config, tmp_path / "run", "--report-to", "tensorboard"))
+    assert result.exit_code == 0, result.output
+    assert list((tmp_path / "run").rglob("events.out.tfevents.*"))
+
+
+@pytest.mark.slow
+def test_two_processes_train_as_one_does(finished: Path, raw: Path, config: Path, tmp_path: Path) -> None:
+    pytest.importorskip("ray.train")
+    out, log = tmp_path / "run", tmp_path / "log"
+    process = start(words(raw, config, out, "--threads", "1", "--num-workers", "2"), log)
+    assert process.wait(PATIENCE) == 0, log.read_text("utf-8")
+    assert load(out / "model").prompts
+    assert [line["step"] for line in metrics(out)] == list(range(1, 9))
+    # The mean of two gradients of half a batch is rounded another way than the gradient of the whole batch.
+    assert_equal_weights(out, finished, tolerance=1e-3)

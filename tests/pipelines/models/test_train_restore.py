@@ -1,0 +1,329 @@
+"""`degrade-kit train-restore`, from shards to a restorer, and what a run survives."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner, Result
+
+from degrade_kit.flipnet.loop import LoopConfig
+from degrade_kit.flipnet.weights import read_weights, write_weights
+from degrade_kit.image import read_image
+from degrade_kit.pipelines.cli import main
+from degrade_kit.pipelines.models.restore_data import ShardPairs
+from degrade_kit.pipelines.models.train_restore import load_run_config
+from degrade_kit.restore.infer import Restorer
+from degrade_kit.restore.networks import IResNet
+from degrade_kit.streaming import PairMapDataset, PairOptions
+from tests.degrade_kit.flipnet.models import save_base, tiny_base
+from tests.pipelines.models.restore_runs import SIZE, make_shards, needs_ray, write_config
+
+PATIENCE = 240.0
+STAGES = ("reconstruction", "association", "restoration")
+
+
+@pytest.fixture(scope="module")
+def shards(faces_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_shards(faces_dir, tmp_path_factory.mktemp("restore") / "shards")
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    return write_config(tmp_path / "config.yaml")
+
+
+def words(shards: Path, config: Path, out: Path, *more: str) -> list[str]:
+    return [
+        *["train-restore", "--shards", str(shards), "--config", str(config), "--out", str(out)],
+        *["--device", "cpu", "--threads", "1", *more],
+    ]
+
+
+def run(arguments: list[str]) -> Result:
+    return CliRunner().invoke(main, arguments, catch_exceptions=False)
+
+
+def start(arguments: list[str], log: Path) -> subprocess.Popen[bytes]:
+    with log.open("wb") as stream:
+        return subprocess.Popen(
+            [sys.executable, "-m", "degrade_kit.pipelines.cli", *arguments],
+            stdout=stream,
+            stderr=stream,
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+        )
+
+
+def metrics(folder: Path) -> list[dict[str, Any]]:
+    path = folder / "metrics.jsonl"
+    lines = path.read_text("utf-8").splitlines(keepends=True) if path.exists() else []
+    return [json.loads(line) for line in lines if line.endswith("\n")]
+
+
+def weights_of(folder: Path) -> dict[str, torch.Tensor]:
+    """All that the last checkpoint of a stage holds."""
+    last = max((folder / "checkpoints").glob("step-????????"))
+    return dict(read_weights(last / "state.safetensors"))
+
+
+def assert_equal_weights(one: Path, other: Path, stage: str, tolerance: float = 0.0) -> None:
+    mine, theirs = weights_of(one / stage), weights_of(other / stage)
+    assert mine.keys() == theirs.keys()
+    for name, tensor in mine.items():
+        assert (tensor.float() - theirs[name].float()).abs().max() <= tolerance, name
+
+
+@pytest.fixture(scope="module")
+def finished(shards: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run that nothing disturbed."""
+    folder = tmp_path_factory.mktemp("finished")
+    process = start(words(shards, write_config(folder / "config.yaml"), folder / "run"), folder / "log")
+    assert process.wait(PATIENCE) == 0, (folder / "log").read_text("utf-8")
+    return folder / "run"
+
+
+def test_shards_become_a_restorer(finished: Path) -> None:
+    for stage in STAGES:
+        told = metrics(finished / stage)
+        assert [line["step"] for line in told] == [1, 2, 3, 4]
+        assert "val_loss" in told[-1]
+        assert [path.name for path in (finished / stage / "samples").iterdir()] == ["step-00000004.png"]
+        assert "perceptual: gradient-pyramid" in (finished / stage / "config.yaml").read_text("utf-8")
+    assert {"diffusion", "image_mse", "image_perceptual", "val_psnr", "val_psnr_lq"} <= metrics(
+        finished / "restoration"
+    )[-1].keys()
+    assert {"association", "val_diagonal", "hq_critic"} <= metrics(finished / "association")[-1].keys()
+    restorer = Restorer.load(finished, device="cpu")
+    assert restorer.embedding is not None
+    assert restorer.size == SIZE
+    # The encoder is the one that the association left.
+    encoder = read_weights(finished / "association" / "model" / "lq" / "diffusion_pytorch_model.safetensors")
+    found = restorer.embedding.source.state_dict()
+    assert all(torch.equal(found[name], encoder[name]) for name in found)
+
+
+def test_the_face_embedding_is_shown_where_it_is_read(finished: Path, faces_dir: Path, tmp_path: Path) -> None:
+    result = run(
+        [
+            *["restore", "--model", str(finished), "--input", str(faces_dir), "--out", str(tmp_path)],
+            *["--attention", "--device", "cpu", "--workers", "0"],
+        ]
+    )
+    assert result.exit_code == 0, result.output
+    assert "of cross-attention" in result.output
+    assert read_image(tmp_path / ".degrade_kit" / "attention.png").std() > 0
+
+
+def test_a_finished_run_trains_no_more(finished: Path, shards: Path) -> None:
+    before = {stage: weights_of(finished / stage) for stage in STAGES}
+    result = run(words(shards, finished.parent / "config.yaml", finished))
+    assert result.exit_code == 0, result.output
+    for stage in STAGES:
+        assert all(torch.equal(tensor, before[stage][name]) for name, tensor in weights_of(finished / stage).items())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stage", ["association", "restoration"])
+def test_a_killed_run_ends_in_the_same_weights(
+    stage: str, finished: Path, shards: Path, config: Path, tmp_path: Path
+) -> None:
+    out, log = tmp_path / "run", tmp_path / "log"
+    process = start(words(shards, config, out), log)
+    deadline = time.monotonic() + PATIENCE
+    while not any(line["step"] >= 3 for line in metrics(out / stage)):  # one step past a checkpoint
+        assert process.poll() is None, log.read_text("utf-8")
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.kill()
+    process.wait(PATIENCE)
+    again = start(words(shards, config, out), log)
+    assert again.wait(PATIENCE) == 0, log.read_text("utf-8")
+    for name in STAGES:
+        assert_equal_weights(out, finished, name)
+
+
+@pytest.mark.slow
+def test_two_processes_train_as_one_does(finished: Path, shards: Path, config: Path, tmp_path: Path) -> None:
+    needs_ray()
+    out, log = tmp_path / "run", tmp_path / "log"
+    process = start(words(shards, config, out, "--num-workers", "2"), log)
+    assert process.wait(PATIENCE) == 0, log.read_text("utf-8")
+    assert Restorer.load(out, device="cpu").embedding is not None
+    for stage in STAGES:
+        assert [line["step"] for line in metrics(out / stage)] == [1, 2, 3, 4]
+    # The mean of two gradients is rounded another way than the gradient of the whole batch, and Adam makes much of it
+    # where gradients are small: so gradients are compared, and what weighs the critics' part of them. The association
+    # begins with what such rounding has led to.
+    for ours, alone in zip(metrics(out / "reconstruction"), metrics(finished / "reconstruction"), strict=True):
+        for name in ("grad_norm", "hq_adversarial_weight", "lq_adversarial_weight"):
+            assert ours[name] == pytest.approx(alone[name], rel=0.02), (ours["step"], name)
+    assert metrics(out / "reconstruction")[-1]["hq_adversarial_weight"] > 0
+
+
+@pytest.mark.slow
+def test_two_processes_restore_as_one_does(shards: Path, config: Path, tmp_path: Path) -> None:
+    needs_ray()
+    for name, more in (("one", ()), ("two", ("--num-workers", "2"))):
+        process = start(
+            words(shards, config, tmp_path / name, "--stage", "restoration", "--embedding", "none", *more),
+            tmp_path / "log",
+        )
+        assert process.wait(PATIENCE) == 0, (tmp_path / "log").read_text("utf-8")
+    assert_equal_weights(tmp_path / "one", tmp_path / "two", "restoration", tolerance=1e-3)
+
+
+def test_a_restorer_without_embedding_needs_no_autoencoders(shards: Path, config: Path, tmp_path: Path) -> None:
+    result = run(words(shards, config, tmp_path / "run", "--embedding", "none", "--steps", "1"))
+    assert result.exit_code == 0, result.output
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["restoration"]
+    assert Restorer.load(tmp_path / "run", device="cpu").embedding is None
+
+
+@pytest.mark.slow
+def test_a_stable_diffusion_gets_lora_and_autoencoders_of_its_own(shards: Path, tmp_path: Path) -> None:
+    """As at the paper's scale, in miniature: a frozen base, its autoencoder, checkpointed gradients, accumulation."""
+    base = save_base(tiny_base(), tmp_path / "base")
+    loop = {"gradient_checkpointing": True, "gradient_accumulation": 2}
+    config = write_config(
+        tmp_path / "config.yaml",
+        network={"lora_rank": 4, "boost_window": 0, "head": "plain", "head_blurs": [], "condition_text": "same"},
+        autoencoder={"base": str(base)},
+        reconstruction=loop,
+        association=loop,
+        restoration={**loop, "loss_weighting": "uniform", "train_base": False},
+        losses={"image_loss_crop": 8},
+        sampling={"guidance": 1.5, "negative_prompt": "haze"},
+    )
+    result = run(words(shards, config, tmp_path / "run", "--base-model", str(base)))
+    assert result.exit_code == 0, result.output
+    model = tmp_path / "run" / "restoration" / "model"
+    assert not (model / "base").exists()
+    assert (model / "lora" / "adapter_model.safetensors").exists()
+    restorer = Restorer.load(tmp_path / "run", device="cpu")
+    assert restorer.embedding is not None
+    assert restorer.sampling.negative_prompt == "haze"
+
+
+def test_an_identity_network_may_take_the_encoders_place(shards: Path, config: Path, tmp_path: Path) -> None:
+    weights = tmp_path / "identity.safetensors"
+    write_weights(IResNet((1, 1, 1, 1), (8, 8, 8, 16), 32).state_dict(), weights)
+    more = ["--embedding", "arcface", "--identity-weights", str(weights), "--steps", "1"]
+    result = run(words(shards, config, tmp_path / "run", *more))
+    assert result.exit_code == 0, result.output
+    restorer = Restorer.load(tmp_path / "run", device="cpu")
+    assert restorer.embedding is not None
+    assert restorer.embedding(torch.zeros(1, 3, SIZE, SIZE)).shape == (1, 1, 32)
+
+
+@pytest.mark.filterwarnings("ignore:This DataLoader will create:UserWarning")
+def test_data_workers_change_nothing(shards: Path, config: Path, tmp_path: Path) -> None:
+    for name, count in (("one", "0"), ("two", "2")):
+        result = run(words(shards, config, tmp_path / name, "--embedding", "none", "--data-workers", count))
+        assert result.exit_code == 0, result.output
+    assert_equal_weights(tmp_path / "one", tmp_path / "two", "restoration")
+
+
+def test_autoencoders_of_another_run_may_serve(finished: Path, shards: Path, config: Path, tmp_path: Path) -> None:
+    result = run(
+        words(shards, config, tmp_path / "run", "--steps", "1", "--autoencoders", f"{finished}/reconstruction/model")
+    )
+    assert result.exit_code == 0, result.output
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["restoration"]
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        (["--stage", "association"], "no autoencoders there; run --stage reconstruction first"),
+        (["--stage", "restoration"], "no autoencoders there; run --stage association first"),
+        (["--embedding", "arcface"], "--embedding arcface needs an identity network"),
+        (["--embedding", "none", "--vgg-weights", "vgg.pth"], "vgg.pth: no such file; expected VGG19's weights"),
+    ],
+)
+def test_what_is_missing_is_said(more: list[str], told: str, shards: Path, config: Path, tmp_path: Path) -> None:
+    result = run(words(shards, config, tmp_path / "run", *more))
+    assert result.exit_code == 2
+    assert told in result.output
+
+
+def test_another_configuration_in_the_same_folder_is_refused(finished: Path, shards: Path, tmp_path: Path) -> None:
+    other = write_config(tmp_path / "other.yaml", association={"learning_rate": 0.002})
+    result = run(words(shards, other, finished))
+    assert result.exit_code == 2
+    assert "association holds a run of another configuration" in result.output
+    assert "loop.learning_rate" in result.output
+
+
+def test_an_unknown_key_names_the_nearest(shards: Path, tmp_path: Path) -> None:
+    path = write_config(tmp_path / "config.yaml", losses={"image_wait": 1})
+    result = run(words(shards, path, tmp_path / "run"))
+    assert result.exit_code == 2
+    assert "unknown key `image_wait`" in result.output
+    assert "image_weight" in result.output
+
+
+def test_images_smaller_than_a_crop_are_told(shards: Path, tmp_path: Path) -> None:
+    path = write_config(tmp_path / "config.yaml", reconstruction={"crop_sizes": [64]})
+    result = run(words(shards, path, tmp_path / "run"))
+    assert result.exit_code == 2
+    assert "32 x 32 pixels, fewer than a crop of 64" in result.output
+
+
+@pytest.mark.parametrize("name", ["small", "sd21"])
+def test_a_dry_run_tells_the_plan_and_writes_nothing(name: str, shards: Path, tmp_path: Path) -> None:
+    result = run(
+        ["train-restore", "--shards", str(shards), "--config", name, "--out", str(tmp_path / "run"), "--dry-run"]
+    )
+    assert result.exit_code == 0, result.output
+    assert "restoration:" in result.output
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_papers_numbers_are_in_its_configuration() -> None:
+    config = load_run_config("sd21", {})
+    assert [(config.loop(stage).num_steps, config.loop(stage).batch_size) for stage in STAGES] == [
+        (200_000, 32), (80_000, 32), (90_000, 16)
+    ]  # fmt: skip
+    assert (config.restoration.learning_rate, config.network.lora_rank) == (5e-5, 64)
+    assert (config.restoration.caption_dropout, config.losses.embedding_dropout) == (0.5, 0.3)
+    assert (config.losses.image_weight, config.losses.perceptual_weight) == (1.0, 0.01)
+    assert (config.data.onthefly, config.data.onthefly_prob) == ("flipnet-paper", 0.5)
+    changed = load_run_config("sd21", {"onthefly_prob": 1.0, "embedding": "none", "num_steps": 7})
+    assert (changed.data.onthefly_prob, changed.losses.embedding) == (1.0, "none")
+    assert {changed.loop(stage).num_steps for stage in STAGES} == {7}
+    assert (config.sampling.guidance, config.sampling.phi) == (1.5, 1.0)
+    assert config.sampling.negative_prompt == "low quality, blurry, poorly rendered hands"
+
+
+def test_an_epoch_takes_each_sample_once_whatever_is_asked_first(shards: Path) -> None:
+    def stream() -> ShardPairs:
+        return ShardPairs(PairMapDataset(shards, PairOptions(variant=0)), [0, 1, 3, 5], LoopConfig(batch_size=2))
+
+    def first_pixels(found: ShardPairs, step: int, offset: int) -> bytes:
+        return found.sample(step * 4096 + offset, SIZE).hq.tobytes()
+
+    one = stream()
+    epoch = [first_pixels(one, step, offset) for step in (0, 1) for offset in (0, 1)]
+    assert len(set(epoch)) == 4
+    other = stream()
+    other.sample(7 * 4096, SIZE)  # another epoch, as another worker may be in
+    assert first_pixels(other, 1, 1) == epoch[3]
+
+
+def test_stored_and_fresh_lq_images_are_mixed(shards: Path) -> None:
+    import degrade_kit as dk
+
+    pairs = PairMapDataset(shards, PairOptions(onthefly=dk.preset("gfpgan"), onthefly_prob=0.5))
+    stream = ShardPairs(pairs, list(range(6)), LoopConfig(batch_size=6))
+    kinds = [stream.sample(step * 4096 + offset, SIZE).kind for step in range(8) for offset in range(6)]
+    assert 0.3 < np.mean([kind == "stored" for kind in kinds]) < 0.7
