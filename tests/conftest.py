@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+
+# Before PyTorch is imported: on the small networks of the tests its threads cost more than they give, and results do
+# not depend on their number.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import cv2
 import matplotlib as mpl

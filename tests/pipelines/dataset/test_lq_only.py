@@ -27,7 +27,7 @@ from degrade_kit.pipelines.synth.synthesize import synthesize
 from degrade_kit.reader import PairReader
 from degrade_kit.shards import open_shards
 from degrade_kit.store import open_store
-from tests.pipelines.models.restore_runs import needs_ray
+from tests.pipelines.models.runs import needs_ray
 
 HERE = ExecutorConfig(workers=0)
 

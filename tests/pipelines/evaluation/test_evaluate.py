@@ -20,7 +20,7 @@ from degrade_kit.analysis.metrics import fidelity
 from degrade_kit.analysis.protocols import PROTOCOLS
 from degrade_kit.image import Pixels, encode_png
 from degrade_kit.pipelines.cli import main
-from tests.pipelines.models.restore_runs import needs_ray
+from tests.pipelines.models.runs import needs_ray
 
 SIDE = 64
 NAMES = ("a", "b", "sub/c", "d", "e", "f")

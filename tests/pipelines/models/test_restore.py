@@ -11,7 +11,7 @@ from click.testing import CliRunner, Result
 
 from degrade_kit.image import read_image
 from degrade_kit.pipelines.cli import main
-from tests.pipelines.models.restore_runs import SIZE, make_shards, needs_ray, write_config
+from tests.pipelines.models.runs import SIZE, make_shards, needs_ray, write_config
 
 
 @pytest.fixture(scope="module")

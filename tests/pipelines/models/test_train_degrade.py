@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,11 +14,10 @@ import numpy.typing as npt
 import pytest
 import torch
 import yaml
-from click.testing import CliRunner, Result
 
 from degrade_kit.flipnet.checkpoint import load
-from degrade_kit.flipnet.weights import read_weights
-from degrade_kit.pipelines.cli import main
+from tests.pipelines.models.runs import PATIENCE, metrics, run, weights_of
+from tests.processes import CommandProcess
 
 CONFIG: dict[str, Any] = {
     "base": {"widths": [32, 32], "layers": 1, "text_width": 32, "text_layers": 1, "text_tokens": 16},
@@ -50,7 +45,6 @@ CONFIG: dict[str, Any] = {
     "validation_images": 4,
     "validation_size": 32,
 }
-PATIENCE = 240.0
 
 
 @pytest.fixture(scope="module")
@@ -97,46 +91,12 @@ def words(raw: Path, config: Path, out: Path, *more: str) -> list[str]:
     ]
 
 
-def run(arguments: list[str]) -> Result:
-    return CliRunner().invoke(main, arguments, catch_exceptions=False)
-
-
-def start(arguments: list[str], log: Path) -> subprocess.Popen[bytes]:
-    with log.open("wb") as stream:
-        return subprocess.Popen(
-            [sys.executable, "-m", "degrade_kit.pipelines.cli", *arguments],
-            stdout=stream,
-            stderr=stream,
-            stdin=subprocess.DEVNULL,
-            start_new_session=True,
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
-            preexec_fn=default_sigint,
-        )
-
-
-def default_sigint() -> None:
-    """A child ignores SIGINT where this process does, as one does that a shell script starts in the background."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-
-
-def wait_for_step(process: subprocess.Popen[bytes], out: Path, step: int, log: Path) -> None:
+def wait_for_step(process: CommandProcess, out: Path, step: int, log: Path) -> None:
     deadline = time.monotonic() + PATIENCE
     while not any(line["step"] >= step for line in metrics(out)):
         assert process.poll() is None, log.read_text("utf-8")
         assert time.monotonic() < deadline
         time.sleep(0.01)
-
-
-def metrics(out: Path) -> list[dict[str, Any]]:
-    path = out / "metrics.jsonl"
-    lines = path.read_text("utf-8").splitlines(keepends=True) if path.exists() else []
-    return [json.loads(line) for line in lines if line.endswith("\n")]
-
-
-def weights_of(out: Path) -> dict[str, Any]:
-    """All that the last checkpoint holds."""
-    last = max((out / "checkpoints").glob("step-????????"))
-    return dict(read_weights(last / "state.safetensors"))
 
 
 def assert_equal_weights(one: Path, other: Path, tolerance: float = 0.0) -> None:
@@ -150,7 +110,7 @@ def assert_equal_weights(one: Path, other: Path, tolerance: float = 0.0) -> None
 def finished(raw: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a run that nothing disturbed."""
     folder = tmp_path_factory.mktemp("finished")
-    process = start(
+    process = CommandProcess(
         words(raw, write_config(folder / "config.yaml", {}), folder / "run", "--threads", "1"), folder / "log"
     )
     assert process.wait(PATIENCE) == 0, (folder / "log").read_text("utf-8")
@@ -187,12 +147,12 @@ def test_a_finished_run_trains_no_more(finished: Path, raw: Path) -> None:
 def test_a_killed_run_ends_in_the_same_weights(finished: Path, raw: Path, config: Path, tmp_path: Path) -> None:
     out, log = tmp_path / "run", tmp_path / "log"
     arguments = words(raw, config, out, "--threads", "1")
-    process = start(arguments, log)
+    process = CommandProcess(arguments, log)
     wait_for_step(process, out, 4, log)  # one step past a checkpoint
     process.kill()
     process.wait(PATIENCE)
     assert not (out / "checkpoints" / "step-00000008").exists()
-    again = start(arguments, log)
+    again = CommandProcess(arguments, log)
     assert again.wait(PATIENCE) == 0, log.read_text("utf-8")
     assert_equal_weights(out, finished)
 
@@ -201,14 +161,14 @@ def test_a_killed_run_ends_in_the_same_weights(finished: Path, raw: Path, config
 def test_ctrl_c_writes_a_checkpoint(finished: Path, raw: Path, config: Path, tmp_path: Path) -> None:
     out, log = tmp_path / "run", tmp_path / "log"
     arguments = words(raw, config, out, "--threads", "1")
-    process = start(arguments, log)
+    process = CommandProcess(arguments, log)
     wait_for_step(process, out, 1, log)
     process.send_signal(signal.SIGINT)
     assert process.wait(PATIENCE) == 130, log.read_text("utf-8")
     assert "run the same command again" in log.read_text("utf-8")
     done = metrics(out)[-1]["step"]
     assert (out / "checkpoints" / f"step-{done:08d}").is_dir()
-    again = start(arguments, log)
+    again = CommandProcess(arguments, log)
     assert again.wait(PATIENCE) == 0, log.read_text("utf-8")
     assert_equal_weights(out, finished)
 
@@ -282,7 +242,7 @@ def test_a_tracker_gets_the_numbers(raw: Path, tmp_path: Path) -> None:
 def test_two_processes_train_as_one_does(finished: Path, raw: Path, config: Path, tmp_path: Path) -> None:
     pytest.importorskip("ray.train")
     out, log = tmp_path / "run", tmp_path / "log"
-    process = start(words(raw, config, out, "--threads", "1", "--num-workers", "2"), log)
+    process = CommandProcess(words(raw, config, out, "--threads", "1", "--num-workers", "2"), log)
     assert process.wait(PATIENCE) == 0, log.read_text("utf-8")
     assert load(out / "model").prompts
     assert [line["step"] for line in metrics(out)] == list(range(1, 9))

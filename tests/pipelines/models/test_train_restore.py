@@ -2,32 +2,25 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from click.testing import CliRunner, Result
 
 from degrade_kit.flipnet.loop import LoopConfig
 from degrade_kit.flipnet.weights import read_weights, write_weights
 from degrade_kit.image import read_image
-from degrade_kit.pipelines.cli import main
 from degrade_kit.pipelines.models.restore_data import ShardPairs
 from degrade_kit.pipelines.models.train_restore import load_run_config
 from degrade_kit.restore.infer import Restorer
 from degrade_kit.restore.networks import IResNet
 from degrade_kit.streaming import PairMapDataset, PairOptions
 from tests.degrade_kit.flipnet.models import save_base, tiny_base
-from tests.pipelines.models.restore_runs import SIZE, make_shards, needs_ray, write_config
+from tests.pipelines.models.runs import PATIENCE, SIZE, make_shards, metrics, needs_ray, run, weights_of, write_config
+from tests.processes import CommandProcess
 
-PATIENCE = 240.0
 STAGES = ("reconstruction", "association", "restoration")
 
 
@@ -48,34 +41,6 @@ def words(shards: Path, config: Path, out: Path, *more: str) -> list[str]:
     ]
 
 
-def run(arguments: list[str]) -> Result:
-    return CliRunner().invoke(main, arguments, catch_exceptions=False)
-
-
-def start(arguments: list[str], log: Path) -> subprocess.Popen[bytes]:
-    with log.open("wb") as stream:
-        return subprocess.Popen(
-            [sys.executable, "-m", "degrade_kit.pipelines.cli", *arguments],
-            stdout=stream,
-            stderr=stream,
-            stdin=subprocess.DEVNULL,
-            start_new_session=True,
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
-        )
-
-
-def metrics(folder: Path) -> list[dict[str, Any]]:
-    path = folder / "metrics.jsonl"
-    lines = path.read_text("utf-8").splitlines(keepends=True) if path.exists() else []
-    return [json.loads(line) for line in lines if line.endswith("\n")]
-
-
-def weights_of(folder: Path) -> dict[str, torch.Tensor]:
-    """All that the last checkpoint of a stage holds."""
-    last = max((folder / "checkpoints").glob("step-????????"))
-    return dict(read_weights(last / "state.safetensors"))
-
-
 def assert_equal_weights(one: Path, other: Path, stage: str, tolerance: float = 0.0) -> None:
     mine, theirs = weights_of(one / stage), weights_of(other / stage)
     assert mine.keys() == theirs.keys()
@@ -87,7 +52,7 @@ def assert_equal_weights(one: Path, other: Path, stage: str, tolerance: float = 
 def finished(shards: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a run that nothing disturbed."""
     folder = tmp_path_factory.mktemp("finished")
-    process = start(words(shards, write_config(folder / "config.yaml"), folder / "run"), folder / "log")
+    process = CommandProcess(words(shards, write_config(folder / "config.yaml"), folder / "run"), folder / "log")
     assert process.wait(PATIENCE) == 0, (folder / "log").read_text("utf-8")
     return folder / "run"
 
@@ -138,7 +103,7 @@ def test_a_killed_run_ends_in_the_same_weights(
     stage: str, finished: Path, shards: Path, config: Path, tmp_path: Path
 ) -> None:
     out, log = tmp_path / "run", tmp_path / "log"
-    process = start(words(shards, config, out), log)
+    process = CommandProcess(words(shards, config, out), log)
     deadline = time.monotonic() + PATIENCE
     while not any(line["step"] >= 3 for line in metrics(out / stage)):  # one step past a checkpoint
         assert process.poll() is None, log.read_text("utf-8")
@@ -146,7 +111,7 @@ def test_a_killed_run_ends_in_the_same_weights(
         time.sleep(0.01)
     process.kill()
     process.wait(PATIENCE)
-    again = start(words(shards, config, out), log)
+    again = CommandProcess(words(shards, config, out), log)
     assert again.wait(PATIENCE) == 0, log.read_text("utf-8")
     for name in STAGES:
         assert_equal_weights(out, finished, name)
@@ -156,7 +121,7 @@ def test_a_killed_run_ends_in_the_same_weights(
 def test_two_processes_train_as_one_does(finished: Path, shards: Path, config: Path, tmp_path: Path) -> None:
     needs_ray()
     out, log = tmp_path / "run", tmp_path / "log"
-    process = start(words(shards, config, out, "--num-workers", "2"), log)
+    process = CommandProcess(words(shards, config, out, "--num-workers", "2"), log)
     assert process.wait(PATIENCE) == 0, log.read_text("utf-8")
     assert Restorer.load(out, device="cpu").embedding is not None
     for stage in STAGES:
@@ -174,7 +139,7 @@ def test_two_processes_train_as_one_does(finished: Path, shards: Path, config: P
 def test_two_processes_restore_as_one_does(shards: Path, config: Path, tmp_path: Path) -> None:
     needs_ray()
     for name, more in (("one", ()), ("two", ("--num-workers", "2"))):
-        process = start(
+        process = CommandProcess(
             words(shards, config, tmp_path / name, "--stage", "restoration", "--embedding", "none", *more),
             tmp_path / "log",
         )

@@ -1,16 +1,20 @@
-"""A data set and a configuration for restoration that train in seconds."""
+"""What the tests of training share: a data set and a configuration that train in seconds, and what a run leaves."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from click.testing import CliRunner, Result
 
 import degrade_kit as dk
+from degrade_kit.flipnet.weights import read_weights
 from degrade_kit.hq import HqConfig
+from degrade_kit.pipelines.cli import main
 from degrade_kit.pipelines.executor import ExecutorConfig, ray_version
 from degrade_kit.pipelines.makers.config import SynthConfig
 from degrade_kit.pipelines.synth.plan import make_plan
@@ -67,3 +71,25 @@ def needs_ray() -> None:
     """Skip where Ray is not installed; it is not imported, which must come after its environment is set."""
     if ray_version() is None:
         pytest.skip("needs Ray")
+
+
+PATIENCE = 240.0
+"""Seconds that a process of a few steps may take on a loaded machine."""
+
+
+def run(arguments: Sequence[str]) -> Result:
+    """A command in this process."""
+    return CliRunner().invoke(main, list(arguments), catch_exceptions=False)
+
+
+def metrics(folder: Path) -> list[dict[str, Any]]:
+    """The whole lines of a run's metrics."""
+    path = folder / "metrics.jsonl"
+    lines = path.read_text("utf-8").splitlines(keepends=True) if path.exists() else []
+    return [json.loads(line) for line in lines if line.endswith("\n")]
+
+
+def weights_of(folder: Path) -> dict[str, torch.Tensor]:
+    """All that the last checkpoint of a run, or of a stage of one, holds."""
+    last = max((folder / "checkpoints").glob("step-????????"))
+    return dict(read_weights(last / "state.safetensors"))
