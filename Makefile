@@ -1,27 +1,37 @@
-# Every target sets itself up: a virtual environment in .venv, filled from the package index alone. A stamp file says what
-# is installed, so a second call starts at once.
+# Every target sets itself up: a virtual environment in .venv, filled from the package index alone, at the versions that
+# constraints.txt names. A stamp file says what is installed, so a second call starts at once.
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test lint format bench clean
+.PHONY: help demo test test-latest lint format bench lock clean
 
 # The interpreter that the environment is made with: the first here that runs and is new enough.
 PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11 python3.10; do \
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null && echo $$python && break; done)
 BIN := .venv/bin
-PIP := $(BIN)/python -m pip --disable-pip-version-check
+PIP := -m pip --disable-pip-version-check
+# By variables and not by -c: older releases of pip take no constraint for the build backend from the command line, and
+# newer ones take it from the second variable alone.
+PINNED_PIP := PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt $(BIN)/python $(PIP)
 
 help: ## Show this text
 	@echo 'Usage: make TARGET [PYTHON=/path/to/python3]'
 	@echo
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  \1|\2/p' Makefile | awk -F'|' '{ printf "%-10s %s\n", $$1, $$2 }'
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1|\2/p' Makefile | awk -F'|' '{ printf "%-12s %s\n", $$1, $$2 }'
 
 demo: .venv/.demo ## Synthesize pairs from real photographs into demo-output/, with a picture of them
 	$(BIN)/degrade-kit demo --out demo-output
 
 test: lint ## Check format, lint rules and types, then run all tests that need no GPU
 	$(BIN)/python -m pytest -m 'not gpu'
+
+test-latest: ## Run these tests on the newest release of every dependency, in .venv-latest
+	@$(check_python)
+	test -d .venv-latest || $(PYTHON) -m venv .venv-latest
+	.venv-latest/bin/python $(PIP) install --upgrade pip
+	.venv-latest/bin/python $(PIP) install --upgrade --upgrade-strategy eager --editable '.[dev,demo]'
+	.venv-latest/bin/python -m pytest -m 'not gpu'
 
 lint: .venv/.dev ## Check format, lint rules and types
 	$(BIN)/ruff format --check .
@@ -40,17 +50,24 @@ bench: .venv/.dev ## Measure every hot path against other implementations or the
 	$(BIN)/python -m benchmarks.features
 	$(BIN)/python -m benchmarks.flipnet
 
+# Not with the other tools of the extra `dev`: that one cannot be installed while constraints.txt contradicts it.
+lock: .venv/.created ## Pin what pyproject.toml asks for in constraints.txt; UPGRADE=1 for the newest releases
+	$(BIN)/python $(PIP) install --quiet uv==0.13.9
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.10 --no-python-downloads --extra dev --extra all \
+		$(if $(UPGRADE),--upgrade) --no-annotate --custom-compile-command 'make lock' \
+		--output-file constraints.txt pyproject.toml
+
 clean: ## Remove everything that these targets made
-	rm -rf .venv demo-output build dist .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-latest demo-output build dist .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-.venv/.demo: .venv/.created pyproject.toml
-	$(PIP) install --editable '.[ray,demo,flipnet]'
+.venv/.demo: .venv/.created pyproject.toml constraints.txt
+	$(PINNED_PIP) install --editable '.[ray,demo,flipnet]'
 	@$(check_opencv)
 	@touch $@
 
-.venv/.dev: .venv/.created pyproject.toml
-	$(PIP) install --editable '.[dev,demo]'
+.venv/.dev: .venv/.created pyproject.toml constraints.txt
+	$(PINNED_PIP) install --editable '.[dev,demo]'
 	@$(check_opencv)
 	@touch $@
 
@@ -59,7 +76,7 @@ clean: ## Remove everything that these targets made
 	@$(check_python)
 	$(PYTHON) -m venv .venv
 	@$(BIN)/python -c 'import pip, sys; sys.exit([int(n) for n in pip.__version__.split(".")[:2]] < [21, 3])' \
-		|| $(PIP) install --upgrade pip
+		|| $(BIN)/python $(PIP) install pip==26.3
 	@touch $@
 
 define check_python
