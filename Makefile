@@ -4,7 +4,7 @@
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test test-latest lint format bench lock clean
+.PHONY: help demo demo-flipnet test test-latest lint format bench lock clean
 
 # The interpreter that the environment is made with: the first here that runs and is new enough.
 PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11 python3.10; do \
@@ -18,10 +18,13 @@ PINNED_PIP := PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.tx
 help: ## Show this text
 	@echo 'Usage: make TARGET [PYTHON=/path/to/python3]'
 	@echo
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1|\2/p' Makefile | awk -F'|' '{ printf "%-12s %s\n", $$1, $$2 }'
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1|\2/p' Makefile | awk -F'|' '{ printf "%-15s %s\n", $$1, $$2 }'
 
 demo: .venv/.demo ## Synthesize pairs from real photographs into demo-output/, with a picture of them
-	$(BIN)/degrade-kit demo --out demo-output
+	$(demonstrate)
+
+demo-flipnet: .venv/.flipnet ## The same, and what the FlipNet that ships makes of them; installs PyTorch
+	$(demonstrate)
 
 test: lint ## Check format, lint rules and types, then run all tests that need no GPU
 	$(BIN)/python -m pytest -m 'not gpu'
@@ -62,7 +65,12 @@ clean: ## Remove everything that these targets made
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .venv/.demo: .venv/.created pyproject.toml constraints.txt
-	$(PINNED_PIP) install --editable '.[ray,demo,flipnet]'
+	$(PINNED_PIP) install --editable '.[demo]'
+	@$(check_opencv)
+	@touch $@
+
+.venv/.flipnet: .venv/.created pyproject.toml constraints.txt
+	$(PINNED_PIP) install --editable '.[demo,flipnet]'
 	@$(check_opencv)
 	@touch $@
 
@@ -78,6 +86,11 @@ clean: ## Remove everything that these targets made
 	@$(BIN)/python -c 'import pip, sys; sys.exit([int(n) for n in pip.__version__.split(".")[:2]] < [21, 3])' \
 		|| $(BIN)/python $(PIP) install pip==26.3
 	@touch $@
+
+define demonstrate
+$(BIN)/degrade-kit demo --out demo-output
+@echo 'The command is $(BIN)/degrade-kit; `. $(BIN)/activate` puts it on the path of this shell.'
+endef
 
 define check_python
 if test -z '$(PYTHON)'; then \

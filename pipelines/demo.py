@@ -54,9 +54,14 @@ def run_demo(out: Path, executor: ExecutorConfig) -> list[tuple[Path, str]]:
     ]
 
 
+def flipnet_installed() -> bool:
+    """Whether the packages that the FlipNet needs are here; without them the demo has no picture by it."""
+    return all(importlib.util.find_spec(name) is not None for name in ("torch", "diffusers"))
+
+
 def _draw_modes(faces: Path, out: Path) -> list[tuple[Path, str]]:
     """Each face by the recipe and, below, by the FlipNet that ships; nothing where PyTorch is not installed."""
-    if importlib.util.find_spec("torch") is None or importlib.util.find_spec("diffusers") is None:
+    if not flipnet_installed():
         return []
     from degrade_kit.flipnet.checkpoint import SMALL
     from degrade_kit.flipnet.degrader import Degrader

@@ -26,12 +26,15 @@ def demo_command(out: Path, workers: int | None, ray_address: str | None) -> Non
       degrade-kit demo --out demo-output
     """  # noqa: D301 (click reads the \b itself)
     quiet_model_loading()
-    from degrade_kit.pipelines.demo import run_demo
+    from degrade_kit.pipelines.demo import flipnet_installed, run_demo
 
     executor = executor_config(workers, ray_address)
     files = run_demo(out, executor)
     click.echo("made and verified:")
     for path, what in files:
         click.echo(f"  {path}  {what}")
+    if not flipnet_installed():
+        click.echo("left out: what the FlipNet that ships makes of them, which needs PyTorch. To add it:")
+        click.echo("  make demo-flipnet, or pip install 'degrade-kit[flipnet]' and this command again")
     click.echo(f"next: look at {out}/shards/preview.png, then try another recipe on your own faces:")
     click.echo("  degrade-kit preview --hq FACES --preset gfpgan --out preview.png")
