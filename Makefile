@@ -4,7 +4,7 @@
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo demo-flipnet test test-latest lint format bench lock clean
+.PHONY: help demo demo-flipnet check test test-latest lint format bench lock clean
 
 # The interpreter that the environment is made with: the first here that runs and is new enough.
 PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11 python3.10; do \
@@ -14,6 +14,8 @@ PIP := -m pip --disable-pip-version-check
 # By variables and not by -c: older releases of pip take no constraint for the build backend from the command line, and
 # newer ones take it from the second variable alone.
 PINNED_PIP := PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt $(BIN)/python $(PIP)
+FORMATTED := $(BIN)/ruff format --check . && $(BIN)/ruff check .
+TYPED := $(BIN)/pyright --pythonpath $(BIN)/python
 
 help: ## Show this text
 	@echo 'Usage: make TARGET [PYTHON=/path/to/python3]'
@@ -26,6 +28,14 @@ demo: .venv/.demo ## Synthesize pairs from real photographs into demo-output/, w
 demo-flipnet: .venv/.flipnet ## The same, and what the FlipNet that ships makes of them; installs PyTorch
 	$(demonstrate)
 
+# Types are checked beside the tests. One thread in each process: more would wait for each other.
+check: .venv/.dev ## Check format, lint rules and types, and run the fast tests with fewer examples, on all cores
+	$(FORMATTED)
+	@echo '$(TYPED) &'; log=$$(mktemp); $(TYPED) >"$$log" & types=$$!; \
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m 'not slow and not gpu' --hypothesis-profile=quick \
+		--numprocesses=auto --maxprocesses=8 --dist=loadfile; tests=$$?; \
+	wait $$types; types=$$?; cat "$$log"; rm "$$log"; [ $$tests = 0 ] && [ $$types = 0 ]
+
 test: lint ## Check format, lint rules and types, then run all tests that need no GPU
 	$(BIN)/python -m pytest -m 'not gpu'
 
@@ -37,9 +47,8 @@ test-latest: ## Run these tests on the newest release of every dependency, in .v
 	.venv-latest/bin/python -m pytest -m 'not gpu'
 
 lint: .venv/.dev ## Check format, lint rules and types
-	$(BIN)/ruff format --check .
-	$(BIN)/ruff check .
-	$(BIN)/pyright --pythonpath $(BIN)/python
+	$(FORMATTED)
+	$(TYPED)
 
 format: .venv/.dev ## Format the code and mend what the linter can mend by itself
 	$(BIN)/ruff check --fix .

@@ -20,6 +20,8 @@ from PIL import Image
 
 settings.register_profile("ci", deadline=None, derandomize=True, database=None, print_blob=True)
 settings.load_profile("ci")
+# For `make check`, by pytest's --hypothesis-profile.
+settings.register_profile("quick", settings.get_profile("ci"), max_examples=10)
 # Timings and memory of a test must not depend on the machine's cores; results do not depend on the number of threads.
 cv2.setNumThreads(1)
 
