@@ -10,8 +10,9 @@ import yaml
 
 from degrade_kit.files import plain_yaml
 from degrade_kit.image import encode_png
-from degrade_kit.pipelines.sheet import Tile, caption, contact_sheet
+from degrade_kit.pipelines.sheet import LEGEND, Tile, caption, contact_sheet
 from degrade_kit.shards import LQ_ONLY, ShardSet
+from degrade_kit.sources import display_name
 from degrade_kit.statistics import BINS, PARAMETERS, Statistics, Summary
 from degrade_kit.store import Store
 
@@ -24,23 +25,27 @@ _BLOCKS = " ▁▂▃▄▅▆▇█"
 
 def write_card(store: Store, manifest: Mapping[str, Any], statistics: Statistics, resolved: Mapping[str, Any]) -> None:
     """Write the preview and the data set card; the same data set gives the same bytes."""
-    preview = preview_rows(ShardSet(store, manifest))
+    preview, headings = preview_rows(ShardSet(store, manifest))
     if preview:
-        store.write("preview.png", encode_png(contact_sheet(preview)))
+        title = f"{_makers(manifest, statistics)}, seed {manifest['seed']}: HQ images and their LQ variants"
+        sheet = contact_sheet(preview, title=title, notes=(LEGEND,), headings=headings, details=True)
+        store.write("preview.png", encode_png(sheet))
     store.write("README.md", card_text(manifest, statistics, resolved).encode())
 
 
-def preview_rows(shards: ShardSet) -> list[list[Tile]]:
-    """The first samples, each HQ image beside its LQ variants."""
+def preview_rows(shards: ShardSet) -> tuple[list[list[Tile]], list[str]]:
+    """Lay out the first samples, each HQ image beside its LQ variants; with the name of each one's source."""
     rows: list[list[Tile]] = []
+    headings: list[str] = []
     for sample in itertools.islice(shards.samples(), _PREVIEW_ROWS):
         info = sample.info
-        row = [Tile(sample.hq(), (_shortened(info["source"]), "HQ"))]
+        headings.append(display_name(info["source"]))
+        row = [Tile(sample.hq(), ("HQ",))]
         for variant in range(min(info["variants"], _PREVIEW_VARIANTS)):
             _, lq = sample.pair(variant)
             row.append(Tile(lq, caption(sample.record(variant))))
         rows.append(row)
-    return rows
+    return rows, headings
 
 
 def origins(manifest: Mapping[str, Any], statistics: Statistics) -> dict[str, str]:
@@ -62,6 +67,12 @@ def origins(manifest: Mapping[str, Any], statistics: Statistics) -> dict[str, st
     return lines
 
 
+def _makers(manifest: Mapping[str, Any], statistics: Statistics) -> str:
+    """Name what made the LQ images, in one phrase."""
+    names = {"FlipNet": "FlipNet", "recipe": manifest["recipe"]}
+    return " and ".join(names[name] for name in origins(manifest, statistics) if name != "prompts")
+
+
 def card_text(manifest: Mapping[str, Any], statistics: Statistics, resolved: Mapping[str, Any]) -> str:
     """The card, with the header that Hugging Face reads: it keeps `load_dataset` to the tars."""
     header = yaml.safe_dump(
@@ -77,15 +88,12 @@ def card_text(manifest: Mapping[str, Any], statistics: Statistics, resolved: Map
     made_by = origins(manifest, statistics)
     # A prompt is a user's text: a bar in it would end the cell of the table.
     rows = "\n".join(f"| {name} | {line.replace('|', '/')} |" for name, line in made_by.items())
-    makers = " and ".join(
-        {"FlipNet": "FlipNet", "recipe": manifest["recipe"]}[name] for name in made_by if name != "prompts"
-    )
     members = ", ".join(f"`{extension}`" for extension in manifest["extensions"])
     shown = _preview(manifest)
     return f"""---
 {header}---
 
-# LQ/HQ face pairs: {makers}
+# LQ/HQ face pairs: {_makers(manifest, statistics)}
 
 Made by degrade-kit {manifest["versions"]["degrade_kit"]} with `degrade-kit synth`. Digest `{manifest["digest"]}`.
 
@@ -172,7 +180,3 @@ def _histogram_line(name: str, summary: Summary) -> str:
         f"{name:24} {summary.count:8,}  mean {summary.mean:7.2f}  min {summary.low:7.2f}  max {summary.high:7.2f}  "
         f"{low:5.1f} |{bars}| {high:.1f}"
     )
-
-
-def _shortened(name: str, length: int = 34) -> str:
-    return name if len(name) <= length else f"…{name[-length + 1 :]}"

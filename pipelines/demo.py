@@ -13,7 +13,7 @@ from degrade_kit.image import decode_image, encode_png
 from degrade_kit.pipelines.dataset.verify import verify
 from degrade_kit.pipelines.executor import ExecutorConfig
 from degrade_kit.pipelines.makers.config import SynthConfig
-from degrade_kit.pipelines.sheet import Tile, caption, contact_sheet
+from degrade_kit.pipelines.sheet import LEGEND, Tile, caption, contact_sheet
 from degrade_kit.pipelines.synth.plan import make_plan
 from degrade_kit.pipelines.synth.preview import draw_preview
 from degrade_kit.pipelines.synth.synthesize import synthesize
@@ -70,23 +70,18 @@ def _draw_modes(faces: Path, out: Path) -> list[tuple[Path, str]]:
         return []
     degrader = Degrader.load("small", device="cpu")
     rows: list[list[Tile]] = []
+    headings: list[str] = []
     for face in sorted(faces.glob("*.png")):
         hq = decode_image(face.read_bytes()).pixels
         records = [preset("flipnet-paper").draw(generator(0, face.name, number)) for number in range(len(_PROMPTS))]
         classical = [make_lq(record, hq) for record in records]
-        rows.append(
-            [
-                Tile(hq, ("HQ", "by recipe")),
-                *(Tile(lq, caption(record)) for lq, record in zip(classical, records, strict=True)),
-            ]
-        )
         learned = [degrader.record(prompt, number) for number, prompt in enumerate(_PROMPTS)]
         [made] = degrader.run([hq], [learned])
-        rows.append(
-            [
-                Tile(hq, ("HQ", "by FlipNet")),
-                *(Tile(lq, caption(record)) for lq, record in zip(made, learned, strict=True)),
-            ]
-        )
-    out.write_bytes(encode_png(contact_sheet(rows)))
+        for maker, images, drawn in (("flipnet-paper", classical, records), ("small FlipNet", made, learned)):
+            headings.append(f"{maker}: {face.name}")
+            rows.append(
+                [Tile(hq, ("HQ",)), *(Tile(lq, caption(record)) for lq, record in zip(images, drawn, strict=True))]
+            )
+    title = "LQ images by the recipe flipnet-paper and by the small FlipNet; seed 0"
+    out.write_bytes(encode_png(contact_sheet(rows, title=title, notes=(LEGEND,), headings=headings, details=True)))
     return [(out, "recipe and FlipNet side by side")]

@@ -21,7 +21,7 @@ from degrade_kit.image import Pixels, decode_image, encode_png
 from degrade_kit.pipelines.distribution.analyze import PROBE_RECORDS, measure_tasks
 from degrade_kit.pipelines.distribution.features import ExtractConfig, ProbeTask, Task, file_tasks, pick, stack, to_size
 from degrade_kit.pipelines.executor import ExecutorConfig
-from degrade_kit.pipelines.sheet import Tile, caption, contact_sheet
+from degrade_kit.pipelines.sheet import LEGEND, Tile, caption, contact_sheet
 from degrade_kit.recipe import Recipe
 from degrade_kit.record import Record
 from degrade_kit.seeding import generator
@@ -217,7 +217,7 @@ def _draw_sheet(
     recipes: Sequence[Recipe],
     config: FitRecipeConfig,
 ) -> None:
-    """Photographs, and below the same faces by both recipes."""
+    """Draw photographs, and below them faces by both recipes: each column shows one face with the same seed."""
     rng = np.random.default_rng(config.seed)
     rows: list[list[Tile]] = []
     tiles: list[Tile] = []
@@ -228,9 +228,7 @@ def _draw_sheet(
             pixels = decode_image(photographs.read(int(place))).pixels
         except ImageError:
             continue
-        tiles.append(
-            Tile(to_size(pixels, config.size), ("photograph", display_name(photographs.names[int(place)])[-30:]))
-        )
+        tiles.append(Tile(to_size(pixels, config.size), (display_name(photographs.names[int(place)]),)))
     rows.append(tiles)
     for recipe in recipes:
         row: list[Tile] = []
@@ -238,6 +236,12 @@ def _draw_sheet(
             face = faces[number % len(faces)]
             seed = hashlib.sha256(face.tobytes()).hexdigest()[:8]
             record = recipe.draw(generator(config.seed, f"sheet/{seed}", number))
-            row.append(Tile(make_lq(record, face), (recipe.name, *caption(record))))
+            row.append(Tile(make_lq(record, face), caption(record)))
         rows.append(row)
-    write_whole(out, encode_png(contact_sheet(rows)))
+    headings = [
+        "photographs",
+        *(f"{recipe.name}, {when}" for recipe, when in zip(recipes, ("before", "after"), strict=True)),
+    ]
+    title = f"{recipes[0].name} fitted to {Path(config.real).name}; seed {config.seed}"
+    sheet = contact_sheet(rows, title=title, notes=(LEGEND,), headings=headings, details=True)
+    write_whole(out, encode_png(sheet))

@@ -95,8 +95,11 @@ def compare(
                 title = f"{METRICS[name].title} by test set"
                 sections.append(Section(title, (table,)))
                 latex.append(to_latex(table, f"{title}. Protocol {protocol}."))
-    tiles, note = _tiles(groups[0][1], lq, images)
-    pictures = [Picture("sheet.png", encode_png(contact_sheet(tiles)), "results side by side")] if tiles else []
+    tiles, headings, note = _tiles(groups[0][1], lq, images)
+    pictures: list[Picture] = []
+    if tiles:
+        sheet = contact_sheet(tiles, title=groups[0][0], headings=headings, details=True)
+        pictures.append(Picture("sheet.png", encode_png(sheet), "results side by side"))
     if pictures:
         sections.append(Section("Side by side", tuple(pictures)))
     title = f"Restorers compared, protocol {protocol}"
@@ -258,12 +261,14 @@ def _by_set(name: str, groups: Sequence[tuple[str, Sequence[Judged]]]) -> Table 
 # ---------------------------------------------------------------------------------------------------------------- sheet
 
 
-def _tiles(group: Sequence[Judged], lq: str | None, count: int) -> tuple[list[list[Tile]], str]:
-    """Rows of images evenly spread over the set; or why there are none."""
+def _tiles(group: Sequence[Judged], lq: str | None, count: int) -> tuple[list[list[Tile]], list[str], str]:
+    """Lay out images evenly spread over the set, with a heading for each row; or say why there are none."""
+    # LQ images that were evaluated too, as the score to beat, are a method already: shown once, as the first column.
+    group = sorted(group, key=lambda entry: not _holds(entry, lq))
     settings = [entry.described["settings"] for entry in group]
     try:
         columns: list[tuple[str, JudgedSet, Mapping[str, int]]] = []
-        if lq is not None:
+        if lq is not None and not _holds(group[0], lq):
             images = open_set(lq, "--lq")
             columns.append(("LQ", images, stems(images.names, "", "--lq")[0]))
         for entry, each in zip(group, settings, strict=True):
@@ -273,15 +278,22 @@ def _tiles(group: Sequence[Judged], lq: str | None, count: int) -> tuple[list[li
             references = open_references(settings[0]["reference"], columns[-1][1].names)
             columns.append(("reference", references, stems(references.names, "", "reference")[0]))
     except ConfigError as error:
-        return [], f"no sheet: {error}"
+        return [], [], f"no sheet: {error}"
     shared = sorted(stem for stem in columns[0][2] if all(stem in places for _, _, places in columns))
     rows: list[list[Tile]] = []
+    headings: list[str] = []
     for stem in [
         shared[place] for place in sorted({number * len(shared) // count for number in range(count) if shared})
     ]:
         cells = [(name, read_or_none(images, places[stem])) for name, images, places in columns]
         rows.append([_tile(name, stem, pixels, group) for name, pixels in cells if pixels is not None])
-    return rows, "" if rows else "no sheet: the places of the images have no names in common"
+        headings.append(display_name(stem))
+    return rows, headings, "" if rows else "no sheet: the places of the images have no names in common"
+
+
+def _holds(entry: Judged, lq: str | None) -> bool:
+    """Tell whether an evaluation is of the images in `lq`."""
+    return lq is not None and Path(entry.described["settings"]["restored"]).resolve() == Path(lq).resolve()
 
 
 def _tile(name: str, stem: str, pixels: Pixels, group: Sequence[Judged]) -> Tile:
@@ -292,4 +304,4 @@ def _tile(name: str, stem: str, pixels: Pixels, group: Sequence[Judged]) -> Tile
         for metric, values in (entry.per_image if entry is not None else {}).items()
         if metric in ("psnr", "lpips", "deg", "niqe") and math.isfinite(values.get(shown, math.nan))
     ]
-    return Tile(pixels, (name[-34:], " · ".join(numbers[:2]) or shown[-34:]))
+    return Tile(pixels, (name, ", ".join(numbers[:2])))

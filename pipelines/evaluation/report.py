@@ -261,14 +261,17 @@ def draw_sheet(
     places = {display_name(stem): (place, partner) for stem, place, partner in images}
     chosen = dict.fromkeys([0, 1, len(ordered) // 2, len(ordered) - 2, len(ordered) - 1])
     tiles: list[list[Tile]] = []
+    headings: list[str] = []
     for number in chosen:
         if not 0 <= number < len(ordered):
             continue
         row = ordered[number]
         place, partner = places[row.stem]
-        line = [(restored.read(place), f"{METRICS[name].title} {shown_value(METRICS[name], row.values[name])}")]
+        line = [Tile(restored.read(place), (f"{METRICS[name].title} {shown_value(METRICS[name], row.values[name])}",))]
         other = None if reference is None else read_or_none(reference, partner)
         if other is not None:
-            line.append((other, "reference"))
-        tiles.append([Tile(pixels, (row.stem[-34:], text)) for pixels, text in line])
-    return contact_sheet(tiles)
+            line.append(Tile(other, ("reference",)))
+        tiles.append(line)
+        headings.append(row.stem)
+    title = f"Worst, middle and best by {METRICS[name].title}"
+    return contact_sheet(tiles, title=title, headings=headings, details=True)

@@ -23,7 +23,6 @@ from degrade_kit.sources import display_name, open_sources
 SHEET: Final = "pairs.png"
 REPORT: Final = "pairs.json"
 _TILE = 160
-_PHRASES_IN_LINE = 2
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -127,7 +126,7 @@ def inspect_pairs(config: PairsConfig, *, progress: Callable[[int, int], None] |
     ]
     faces = _open_faces(config)
     reports: list[SourceReport] = []
-    rows: list[list[Tile]] = []
+    rows: list[tuple[str, list[Tile]]] = []
     done, total = 0, sum(len(found.pairs) for found in sets)
     with limited_threads(1):
         for found in sets:
@@ -141,11 +140,11 @@ def inspect_pairs(config: PairsConfig, *, progress: Callable[[int, int], None] |
             training = [pair for pair in kept if pair.split == "train"]
             samples = _samples(RealPairs(training), config, found.source) if training else []
             reports.append(_report(found, len(training), len(kept) - len(training), refused, samples))
-            rows += _row(found.source, samples, config.shown)
+            rows.append((found.source, _row(samples, config.shown)))
         if faces is not None:
             report, samples = _face_report(faces, config)
             reports.append(report)
-            rows += _row(FACE, samples, config.shown)
+            rows.append((FACE, _row(samples, config.shown)))
     result = PairsReport(tuple(reports))
     _write(config, result, rows)
     return result
@@ -229,19 +228,18 @@ def _histogram(samples: Sequence[PairSample]) -> dict[str, int]:
     return dict(Counter(phrase for sample in samples for phrase in sample.caption.split(", ")).most_common())
 
 
-def _row(source: str, samples: Sequence[PairSample], shown: int) -> list[list[Tile]]:
-    """HQ beside LQ, `shown` times."""
+def _row(samples: Sequence[PairSample], shown: int) -> list[Tile]:
+    """Lay out HQ beside LQ, `shown` times."""
     count = min(shown, len(samples))
     row: list[Tile] = []
     for number in range(count):
         sample = samples[number * len(samples) // count]
-        phrases = sample.caption.split(", ")
-        lines = [", ".join(phrases[i : i + _PHRASES_IN_LINE]) for i in range(0, len(phrases), _PHRASES_IN_LINE)]
-        row += [Tile(sample.hq, (f"{source} · HQ",)), Tile(sample.lq, tuple(lines))]
-    return [row] if row else []
+        row += [Tile(sample.hq, ("HQ",)), Tile(sample.lq, (sample.caption,))]
+    return row
 
 
-def _write(config: PairsConfig, result: PairsReport, rows: Sequence[Sequence[Tile]]) -> None:
+def _write(config: PairsConfig, result: PairsReport, rows: Sequence[tuple[str, list[Tile]]]) -> None:
+    rows = [(source, row) for source, row in rows if row]
     settings = {
         "size": config.size,
         "seed": config.seed,
@@ -256,7 +254,10 @@ def _write(config: PairsConfig, result: PairsReport, rows: Sequence[Sequence[Til
     try:
         config.out_dir.mkdir(parents=True, exist_ok=True)
         if rows:
-            (config.out_dir / SHEET).write_bytes(encode_png(contact_sheet(rows, _TILE)))
+            headings, tiles = zip(*rows, strict=True)
+            title = f"HQ, and LQ with its caption; crops of {config.size} pixels, seed {config.seed}"
+            sheet = contact_sheet(tiles, _TILE, title=title, headings=headings)
+            (config.out_dir / SHEET).write_bytes(encode_png(sheet))
         (config.out_dir / REPORT).write_text(text + "\n", encoding="utf-8")
     except OSError as error:
         raise RunError(f"cannot write to {config.out_dir}: {error}") from error

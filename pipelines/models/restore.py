@@ -346,7 +346,7 @@ def _rows(plan: RestorePlan, inputs: Inputs) -> Iterator[list[Tile]]:
         if _missing(plan, name):
             continue
         try:
-            row = [Tile(scaled(inputs.read(index), plan.size), (display_name(name)[-34:], "input"))]
+            row = [Tile(scaled(inputs.read(index), plan.size), ("input", display_name(name)))]
             for folder, sampling in enumerate(plan.sampling):
                 pixels = decode_image(plan.path(folder, name).read_bytes(), min_side=1).pixels
                 row.append(Tile(pixels, ("restored", f"phi {sampling.phi:g}")))
@@ -362,7 +362,8 @@ def _write_sheet(plan: RestorePlan, inputs: Inputs) -> Path | None:
     each = max(1, 6 // len(rows[0]))
     lines = [[tile for row in rows[i : i + each] for tile in row] for i in range(0, len(rows), each)]
     path = plan.job.out_dir / HIDDEN / "sheet.png"
-    _write(path, encode_png(contact_sheet(lines)))
+    title = f"Inputs and what {Path(plan.job.model).name} made of them; seed {plan.job.seed}"
+    _write(path, encode_png(contact_sheet(lines, title=title, details=True)))
     return path
 
 
@@ -391,12 +392,15 @@ def _write_attention(plan: RestorePlan, inputs: Inputs) -> tuple[Path, float] | 
         shares.append(float(found.mean()))
         where = Tile(_gray(found, lq), (f"face tokens: {shares[-1]:.0%}",))
         which = Tile(_gray(tokens / tokens.max(), lq), (f"most for one: {float(tokens.max()):.1%}",))
-        rows.append([Tile(lq, (display_name(name)[-34:],)), Tile(restored, ("restored",)), where, which])
+        rows.append([Tile(lq, (display_name(name),)), Tile(restored, ("restored",)), where, which])
     if not rows:
         return None
     path = job.out_dir / HIDDEN / "attention.png"
     lines = [[tile for row in rows[i : i + 2] for tile in row] for i in range(0, len(rows), 2)]
-    _write(path, encode_png(contact_sheet(lines, tile=192)))
+    title = (
+        "Input, restored, where the face embedding is read (white: all attention), and which tokens of it (white: most)"
+    )
+    _write(path, encode_png(contact_sheet(lines, tile=192, title=title)))
     return path, float(np.mean(shares))
 
 

@@ -139,4 +139,6 @@ def _write_sheet(rows: Sequence[Sequence[Tile]], folder: Path, step: int) -> Non
     """Two samples in a row."""
     folder.mkdir(parents=True, exist_ok=True)
     paired = [[tile for row in rows[i : i + 2] for tile in row] for i in range(0, len(rows), 2)]
-    (folder / f"step-{step:08d}.png").write_bytes(encode_png(contact_sheet(paired, tile=128)))
+    (folder / f"step-{step:08d}.png").write_bytes(
+        encode_png(contact_sheet(paired, tile=128, title=f"Held-out pairs after step {step:,}"))
+    )

@@ -345,12 +345,14 @@ class Validator:
                 row += [
                     Tile(pair.hq, ("HQ", pair.kind)),
                     Tile(pair.lq, ("real LQ",)),
-                    Tile(lq, ("made", pair.caption[:34])),
+                    Tile(lq, ("made", pair.caption)),
                 ]
             rows.append(row)
         folder = self._run.out_dir / "samples"
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / f"step-{step:08d}.png").write_bytes(encode_png(contact_sheet(rows, tile=128)))
+        (folder / f"step-{step:08d}.png").write_bytes(
+            encode_png(contact_sheet(rows, tile=128, title=f"Held-out pairs after step {step:,}"))
+        )
 
 
 def _captions(run: DegradeRun, pairs: Sequence[Pair]) -> list[str] | None:

@@ -39,7 +39,7 @@ def degrade_image(
     maker = FlipNetMaker(config, degrader)
     records = [maker.draw(image.name, number) for number in range(variants)]
     made = make_images(degrader, hq, records, settings.batch_size)
-    tiles = [Tile(hq, (display_name(image.name)[-34:], "HQ"))]
+    tiles = [Tile(hq, ("HQ",))]
     written: list[tuple[Path, str]] = []
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -48,7 +48,9 @@ def degrade_image(
             path.write_bytes(encode_png(pixels))
             written.append((path, str(getattr(record.steps[0], "prompt", ""))))
             tiles.append(Tile(pixels, caption(record)))
-        (out / "sheet.png").write_bytes(encode_png(contact_sheet([tiles[i : i + 6] for i in range(0, len(tiles), 6)])))
+        title = f"{display_name(image.name)} by the FlipNet {Path(settings.model).name}; seed {seed}"
+        rows = [tiles[i : i + 6] for i in range(0, len(tiles), 6)]
+        (out / "sheet.png").write_bytes(encode_png(contact_sheet(rows, title=title, details=True)))
     except OSError as error:
         raise RunError(f"cannot write to {out}: {error.strerror or error}") from error
     return written

@@ -10,7 +10,7 @@ from degrade_kit.errors import ImageError, RunError
 from degrade_kit.hq import HqConfig, prepare
 from degrade_kit.image import Pixels, encode_png
 from degrade_kit.pipelines.executor import limited_threads
-from degrade_kit.pipelines.sheet import Tile, caption, contact_sheet
+from degrade_kit.pipelines.sheet import LEGEND, Tile, caption, contact_sheet
 from degrade_kit.recipe import Recipe
 from degrade_kit.seeding import generator
 from degrade_kit.sources import Sources, display_name, open_sources
@@ -26,17 +26,20 @@ def draw_preview(
     """
     sources = open_sources(hq)
     rows: list[list[Tile]] = []
+    headings: list[str] = []
     with limited_threads(1):
         for index, pixels in _usable(sources, images, image):
             name = sources.names[index]
             for recipe in recipes:
-                labels = (display_name(name)[-34:], f"HQ · {recipe.name}")
-                rows.append([Tile(pixels, labels), *_variants(pixels, name, recipe, seed, variants)])
+                headings.append(f"{recipe.name}: {display_name(name)}")
+                rows.append([Tile(pixels, ("HQ",)), *_variants(pixels, name, recipe, seed, variants)])
     if not rows:
         raise RunError(f"none of the images tried in {hq} can be used; `degrade-kit synth` lists why")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_bytes(encode_png(contact_sheet(rows)))
+        title = f"HQ and LQ images by {', '.join(recipe.name for recipe in recipes)}; seed {seed}"
+        sheet = contact_sheet(rows, title=title, notes=(LEGEND,), headings=headings, details=True)
+        out.write_bytes(encode_png(sheet))
     except OSError as error:
         raise RunError(f"cannot write {out}: {error}") from error
     return len(rows) // len(recipes)

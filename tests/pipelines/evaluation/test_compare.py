@@ -13,6 +13,7 @@ from click.testing import CliRunner, Result
 
 from degrade_kit.image import Pixels, decode_image, encode_png
 from degrade_kit.pipelines.cli import main
+from degrade_kit.pipelines.sheet import Tile, contact_sheet
 
 
 def run(*words: object) -> Result:
@@ -109,11 +110,27 @@ def test_different_test_sets_are_refused_or_get_a_table_each(root: Path, tmp_pat
 def test_the_sheet_shows_lq_methods_and_reference(root: Path, tmp_path: Path) -> None:
     words = ("compare", root / "eval" / "soft", root / "eval" / "softer", "--images", 3, "--out")
     assert run(*words, tmp_path / "one").exit_code == 0
-    assert run(*words, tmp_path / "two", "--lq", root / "softer").exit_code == 0
+    assert run(*words, tmp_path / "two", "--lq", root / "near").exit_code == 0
     one, two = (decode_image((tmp_path / name / "sheet.png").read_bytes()).pixels for name in ("one", "two"))
 
     assert one.shape[0] == two.shape[0]
     assert one.shape[1] * 4 == pytest.approx(two.shape[1] * 3, rel=0.02)
+
+
+def test_lq_images_that_were_evaluated_too_are_shown_once_and_first(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(root)
+    words = ("compare", root / "eval" / "soft", f"input={root / 'eval' / 'softer'}", "--lq", "softer", "--images", 1)
+    assert run(*words, "--out", tmp_path).exit_code == 0
+    sheet = decode_image((tmp_path / "sheet.png").read_bytes()).pixels
+
+    assert sheet.shape[1] == 6 + 3 * (208 + 6)
+    for column, folder in enumerate(("softer", "soft", "hq")):
+        pixels = decode_image((root / folder / "00.png").read_bytes()).pixels
+        shown = contact_sheet([[Tile(pixels, ())]])[6:214, 6:214]
+        strip = sheet[:, 6 + column * 214 :][:, :208]
+        assert any(np.array_equal(strip[top : top + 208], shown) for top in range(len(strip) - 207)), folder
 
 
 def test_images_that_are_gone_cost_the_sheet_alone(root: Path, tmp_path: Path) -> None:
