@@ -44,7 +44,7 @@ class ImageSet:
     """What each image shows: the variants of a face are one group."""
 
     def __len__(self) -> int:
-        """Count the images."""
+        """Count the images of the set."""
         return len(self.points)
 
 
@@ -92,13 +92,13 @@ class Comparison:
 
 
 def compare_all(sets: Sequence[ImageSet], seed: int) -> list[Comparison]:
-    """Each set against each real set; real against real among them."""
+    """Compare each set with each real set; real with real among them."""
     references = [reference for reference in sets if reference.kind == "real"]
     return [compare(source, reference, seed) for reference in references for source in sets if source is not reference]
 
 
 def compare(source: ImageSet, reference: ImageSet, seed: int) -> Comparison:
-    """One set against one reference; equal sets and seed give equal numbers."""
+    """Compare one set with one reference; equal sets and seed give equal numbers."""
     rng = np.random.default_rng([seed, len(source), len(reference)])
     size = min(len(source), len(reference) // 2)
     return Comparison(
@@ -225,7 +225,7 @@ class LeastCovered:
 
 
 def least_covered(reference: ImageSet, sources: Sequence[ImageSet], count: int) -> list[LeastCovered]:
-    """The real images farthest from all synthesized ones, farthest first."""
+    """Find the real images farthest from all synthesized ones, farthest first."""
     filled = [source for source in sources if len(source)]
     if not filled or len(reference) < 2:
         return []
@@ -251,5 +251,5 @@ def _order(numbers: Features) -> list[int]:
 
 
 def neighbours_of(reference: ImageSet, source: ImageSet, count: int = 1) -> npt.NDArray[np.intp]:
-    """Places in the source of the nearest image to each of the reference; (n, count)."""
+    """Find the places in the source of the nearest image to each of the reference; (n, count)."""
     return nearest(reference.points, source.points, min(count, len(source)))[1]

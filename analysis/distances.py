@@ -48,7 +48,7 @@ class Prdc:
 
 
 def kid(first: Features, second: Features) -> Interval:
-    """Kernel inception distance: unbiased squared MMD with the kernel (x y / D + 1)^3, of all points.
+    """Compute the kernel inception distance: unbiased squared MMD with the kernel (x y / D + 1)^3, of all points.
 
     Unbiased: 0 on average for equal distributions at any n, so it may be negative. The interval is that of the
     two-sample jackknife.
@@ -87,7 +87,7 @@ def _kernel_rows(first: Features, second: Features, *, own: bool = False) -> Fea
 
 
 def frechet(first: Features, second: Features) -> float:
-    """Squared Frechet distance of the Gaussians with these means and covariances.
+    """Compute the squared Frechet distance of the Gaussians with these means and covariances.
 
     |m1 - m2|^2 + tr(C1 + C2 - 2 (C1^1/2 C2 C1^1/2)^1/2). Biased upward by about D / n: compare at equal n alone.
 
@@ -102,12 +102,12 @@ def frechet(first: Features, second: Features) -> float:
 
 
 def moments(points: Features) -> tuple[Features, Features]:
-    """Mean (D,) and covariance (D, D)."""
+    """Compute mean (D,) and covariance (D, D)."""
     return points.mean(0), np.atleast_2d(np.cov(points, rowvar=False))
 
 
 def frechet_of_moments(mean_one: Features, one: Features, mean_two: Features, two: Features) -> float:
-    """`frechet`, of sets of which means and covariances are known."""
+    """Compute `frechet` of sets whose means and covariances are known."""
     gap = mean_one - mean_two
     values, vectors = np.linalg.eigh(one)
     root = (vectors * np.sqrt(values.clip(0))) @ vectors.T
@@ -116,7 +116,7 @@ def frechet_of_moments(mean_one: Features, one: Features, mean_two: Features, tw
 
 
 def frechet_matched(first: Features, second: Features, size: int, rng: np.random.Generator, draws: int = 10) -> float:
-    """Mean of `frechet` over random subsets of `size` points of each; of all points if both have that many."""
+    """Average `frechet` over random subsets of `size` points of each; of all points if both have that many."""
     if len(first) == len(second) == size:
         return frechet(first, second)
     found = [
@@ -129,7 +129,7 @@ def frechet_matched(first: Features, second: Features, size: int, rng: np.random
 
 
 def prdc(first: Features, second: Features, neighbours: int = NEIGHBOURS) -> Prdc:
-    """Precision, recall, density and coverage of the second set, with the first as the reference.
+    """Compute precision, recall, density and coverage of the second set, with the first as the reference.
 
     Raises:
         ValueError: If a set has not more points than `neighbours`.
@@ -156,7 +156,7 @@ def prdc(first: Features, second: Features, neighbours: int = NEIGHBOURS) -> Prd
 
 
 def neighbour_distance(points: Features, neighbours: int) -> Features:
-    """Of each point, the distance to its k-th neighbour in the set, itself not counted; (n,)."""
+    """Compute for each point the distance to its k-th neighbour in the set, itself not counted; (n,)."""
     found = np.empty(len(points))
     for start in range(0, len(points), _BLOCK):
         gaps = distances(points[start : start + _BLOCK], points)
@@ -165,7 +165,7 @@ def neighbour_distance(points: Features, neighbours: int) -> Features:
 
 
 def nearest(first: Features, second: Features, count: int = 1) -> tuple[Features, npt.NDArray[np.intp]]:
-    """Of each point of the first set, distances to and places of its `count` nearest in the second; (n, count)."""
+    """Find for each point of the first set distances and places of its `count` nearest in the second; (n, count)."""
     gaps, places = np.empty((len(first), count)), np.empty((len(first), count), np.intp)
     for start in range(0, len(first), _BLOCK):
         block = distances(first[start : start + _BLOCK], second)
@@ -176,7 +176,7 @@ def nearest(first: Features, second: Features, count: int = 1) -> tuple[Features
 
 
 def distances(first: Features, second: Features) -> Features:
-    """Euclidean, (n, m)."""
+    """Compute Euclidean distances between all points, (n, m)."""
     from scipy.spatial.distance import cdist
 
     return np.asarray(cdist(first, second), np.float64)
@@ -191,7 +191,7 @@ def classifier_auc(
     seed: int = 0,
     folds: int = 5,
 ) -> float:
-    """Area under the ROC curve of a logistic regression that tells the sets apart; 0.5 if it cannot.
+    """Measure how well a logistic regression separates the sets: area under its ROC curve, 0.5 if it cannot.
 
     Cross-validated, images of one group (a source face) always in one fold: otherwise the classifier may know the
     face. The features are standardised within each training part.
@@ -232,7 +232,7 @@ def classifier_auc(
 def halves(
     count: int, rng: np.random.Generator, draws: int
 ) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]]:
-    """Random halves of a set of `count` points, disjoint and of equal size, `draws` times."""
+    """Draw random halves of a set of `count` points, disjoint and of equal size, `draws` times."""
     for _ in range(draws):
         order = rng.permutation(count)
         yield order[: count // 2], order[count // 2 : 2 * (count // 2)]

@@ -20,7 +20,7 @@ _TIMEOUT: Final = 60.0
 
 
 def download_folder(out: Path | None) -> Path:
-    """Where files go: `out`, or the first folder of DEGRADE_KIT_WEIGHTS.
+    """Choose where files go: `out`, or the first folder of DEGRADE_KIT_WEIGHTS.
 
     Raises:
         ConfigError: If there is neither.

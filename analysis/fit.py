@@ -153,7 +153,7 @@ def _kernel(first: Features, second: Features) -> Features:
 
 
 def simplex_weights(kernel: Features, affinity: Features, steps: int = 2000) -> npt.NDArray[np.float64]:
-    """Weights w >= 0, sum 1, of the least w K w - 2 w k, by projected gradients with momentum.
+    """Find weights w >= 0, sum 1, of the least w K w - 2 w k, by projected gradients with momentum.
 
     Args:
         kernel: K, (n, n), symmetric.
@@ -183,7 +183,7 @@ def _to_simplex(vector: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
 
 
 def vary(recipe: Recipe, rng: np.random.Generator, width: float) -> Recipe:
-    """A variant: each fitted range becomes a part of about this width somewhere in or near it, chances change.
+    """Draw a variant: each fitted range becomes a part of about this width in or near it, and chances change.
 
     A recipe that a variant breaks comes back as it is: the ranges of some steps depend on each other.
     """
@@ -239,7 +239,7 @@ def _narrow(
 
 
 def mix(name: str, parts: Sequence[tuple[float, Recipe]]) -> Recipe:
-    """A recipe that draws one of the parts by weight."""
+    """Make a recipe that draws one of the parts by weight."""
     total = sum(weight for weight, _ in parts)
     options = [{"weight": round(weight / total, 3), "steps": recipe.to_mapping()["steps"]} for weight, recipe in parts]
     return recipe_from_mapping({"name": f"{name}-fitted", "steps": [{"one_of": {"options": options}}]}, name)

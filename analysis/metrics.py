@@ -28,7 +28,7 @@ _BLOCK: Final = 96
 
 
 def fidelity(restored: Pixels, reference: Pixels, protocol: Protocol) -> tuple[float, float]:
-    """PSNR in dB and SSIM, as the protocol takes them.
+    """Measure PSNR in dB and SSIM, as the protocol takes them.
 
     Args:
         restored: What is judged.
@@ -104,7 +104,7 @@ class NiqeModel:
 
 
 def load_niqe(path: Path) -> NiqeModel:
-    """Read the parameters.
+    """Read the parameters of NIQE.
 
     Raises:
         ConfigError: If the file holds something else.
@@ -121,7 +121,7 @@ def load_niqe(path: Path) -> NiqeModel:
 
 
 def niqe(image: Pixels, model: NiqeModel) -> float:
-    """Natural image quality evaluator of the luma; lower is more natural.
+    """Compute the natural image quality evaluator of the luma; lower is more natural.
 
     Blocks of 96 pixels beside each other; what is over at the right and bottom is left out. An image of fewer than two
     blocks has no covariance, and a flat one no shape: both give NaN.

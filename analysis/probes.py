@@ -59,7 +59,7 @@ _RECIPES = (
 
 
 def probe_records(count: int, seed: int = 0) -> list[Record]:
-    """`count` records, of all kinds in turn."""
+    """Draw `count` records, of all kinds in turn."""
     return [
         _RECIPES[number % len(_RECIPES)].draw(generator(seed, f"probe/{VERSION}", number)) for number in range(count)
     ]

@@ -15,7 +15,7 @@ _NEIGHBOURS = 15
 
 
 def project(points: Features, kind: Projection, seed: int) -> Features:
-    """Points (n, D) to (n, 2); equal points and seed give equal results.
+    """Project points (n, D) to (n, 2); equal points and seed give equal results.
 
     UMAP needs more points than neighbours; below four points it is PCA.
 

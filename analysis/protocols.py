@@ -65,7 +65,7 @@ class Protocol:
         return f"{self.name}@{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
     def to_mapping(self) -> dict[str, Any]:
-        """For `metrics.json`."""
+        """Convert to plain values for `metrics.json`."""
         return {"id": self.id, **asdict(self)}
 
 
@@ -118,7 +118,7 @@ DEFAULT: Final = "basicsr-rgb"
 
 
 def protocol_named(name: str) -> Protocol:
-    """The protocol of that name.
+    """Look up the protocol of that name.
 
     Raises:
         ConfigError: If there is none.

@@ -46,7 +46,7 @@ class Section:
 
 
 def headline(comparisons: Sequence[Comparison]) -> Table:
-    """One row for each source, real sets too: how much of each real set it covers, and how far it is."""
+    """Tabulate for each source, real sets too, how much of each real set it covers and how far it is."""
     references = list(dict.fromkeys(entry.reference for entry in comparisons))
     sources = list(dict.fromkeys((entry.source, entry.source_kind, entry.num_source) for entry in comparisons))
     sources.sort(key=lambda source: ("synth", "hq", "real").index(source[1]))
@@ -77,7 +77,7 @@ def _numbers_cell(numbers: Numbers) -> str:
 
 
 def reading(comparisons: Sequence[Comparison]) -> list[str]:
-    """Sentences that say what the table shows; no more than the numbers and their intervals bear."""
+    """Put the table into sentences; no more than the numbers and their intervals bear."""
     sentences: list[str] = []
     for reference in dict.fromkeys(entry.reference for entry in comparisons):
         synthetic = [
@@ -146,7 +146,7 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def all_numbers(comparisons: Sequence[Comparison]) -> Table:
-    """Every number, the null in parentheses."""
+    """Tabulate every number, the null in parentheses."""
     header = (
         "source",
         "reference",
@@ -189,7 +189,7 @@ def _null(value: float | None) -> str:
 
 
 def to_markdown(title: str, sections: Sequence[Section]) -> str:
-    """The report as Markdown, pictures as links to files beside it."""
+    """Write the report as Markdown, pictures as links to files beside it."""
     lines = [f"# {_plain(title)}", ""]
     for section in sections:
         lines += [f"## {_plain(section.title)}", ""]
@@ -209,7 +209,7 @@ def _row(cells: Sequence[str]) -> str:
 
 
 def _plain(text: str) -> str:
-    """Text that Markdown shows as it is: names of files and sets may hold anything."""
+    """Escape text so that Markdown shows it as it is: names of files and sets may hold anything."""
     for sign in "\\`*_{}[]<>|#":
         text = text.replace(sign, f"\\{sign}")
     return " ".join(text.split())
@@ -226,7 +226,7 @@ img { max-width: 100%; height: auto; }
 
 
 def to_html(title: str, sections: Sequence[Section]) -> str:
-    """The report as one file: pictures are inside, and nothing is fetched from anywhere."""
+    """Write the report as one file: pictures are inside, and nothing is fetched from anywhere."""
     parts = [
         "<!DOCTYPE html>",
         '<html lang="en">',
@@ -254,7 +254,7 @@ def _html_cell(cell: str) -> str:
 
 
 def to_latex(table: Table, caption: str) -> str:
-    r"""A table for a paper; it needs the package booktabs.
+    r"""Write a table for a paper; it needs the package booktabs.
 
     >>> print(to_latex(Table(("method", "PSNR"), (("a_b", Best("24.4")),)), "100 %"))
     \begin{table}[t]
@@ -305,5 +305,5 @@ _LATEX = {
 
 
 def _latex(text: str) -> str:
-    """Text that LaTeX shows as it is; pdflatex knows no other signs."""
+    """Escape text so that LaTeX shows it as it is; pdflatex knows no other signs."""
     return "".join(_LATEX.get(sign, sign) for sign in text)

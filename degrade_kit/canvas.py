@@ -87,7 +87,7 @@ class Canvas:
         self._pending.append(op)
 
     def planes(self) -> Planes:
-        """Current image as float32 planes, 0..255 but not clipped; read only, it may be the canvas's own."""
+        """Return the current image as float32 planes, 0..255 but not clipped; read only, it may be the canvas's own."""
         if self._planes is None:
             self._planes, self._owned = _to_planes(self._decoded()), True
         if self._pending:
@@ -97,19 +97,19 @@ class Canvas:
         return self._planes
 
     def take_planes(self) -> Planes:
-        """Like `planes`, for an operation that overwrites them and hands them back by `set_planes`."""
+        """Return `planes` to an operation that overwrites them and hands them back by `set_planes`."""
         planes = self.planes()
         return planes if self._owned else planes.copy()
 
     def fork(self) -> Canvas:
-        """A canvas that starts from this one's image and shares its memory until it changes."""
+        """Make a canvas that starts from this one's image and shares its memory until it changes."""
         copy = Canvas(planes=self.planes())
         copy._pixels, self._owned = self._pixels, False
         copy.full_size = self.full_size
         return copy
 
     def pixels(self) -> Pixels:
-        """Current image clipped and rounded to uint8, shape (height, width, 3)."""
+        """Return the current image clipped and rounded to uint8, shape (height, width, 3)."""
         if self._encoded is not None and not self._pending:
             return self._decoded()
         if self._pixels is None or self._pending:
@@ -122,7 +122,7 @@ class Canvas:
         return self._pixels
 
     def encoded(self) -> Encoded | None:
-        """The compressed file that the image has just come from, if nothing happened since."""
+        """Return the compressed file that the image has just come from, if nothing happened since."""
         return None if self._pending else self._encoded
 
     def set_planes(self, planes: Planes) -> None:
@@ -200,7 +200,7 @@ def _convolve(planes: Planes, kernel: Kernel, after: Sequence[Separable]) -> Pla
 
 
 def _apply_directly(planes: Planes, op: Separable) -> Planes:
-    """One operation by OpenCV's own function for it."""
+    """Run one operation by OpenCV's own function for it."""
     if isinstance(op.y, AxisBlur) and isinstance(op.x, AxisBlur):
         out = np.empty_like(planes)
         for channel, plane in enumerate(planes):
@@ -218,7 +218,7 @@ def _apply_directly(planes: Planes, op: Separable) -> Planes:
 
 
 def _direct_cost(ops: Sequence[Separable], height: int, width: int) -> float:
-    """Nanoseconds of running `ops` one by one; infinite where OpenCV has no function for one."""
+    """Estimate the nanoseconds of running `ops` one by one; infinite where OpenCV has no function for one."""
     cost = 0.0
     for op in ops:
         if isinstance(op.y, AxisBlur) and isinstance(op.x, AxisBlur):
@@ -233,7 +233,7 @@ def _direct_cost(ops: Sequence[Separable], height: int, width: int) -> float:
 
 
 def _matrix_cost(ops: Sequence[Separable], height: int, width: int, *, taps: int = 0, terms: int = 1) -> float:
-    """Nanoseconds of building and multiplying the matrices of `ops` after a blur with `taps`, a sum of `terms`."""
+    """Estimate the nanoseconds of building and multiplying the matrices of `ops` after a blur of `terms` terms."""
     band = float(taps)
     out_height, out_width = height, width
     for op in ops:

@@ -84,7 +84,7 @@ def flag(value: Any, key: str) -> bool:  # noqa: ANN401 (user input)
 
 
 def optional(check: Check[_T]) -> Check[_T | None]:
-    """The same check, with nothing allowed."""
+    """Make a check that accepts None too."""
     return lambda value, key: None if value is None else check(value, key)
 
 

@@ -71,13 +71,13 @@ def finish(native: Pixels, tail: tuple[Op, ...], size: tuple[int, int]) -> Pixel
 
 
 def make_lq(record: Record, hq: Pixels | Image) -> Pixels:
-    """LQ image of a record at the size of its HQ image, uint8: `degrade` and `finish` in one."""
+    """Make the LQ image of a record at the size of its HQ image, uint8: `degrade` and `finish` in one."""
     native = degrade(record, hq)
     return finish(native.pixels, native.tail, (hq.shape[0], hq.shape[1]))
 
 
 def make_target(record: Record, hq: Pixels) -> Pixels:
-    """The training target: the HQ image itself unless the recipe changes it (gray faces, shifted faces)."""
+    """Make the training target: the HQ image itself unless the recipe changes it (gray faces, shifted faces)."""
     if not record.target:
         return hq
     canvas = Canvas(pixels=hq)
@@ -86,7 +86,7 @@ def make_target(record: Record, hq: Pixels) -> Pixels:
 
 
 def apply(record: Record, hq: Image) -> Image:
-    """The LQ image of `record` at the size of `hq`, exactly as a reader of shards gets it.
+    """Make the LQ image of `record` at the size of `hq`, exactly as a reader of shards gets it.
 
     Args:
         record: What to do.

@@ -33,7 +33,7 @@ class DemoPhoto:
 
     @property
     def landmarks(self) -> Landmarks:
-        """As `degrade_kit.align` wants them."""
+        """The five points in the form that `degrade_kit.align` reads."""
         return np.array(self.points, np.float64)
 
 
@@ -56,7 +56,7 @@ DEMO_PHOTOS = (
 
 
 def demo_photo_path(photo: DemoPhoto) -> Path:
-    """Where the installed package keeps the photograph.
+    """Find where the installed package keeps the photograph.
 
     Raises:
         ConfigError: If the package is not installed, or no longer carries it.
@@ -74,7 +74,7 @@ def demo_photo_path(photo: DemoPhoto) -> Path:
 
 
 def read_demo_photo(photo: DemoPhoto) -> Pixels:
-    """The whole photograph."""
+    """Read the whole photograph, uncropped."""
     return decode_image(demo_photo_path(photo).read_bytes()).pixels
 
 

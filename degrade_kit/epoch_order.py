@@ -28,7 +28,7 @@ Numbers = npt.NDArray[np.int64]
 
 
 def epoch_order(shard_sizes: Sequence[int], seed: int, epoch: int, *, window: int | None = None) -> Numbers:
-    """Numbers of all items in the order of an epoch.
+    """List the numbers of all items in the order of an epoch.
 
     Args:
         shard_sizes: Items in each shard; they are numbered shard by shard.
@@ -57,7 +57,7 @@ def epoch_order(shard_sizes: Sequence[int], seed: int, epoch: int, *, window: in
 
 
 def rank_share(order: Numbers, consumed: int, rank: int, world_size: int, uneven: Uneven) -> Numbers:
-    """The items that a rank has yet to see; as many for each rank.
+    """List the items that a rank has yet to see; as many for each rank.
 
     Args:
         order: From `epoch_order`.
@@ -77,7 +77,7 @@ def rank_share(order: Numbers, consumed: int, rank: int, world_size: int, uneven
 
 
 def worker_share(share: Numbers, batch_size: int, worker: int, num_workers: int) -> Numbers:
-    """The part of a rank's items that a worker reads: every batch whose turn is the worker's.
+    """List the part of a rank's items that a worker reads: every batch whose turn is the worker's.
 
     >>> worker_share(np.arange(10), 2, 1, 3)
     array([2, 3, 8, 9])

@@ -58,7 +58,7 @@ class RunError(DegradeKitError):
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """A hint naming the known word that `word` may be a slip of, or all of them."""
+    """Suggest the known word that `word` may be a slip of, or list all of them."""
     words = list(known)
     close = difflib.get_close_matches(word, words, n=1, cutoff=0.5)
     return f"did you mean `{close[0]}`?" if close else f"known are {', '.join(words)}"

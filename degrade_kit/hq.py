@@ -88,7 +88,7 @@ def prepare(raw: bytes, config: HqConfig) -> HqImage:
 
 
 def likely_format(headers: list[Decoded | None], size: int) -> HqFormat:
-    """The format for a data set, from some of its sources: theirs if all could be passed through, else PNG."""
+    """Choose the format for a data set from some of its sources: theirs if all could be passed through, else PNG."""
     formats = {_passable(header, size) for header in headers if header is not None}
     if len(formats) == 1 and (only := formats.pop()) in HQ_FORMATS:
         return only
@@ -150,7 +150,7 @@ def _encode(pixels: Pixels, extension: HqFormat, changes: list[dict[str, Any]], 
 
 @functools.cache
 def versions() -> dict[str, str]:
-    """Versions of everything that may change a pixel."""
+    """List the versions of everything that may change a pixel."""
     from importlib.metadata import version
 
     from PIL import __version__ as pillow_version
@@ -164,5 +164,5 @@ def versions() -> dict[str, str]:
 
 
 def to_json(changes: list[dict[str, Any]]) -> str:
-    """Compact JSON of `HqImage.changes`."""
+    """Write `HqImage.changes` as compact JSON."""
     return json.dumps(changes, separators=(",", ":"))

@@ -259,7 +259,7 @@ _scratch = threading.local()
 
 
 def _inflated_png(codecs: Any, data: bytes) -> memoryview | None:  # noqa: ANN401 (it has no types)
-    """The same image as a PNG file whose pixels are filtered but not compressed.
+    """Write the same image as a PNG file whose pixels are filtered but not compressed.
 
     libspng inflates by zlib, which takes two thirds of its time, and libdeflate takes half of zlib's. So libdeflate
     inflates, and libspng only copies and undoes the filters. Of a 512 x 512 photograph that is 3.4 ms in place of 4.4.
@@ -301,7 +301,7 @@ def _inflated_png(codecs: Any, data: bytes) -> memoryview | None:  # noqa: ANN40
 
 
 def _buffer(name: str, size: int) -> memoryview:
-    """The first bytes of this thread's buffer of that name."""
+    """Return the first bytes of this thread's buffer of that name."""
     buffer: bytearray = getattr(_scratch, name, bytearray())
     if len(buffer) < size:
         buffer = bytearray(size)
@@ -483,5 +483,5 @@ def _as_pixels(array: npt.NDArray[Any]) -> Pixels:
 
 
 def pixel_hash(pixels: Pixels) -> str:
-    """Hexadecimal SHA-256 of what an image shows, whatever file it came from."""
+    """Hash what an image shows, whatever file it came from: hexadecimal SHA-256."""
     return hashlib.sha256(f"{pixels.shape}".encode() + pixels.tobytes()).hexdigest()

@@ -111,17 +111,17 @@ def _png_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
 
 
 def png_kinds(data: bytes) -> frozenset[bytes]:
-    """Kinds of the chunks of a PNG file."""
+    """List the kinds of the chunks of a PNG file."""
     return frozenset(kind for kind, _, _ in _png_chunks(data))
 
 
 def png_depth(data: bytes) -> int:
-    """Bits for each channel of a PNG file."""
+    """Read the bits for each channel of a PNG file."""
     return data[24]  # signature 8, chunk header 8, width 4, height 4
 
 
 def png_data(data: bytes) -> bytes:
-    """The compressed pixels of a PNG file, its chunks of them put together."""
+    """Join the compressed pixels of a PNG file from its chunks."""
     return b"".join(data[start + 8 : end - 4] for kind, start, end in _png_chunks(data) if kind == b"IDAT")
 
 
@@ -139,7 +139,7 @@ _JPEG_BARE_MARKERS = (0x01, 0xD8)  # without a length
 
 
 def jpeg_segments(data: bytes) -> Iterator[tuple[int, int, int]]:
-    """The marker, start and end of each segment of a JPEG file, a scan with its data."""
+    """Find the marker, start and end of each segment of a JPEG file, a scan with its data."""
     position = 2
     while found := _JPEG_MARKER.search(data, position):
         start, marker = found.start(), data[found.start() + 1]

@@ -21,7 +21,7 @@ _NEGLIGIBLE = 1e-9
 
 
 def full_size(sigma: float) -> int:
-    """Odd size that holds all but 6e-5 of a Gaussian's mass along one axis: 2 * ceil(4 sigma) + 1.
+    """Choose the odd size that holds all but 6e-5 of a Gaussian's mass along one axis: 2 * ceil(4 sigma) + 1.
 
     Published face recipes cut every kernel at 41, where a nominal sigma of 15 acts like 10.4; this is the other choice.
 
@@ -32,7 +32,7 @@ def full_size(sigma: float) -> int:
 
 
 def gaussian(size: int, sigma_x: float, sigma_y: float, rotation: float = 0.0) -> Kernel:
-    """Gaussian with standard deviations along its own axes, turned by `rotation`.
+    """Sample a Gaussian with standard deviations along its own axes, turned by `rotation`.
 
     Args:
         size: Odd side of the square in pixels; what lies outside is cut off before normalising.
@@ -49,7 +49,7 @@ def gaussian(size: int, sigma_x: float, sigma_y: float, rotation: float = 0.0) -
 
 
 def generalized_gaussian(size: int, sigma_x: float, sigma_y: float, rotation: float, beta: float) -> Kernel:
-    """exp(-d^beta / 2) of the squared distance d: peaked for `beta` < 1, a Gaussian at 1, flat-topped above.
+    """Sample exp(-d^beta / 2) of the squared distance d: peaked for `beta` < 1, a Gaussian at 1, flat-topped above.
 
     Source: basicsr `bivariate_generalized_Gaussian`, after Pascal et al., "Parameter estimation for multivariate
     generalized Gaussian distributions" (2013).
@@ -58,7 +58,7 @@ def generalized_gaussian(size: int, sigma_x: float, sigma_y: float, rotation: fl
 
 
 def plateau(size: int, sigma_x: float, sigma_y: float, rotation: float, beta: float) -> Kernel:
-    """1 / (1 + d^beta) of the squared distance d: a plateau with heavy tails.
+    """Sample 1 / (1 + d^beta) of the squared distance d: a plateau with heavy tails.
 
     Source: basicsr `bivariate_plateau`.
     """
@@ -66,7 +66,7 @@ def plateau(size: int, sigma_x: float, sigma_y: float, rotation: float, beta: fl
 
 
 def sinc(size: int, cutoff: float) -> Kernel:
-    """Circular low-pass filter, which rings and overshoots as sharpened or over-compressed photos do.
+    """Make a circular low-pass filter, which rings and overshoots as sharpened or over-compressed photos do.
 
     Args:
         size: Odd side in pixels.
@@ -86,7 +86,7 @@ def sinc(size: int, cutoff: float) -> Kernel:
 
 
 def motion(size: int, length: float, angle: float) -> Kernel:
-    """Uniform motion along a straight line, as by a hand that moves while the shutter is open.
+    """Average along a straight line, as a hand does that moves while the shutter is open.
 
     Args:
         size: Odd side in pixels, at least `length`.
@@ -121,7 +121,7 @@ def trim(kernel: Kernel) -> Kernel:
 
 
 def gaussian_taps(size: int, sigma: float) -> npt.NDArray[np.float64]:
-    """The one-dimensional factor of an isotropic `gaussian`: `np.outer(taps, taps)` is the kernel. Trimmed.
+    """Sample the one-dimensional factor of an isotropic `gaussian`, trimmed: `np.outer(taps, taps)` is the kernel.
 
     >>> taps = gaussian_taps(41, 3.0)
     >>> padded = np.pad(taps, (41 - taps.size) // 2)
@@ -136,7 +136,7 @@ def gaussian_taps(size: int, sigma: float) -> npt.NDArray[np.float64]:
 
 
 def bessel_j1(x: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Bessel function of the first kind of order one.
+    """Compute the Bessel function of the first kind of order one.
 
     Bessel's integral over a full period by the trapezoidal rule, which converges geometrically for a periodic integrand
     once there are more points than twice the argument. The tests compare with SciPy, which would be the only use of a

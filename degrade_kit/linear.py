@@ -45,15 +45,15 @@ class AxisOp(Protocol):
     """A linear map along one axis."""
 
     def out_size(self, size: int) -> int:
-        """Pixels that come out where `size` go in."""
+        """Count the pixels that come out where `size` go in."""
         ...
 
     def matrix(self, size: int) -> Matrix:
-        """The map as a matrix of shape (out_size(size), size)."""
+        """Write the map as a matrix of shape (out_size(size), size)."""
         ...
 
     def after(self, later: Matrix, size: int) -> Matrix:
-        """`later @ self.matrix(size)`, without building the second factor where that is slower."""
+        """Multiply `later @ self.matrix(size)`, without building the second factor where that is slower."""
         ...
 
 
@@ -64,11 +64,11 @@ class AxisBlur:
     taps: Taps
 
     def out_size(self, size: int) -> int:
-        """Unchanged."""
+        """Return `size`: a blur keeps it."""
         return size
 
     def matrix(self, size: int) -> Matrix:
-        """Diagonal band, its ends folded back at the borders."""
+        """Write the diagonal band, its ends folded back at the borders."""
         radius = self.taps.size // 2
         padded = np.zeros((size, size + 2 * radius), np.float32)
         step_row, step_column = padded.strides
@@ -93,12 +93,12 @@ class AxisResize:
     filter: Filter
 
     def out_size(self, size: int) -> int:
-        """`size_out`, whatever goes in."""
+        """Return `size_out`, whatever goes in."""
         del size
         return self.size_out
 
     def matrix(self, size: int) -> Matrix:
-        """Each row holds the weights of one output pixel and sums to 1."""
+        """Write in each row the weights of one output pixel, which sum to 1."""
         if size == self.size_out:
             return np.eye(size, dtype=np.float32)
         if self.filter == "area" and size > self.size_out:
@@ -107,7 +107,7 @@ class AxisResize:
         return _dense(indices, weights, size)
 
     def after(self, later: Matrix, size: int) -> Matrix:
-        """A plain product."""
+        """Multiply the two matrices plainly."""
         return later @ self.matrix(size)
 
 
@@ -119,20 +119,20 @@ class AxisDecimate:
     factor: int
 
     def out_size(self, size: int) -> int:
-        """Ceiling of size / factor."""
+        """Divide by the factor and round up."""
         return -(-size // self.factor)
 
     def matrix(self, size: int) -> Matrix:
-        """Every `factor`-th row of the blur's matrix."""
+        """Take every `factor`-th row of the blur's matrix."""
         return np.ascontiguousarray(AxisBlur(self.taps).matrix(size)[:: self.factor])
 
     def after(self, later: Matrix, size: int) -> Matrix:
-        """A plain product."""
+        """Multiply the two matrices plainly."""
         return later @ self.matrix(size)
 
 
 def compose(ops: Sequence[AxisOp], size: int) -> Matrix:
-    """Matrix of all `ops` in order, for an axis of `size` pixels.
+    """Multiply the matrices of all `ops` in order, for an axis of `size` pixels.
 
     Built from the last op back to the first: the last one usually leaves few rows, and every product stays that small.
     """
@@ -158,7 +158,7 @@ class Factor:
 
     @classmethod
     def of(cls, ops: Sequence[AxisOp], size: int) -> Factor:
-        """One term: the product of `ops` for an axis of `size` pixels."""
+        """Make one term: the product of `ops` for an axis of `size` pixels."""
         head, *rest = ops
         if isinstance(head, AxisBlur) and rest:
             return compose_terms(head.taps[None], rest, size)
@@ -167,7 +167,7 @@ class Factor:
 
 
 def compose_terms(taps: Taps, ops: Sequence[AxisOp], size: int) -> Factor:
-    """For each row of `taps`, the matrix of a blur with it followed by `ops`.
+    """Compose for each row of `taps` the matrix of a blur with it followed by `ops`.
 
     Args:
         taps: Shape (terms, odd number).
@@ -232,7 +232,7 @@ def apply_matrices(planes: Planes, rows: Factor, columns: Factor) -> Planes:
 
 
 def separable_terms(kernel: Kernel, tolerance: float = LOW_RANK_TOLERANCE) -> tuple[Taps, Taps]:
-    """Taps along y and x, each of shape (terms, size), whose outer products sum to `kernel`.
+    """Find taps along y and x, each of shape (terms, size), whose outer products sum to `kernel`.
 
     Args:
         kernel: Shape (size, size).
@@ -324,7 +324,7 @@ def _fold(padded: Matrix, radius: int) -> Matrix:
 
 
 def mirror(indices: Indices, size: int) -> Indices:
-    """Pixel that each index, inside or outside of 0..size-1, stands for when the border mirrors.
+    """Find the pixel that each index, inside or outside of 0..size-1, stands for when the border mirrors.
 
     >>> mirror(np.array([-2, -1, 0, 3, 4, 5]), 4).tolist()
     [2, 1, 0, 3, 2, 1]
@@ -367,7 +367,7 @@ def _cubic_taps(size: int, size_out: int) -> tuple[Indices, Taps]:
 
 
 def _area_enlarge_taps(size: int, size_out: int) -> tuple[Indices, Taps]:
-    """What OpenCV does when INTER_AREA enlarges: nearest inside a source pixel, linear across its right edge."""
+    """Enlarge as OpenCV's INTER_AREA does: nearest inside a source pixel, linear across its right edge."""
     inverse = size_out / size
     # Its own roundings: they decide where a boundary falls on a pixel.
     left = np.floor(np.arange(size_out) * (1.0 / inverse)).astype(int)

@@ -22,12 +22,12 @@ _QUANTILES = 1 << 16
 
 
 def bit_stream(seed: int, position: tuple[int, ...]) -> np.random.SFC64:
-    """Bit generator of the operation at `position` in a record with noise `seed`."""
+    """Make the bit generator of the operation at `position` in a record with noise `seed`."""
     return np.random.SFC64(np.random.SeedSequence((seed, *position)))
 
 
 def normals(shape: tuple[int, ...], bits: np.random.SFC64, scale: float = 1.0) -> Field:
-    """Independent normals of mean 0 and standard deviation `scale`, float32, filled in C order."""
+    """Draw independent normals of mean 0 and standard deviation `scale`, float32, filled in C order."""
     count = int(np.prod(shape))
     words = bits.random_raw((count + 3) // 4)
     indices = np.ascontiguousarray(words, "<u8").view("<u2")[:count]
@@ -38,7 +38,7 @@ def normals(shape: tuple[int, ...], bits: np.random.SFC64, scale: float = 1.0) -
 
 
 def poisson_noise(planes: Field, bits: np.random.SFC64) -> Field:
-    """Shot noise at the gain that basicsr takes: at full white as many photons as the image has distinct values.
+    """Draw shot noise at the gain that basicsr takes: at white as many photons as the image has distinct values.
 
     Args:
         planes: Float32 in [0, 255], any shape.

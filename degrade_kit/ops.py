@@ -39,11 +39,11 @@ class Seat:
     position: tuple[int, ...]
 
     def bits(self) -> np.random.SFC64:
-        """Bit generator of this step alone."""
+        """Make the bit generator of this step alone."""
         return bit_stream(self.seed, self.position)
 
     def inner(self, index: int) -> Seat:
-        """Seat of the `index`-th step inside this one."""
+        """Return the seat of the `index`-th step inside this one."""
         return Seat(self.seed, (*self.position, index))
 
 
@@ -72,7 +72,7 @@ class Blur:
             canvas.linear(Convolution(kernels.trim(self.array())))
 
     def array(self) -> kernels.Kernel:
-        """The kernel itself, shape (size, size)."""
+        """Compute the kernel itself, shape (size, size)."""
         if self.kernel.startswith("generalized"):
             return kernels.generalized_gaussian(self.size, self.sigma_x, self.sigma_y, self.rotation, self.beta)
         if self.kernel.startswith("plateau"):
@@ -154,7 +154,7 @@ class Clip:
     name: ClassVar[str] = "clip"
 
     def run(self, canvas: Canvas, seat: Seat) -> None:
-        """Clip the canvas."""
+        """Clip the canvas to [0, 255]."""
         del seat
         planes = canvas.take_planes()
         canvas.set_planes(np.clip(planes, 0, 255, out=planes))
@@ -171,7 +171,7 @@ class GaussianNoise:
     """One field for the three channels."""
 
     def run(self, canvas: Canvas, seat: Seat) -> None:
-        """Add the noise."""
+        """Add the noise to the canvas."""
         shape = (1 if self.gray else 3, canvas.height, canvas.width)
         _add_noise(canvas, normals(shape, seat.bits(), self.level))
 
@@ -188,7 +188,7 @@ class CovarianceNoise:
     """Nine numbers, row by row, 0..255 scale squared; negative eigenvalues, which the source allows, count as zero."""
 
     def run(self, canvas: Canvas, seat: Seat) -> None:
-        """Add the noise."""
+        """Add the noise to the canvas."""
         values, vectors = np.linalg.eigh(np.reshape(self.covariance, (3, 3)))
         mixing = (vectors * np.sqrt(np.clip(values, 0, None))).astype(np.float32)
         fields = normals((3, canvas.height * canvas.width), seat.bits())
@@ -205,7 +205,7 @@ class PoissonNoise:
     gray: bool = False
 
     def run(self, canvas: Canvas, seat: Seat) -> None:
-        """Add the noise."""
+        """Add the noise to the canvas."""
         planes = canvas.take_planes()
         canvas.set_planes(np.clip(planes, 0, 255, out=planes))
         image = _luma(planes)[None] if self.gray else planes
@@ -220,7 +220,7 @@ class Jpeg:
     quality: int
 
     def run(self, canvas: Canvas, seat: Seat) -> None:
-        """Encode the canvas."""
+        """Encode the canvas as JPEG."""
         del seat
         _encode(canvas, "jpg", [cv2.IMWRITE_JPEG_QUALITY, self.quality])
 
@@ -233,7 +233,7 @@ class WebP:
     quality: int
 
     def run(self, canvas: Canvas, seat: Seat) -> None:
-        """Encode the canvas."""
+        """Encode the canvas as WebP."""
         del seat
         _encode(canvas, "webp", [cv2.IMWRITE_WEBP_QUALITY, self.quality])
 
@@ -248,7 +248,7 @@ class ColorShift:
     blue: float
 
     def run(self, canvas: Canvas, seat: Seat) -> None:
-        """Shift the colours."""
+        """Shift the colours of the canvas."""
         del seat
         shift = np.array([self.red, self.green, self.blue], np.float32).reshape(3, 1, 1)
         planes = canvas.take_planes()
@@ -303,7 +303,7 @@ class Haze:
     alpha: float
 
     def run(self, canvas: Canvas, seat: Seat) -> None:
-        """Blend the canvas."""
+        """Blend the canvas towards white."""
         del seat
         planes = canvas.take_planes()
         planes *= np.float32(self.alpha)
@@ -320,7 +320,7 @@ class Shift:
     down: int
 
     def run(self, canvas: Canvas, seat: Seat) -> None:
-        """Move the canvas."""
+        """Move the picture on the canvas."""
         del seat
         margins = (
             (0, 0),

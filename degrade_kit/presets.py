@@ -41,7 +41,7 @@ _ANY_FILTER = ("area", "linear", "cubic")
 
 
 def preset(name: str) -> Recipe:
-    """The recipe of a published method.
+    """Look up the recipe of a published method.
 
     Raises:
         ConfigError: If there is none of that name; the message names the nearest one.
@@ -323,7 +323,7 @@ PRESETS: dict[str, Recipe] = {recipe.name: recipe for recipe in _table()}
 
 
 def resolve_recipe(name: str) -> Recipe:
-    """A preset by name, or a recipe file.
+    """Look up a preset by name, or read a recipe file.
 
     Raises:
         ConfigError: If it is neither, or the file is wrong.

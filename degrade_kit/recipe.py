@@ -77,11 +77,11 @@ class Recipe:
         return Record(seed=seed, steps=tuple(drawn.steps), target=tuple(drawn.target))
 
     def native_format(self) -> str | None:
-        """`jpg` or `webp` if the native part of every record ends with that file, else None."""
+        """Return `jpg` or `webp` if the native part of every record ends with that file, else None."""
         return _last_format(self.steps)
 
     def to_mapping(self) -> dict[str, Any]:
-        """Plain lists and dictionaries, as in a YAML file; defaults are left out."""
+        """Convert to plain lists and dictionaries, as in a YAML file; defaults are left out."""
         head = {key: value for key in ("name", "source", "notes") if (value := getattr(self, key))}
         return {**head, "steps": [_step_to_plain(step) for step in self.steps]}
 
@@ -218,7 +218,7 @@ def _ends_at_full_size(steps: Sequence[Step], *, start: bool) -> bool:
 
 
 def _leaves_full_size(step: Step, *, start: bool) -> bool:
-    """The same of one step that does happen."""
+    """Do the same for one step that does happen."""
     if isinstance(step, Uneven):
         return _ends_at_full_size(step.steps, start=start)
     if isinstance(step, Shuffle):

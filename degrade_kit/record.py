@@ -18,7 +18,7 @@ _READER_FILTERS = ("linear", "cubic", "area")
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One drawn degradation.
+    """One drawn degradation: every number that `apply` needs.
 
     >>> from degrade_kit.ops import Blur, Jpeg
     >>> record = Record(seed=7, steps=(Blur(sigma_x=2.0, sigma_y=2.0), Jpeg(quality=60)))
@@ -39,7 +39,7 @@ class Record:
         return any(isinstance(op, FlipNetImage) for op in self.steps)
 
     def split(self) -> tuple[tuple[Op, ...], tuple[Op, ...]]:
-        """Steps up to the *native* LQ image, which a shard stores, and the tail that a reader runs on it.
+        """Separate the steps up to the *native* LQ image, which a shard stores, from the tail that a reader runs on it.
 
         The tail is the last resize to the full size and the pointwise colour steps behind it; empty if there is none.
         """
@@ -52,7 +52,7 @@ class Record:
         return self.steps, ()
 
     def to_json(self) -> str:
-        """Compact JSON with the steps in order; `from_json` gives an equal record, floats to the last bit."""
+        """Write compact JSON with the steps in order; `from_json` gives an equal record, floats to the last bit."""
         fields = {"seed": self.seed, "steps": _to_plain(self.steps), "target": _to_plain(self.target)}
         return json.dumps(fields, separators=(",", ":"))
 
@@ -74,7 +74,7 @@ class Record:
 
 
 def ops_to_json(ops: tuple[Op, ...]) -> str:
-    """JSON list of operations, as in `Record.to_json`."""
+    """Write a JSON list of operations, as in `Record.to_json`."""
     return json.dumps(_to_plain(ops), separators=(",", ":"))
 
 
@@ -87,7 +87,7 @@ def ops_from_json(text: str) -> tuple[Op, ...]:
 
 
 def ops_from_plain(entries: Any) -> tuple[Op, ...]:  # noqa: ANN401 (parsed JSON)
-    """Operations from plain dictionaries, each naming its class under `op`."""
+    """Make operations from plain dictionaries, each naming its class under `op`."""
     return tuple(_op_from_plain(entry) for entry in cast("list[dict[str, Any]]", entries))
 
 
@@ -109,7 +109,7 @@ def _field_types(cls: type[Op]) -> dict[str, Any]:
 
 
 def _value(value: Any, expected: Any, where: str) -> Any:  # noqa: ANN401 (parsed JSON, and the type of a field)
-    """A value of JSON as the type that its field is declared with; numbers must be finite."""
+    """Convert a value of JSON to the type that its field is declared with; numbers must be finite."""
     choices = typing.get_args(expected)
     if typing.get_origin(expected) is tuple:
         if isinstance(value, list):

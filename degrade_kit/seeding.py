@@ -8,7 +8,7 @@ import numpy as np
 
 
 def generator(seed: int, path: str, variant: int) -> np.random.Generator:
-    """Generator for one LQ image.
+    """Make the random generator of one LQ image.
 
     Worker and shard counts, other files, the order of work and resuming cannot change what it yields, and neither can
     moving the whole folder: `path` is relative to it.
@@ -29,7 +29,7 @@ def generator(seed: int, path: str, variant: int) -> np.random.Generator:
 
 
 def epoch_generator(seed: int, epoch: int, name: str, variant: int = 0) -> np.random.Generator:
-    """Generator for what is decided anew in each epoch of a training; none is equal to one of `generator`.
+    """Make the generator for what each epoch of a training decides anew; none is equal to one of `generator`.
 
     Args:
         seed: Seed of the training.

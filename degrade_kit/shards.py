@@ -56,7 +56,7 @@ def shard_name(index: int) -> str:
 
 
 def sample_key(index: int) -> str:
-    """Key of the sample made of the `index`-th source: no dots, where WebDataset would split.
+    """Write the key of the sample made of the `index`-th source: no dots, where WebDataset would split.
 
     >>> sample_key(42)
     '000000042'
@@ -98,7 +98,7 @@ class SourceNote:
 def sample_members(
     hq: bytes, hq_extension: str, size: tuple[int, int], source: SourceNote, variants: Sequence[Variant]
 ) -> list[tuple[str, bytes]]:
-    """Members of one sample as (extension, bytes), in the order in which they stand in the tar.
+    """List the members of one sample as (extension, bytes), in the order in which they stand in the tar.
 
     The JSON is flat and closed, with the same keys and types in every sample and no nulls: Hugging Face's reader infers
     the columns from the first five samples and silently drops or casts what differs later.
@@ -163,12 +163,12 @@ class Sidecar:
     versions: dict[str, str]
 
     def to_json(self) -> bytes:
-        """For the file."""
+        """Write the bytes of the sidecar's file."""
         return json.dumps({"format": FORMAT, **asdict(self)}, ensure_ascii=False, separators=(",", ":")).encode()
 
     @classmethod
     def from_json(cls, data: bytes, where: str) -> Sidecar:
-        """From the file.
+        """Read the bytes of a sidecar's file.
 
         Raises:
             ShardError: If it is no sidecar of a format known here.
@@ -200,7 +200,7 @@ def sidecar_path(shard: str) -> str:
 
 
 def read_sidecar(store: Store, shard: str) -> Sidecar | None:
-    """The sidecar of a shard, None if the shard is not done."""
+    """Read the sidecar of a shard; None if the shard is not done."""
     path = sidecar_path(shard)
     try:
         data = store.read(path)
@@ -210,7 +210,7 @@ def read_sidecar(store: Store, shard: str) -> Sidecar | None:
 
 
 def parse_json(data: bytes, where: str) -> dict[str, Any]:
-    """A JSON object of a known format version, without its `format` field."""
+    """Parse a JSON object of a known format version; returns it without its `format` field."""
     try:
         fields = json.loads(data)
     except ValueError as error:
@@ -253,7 +253,7 @@ class ShardWriter:
             self._tar.addfile(info, io.BytesIO(data))
 
     def __enter__(self) -> ShardWriter:
-        """Start writing."""
+        """Open the scratch file and start writing."""
         return self
 
     def __exit__(
@@ -310,7 +310,7 @@ class Sample:
 
     @property
     def info(self) -> dict[str, Any]:
-        """The sample's JSON.
+        """The content of the sample's JSON.
 
         Raises:
             ShardError: If it is not what `sample_members` writes.
@@ -323,15 +323,15 @@ class Sample:
         return info
 
     def hq(self) -> Pixels:
-        """HQ image, uint8, shape (height, width, 3)."""
+        """Decode the HQ image, uint8, shape (height, width, 3)."""
         return decode_image(self.image("hq"), min_side=1).pixels
 
     def native_lq(self, variant: int) -> Pixels:
-        """LQ image at its native size, uint8."""
+        """Decode an LQ image at its native size, uint8."""
         return decode_image(self.image(f"lq{variant}"), min_side=1).pixels
 
     def record(self, variant: int) -> Record:
-        """How the LQ image was made.
+        """Read how the LQ image was made.
 
         Raises:
             ShardError: If the sample has no such variant, or its record is damaged.
@@ -344,7 +344,7 @@ class Sample:
             raise ShardError(f"sample {self.key}: lq{variant}: {error}") from error
 
     def pair(self, variant: int) -> tuple[Pixels, Pixels]:
-        """Training target and LQ image, both uint8 of shape (height, width, 3)."""
+        """Decode training target and LQ image, both uint8 of shape (height, width, 3)."""
         info = self.info
         try:
             tail = ops_from_json(info[f"lq{variant}_tail"])
@@ -354,7 +354,7 @@ class Sample:
         return make_target(self.record(variant), self.hq()), lq
 
     def image(self, name: str) -> bytes:
-        """File of the member `hq` or `lq0`, ... whatever its image format."""
+        """Return the file of the member `hq` or `lq0`, ... whatever its image format."""
         for extension, data in self.members.items():
             if extension.partition(".")[0] == name and extension != "json":
                 return data
@@ -375,7 +375,7 @@ _VARIANT_TYPES = {**dict.fromkeys(("origin", "tail", "target", "record"), str), 
 
 
 def iterate_samples(path: Path) -> Iterator[Sample]:
-    """Samples of one tar, in order.
+    """Yield the samples of one tar, in order.
 
     Args:
         path: A plain tar; compressed ones are refused, since a small file could unpack to any size.
@@ -402,7 +402,7 @@ def iterate_samples(path: Path) -> Iterator[Sample]:
 
 
 def iterate_members(path: Path) -> Iterator[tuple[str, bytes | None]]:
-    """Names and bytes of a tar's members; None for what is no plain file of a kind in `READABLE` beside the others."""
+    """Yield names and bytes of a tar's members; None for what is no plain file of a kind in `READABLE`."""
     try:
         with path.open("rb") as file, tarfile.open(fileobj=file, mode="r:") as tar:
             for member in tar:
@@ -434,7 +434,7 @@ class ShardSet:
         return self.manifest["shards"]
 
     def sidecars(self) -> list[Sidecar]:
-        """All sidecars, in order, those of empty shards too.
+        """Read all sidecars, in order, those of empty shards too.
 
         Raises:
             ShardError: If one is missing or altered.
@@ -442,7 +442,7 @@ class ShardSet:
         return [self._sidecar(shard_name(index)) for index in range(self.manifest["num_shards"])]
 
     def samples(self) -> Iterator[Sample]:
-        """Every sample, in order.
+        """Yield every sample, in order.
 
         Raises:
             ShardError: If a shard is missing, cut or altered in size or number of samples.
@@ -456,7 +456,7 @@ class ShardSet:
                 raise ShardError(f"{self.store.url}/{shard['name']}.tar: {count} samples, expected {shard['count']}")
 
     def sample(self, key: str) -> Sample:
-        """One sample by its key.
+        """Read one sample by its key.
 
         Raises:
             ShardError: If there is none of that key.
@@ -469,7 +469,7 @@ class ShardSet:
         raise ShardError(f"{self.store.url}: no sample {key!r}; keys are nine digits, such as 000000000")
 
     def statistics(self) -> Statistics:
-        """Of all drawn parameters."""
+        """Merge the statistics of all drawn parameters."""
         merged = Statistics()
         for sidecar in self.sidecars():
             try:
@@ -485,7 +485,7 @@ class ShardSet:
         return sidecar
 
     def _local_tar(self, shard: Mapping[str, Any]) -> Path:
-        """A local path of a tar, which is as long as it must be."""
+        """Find a local path of a tar, which is as long as it must be."""
         name, size = f"{shard['name']}.tar", self.store.size(f"{shard['name']}.tar")
         if size != shard["bytes"]:
             found = "is missing" if size is None else f"has {size} bytes, expected {shard['bytes']}"
@@ -537,7 +537,7 @@ def _check_types(fields: Any, types: Mapping[str, type], where: str) -> None:  #
 
 
 def manifest_bytes(sidecars: Sequence[Sidecar], extra: Mapping[str, Any]) -> bytes:
-    """The manifest of finished shards; a function of their content alone."""
+    """Write the manifest of finished shards; a function of their content alone."""
     full = [sidecar for sidecar in sidecars if sidecar.count]
     fields: dict[str, Any] = {
         "format": FORMAT,

@@ -75,7 +75,7 @@ class Sources:
     _reader: _Reader = field(repr=False)
 
     def __len__(self) -> int:
-        """Count the names."""
+        """Count the names of the images."""
         return len(self.names)
 
     def read(self, index: int) -> bytes:

@@ -49,7 +49,7 @@ class Summary:
     bins: list[int] = field(default_factory=lambda: [0] * BINS)
 
     def add(self, value: float, limits: tuple[float, float]) -> None:
-        """Count one value."""
+        """Count one value of the parameter."""
         start, stop = limits
         self.count += 1
         self.low, self.high = min(self.low, value), max(self.high, value)
@@ -77,7 +77,7 @@ class Summary:
         return math.sqrt(max(self.squares / self.count - self.mean**2, 0.0)) if self.count else 0.0
 
     def to_plain(self) -> dict[str, Any]:
-        """For JSON."""
+        """Convert to plain values that JSON holds."""
         return {
             "count": self.count,
             "min": self.low,
@@ -89,7 +89,7 @@ class Summary:
 
     @classmethod
     def from_plain(cls, data: Mapping[str, Any]) -> Summary:
-        """From what `to_plain` gave."""
+        """Make a summary from what `to_plain` gave."""
         return cls(data["count"], data["min"], data["max"], data["sum"], data["sum_squares"], list(data["bins"]))
 
 
@@ -103,7 +103,7 @@ class Statistics:
         self.records = 0
 
     def add(self, record: Record) -> None:
-        """Count one record."""
+        """Count the parameters of one record."""
         self.records += 1
         for op in _flatten(record.steps):
             if isinstance(op, Resize) and op.scale == 1.0:
@@ -126,7 +126,7 @@ class Statistics:
             self.parameters.setdefault(name, Summary()).merge(summary)
 
     def to_plain(self) -> dict[str, Any]:
-        """For JSON, in a fixed order; `prompts` is there where a FlipNet made images."""
+        """Convert to plain values in a fixed order; `prompts` is there where a FlipNet made images."""
         prompts = {"prompts": dict(sorted(self.prompts.items()))} if self.prompts else {}
         return {
             "records": self.records,
@@ -137,7 +137,7 @@ class Statistics:
 
     @classmethod
     def from_plain(cls, data: Mapping[str, Any]) -> Statistics:
-        """From what `to_plain` gave."""
+        """Make statistics from what `to_plain` gave."""
         statistics = cls()
         statistics.records = data["records"]
         statistics.ops = dict(data["ops"])
@@ -147,7 +147,7 @@ class Statistics:
 
 
 def values(record: Record) -> dict[str, list[float]]:
-    """The counted parameters of one record, by the names of `PARAMETERS`, in the order in which they act."""
+    """List the counted parameters of one record, by the names of `PARAMETERS`, in the order in which they act."""
     found: dict[str, list[float]] = {}
     for op in _flatten(record.steps):
         if isinstance(op, Resize) and op.scale == 1.0:

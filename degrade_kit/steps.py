@@ -229,7 +229,7 @@ class RandomDecimate(_Step):
 
 @dataclass(frozen=True, kw_only=True)
 class RandomGaussianNoise(_Step):
-    """White Gaussian noise."""
+    """White Gaussian noise of a drawn strength."""
 
     name: ClassVar[str] = "gaussian_noise"
     level: Range = field(metadata={"check": span(0, 255)})
@@ -282,7 +282,7 @@ class RandomPoissonNoise(_Step):
 
 @dataclass(frozen=True, kw_only=True)
 class RandomJpeg(_Step):
-    """JPEG compression."""
+    """JPEG compression of a drawn quality."""
 
     name: ClassVar[str] = "jpeg"
     quality: Range = field(metadata={"check": whole_span(1, 100)})
@@ -295,7 +295,7 @@ class RandomJpeg(_Step):
 
 @dataclass(frozen=True, kw_only=True)
 class RandomWebP(_Step):
-    """Lossy WebP compression."""
+    """Lossy WebP compression of a drawn quality."""
 
     name: ClassVar[str] = "webp"
     quality: Range = field(metadata={"check": whole_span(1, 100)})

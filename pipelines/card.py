@@ -49,7 +49,7 @@ def preview_rows(shards: ShardSet) -> tuple[list[list[Tile]], list[str]]:
 
 
 def origins(manifest: Mapping[str, Any], statistics: Statistics) -> dict[str, str]:
-    """What made the LQ images, as names with a line on each; how many, where there are several makers."""
+    """Describe what made the LQ images, as names with a line on each; how many, where there are several makers."""
     mode = manifest.get("mode", "onthefly")
     made = statistics.ops.get("flipnet", 0)
     lines: dict[str, str] = {}
@@ -74,7 +74,7 @@ def _makers(manifest: Mapping[str, Any], statistics: Statistics) -> str:
 
 
 def card_text(manifest: Mapping[str, Any], statistics: Statistics, resolved: Mapping[str, Any]) -> str:
-    """The card, with the header that Hugging Face reads: it keeps `load_dataset` to the tars."""
+    """Write the card, with the header that Hugging Face reads: it keeps `load_dataset` to the tars."""
     header = yaml.safe_dump(
         {
             # The name tells data sets in folders of one name apart, for which `datasets` keeps one cache.
@@ -136,7 +136,7 @@ degrade-kit join THIS_FOLDER --hq YOUR_FACES --out pairs
 
 
 def _how(manifest: Mapping[str, Any], resolved: Mapping[str, Any]) -> str:
-    """The settings of each maker, each under its heading."""
+    """Write the settings of each maker, each under its heading."""
     mode, text = manifest.get("mode", "onthefly"), ""
     if mode != "onthefly":
         settings = {key: resolved["flipnet"][key] for key in ("digest", "prompts", "sampling", "versions")}
@@ -163,7 +163,7 @@ LQ images are drawn by FlipNet's degradation mode (ICCV 2025, arXiv 2508.08556);
 
 
 def histogram_text(statistics: Statistics) -> str:
-    """One line for each parameter: count, mean, extremes and a histogram over its fixed range."""
+    """Write one line for each parameter: count, mean, extremes and a histogram over its fixed range."""
     lines = [f"{statistics.records:,} records: " + ", ".join(f"{n:,} {name}" for name, n in statistics.ops.items())]
     for name in PARAMETERS:
         if name in statistics.parameters:

@@ -60,7 +60,7 @@ def flipnet_installed() -> bool:
 
 
 def _draw_modes(faces: Path, out: Path) -> list[tuple[Path, str]]:
-    """Each face by the recipe and, below, by the FlipNet that ships; nothing where PyTorch is not installed."""
+    """Draw each face by the recipe and, below, by the FlipNet that ships; nothing where PyTorch is not installed."""
     if not flipnet_installed():
         return []
     from degrade_kit.flipnet.checkpoint import SMALL

@@ -59,7 +59,7 @@ def examine(folder: Path) -> list[Finding]:
 
 
 def _flipnet() -> list[Finding]:
-    """What a FlipNet would run on, and whether the one that ships is there."""
+    """Check what a FlipNet would run on, and whether the one that ships is there."""
     if any(importlib.util.find_spec(name) is None for name in PACKAGES):
         return []
     import torch

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 
 def cached(folder: Path | None, key: str, make: Callable[[], npt.NDArray[np.float64]]) -> npt.NDArray[np.float64]:
-    """Features from a folder of features by content, made and put there where it lacks them."""
+    """Read features from a folder of features by content; make and put there those that it lacks."""
     if folder is None:
         return make()
     path = folder / key[:2] / f"{key}.npy"

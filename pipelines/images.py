@@ -15,15 +15,15 @@ from degrade_kit.store import open_store
 
 
 class JudgedSet(Protocol):
-    """Images with names."""
+    """A set of images with names."""
 
     @property
     def names(self) -> Sequence[str]:
-        """Relative, with extension."""
+        """Relative paths, with extension."""
         ...
 
     def read(self, place: int) -> Pixels:
-        """The image at a place of `names`.
+        """Read the image at a place of `names`.
 
         Raises:
             ImageError: If it cannot be used.
@@ -39,11 +39,11 @@ class FileSet:
 
     @property
     def names(self) -> Sequence[str]:
-        """See `JudgedSet`."""
+        """Relative paths; see `JudgedSet`."""
         return self.sources.names
 
     def read(self, place: int) -> Pixels:
-        """See `JudgedSet`."""
+        """Read an image; see `JudgedSet`."""
         return decode_image(self.sources.read(place), min_side=1).pixels
 
 
@@ -56,12 +56,12 @@ class ShardReferences:
     """Of the sources, or keys."""
 
     def read(self, place: int) -> Pixels:
-        """See `JudgedSet`."""
+        """Read an HQ image; see `JudgedSet`."""
         return self.reader.stored_pair(self.reader.read(place, 0), 0).hq
 
 
 def open_set(place: str, what: str) -> FileSet:
-    """Images in a place.
+    """Open the images in a place.
 
     Raises:
         ConfigError: If nothing is there, or something in it cannot be read.
@@ -80,7 +80,7 @@ def open_set(place: str, what: str) -> FileSet:
 
 
 def open_references(place: str, restored: Sequence[str]) -> JudgedSet:
-    """References: images, or the HQ images of a data set, named as their sources, or by key where restored ones are.
+    """Open references: images, or the HQ images of a data set, named as restored ones are, by source or by key.
 
     Args:
         place: A data set, or whatever `open_sources` takes.
@@ -99,7 +99,7 @@ def open_references(place: str, restored: Sequence[str]) -> JudgedSet:
 
 
 def read_or_none(images: JudgedSet, place: int) -> Pixels | None:
-    """For pictures of a report, in which a damaged file is left out."""
+    """Read an image for the pictures of a report, in which a damaged file is left out."""
     try:
         return images.read(place)
     except ImageError:

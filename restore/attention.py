@@ -37,7 +37,7 @@ class FaceAttention:
         self._tokens: list[Tensor] = []
 
     def __enter__(self) -> FaceAttention:
-        """Begin to measure."""
+        """Hook the layers and begin to measure."""
         for name, layer in self._net.unet.named_modules():
             if name.endswith(".attn2"):
                 self._kept[layer] = layer.processor
@@ -45,13 +45,13 @@ class FaceAttention:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        """Put things back."""
+        """Put the layers' own processors back."""
         for layer, processor in self._kept.items():
             layer.processor = processor
         self._kept.clear()
 
     def _add(self, shares: Tensor) -> None:
-        """Of all rows and tokens of a layer, (rows, N, text + face)."""
+        """Add the shares of all rows and tokens of a layer, (rows, N, text + face)."""
         if self._net.context.step is not Pass.READ:
             return
         if shares.shape[-1] <= self._first:
@@ -63,7 +63,7 @@ class FaceAttention:
         self._tokens.append(shares[..., self._first :].mean(1).detach().float().cpu())
 
     def maps(self, height: int, width: int) -> Tensor:
-        """Share of attention that the face tokens take, mean over heads, layers and steps, (rows, height, width).
+        """Map the share of attention on face tokens, mean over heads, layers and steps, (rows, height, width).
 
         A restorer that attends to all tokens alike has the share of the face tokens among all tokens everywhere.
 
@@ -79,7 +79,7 @@ class FaceAttention:
         return torch.stack(found).mean(0)
 
     def tokens(self) -> Tensor:
-        """What each face token gets of the attention to face tokens, mean over places, layers and steps, (rows, T)."""
+        """Compute each face token's share of the attention to all, mean over places, layers and steps, (rows, T)."""
         found = torch.stack(self._tokens).mean(0)
         return found / found.sum(-1, keepdim=True).clamp_min(1e-12)
 

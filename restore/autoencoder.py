@@ -74,7 +74,7 @@ class AutoencoderConfig:
 
 
 def build_autoencoder(config: AutoencoderConfig, *, download: bool = False) -> Any:  # noqa: ANN401 (diffusers)
-    """A new `AutoencoderKL`, or the one that the configuration names.
+    """Build a new `AutoencoderKL`, or load the one that the configuration names.
 
     Raises:
         ConfigError: If it cannot be loaded.
@@ -133,27 +133,27 @@ class Autoencoders(nn.Module):
         return latent_factor(self.hq)
 
     def scale(self) -> Tensor:
-        """Of the cosines."""
+        """Compute the scale of the cosines."""
         return self.log_scale.exp().clamp(max=MAX_SCALE)
 
     def set_trainable(self, *, associate: bool) -> None:
-        """All of it, the scale with the association alone."""
+        """Let gradients reach all of it, the scale in the association alone."""
         self.requires_grad_(True)
         self.log_scale.requires_grad_(associate)
 
 
 def latent_factor(autoencoder: Any) -> int:  # noqa: ANN401 (diffusers)
-    """Pixels per latent along a side."""
+    """Compute the pixels per latent along a side."""
     return 2 ** (len(autoencoder.config.block_out_channels) - 1)
 
 
 def encode_mean(autoencoder: Any, images: Tensor) -> Tensor:  # noqa: ANN401 (diffusers)
-    """The mean of the latents' distribution: nothing is drawn, and nothing pulls it to a normal one."""
+    """Encode to the mean of the latents' distribution: nothing is drawn, and nothing pulls it to a normal one."""
     return autoencoder.encode(images).latent_dist.mean
 
 
 def as_patches(latents: Tensor) -> Tensor:
-    """(B, d, h, w) to (B, h w, d)."""
+    """Reshape (B, d, h, w) to (B, h w, d)."""
     return latents.flatten(2).transpose(1, 2)
 
 
@@ -182,7 +182,7 @@ class AutoencoderLoss(nn.Module):
         """What the last loss consisted of."""
 
     def forward(self, batch: Batch, generators: Sequence[torch.Generator]) -> Tensor:
-        """A scalar.
+        """Compute the loss of a batch; a scalar.
 
         Args:
             batch: The pairs.
@@ -203,7 +203,7 @@ class AutoencoderLoss(nn.Module):
         return loss
 
     def reconstruction(self, images: Tensor, found: Tensor) -> Tensor:
-        """Without the discriminator's part."""
+        """Compute the loss without the discriminator's part."""
         return (images - found).abs().mean() + self.config.perceptual_weight * self.perceptual(found, images).mean()
 
     def _side(self, side: str, images: Tensor) -> tuple[Tensor, Tensor]:
@@ -261,7 +261,7 @@ def save_autoencoders(autoencoders: Autoencoders, folder: Path) -> None:
 
 
 def load_autoencoders(folder: Path) -> Autoencoders:
-    """What `save_autoencoders` wrote.
+    """Load what `save_autoencoders` wrote.
 
     Raises:
         ConfigError: If a file is missing or damaged.
@@ -277,7 +277,7 @@ def load_autoencoders(folder: Path) -> Autoencoders:
 
 
 def load_autoencoder(folder: Path) -> Any:  # noqa: ANN401 (diffusers)
-    """One autoencoder from its folder, all of it or nothing.
+    """Load one autoencoder from its folder, all of it or nothing.
 
     Raises:
         ConfigError: If a file is missing or damaged.
@@ -296,7 +296,7 @@ def load_autoencoder(folder: Path) -> Any:  # noqa: ANN401 (diffusers)
 
 @torch.no_grad()
 def diagonal(hq: Tensor, lq: Tensor, scale: Tensor | float) -> tuple[float, float]:
-    """How clearly patches know their own: mean softmax and hit rate on the diagonal of M, both ways.
+    """Measure how clearly patches know their own: mean softmax and hit rate on the diagonal of M, both ways.
 
     Args:
         hq: Latents, (B, d, h, w).

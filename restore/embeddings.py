@@ -46,12 +46,12 @@ class LatentSource(nn.Module):
         return self.channels * self.patch**2
 
     def grid(self, height: int, width: int) -> tuple[int, int]:
-        """Rows and columns of the tokens of an image."""
+        """Compute rows and columns of the tokens of an image."""
         multiple = self.factor * self.patch
         return -(-height // multiple), -(-width // multiple)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Tokens (B, N, width) of images in [-1, 1], extended to whole squares."""
+        """Compute tokens (B, N, width) of images in [-1, 1], extended to whole squares."""
         height, width = images.shape[-2:]
         multiple = self.factor * self.patch
         padded = F.pad(images, (0, -width % multiple, 0, -height % multiple), mode="replicate")
@@ -73,12 +73,12 @@ class IdentitySource(nn.Module):
         self.width = int(network.fc.out_features)
 
     def grid(self, height: int, width: int) -> tuple[int, int]:
-        """One token, whatever the image is."""
+        """Return one row and one column: one token, whatever the image is."""
         del height, width
         return 1, 1
 
     def forward(self, images: Tensor) -> Tensor:
-        """(B, 1, width) of faces in FFHQ's framing."""
+        """Compute one token, (B, 1, width), of faces in FFHQ's framing."""
         return self.network(identity_crop(images))[:, None]
 
 
@@ -102,14 +102,14 @@ class FaceEmbedding(nn.Module):
         )
 
     def forward(self, images: Tensor) -> Tensor:
-        """Tokens (B, N, width) of LQ images in [-1, 1]."""
+        """Compute tokens (B, N, width) of LQ images in [-1, 1]."""
         with torch.no_grad():
             seen = self.source(images)
         return self.adapter(seen)
 
 
 def identity_source(path: Path | None) -> IdentitySource:
-    """ArcFace from a file.
+    """Load ArcFace from a file.
 
     Raises:
         ConfigError: If there is none.
@@ -149,7 +149,7 @@ def save_embedding(embedding: FaceEmbedding, folder: Path) -> None:
 
 
 def load_embedding(folder: Path) -> FaceEmbedding | None:
-    """What `save_embedding` wrote; None where the folder has no embedding.
+    """Load what `save_embedding` wrote; None where the folder has no embedding.
 
     Raises:
         ConfigError: If a file is missing or damaged.

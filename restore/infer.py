@@ -91,7 +91,7 @@ class Restorer:
     def attention(
         self, lq: Sequence[Pixels], seeds: Sequence[int], sampling: SamplingConfig, *, prompts: Sequence[str] = ()
     ) -> list[tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]]:
-        """Where the face embedding is read during restoration, and what of it; see `degrade_kit.restore.attention`.
+        """Measure where and what of the face embedding restoration reads; see `degrade_kit.restore.attention`.
 
         Args:
             lq: As in `run`.
@@ -153,13 +153,13 @@ def restore_images(
     *,
     prompts: Sequence[str],
 ) -> Tensor:
-    """HQ images of LQ ones, both (B, 3, H, W) in [-1, 1]; see `degrade_kit.flipnet.sampling.sample`."""
+    """Restore LQ images, both (B, 3, H, W) in [-1, 1]; see `degrade_kit.flipnet.sampling.sample`."""
     extra = None if embedding is None else ExtraTokens(embedding(images))
     return sample(net, images, noise, prompts, sampling, extra=extra)
 
 
 def restorer_folder(location: str | Path) -> Path:
-    """The model of a run, or the folder itself where it is one."""
+    """Find the model of a run, or the folder itself where it is one."""
     folder = Path(location)
     for candidate in (folder, folder / "restoration" / "model", folder / "model"):
         if (candidate / CONFIG_FILE).is_file():
@@ -171,7 +171,7 @@ def restorer_folder(location: str | Path) -> Path:
 
 
 def trained_size(folder: Path) -> int:
-    """Side of the images that a restorer was trained on, pixels.
+    """Read the side of the images that a restorer was trained on, pixels.
 
     Raises:
         ConfigError: If the folder does not say.
@@ -203,7 +203,7 @@ def fix_colors(images: Tensor, like: Tensor, kind: ColorFix) -> Tensor:
 
 
 def _coarse(images: Tensor, levels: int = 5) -> Tensor:
-    """What is left after some levels of an undecimated wavelet transform with the kernel (1, 2, 1) / 4."""
+    """Keep what some levels of an undecimated wavelet transform with the kernel (1, 2, 1) / 4 leave."""
     kernel = images.new_tensor([0.25, 0.5, 0.25])
     flat = images.flatten(0, 1)[:, None]
     for level in range(levels):

@@ -92,7 +92,7 @@ class RestorationLoss(nn.Module):
         """What the last loss consisted of."""
 
     def forward(self, batch: Batch, generators: Sequence[torch.Generator]) -> Tensor:
-        """A scalar; see `DiffusionLoss`."""
+        """Compute the loss of a batch, a scalar; see `DiffusionLoss`."""
         config = self.config
         # Drawn without an embedding too: runs with and without one see the same noise.
         kept = [bool(torch.rand((), generator=source) >= config.embedding_dropout) for source in generators]
@@ -137,7 +137,7 @@ class RestorationLoss(nn.Module):
 
 
 def numbers(parts: dict[str, Tensor]) -> dict[str, float]:
-    """Of a loss, for the report."""
+    """Convert the parts of a loss to floats, for the report."""
     return {name: float(tensor) for name, tensor in parts.items()}
 
 
@@ -153,7 +153,7 @@ def train_autoencoders(
     validate: Callable[[Autoencoders, int], dict[str, float]] = lambda autoencoders, step: {},
     **options: Any,  # noqa: ANN401 (of train_loop)
 ) -> TrainState:
-    """One of the two stages, to `run_dir/model`; see `train_loop` for the rest."""
+    """Train one of the two stages, to `run_dir/model`; see `train_loop` for the rest."""
     loss = AutoencoderLoss(autoencoders, perceptual, config, associate=associate)
 
     def begin_step(step: int) -> None:
@@ -192,7 +192,7 @@ def train_restorer(
     validate: Callable[[RestorationLoss, int], dict[str, float]] = lambda loss, step: {},
     **options: Any,  # noqa: ANN401 (of train_loop)
 ) -> TrainState:
-    """Restoration mode, to `run_dir/model`; see `train_loop` for the rest."""
+    """Train restoration mode, to `run_dir/model`; see `train_loop` for the rest."""
     loss = RestorationLoss(net, embedding, perceptual, loop, config)
 
     def more(folder: Path) -> None:

@@ -66,7 +66,7 @@ def open_pairs(whose: str, options: Mapping[str, Any], also: Collection[str] = (
 
 
 def signed(image: Tensor) -> Tensor:
-    """An image of [0, 1] in [-1, 1]; its memory is used."""
+    """Shift an image from [0, 1] to [-1, 1], in its own memory."""
     return image.sub_(0.5).div_(0.5)
 
 
@@ -102,7 +102,7 @@ class MappedPairs(Dataset[dict[str, Any]]):
         return len(self._pairs)
 
     def normalized(self, image: Tensor) -> Tensor:
-        """The image less `mean`, divided by `std`; its memory is used."""
+        """Subtract `mean` from an image and divide it by `std`, in its own memory."""
         if "mean" not in self.opt:
             return image
         mean, std = (torch.tensor(self.opt[name], dtype=torch.float32)[:, None, None] for name in ("mean", "std"))
@@ -155,7 +155,7 @@ class CountedPairs(Dataset[Any]):
         return self.sample(self._pairs.at(rank * _VISITS + visit, index))
 
     def sample(self, pair: Pair) -> Any:  # noqa: ANN401 (a trainer's own form)
-        """A pair in the trainer's form.
+        """Convert a pair to the form that the trainer reads.
 
         Args:
             pair: See `degrade_kit.streaming`; its images are float32 in [0, 1], and may be changed.
@@ -164,7 +164,7 @@ class CountedPairs(Dataset[Any]):
 
 
 def _recipe(name: str | None) -> Recipe | None:
-    """A preset, or the recipe of a YAML file."""
+    """Look up a preset, or read the recipe of a YAML file."""
     if name is None:
         return None
     return preset(name) if name in PRESETS or not name.endswith((".yaml", ".yml")) else load_recipe(name)

@@ -49,7 +49,7 @@ class DegradeKitPairs(MappedPairs):
 
 
 def _rgb_to_grayscale(img: Tensor, num_output_channels: int = 1) -> Tensor:
-    """As torchvision's function, which moved to another module in 0.17."""
+    """Convert to gray as torchvision's function does, which moved to another module in 0.17."""
     red, green, blue = img.unbind(dim=-3)
     gray = (0.2989 * red + 0.587 * green + 0.114 * blue).to(img.dtype).unsqueeze(dim=-3)
     return gray.expand(img.shape) if num_output_channels == 3 else gray

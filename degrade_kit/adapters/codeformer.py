@@ -56,7 +56,7 @@ class DegradeKitPairs(MappedPairs):
         self._large = None if large is None else self._open_large(large)
 
     def set_epoch(self, epoch: int) -> None:
-        """As `MappedPairs`."""
+        """Start another epoch, as `MappedPairs.set_epoch` does."""
         super().set_epoch(epoch)
         if self._large is not None:
             self._large.set_epoch(epoch)

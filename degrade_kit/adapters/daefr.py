@@ -15,13 +15,13 @@ __all__ = ["DegradeKitLq", "DegradeKitPairs"]
 
 
 class DegradeKitLq(DegradeKitPairs):
-    """As `DegradeKitPairs`, with the LQ image as `gt` too, since the LQ codebook learns to encode and decode it.
+    """Give the LQ image as `gt` too, since the LQ codebook learns to encode and decode it; else `DegradeKitPairs`.
 
     Source: LIAGM/DAEFR, DAEFR/data/ffhq_degradation_dataset_LQ.py `__getitem__`, configs/LQ_codebook.yaml
     (`image_key: 'gt'`), main_for_codebook.py `instantiate_from_config`, commit 02d5010.
     """
 
     def sample(self, pair: Pair) -> dict[str, Any]:
-        """See this class."""
+        """Convert a pair to the form that this class describes."""
         sample = super().sample(pair)
         return {**sample, "gt": sample["lq"]}

@@ -13,23 +13,23 @@ from degrade_kit.streaming import Pair
 
 
 class DegradeKitPairs(CountedPairs):
-    """For the estimator (`TrainerSR`): `lq` and `gt`, CHW, RGB, float32 in [0, 1].
+    """Give `lq` and `gt`, CHW, RGB, float32 in [0, 1], to the trainer of the estimator (`TrainerSR`).
 
     Source: zsyOAOA/DifFace, datapipe/datasets.py `create_dataset`, configs/training/swinir_ffhq512.yaml, trainer.py
     `prepare_data` and `TrainerSR`, commit 5c9ab80.
     """
 
     def sample(self, pair: Pair) -> dict[str, Tensor]:
-        """See this class."""
+        """Convert a pair to the form that this class describes."""
         return {"lq": pair["lq"], "gt": pair["hq"]}
 
 
 class DegradeKitFaces(CountedPairs):
-    """For the diffusion model (`TrainerDiffusionFace`): `image`, the HQ image, CHW, RGB, float32 in [-1, 1].
+    """Give `image`, the HQ image, CHW, RGB, float32 in [-1, 1], to the diffusion model's `TrainerDiffusionFace`.
 
     Source: as above, `BaseDataFolder` and configs/training/diffusion_ffhq512.yaml.
     """
 
     def sample(self, pair: Pair) -> dict[str, Tensor]:
-        """See this class."""
+        """Convert a pair to the form that this class describes."""
         return {"image": signed(pair["hq"])}

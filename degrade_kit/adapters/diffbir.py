@@ -36,6 +36,6 @@ class DegradeKitPairs(CountedPairs):
         """Where the images are from; the first stage prints it."""
 
     def sample(self, pair: Pair) -> tuple[Tensor, Tensor, str]:
-        """See this class."""
+        """Convert a pair to the form that this class describes."""
         gt, lq = (image.permute(1, 2, 0).contiguous() for image in (signed(pair["hq"]), pair["lq"]))
         return gt, lq, ""

@@ -21,7 +21,7 @@ _PACKAGES = ("lightning.pytorch", "pytorch_lightning")
 
 
 def _lightning() -> Any:  # noqa: ANN401 (either package)
-    """The package that is imported already, else one that is installed: their classes do not know each other."""
+    """Choose the package that is imported already, else one that is installed: their classes do not know each other."""
     for name in _PACKAGES:
         if name in sys.modules:
             return sys.modules[name]
@@ -72,12 +72,12 @@ class PairDataModule(_lightning().LightningDataModule):
             self.val_dataloader = self._validation  # where the class had one, Lightning would expect validation
 
     def train_dataloader(self) -> PairLoader:
-        """A loader of all epochs; called when the ranks are known."""
+        """Make the loader of all epochs; Lightning calls this when the ranks are known."""
         pairs = PairDataset(self.shards, self.options, cache_dir=self.cache_dir)
         return _Loader(pairs, batch_size=self.batch_size, **self.loader)
 
     def _validation(self) -> PairLoader:
-        """The same pairs each time."""
+        """Make a loader that gives the same pairs each time."""
         assert self.validation is not None
         options = PairOptions(variant=0, dtype=self.options.dtype)
         pairs = PairDataset(self.validation, options, shuffle=False, cache_dir=self.cache_dir)

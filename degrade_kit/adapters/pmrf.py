@@ -18,6 +18,6 @@ class DegradeKitPairs(CountedPairs):
     """
 
     def sample(self, pair: Pair) -> dict[str, Any]:
-        """See this class."""
+        """Convert a pair to the form that this class describes."""
         # The test step saves its images under this name, by its extension.
         return {"x": pair["hq"], "y": pair["lq"], "img_file_name": f"{pair['key']}.png"}

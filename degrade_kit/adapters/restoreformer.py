@@ -30,5 +30,5 @@ class DegradeKitPairs(CountedPairs):
     """
 
     def sample(self, pair: Pair) -> dict[str, Any]:
-        """See this class."""
+        """Convert a pair to the form that this class describes."""
         return {"lq": signed(pair["lq"]), "gt": signed(pair["hq"]), "gt_path": pair["key"]}

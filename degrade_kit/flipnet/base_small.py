@@ -50,7 +50,7 @@ class SmallBase:
 
 
 def build_small_base(sizes: SmallBase, config: FlipNetConfig, words: Sequence[str], images: Tensor) -> BaseModel:
-    """New parts with random weights.
+    """Build new parts with random weights.
 
     Args:
         sizes: Of the networks.
@@ -115,7 +115,7 @@ def build_small_base(sizes: SmallBase, config: FlipNetConfig, words: Sequence[st
 
 
 def word_tokenizer(words: Sequence[str], max_length: int) -> Any:  # noqa: ANN401 (transformers)
-    """A tokenizer of whole words; those that it does not know are one and the same to it."""
+    """Build a tokenizer of whole words; those that it does not know are one and the same to it."""
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
     from transformers import PreTrainedTokenizerFast
 
@@ -158,7 +158,7 @@ def new_net(
     download: bool,
     samples: int = 2000,
 ) -> tuple[FlipNet, BaseReference]:
-    """A network before its training, and where its base model is.
+    """Build a network before its training; returns it with the folder or hub id of its base model.
 
     Args:
         network: What it is.

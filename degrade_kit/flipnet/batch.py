@@ -24,13 +24,13 @@ class PairStream(Protocol):
     """Where training pairs come from."""
 
     def sample(self, number: int, size: int) -> PairSample:
-        """The `number`-th pair of the run, size x size pixels: a function of the arguments and the stream's seed."""
+        """Make the `number`-th pair of the run, size x size pixels: a function of the arguments and the stream."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Pairs as tensors."""
+    """Pairs of one size, as tensors."""
 
     hq: Tensor
     """(B, 3, H, W) in [-1, 1]."""
@@ -41,12 +41,12 @@ class Batch:
     lq_keys: list[bytes]
 
     def to(self, device: torch.device) -> Batch:
-        """With its images on a device."""
+        """Move the images to a device; returns a new batch."""
         return dataclasses.replace(self, hq=self.hq.to(device), lq=self.lq.to(device))
 
 
 def collate(pairs: Sequence[PairSample], *, keyed: bool = False) -> Batch:
-    """Stack pairs of one size; `keyed` for a `LatentCache`."""
+    """Stack pairs of one size; `keyed` adds the keys that a `LatentCache` needs."""
     hq, lq = (torch.from_numpy(np.stack([getattr(pair, name) for pair in pairs])) for name in ("hq", "lq"))
     hq_keys = [image_key(pair.hq) if keyed else b"" for pair in pairs]
     lq_keys = [image_key(pair.lq) if keyed and not pair.fresh else b"" for pair in pairs]
@@ -54,17 +54,17 @@ def collate(pairs: Sequence[PairSample], *, keyed: bool = False) -> Batch:
 
 
 def to_tensor(pixels: Tensor) -> Tensor:
-    """uint8 (B, H, W, 3) to float (B, 3, H, W) in [-1, 1]."""
+    """Convert uint8 (B, H, W, 3) to float (B, 3, H, W) in [-1, 1]."""
     return pixels.permute(0, 3, 1, 2).float().div(127.5).sub(1)
 
 
 def to_images(images: Tensor) -> list[Pixels]:
-    """Float (B, 3, H, W) in [-1, 1] to uint8 (H, W, 3)."""
+    """Convert float (B, 3, H, W) in [-1, 1] to a list of uint8 (H, W, 3)."""
     rounded = images.detach().float().clamp(-1, 1).add(1).mul(127.5).round().to("cpu", torch.uint8)
     return [np.ascontiguousarray(image.permute(1, 2, 0).numpy()) for image in rounded]
 
 
 def pair_generators(seed: int, step: int, first: int, count: int) -> list[torch.Generator]:
-    """Of `count` pairs of a step, from the `first` on."""
+    """Make the random generators of `count` pairs of a step, from the `first` on."""
     numbers = [generator(seed, f"noise/{first + offset}", step).integers(0, 2**63 - 1) for offset in range(count)]
     return [torch.Generator().manual_seed(int(number)) for number in numbers]

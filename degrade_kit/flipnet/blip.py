@@ -56,7 +56,7 @@ class CaptionFile:
         return len(self._captions)
 
     def get(self, digest: str) -> str | None:
-        """The caption of the image with this SHA-256."""
+        """Return the caption of the image with this SHA-256."""
         return self._captions.get(digest)
 
     def add(self, captions: dict[str, str]) -> None:

@@ -94,7 +94,7 @@ class BoostHub(nn.Module):
         attention_mask: Tensor | None = None,
         temb: Tensor | None = None,
     ) -> Tensor:
-        """Self-attention of all rows, plus what the target rows read; all (rows, N, C)."""
+        """Add to the self-attention of all rows what the target rows read; all (rows, N, C)."""
         context = self.context
         if context.step is Pass.WRITE:
             context.store[self.name] = self._keys_values(attn, hidden_states)
@@ -132,7 +132,7 @@ class BoostHub(nn.Module):
 def windowed_attention(
     queries: Tensor, keys: Tensor, values: Tensor, place_bias: Tensor, grid: Grid, window: int
 ) -> Tensor:
-    """Attention in which each token reads the tokens around its own place.
+    """Compute attention in which each token reads the tokens around its own place.
 
     As many shifted products as the window has places: no mask of N x N, nothing unfolded.
 
@@ -198,7 +198,7 @@ def attach_boosthubs(unet: nn.Module, context: BoostContext, window: int = 0) ->
 
 
 def token_grids(height: int, width: int, levels: int) -> dict[int, Grid]:
-    """Grids of a U-Net's levels by their number of tokens, for a latent of height x width.
+    """Find the grids of a U-Net's levels by their number of tokens, for a latent of height x width.
 
     >>> token_grids(64, 48, 3)
     {3072: (64, 48), 768: (32, 24), 192: (16, 12)}

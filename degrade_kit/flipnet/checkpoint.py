@@ -272,7 +272,7 @@ def replace_folder(scratch: Path, folder: Path) -> None:
 
 
 def _whole(kind: Any, location: str, part: str, **options: Any) -> Any:  # noqa: ANN401 (diffusers, transformers)
-    """A network from safetensors files that hold all of its weights: the libraries make up what is missing."""
+    """Load a network from safetensors files that hold all its weights: the libraries make up what is missing."""
     model, info = kind.from_pretrained(
         location, subfolder=part, use_safetensors=True, output_loading_info=True, **options
     )
@@ -283,7 +283,7 @@ def _whole(kind: Any, location: str, part: str, **options: Any) -> Any:  # noqa:
 
 
 def _vae_class(location: str, options: dict[str, Any]) -> Any:  # noqa: ANN401 (diffusers)
-    """The class that the autoencoder's configuration names."""
+    """Find the class that the autoencoder's configuration names."""
     from degrade_kit.flipnet.space import BlockDCT
 
     kl = foreign.diffusers().AutoencoderKL
@@ -312,12 +312,12 @@ def _check_parts(folder: Path) -> None:
 
 
 def model_folder(location: str | Path) -> Path:
-    """The folder of a model: `small`, or a path."""
+    """Find the folder of a model: `small`, or a path."""
     return SMALL if str(location) == "small" else Path(location)
 
 
 def read_config(folder: Path) -> tuple[FlipNetConfig, BaseReference, Prompts, SamplingConfig]:
-    """What `flipnet.json` says.
+    """Read the configuration in `flipnet.json`.
 
     Raises:
         ConfigError: If it is missing or says something else.
@@ -350,7 +350,7 @@ def read_config(folder: Path) -> tuple[FlipNetConfig, BaseReference, Prompts, Sa
 
 
 def folder_digest(folder: Path) -> str:
-    """Of every file of weights that the folder itself holds, and its configuration: twelve hexadecimal digits."""
+    """Hash the files of weights that the folder itself holds, and its configuration: twelve hexadecimal digits."""
     digest = hashlib.sha256()
     for path in sorted(folder.rglob("*")):
         if path.is_file() and path.suffix in (".json", ".safetensors"):
@@ -377,7 +377,7 @@ def _load_hubs(net: FlipNet, tensors: dict[str, Tensor], where: str) -> None:
 
 
 def _save_lora(net: FlipNet, folder: Path, *, half: bool) -> None:
-    """As peft's own `save_pretrained`: `PeftModel.from_pretrained` reads it too."""
+    """Save LoRA as peft's own `save_pretrained` does: `PeftModel.from_pretrained` reads it too."""
     lora_config(net.config.lora_rank).save_pretrained(str(folder))
     tensors = {f"{_PEFT_PREFIX}{name}": _stored(tensor, half=half) for name, tensor in _lora_tensors(net).items()}
     check_finite(tensors, "the LoRA to save")
@@ -396,7 +396,7 @@ def _load_lora(net: FlipNet, folder: Path) -> None:
 
 
 def _bare_unet(net: FlipNet) -> nn.Module:
-    """The base network alone: without BoostHubs, and with the names that it has without LoRA."""
+    """Return the base network alone: without BoostHubs, and with the names that it has without LoRA."""
     with torch.device("meta"):
         bare = foreign.diffusers().UNet2DConditionModel.from_config(net.unet.config)
     bare.load_state_dict(_base_tensors(net), assign=True)

@@ -49,7 +49,7 @@ class Mode(enum.Enum):
     """Target LQ, condition HQ."""
 
     def flip(self, hq: _T, lq: _T) -> tuple[_T, _T]:
-        """Target and condition of a pair: all that the mode decides."""
+        """Put a pair into the order (target, condition): all that the mode decides."""
         return (hq, lq) if self is Mode.RESTORE else (lq, hq)
 
 
@@ -103,13 +103,13 @@ class FlipNetConfig:
                 raise ConfigError(f"{name}: expected 0 or more, got {value}")
 
     def to_json(self) -> str:
-        """For the file `flipnet.json`."""
+        """Write the text of the file `flipnet.json`."""
         plain = {**dataclasses.asdict(self), "mode": self.mode.value}
         return json.dumps({"format": FORMAT, **plain}, indent=2) + "\n"
 
     @classmethod
     def from_mapping(cls, data: dict[str, Any], where: str) -> FlipNetConfig:
-        """From the parsed file, or a `flipnet:` section of a configuration; `where` begins every message.
+        """Read the parsed file, or a `flipnet:` section of a configuration; `where` begins every message.
 
         Raises:
             ConfigError: If a key is unknown or a value cannot be.
@@ -130,7 +130,7 @@ _C = TypeVar("_C")
 
 
 def read_fields(cls: type[_C], data: Any, where: str) -> _C:  # noqa: ANN401 (parsed YAML or JSON)
-    """An object of a dataclass from its fields by name; lists become tuples.
+    """Make an object of a dataclass from its fields by name; lists become tuples.
 
     Raises:
         ConfigError: If a key is unknown, with the nearest known one, or a value is not of the field's type or range.
@@ -153,7 +153,7 @@ def read_fields(cls: type[_C], data: Any, where: str) -> _C:  # noqa: ANN401 (pa
 
 
 def _read_value(value: Any, expected: Any, where: str) -> Any:  # noqa: ANN401 (parsed YAML, and a type)
-    """A value of YAML as the type of a field: a number, text, a choice, a tuple or a mapping of such."""
+    """Convert a value of YAML to the type of a field: a number, text, a choice, a tuple or a mapping of such."""
     arguments = typing.get_args(expected)
     origin = typing.get_origin(expected)
     if origin is tuple and isinstance(value, (list, tuple)):

@@ -109,7 +109,7 @@ def draw_crop(height: int, width: int, size: int, policy: CropPolicy, rng: np.ra
 
 
 def _offset(fraction: float, room: int, grid: int) -> int:
-    """A multiple of `grid` from 0 to `room`, each as likely."""
+    """Draw a multiple of `grid` from 0 to `room`, each as likely."""
     return int(fraction * (room // grid + 1)) * grid
 
 

@@ -32,7 +32,7 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 
 
 class Degrader:
-    """Makes LQ images.
+    """A FlipNet in degradation mode, which makes LQ images.
 
     Args:
         loaded: From `degrade_kit.flipnet.checkpoint.load`.
@@ -69,7 +69,7 @@ class Degrader:
         return cls(load(location, base_model=base_model, download=download), device=device, dtype=dtype)
 
     def record(self, prompt: str, seed: int, sampling: SamplingConfig | None = None) -> Record:
-        """The record of one image of this model; settings are the model's own where none are given."""
+        """Write the record of one image of this model; settings are the model's own where none are given."""
         return flipnet_record(self.digest, prompt, seed, sampling or self.sampling)
 
     def run(self, hq: Sequence[Pixels], records: Sequence[Sequence[Record]]) -> list[list[Pixels]]:
@@ -130,12 +130,12 @@ class Degrader:
 
 
 def flipnet_record(digest: str, prompt: str, seed: int, sampling: SamplingConfig) -> Record:
-    """A record whose only step is an image of the model with this digest."""
+    """Write a record whose only step is an image of the model with this digest."""
     return Record(seed, (FlipNetImage(model=digest, prompt=prompt, **dataclasses.asdict(sampling)),))
 
 
 def start_noise(net: FlipNet, seed: int, height: int, width: int) -> Tensor:
-    """The noise that an image begins with, (C, h, w): a function of the seed, equal on every device."""
+    """Draw the noise that an image begins with, (C, h, w): a function of the seed, equal on every device."""
     shape = latent_size(net, height, width)
     rng = np.random.Generator(Seat(seed, (0,)).bits())
     noise = rng.standard_normal(shape, np.float32)
@@ -149,7 +149,7 @@ def start_noise(net: FlipNet, seed: int, height: int, width: int) -> Tensor:
 
 
 def draw_prompt(prompts: Prompts, rng: np.random.Generator) -> str:
-    """One of the prompts, as often as their weights say; the null prompt where there are none."""
+    """Draw one of the prompts, as often as their weights say; the null prompt where there are none."""
     if not prompts:
         return ""
     weights = np.array([weight for _, weight in prompts], np.float64)

@@ -16,7 +16,7 @@ PREDICTION_TYPES: tuple[PredictionType, ...] = ("epsilon", "v_prediction", "samp
 
 
 def check_prediction_type(name: str) -> PredictionType:
-    """The name as one of those that are known.
+    """Return the name if it is a known prediction type.
 
     Raises:
         ValueError: If it is not.
@@ -29,18 +29,18 @@ def check_prediction_type(name: str) -> PredictionType:
 def signal_noise(
     alphas_cumprod: Tensor, timesteps: Tensor, dtype: torch.dtype = torch.float32
 ) -> tuple[Tensor, Tensor]:
-    """The factors a and s at these timesteps, shaped (B, 1, 1, 1)."""
+    """Compute the factors a and s at these timesteps, shaped (B, 1, 1, 1)."""
     kept = alphas_cumprod.to(timesteps.device)[timesteps][:, None, None, None].double()
     return kept.sqrt().to(dtype), (1 - kept).sqrt().to(dtype)
 
 
 def add_noise(latents: Tensor, noise: Tensor, a: Tensor, s: Tensor) -> Tensor:
-    """z_t of z_0 and e."""
+    """Compute z_t from z_0 and the noise e."""
     return a * latents + s * noise
 
 
 def training_target(kind: PredictionType, latents: Tensor, noise: Tensor, a: Tensor, s: Tensor) -> Tensor:
-    """What the network should say at z_t.
+    """Compute what the network should predict at z_t.
 
     v is a e - s z_0 (Salimans & Ho 2022).
     """
@@ -50,7 +50,7 @@ def training_target(kind: PredictionType, latents: Tensor, noise: Tensor, a: Ten
 
 
 def one_step_estimate(kind: PredictionType, prediction: Tensor, noisy: Tensor, a: Tensor, s: Tensor) -> Tensor:
-    """The z_0 that a prediction at z_t stands for; the paper's Eq. 3 where it is of epsilon."""
+    """Compute the z_0 that a prediction at z_t stands for; the paper's Eq. 3 where it is of epsilon."""
     if kind == "epsilon":
         return (noisy - s * prediction) / a
     return prediction if kind == "sample" else a * noisy - s * prediction
@@ -65,7 +65,7 @@ def draw_noise(
     generator: torch.Generator | None = None,
     device: torch.device | str = "cpu",
 ) -> Tensor:
-    """White noise of variance 1, (B, C, h, w), plus one number per image and channel of standard deviation `offset`.
+    """Draw white noise of variance 1, (B, C, h, w), plus one number per image and channel of deviation `offset`.
 
     Noise need not be white or Gaussian: x_0 and e may be drawn in any way, the deterministic sampler follows
     E[dz/dt | z], and so carries the distribution of e to that of x_0 (Lipman et al. 2023, Albergo & Vanden-Eijnden

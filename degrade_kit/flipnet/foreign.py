@@ -6,28 +6,28 @@ from typing import Any, cast
 
 
 def diffusers() -> Any:  # noqa: ANN401 (the package)
-    """The package diffusers."""
+    """Import the package diffusers, untyped."""
     import diffusers as package
 
     return cast("Any", package)
 
 
 def peft_utils() -> Any:  # noqa: ANN401 (the package)
-    """peft.utils."""
+    """Import the module peft.utils, untyped."""
     import peft.utils as package
 
     return cast("Any", package)
 
 
 def safetensors_torch() -> Any:  # noqa: ANN401 (the package)
-    """safetensors.torch."""
+    """Import the module safetensors.torch, untyped."""
     import safetensors.torch as package
 
     return cast("Any", package)
 
 
 def transformers() -> Any:  # noqa: ANN401 (the package)
-    """The package transformers."""
+    """Import the package transformers, untyped."""
     import transformers as package
 
     return cast("Any", package)

@@ -25,7 +25,7 @@ _REMEMBERED: Final = 1 << 18
 
 
 def image_key(pixels: Pixels) -> bytes:
-    """What an image holds, in 16 bytes."""
+    """Hash what an image holds, in 16 bytes."""
     return hashlib.blake2b(pixels.tobytes(), digest_size=16).digest()
 
 
@@ -51,7 +51,7 @@ class LatentCache:
 
     @torch.no_grad()
     def sample(self, images: Tensor, keys: Sequence[bytes], generators: Sequence[torch.Generator]) -> Tensor:
-        """Samples of the images' latents, not yet scaled.
+        """Draw samples of the images' latents, not yet scaled.
 
         Args:
             images: (B, 3, H, W) in [-1, 1].

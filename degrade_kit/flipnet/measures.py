@@ -21,7 +21,7 @@ FEATURES = ("brightness", "veil", "blur", "noise", "blocks", "contrast", "red_sh
 
 
 def degradation_features(hq: Pixels, lq: Pixels) -> FloatArray:
-    """Eight numbers that say how `lq` differs from `hq`; see `degrade_kit.flipnet.severity` for the first five.
+    """Measure how `lq` differs from `hq` by eight numbers; see `degrade_kit.flipnet.severity` for the first five.
 
     Brightness and contrast are natural logarithms of ratios, noise and blocks of 1 + level; the shifts are those of red
     and blue against green, of means on the [0, 1] scale. Each varies by about 1 over what photographs suffer.
@@ -47,7 +47,7 @@ def degradation_features(hq: Pixels, lq: Pixels) -> FloatArray:
 
 
 def energy_distance(first: FloatArray, second: FloatArray) -> float:
-    """Energy distance between two samples of vectors, (n, d) and (m, d).
+    """Compute the energy distance between two samples of vectors, (n, d) and (m, d).
 
     2 E|X - Y| - E|X - X'| - E|Y - Y'|, in the unit of the vectors (Szekely & Rizzo 2013). It is unbiased: 0 on average,
     so at times a little less, where both are of one distribution. Defined for any number of vectors, where a Frechet
@@ -63,7 +63,7 @@ def energy_distance(first: FloatArray, second: FloatArray) -> float:
 
 
 def texture_distance(first: Pixels, second: Pixels) -> float:
-    """Distance of two images that forgives where each grain of noise lies, and nothing else.
+    """Measure a distance of two images that forgives where each grain of noise lies, and nothing else.
 
     The image is parted into octaves; of the coarsest the values count, of each finer one its local strength: the
     logarithm of its root mean square over about 16 x 16 pixels. So two draws of one noise are near each other, and far
@@ -86,5 +86,5 @@ def _strength(band: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
 
 
 def features_of(pairs: Sequence[tuple[Pixels, Pixels]]) -> FloatArray:
-    """`degradation_features` of (hq, lq) pairs, shape (n, 8)."""
+    """Compute the `degradation_features` of (hq, lq) pairs, shape (n, 8)."""
     return np.stack([degradation_features(hq, lq) for hq, lq in pairs])

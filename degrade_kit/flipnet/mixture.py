@@ -39,7 +39,7 @@ PAPER_FACES: Final = 4000
 
 
 class PairSample(NamedTuple):
-    """One training sample."""
+    """One pair with its caption, as training reads it."""
 
     hq: Pixels
     """uint8 RGB, size x size x 3, C-contiguous."""
@@ -56,13 +56,13 @@ class PairSource(Protocol):
 
     @property
     def kind(self) -> str:
-        """Kind of degradation."""
+        """The kind of degradation."""
         ...
 
     def __len__(self) -> int: ...
 
     def load(self, index: int, size: int, rng: np.random.Generator, crop_rng: np.random.Generator) -> PairSample:
-        """Crops of the pair at `index`, size x size pixels.
+        """Cut crops out of the pair at `index`, size x size pixels.
 
         Args:
             index: From 0.
@@ -96,11 +96,11 @@ class ImageCache:
         return type(self), (self.max_bytes,)
 
     def __len__(self) -> int:
-        """Count the entries."""
+        """Count the entries of the cache."""
         return len(self._kept)
 
     def get(self, key: Hashable, load: Callable[[], tuple[Pixels, ...]]) -> tuple[Pixels, ...]:
-        """The images under `key`, read-only; `load` makes them where they are not kept."""
+        """Return the images under `key`, read-only; `load` makes them where they are not kept."""
         with self._lock:
             if key in self._kept:
                 self._kept.move_to_end(key)
@@ -158,11 +158,11 @@ class RealPairs:
         self._cache = cache or ImageCache(0)
 
     def __len__(self) -> int:
-        """Count the pairs."""
+        """Count the pairs of the source."""
         return len(self._pairs)
 
     def load(self, index: int, size: int, rng: np.random.Generator, crop_rng: np.random.Generator) -> PairSample:
-        """See `PairSource.load`."""
+        """Cut crops out of a pair; see `PairSource.load`."""
         del rng
         _check_size(size, MAX_SIDE)
         pair = self._pairs[index]
@@ -228,7 +228,7 @@ class FacePairs:
 
     @property
     def skipped(self) -> tuple[tuple[str, str, str], ...]:
-        """As `Sources.skipped`."""
+        """Files that were not listed, as in `Sources.skipped`."""
         return self._sources.skipped
 
     def __len__(self) -> int:
@@ -236,7 +236,7 @@ class FacePairs:
         return len(self._indices)
 
     def face(self, index: int) -> Pixels:
-        """A face as prepared, uint8 RGB, read-only.
+        """Read a face as prepared, uint8 RGB, read-only.
 
         Raises:
             ImageError: If it cannot be used; it names the source.
@@ -253,7 +253,7 @@ class FacePairs:
         return self._cache.get((self._token, position), read)[0]
 
     def load(self, index: int, size: int, rng: np.random.Generator, crop_rng: np.random.Generator) -> PairSample:
-        """See `PairSource.load`; the size is at most that of the faces."""
+        """Degrade a face; see `PairSource.load`. The size is at most that of the faces."""
         _check_size(size, self._config.size)
         face = self.face(index)
         record = self._recipe.draw(rng)
@@ -319,7 +319,7 @@ class Mixture:
         return sum(len(source) for source in self.sources)
 
     def sample(self, number: int, size: int) -> PairSample:
-        """The sample of this number; the same each time, in every process.
+        """Make the sample of this number; the same each time, in every process.
 
         Args:
             number: From 0. The pair depends on it and the seed alone, not on the size.

@@ -92,16 +92,16 @@ class GatedHead(nn.Module):
         self.scale.copy_(power.sqrt())
 
     def copies(self, latents: Tensor, images: Tensor, encode: Any) -> Tensor:  # noqa: ANN401 (images to latents)
-        """The condition and its blurred copies, (B, 1 + blurs, C, h, w)."""
+        """Stack the condition and its blurred copies, (B, 1 + blurs, C, h, w)."""
         return torch.stack([latents, *(encode(gaussian_blur(images, sigma)) for sigma in self.blurs)], dim=1)
 
     def deviation(self, a: Tensor, s: Tensor) -> Tensor:
-        """Standard deviation of x_0 given x_t and y_0 in the linear filter, (B, C, 1, 1)."""
+        """Estimate the standard deviation of x_0 given x_t and y_0 in the linear filter, (B, C, 1, 1)."""
         variance = _per_channel(self.variance)
         return (variance * s**2 / (a**2 * variance + s**2)).clamp_min(1e-8).sqrt()
 
     def forward(self, output: Tensor, noisy: Tensor, copies: Tensor, a: Tensor, s: Tensor) -> Tensor:
-        """The prediction.
+        """Compute the prediction from the U-Net's output.
 
         Args:
             output: (B * V, out_channels, h, w).
@@ -149,7 +149,7 @@ def _per_channel(vector: Tensor) -> Tensor:
 
 
 def gated_head(channels: int, config: FlipNetConfig) -> GatedHead:
-    """The head that a configuration describes."""
+    """Build the head that a configuration describes."""
     return GatedHead(channels, config.head_blurs, config.head_smooth, config.noise_offset_channels, config.noise_offset)
 
 
@@ -215,7 +215,7 @@ class FlipNet(nn.Module):
 
     @property
     def latent_channels(self) -> int:
-        """C."""
+        """The channels C of a latent."""
         return int(self.unet.config.in_channels)
 
     @property
@@ -230,7 +230,7 @@ class FlipNet(nn.Module):
         return self.factor * 2 ** (len(self.unet.config.block_out_channels) - 1)
 
     def adapter_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
-        """What the paper trains: LoRA and BoostHub."""
+        """Yield the parameters that the paper trains: LoRA and BoostHub."""
         for name, parameter in self.unet.named_parameters():
             if ".attn1.processor." in name or ".lora_" in name:
                 yield name, parameter
@@ -252,7 +252,7 @@ class FlipNet(nn.Module):
     def encode_images(
         self, images: Tensor, generators: Sequence[torch.Generator] | None = None, *, sample: bool = False
     ) -> Tensor:
-        """Scaled latents of images in [-1, 1]: the mode of the autoencoder's distribution, or a sample of it.
+        """Encode images in [-1, 1] to scaled latents: the mode of the autoencoder's distribution, or a sample of it.
 
         Args:
             images: (B, 3, H, W).
@@ -267,16 +267,16 @@ class FlipNet(nn.Module):
         return _full_precision(latents * self.vae.config.scaling_factor)
 
     def decode_latents(self, latents: Tensor) -> Tensor:
-        """Images of scaled latents, about [-1, 1], not clipped; gradients pass."""
+        """Decode scaled latents to images, about [-1, 1], not clipped; gradients pass."""
         dtype = next(iter(self.vae.state_dict().values())).dtype
         return _full_precision(self.vae.decode((latents / self.vae.config.scaling_factor).to(dtype)).sample)
 
     def encode_prompts(self, prompts: Sequence[str]) -> Tensor:
-        """Cross-attention tokens (B, T, D)."""
+        """Encode prompts to cross-attention tokens (B, T, D)."""
         return encode_prompts(self.tokenizer, self.text_encoder, prompts)
 
     def copies(self, latents: Tensor, images: Tensor) -> Tensor | None:
-        """What a gated head mixes, (B, 1 + blurs, C, h, w); None for a plain one."""
+        """Make what a gated head mixes, (B, 1 + blurs, C, h, w); None for a plain one."""
         return None if self.head is None else self.head.copies(latents, images, self.encode_images)
 
     def predict_joint(
@@ -293,7 +293,7 @@ class FlipNet(nn.Module):
         copies: Tensor | None = None,
         phi: float = 1.0,
     ) -> tuple[Tensor, Tensor]:
-        """Both branches in one call, as in training.
+        """Predict both branches in one call, as in training.
 
         Args:
             noisy: Target rows, (B * V, C, h, w).
@@ -349,7 +349,7 @@ class FlipNet(nn.Module):
         copies: Tensor | None = None,
         phi: float = 1.0,
     ) -> Tensor:
-        """Predictions of target rows, (B * V, C, h, w), that read what `write` kept of B conditions.
+        """Predict target rows, (B * V, C, h, w), that read what `write` kept of B conditions.
 
         With `phi` 0, or nothing kept, this is the base model.
         """
@@ -367,7 +367,7 @@ class FlipNet(nn.Module):
         return self.head(output, noisy, copies, *self.signal_noise(timesteps))
 
     def signal_noise(self, timesteps: Tensor) -> tuple[Tensor, Tensor]:
-        """Factors a and s of z_t = a z_0 + s e, each (B, 1, 1, 1)."""
+        """Compute the factors a and s of z_t = a z_0 + s e, each (B, 1, 1, 1)."""
         return signal_noise(self.alphas_cumprod, timesteps)
 
     def _enter(self, step: Pass, phi: float, variants: int, like: Tensor) -> None:
@@ -393,7 +393,7 @@ def _full_precision(tensor: Tensor) -> Tensor:
 
 
 def lora_config(rank: int) -> Any:  # noqa: ANN401 (peft has no types)
-    """The paper's LoRA: rank 64 in all self- and cross-attention layers; alpha is the rank, as in UniCon."""
+    """Configure the paper's LoRA: rank 64 in all self- and cross-attention layers; alpha is the rank, as in UniCon."""
     from peft import LoraConfig
 
     return LoraConfig(r=rank, lora_alpha=rank, init_lora_weights="gaussian", target_modules=LORA_TARGETS)

@@ -69,16 +69,16 @@ class PairSet:
     """Training pairs that the subset left out."""
 
     def split(self, split: Split) -> tuple[Pair, ...]:
-        """The pairs of one split."""
+        """List the pairs of one split."""
         return tuple(pair for pair in self.pairs if pair.split == split)
 
     def skipped_by_reason(self) -> dict[str, int]:
-        """Number of skipped files for each reason, the most frequent first."""
+        """Count the skipped files by reason, the most frequent first."""
         return dict(Counter(reason for _, reason in self.skipped).most_common())
 
 
 def kind_of(source: str) -> str:
-    """Kind of degradation that a word on the command line names.
+    """Look up the kind of degradation that a word on the command line names.
 
     >>> kind_of("dense-haze"), kind_of("blur"), kind_of("old-film")
     ('haze', 'blur', 'old-film')
@@ -130,7 +130,7 @@ def read_pairs(source: str, root: str | Path, *, limit: int | None = None, seed:
 
 
 def draw_subset(pairs: Iterable[Pair], limit: int, seed: int) -> tuple[Pair, ...]:
-    """All test pairs and `limit` training pairs, sorted by name; all pairs where `limit` is 0.
+    """Draw `limit` training pairs, and keep all test pairs, sorted by name; all pairs where `limit` is 0.
 
     The pairs are ranked by a hash of seed and name, so that a pair that is added or removed elsewhere moves at most one
     other, and a smaller limit takes a part of what a larger one takes.

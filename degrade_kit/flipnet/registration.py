@@ -44,7 +44,7 @@ _Plane = npt.NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True)
 class Registration:
-    """What was measured."""
+    """How far the two images of a pair are shifted against each other."""
 
     phase_shift: float
     """Length of the shift by phase correlation, pixels."""

@@ -112,13 +112,13 @@ def sample(
 
 
 def latent_size(net: FlipNet, height: int, width: int) -> tuple[int, int, int]:
-    """Shape (C, h, w) of the noise for an image of height x width pixels."""
+    """Compute the shape (C, h, w) of the noise for an image of height x width pixels."""
     multiple, factor = net.multiple, net.factor
     return net.latent_channels, -(-height // multiple) * multiple // factor, -(-width // multiple) * multiple // factor
 
 
 def make_scheduler(net: FlipNet, config: SamplingConfig) -> Any:  # noqa: ANN401 (diffusers)
-    """The solver, from the numbers of the network's own noise schedule.
+    """Build the solver from the network's own noise schedule.
 
     Spacing is trailing: Stable Diffusion's own leaves out the noisiest steps, and dark or flat images drift to grey.
     """
@@ -193,7 +193,7 @@ def _prepare(
 
 
 def _encode_distinct(net: FlipNet, prompts: Sequence[str]) -> Tensor:
-    """Tokens of prompts, each text encoded once."""
+    """Encode prompts to tokens, each text once."""
     distinct = list(dict.fromkeys(prompts))
     encoded = net.encode_prompts(distinct)
     return encoded[[distinct.index(prompt) for prompt in prompts]]
@@ -222,7 +222,7 @@ def autocast(device: torch.device, dtype: torch.dtype) -> Any:  # noqa: ANN401
 
 
 def choose_device(name: str | None) -> torch.device:
-    """The device of this name; the first GPU where there is one, or the CPU, where no name is given.
+    """Choose the device of this name; without one the first GPU, or the CPU where there is none.
 
     Raises:
         ConfigError: If it is not there.

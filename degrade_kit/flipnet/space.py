@@ -38,25 +38,25 @@ class Exact:
     latents: Tensor
 
     def sample(self, generator: torch.Generator | None = None) -> Tensor:
-        """The latents."""
+        """Return the latents: nothing is drawn."""
         del generator
         return self.latents
 
     def mode(self) -> Tensor:
-        """The latents."""
+        """Return the latents, which are exact."""
         return self.latents
 
 
 @dataclass(frozen=True)
 class Encoded:
-    """As diffusers' `AutoencoderKLOutput`."""
+    """What `encode` returns, in the form of diffusers' `AutoencoderKLOutput`."""
 
     latent_dist: Exact
 
 
 @dataclass(frozen=True)
 class Decoded:
-    """As diffusers' `DecoderOutput`."""
+    """What `decode` returns, in the form of diffusers' `DecoderOutput`."""
 
     sample: Tensor
 
@@ -104,17 +104,17 @@ class BlockDCT(ModelMixin, ConfigMixin):  # pyright: ignore[reportUntypedBaseCla
         self.scale.copy_(coefficients.std((0, 2, 3)).clamp_min(1e-3))
 
     def encode(self, images: Tensor) -> Encoded:
-        """Exact latents."""
+        """Compute the exact latents of images."""
         coefficients = F.conv2d(images, self.basis.to(images.dtype), stride=self.block_size)
         return Encoded(Exact((coefficients - self._shape(self.mean)) / self._shape(self.scale)))
 
     def decode(self, latents: Tensor) -> Decoded:
-        """The image of latents; not clipped."""
+        """Compute the image of latents; not clipped."""
         coefficients = latents * self._shape(self.scale) + self._shape(self.mean)
         return Decoded(F.conv_transpose2d(coefficients, self.basis.to(latents.dtype), stride=self.block_size))
 
     def forward(self, images: Tensor) -> Tensor:
-        """Encode and decode."""
+        """Encode and decode images again."""
         return self.decode(self.encode(images).latent_dist.mode()).sample
 
     @staticmethod

@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 def encode_prompts(tokenizer: Any, text_encoder: Any, prompts: Sequence[str]) -> Tensor:  # noqa: ANN401 (transformers)
-    """Hidden states of CLIP's text model, (B, T, D), T being the tokenizer's longest text; longer prompts are cut.
+    """Compute the hidden states of CLIP's text model, (B, T, D), T tokens at most; longer prompts are cut.
 
     Stable Diffusion pads to that length and attends to the padding too, and so does this. In 2.1 the second but last
     layer is meant, which its text model already ends at.

@@ -104,7 +104,7 @@ class DiffusionLoss(nn.Module):
         self.register_buffer("channel_weights", (weights / weights.mean())[:, None, None], persistent=False)
 
     def forward(self, batch: Batch, generators: Sequence[torch.Generator]) -> Tensor:
-        """Mean squared error of the prediction, weighted; a scalar.
+        """Compute the mean squared error of the prediction, weighted; a scalar.
 
         Args:
             batch: The pairs.
@@ -115,7 +115,7 @@ class DiffusionLoss(nn.Module):
     def predict(
         self, batch: Batch, generators: Sequence[torch.Generator], extra: ExtraTokens | None = None
     ) -> Predicted:
-        """The loss, and the estimate that further losses may look at.
+        """Compute the loss, and the estimate that further losses may look at.
 
         Args:
             batch: The pairs.
@@ -204,17 +204,17 @@ class _Random:
         self._sources, self._device = sources, device
 
     def chances(self, share: float) -> list[bool]:
-        """Of each pair."""
+        """Draw for each pair whether it is in this share."""
         return [bool(torch.rand((), generator=source) < share) for source in self._sources]
 
     def timesteps(self, net: FlipNet, count: int) -> Tensor:
-        """Of `count` rows, equally many for each pair."""
+        """Draw the timesteps of `count` rows, equally many for each pair."""
         each = count // len(self._sources)
         drawn = [torch.randint(0, len(net.alphas_cumprod), (each,), generator=source) for source in self._sources]
         return torch.cat(drawn).to(self._device)
 
     def noise(self, net: FlipNet, shape: Sequence[int]) -> Tensor:
-        """Of shape[0] rows, equally many for each pair."""
+        """Draw the noise of shape[0] rows, equally many for each pair."""
         config = net.config
         each = (shape[0] // len(self._sources), *shape[1:])
         drawn = [
@@ -231,7 +231,7 @@ class _Random:
 
 
 def new_state(net: FlipNet, config: TrainConfig) -> TrainState:
-    """Before the first step."""
+    """Make the state before the first step."""
     net.set_trainable(base=config.train_base)
     return state_of(net, config)
 

@@ -21,7 +21,7 @@ PARTS = ("read", "decode HQ", "decode LQ", "finish LQ", "to tensors")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ReadConfig:
-    """What to time."""
+    """What to read, and how, for the timing."""
 
     shards: str
     cache_dir: Path | None = None
@@ -35,7 +35,7 @@ class ReadConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ReadReport:
-    """What was measured."""
+    """How fast pairs were read, and where the time went."""
 
     samples: int
     parts: dict[str, float]

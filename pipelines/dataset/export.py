@@ -31,7 +31,7 @@ _COMMIT_EVERY = 256
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ExportConfig:
-    """What to write."""
+    """What to write, and in which form."""
 
     shards: str
     out: Path

@@ -15,7 +15,7 @@ from degrade_kit.store import open_store
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Inspection:
-    """What was found."""
+    """What was found in a data set."""
 
     manifest: Mapping[str, Any]
     origins: dict[str, str]
@@ -29,7 +29,7 @@ class Inspection:
     first_key: str
 
     def to_plain(self) -> dict[str, Any]:
-        """For JSON."""
+        """Convert to plain values that JSON holds."""
         return {
             "manifest": dict(self.manifest),
             "sizes": {extension: {"files": count, "bytes": size} for extension, (count, size) in self.sizes.items()},

@@ -123,7 +123,7 @@ def _without_hq(sample: Sample) -> Iterator[tuple[str, bytes]]:
 
 
 def compact_json(fields: Mapping[str, Any]) -> bytes:
-    """As `degrade_kit.shards.sample_members` writes them."""
+    """Write JSON as `degrade_kit.shards.sample_members` does."""
     return json.dumps(fields, ensure_ascii=False, separators=(",", ":")).encode()
 
 

@@ -65,7 +65,7 @@ class VerifyTask:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class VerifyReport:
-    """What was found."""
+    """What was found wrong in a data set, if anything."""
 
     shards: int
     samples: int
@@ -152,7 +152,7 @@ def verify(url: str, executor: ExecutorConfig, *, replay: float = 0.05, flipnet:
 
 
 def verify_shard(task: VerifyTask) -> VerifyReport:
-    """Check one shard."""
+    """Check one shard against its sidecar and the manifest."""
     store = open_store(task.url)
     problems: list[str] = []
     samples = replayed = identical = 0

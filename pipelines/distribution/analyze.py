@@ -68,7 +68,7 @@ class _Input:
 
 @dataclass(frozen=True, slots=True)
 class Analysis:
-    """What was found."""
+    """What an analysis found, and the files that it wrote."""
 
     comparisons: list[Comparison]
     sentences: list[str]
@@ -129,7 +129,7 @@ def analyze(
 
 
 def above(comparisons: Iterable[Comparison], measure: str, limit: float) -> list[str]:
-    """Synthetic sources whose number against some real set exceeds the limit, as one line each.
+    """List the synthetic sources whose number against some real set exceeds the limit, as one line each.
 
     Args:
         comparisons: From `analyze`.
@@ -162,7 +162,7 @@ def above(comparisons: Iterable[Comparison], measure: str, limit: float) -> list
 
 
 def _extractor(config: AnalyzeConfig) -> tuple[Extractor, bool]:
-    """What measures, and whether it is whitened."""
+    """Choose what measures, and whether it is whitened."""
     if config.features not in ("auto", "whitened"):
         return parse_extractor(config.features), False
     has_hq = config.hq is not None or any(is_shards(place) for _, place in config.synth)
@@ -249,7 +249,7 @@ def _collect(entry: _Input, found: Found, config: AnalyzeConfig) -> MeasuredSet:
 def _space(
     sets: Sequence[MeasuredSet], found: Mapping[str | int, Found], extractor: Extractor, whitened: bool
 ) -> tuple[Space, list[float]]:
-    """The feature space, and the ratios of its directions where it is whitened."""
+    """Fit the feature space; with the ratios of its directions where it is whitened."""
     if not extractor.handcrafted:
         return Identity(), []
     if not whitened:
@@ -260,14 +260,14 @@ def _space(
 
 
 def _probe_tasks(inputs: Sequence[_Input], config: AnalyzeConfig) -> list[ProbeTask]:
-    """A task for each face; its rows come in the order of the records."""
+    """Make a task for each face; its rows come in the order of the records."""
     extract = ExtractConfig(size=config.size, allow_resize=False, cache=config.cache, thumbnails=False)
     records = tuple(probe_records(PROBE_RECORDS))
     return [ProbeTask(number, face, records, extract) for number, face in enumerate(_probe_faces(inputs, config))]
 
 
 def _probe_faces(inputs: Sequence[_Input], config: AnalyzeConfig) -> list[Pixels]:
-    """HQ faces for the probes, from `--hq` or from the data sets."""
+    """Read HQ faces for the probes, from `--hq` or from the data sets."""
     faces: list[Pixels] = []
     hq = next((entry.content for entry in inputs if entry.kind == "hq"), None)
     rng = np.random.default_rng(config.seed)

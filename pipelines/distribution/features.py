@@ -42,7 +42,7 @@ class ExtractConfig:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One image, measured."""
+    """One image with its features."""
 
     label: str
     group: str
@@ -76,7 +76,7 @@ class FilesTask:
     config: ExtractConfig
 
     def images(self) -> Iterator[_Named]:
-        """Lazily."""
+        """Read the images, one after the other."""
         for index, name in enumerate(self.sources.names):
             shown = display_name(name)
             try:
@@ -101,7 +101,7 @@ class ShardTask:
     config: ExtractConfig
 
     def images(self) -> Iterator[_Named]:
-        """Lazily."""
+        """Read the LQ images, one after the other."""
         wanted = dict(self.picks)
         store = open_store(self.url)
         name = f"{self.shard}.tar"
@@ -123,7 +123,7 @@ class ProbeTask:
     config: ExtractConfig
 
     def images(self) -> Iterator[_Named]:
-        """Lazily."""
+        """Degrade the face, once for each record."""
         digest = hashlib.sha256(self.hq.tobytes()).digest()
         for record in self.records:
             text = record.to_json()
@@ -161,14 +161,14 @@ Task = FilesTask | ShardTask | ProbeTask
 
 
 def file_tasks(owner: str, sources: Sources, places: Sequence[int], config: ExtractConfig) -> Iterator[FilesTask]:
-    """Tasks over the images at these places of a listing."""
+    """Make tasks over the images at these places of a listing."""
     names = [sources.names[place] for place in places]
     for start in range(0, len(names), _FILES_IN_TASK):
         yield FilesTask(owner, sources.only(names[start : start + _FILES_IN_TASK]), config)
 
 
 def shard_tasks(owner: str, shards: ShardSet, places: Sequence[int], config: ExtractConfig) -> Iterator[ShardTask]:
-    """Tasks over LQ images of a data set; place p is variant p % V of sample p // V."""
+    """Make tasks over LQ images of a data set; place p is variant p % V of sample p // V."""
     variants = int(shards.manifest["variants"])
     wanted: dict[int, list[int]] = {}
     for place in places:
@@ -186,19 +186,19 @@ def shard_tasks(owner: str, shards: ShardSet, places: Sequence[int], config: Ext
 
 
 def count_images(shards: ShardSet) -> int:
-    """LQ images of a data set."""
+    """Count the LQ images of a data set."""
     return int(shards.manifest["num_samples"]) * int(shards.manifest["variants"])
 
 
 def pick(count: int, most: int, rng: np.random.Generator) -> list[int]:
-    """At most `most` of `count` places, drawn evenly, in order; 0 is all."""
+    """Draw at most `most` of `count` places, evenly, in order; 0 is all."""
     if not most or count <= most:
         return list(range(count))
     return sorted(rng.choice(count, most, replace=False).tolist())
 
 
 def measuring(extractor: Extractor) -> Stateful[Task, Measured]:
-    """Work for `run_tasks`: each worker loads the extractor once."""
+    """Make the work for `run_tasks`: each worker loads the extractor once."""
     return Stateful(functools.partial(_ready, extractor))
 
 
@@ -239,7 +239,7 @@ def _measure(
 
 
 def to_size(pixels: Pixels, size: int) -> Pixels:
-    """The central square at this side: shrunk by areas, enlarged by a cubic filter; itself where it has the size."""
+    """Cut out the central square at this side: shrunk by areas, enlarged by a cubic filter, else as it is."""
     if pixels.shape[:2] == (size, size):
         return pixels
     side = min(pixels.shape[:2])
@@ -254,5 +254,5 @@ def _thumbnail(pixels: Pixels) -> bytes:
 
 
 def stack(rows: Iterable[Row]) -> npt.NDArray[np.float64]:
-    """Features of rows, (n, D)."""
+    """Stack the features of rows, (n, D)."""
     return np.stack([row.features for row in rows])

@@ -179,7 +179,7 @@ def _faces(sources: Sources, config: FitRecipeConfig, rng: np.random.Generator) 
 def _measure(
     records: Sequence[Sequence[Record]], faces: Sequence[Pixels], config: ExtractConfig, executor: ExecutorConfig
 ) -> list[Features]:
-    """Features of images of each list of records, which take turns with the faces: (n, D) each."""
+    """Measure images of each list of records, which take turns with the faces: (n, D) each."""
     by_face: dict[int, list[tuple[int, int]]] = {}
     for row, drawn in enumerate(records):
         for number in range(len(drawn)):
@@ -200,7 +200,7 @@ def _measure(
 
 
 def _with_source(result: Fitted, config: FitRecipeConfig) -> Recipe:
-    """The recipe with a note of what it was fitted to, and how well."""
+    """Add to the recipe a note of what it was fitted to, and how well."""
     source = (
         f"fitted by degrade-kit from {config.start.name} to {result.fitted} photographs ({Path(config.real).name}); "
         f"whitened KID on {result.held_out} others {result.before.value:.3f} before, {result.after.value:.3f} after, "

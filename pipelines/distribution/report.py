@@ -78,7 +78,7 @@ class MeasuredSet:
     features: Features
 
     def as_points(self, points: Features) -> ImageSet:
-        """For comparison, in some space."""
+        """Make the set that is compared, with points in some space."""
         labels, groups = tuple(row.label for row in self.rows), tuple(row.group for row in self.rows)
         return ImageSet(name=self.name, kind=self.kind, points=points, labels=labels, groups=groups)
 
@@ -90,7 +90,7 @@ class MeasuredSet:
 
 @dataclass(frozen=True, slots=True)
 class Pictures:
-    """What was drawn."""
+    """Which pictures were drawn, and those that the report shows."""
 
     files: list[str]
     """Names, in the order in which to look at them."""
@@ -225,7 +225,7 @@ def _marginals(sets: Sequence[MeasuredSet], points: Sequence[ImageSet]) -> list[
 
 
 def describe_choices(config: AnalyzeConfig, extractor: Extractor, whitened: bool, sets: Sequence[MeasuredSet]) -> str:
-    """The choices behind a picture, to stand under it."""
+    """Describe the choices behind a picture, to stand under it."""
     space = f"{extractor.title}{', paired whitening' if whitened else ''}"
     counts = ", ".join(f"{entry.name} {len(entry.rows):,}" for entry in sets)
     return (
@@ -241,7 +241,7 @@ def report_sections(
     note: str,
     pictures: Pictures,
 ) -> list[Section]:
-    """The report, section by section."""
+    """Lay out the report, section by section."""
     explained = (
         "Coverage: the share of real images with a synthesized one within the distance of their fifth real neighbour, "
         "at equal numbers of images. KID: 0 for equal distributions, at any number of images. The last row is what two "
@@ -280,7 +280,7 @@ def describe(
     space: Space,
     spectrum: list[float],
 ) -> dict[str, Any]:
-    """For `metrics.json`."""
+    """Describe the analysis for `metrics.json`."""
     settings = {key: str(value) if isinstance(value, Path) else value for key, value in asdict(config).items()}
     del settings["cache"]  # it changes nothing
     return {

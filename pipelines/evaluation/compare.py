@@ -39,22 +39,22 @@ class Judged:
 
     @property
     def protocol(self) -> str:
-        """Id of it."""
+        """The id of its protocol."""
         return self.described["protocol"]["id"]
 
     @property
     def test_set(self) -> str:
-        """Hash of what was measured."""
+        """The hash of the images that were measured."""
         return self.described["test_set"]["sha256"]
 
     def metric(self, name: str) -> dict[str, Any]:
-        """A metric's entry; empty where there is none."""
+        """Return a metric's entry; empty where there is none."""
         return self.described["metrics"].get(name, {})
 
 
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """What was written."""
+    """What a comparison wrote, and its text."""
 
     files: list[Path]
     text: str
@@ -117,7 +117,7 @@ def compare(
 
 
 def read_evaluation(name: str, folder: Path) -> Judged:
-    """What `evaluate` wrote to a folder.
+    """Read what `evaluate` wrote to a folder.
 
     Raises:
         ConfigError: If it did not, or another version of it.
@@ -183,7 +183,7 @@ def _check_others(group: Sequence[Judged]) -> None:
 
 
 def method_table(group: Sequence[Judged]) -> Table:
-    """A row for each method, a column for each metric that one of them has; the best stands out.
+    """Tabulate a row for each method and a column for each metric that one of them has; the best stands out.
 
     What is not clearly worse than the best, image by image, has a ≈.
     """

@@ -60,7 +60,7 @@ _IN_TASK: Final = 16
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """What was found."""
+    """What an evaluation measured, and the files that it wrote."""
 
     protocol: Protocol
     summaries: dict[str, Summary]

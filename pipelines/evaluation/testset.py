@@ -86,7 +86,7 @@ class TestsetConfig:
 
 @dataclass(frozen=True, slots=True)
 class Testset:
-    """What was made."""
+    """What a test set holds, and what could not be used."""
 
     __test__ = False
 
@@ -360,7 +360,7 @@ class OriginalsConfig:
 
 @dataclass(frozen=True, slots=True)
 class RealTestset:
-    """What was made."""
+    """What a set of aligned photographs holds, and what could not be used."""
 
     images: int
     failures: dict[str, int]

@@ -108,7 +108,7 @@ class AlignConfig:
     """Least confidence of the detector, 0 to 1."""
 
     def __post_init__(self) -> None:
-        """Check the values.
+        """Check the values of all fields.
 
         Raises:
             ConfigError: If one cannot be.

@@ -84,7 +84,7 @@ class SourceReport:
     """Crops that were captioned."""
 
     def to_plain(self) -> dict[str, Any]:
-        """For JSON."""
+        """Convert to plain values that JSON holds."""
         return {
             **{name: getattr(self, name) for name in ("source", "kind", "layout", "root", "train", "test", "left_out")},
             "skipped": [{"file": display_name(file), "reason": reason} for file, reason in self.skipped],

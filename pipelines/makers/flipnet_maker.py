@@ -43,7 +43,7 @@ class FlipNetMaker:
         """Seconds in the model."""
 
     def variants(self, faces: Iterable[Prepared]) -> Iterator[list[Variant]]:
-        """See `VariantMaker`."""
+        """Make the variants of each face; see `VariantMaker`."""
         with ThreadPoolExecutor(max_workers=1) as encoder:
             waiting: list[Future[Variant]] | None = None
             for face in _ahead(iter(faces), AHEAD):

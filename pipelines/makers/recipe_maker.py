@@ -46,7 +46,7 @@ class RecipeMaker:
     """Format of all LQ images of the data set."""
 
     def variants(self, faces: Iterable[Prepared]) -> Iterator[list[Variant]]:
-        """See `VariantMaker`."""
+        """Make the variants of each face; see `VariantMaker`."""
         for face in faces:
             yield list(self._variants(face))
 

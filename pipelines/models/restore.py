@@ -76,11 +76,11 @@ class RestoreJob:
 
 
 class Inputs(Protocol):
-    """Images by number."""
+    """A set of images that are read by number."""
 
     @property
     def names(self) -> Sequence[str]:
-        """Of the results, without an ending; unique."""
+        """Names of the results, without an ending; unique."""
         ...
 
     def read(self, index: int) -> Pixels:
@@ -109,7 +109,7 @@ class FileInputs:
             seen[name] = source
 
     def read(self, index: int) -> Pixels:
-        """See `Inputs`."""
+        """Read an image; see `Inputs`."""
         return decode_image(self._sources.read(index), min_side=MIN_SIDE).pixels
 
 
@@ -125,7 +125,7 @@ class ShardInputs:
         self.names = self._reader.keys
 
     def read(self, index: int) -> Pixels:
-        """See `Inputs`."""
+        """Read an LQ image; see `Inputs`."""
         return self._reader.stored_pair(self._reader.read(index, self._variant), self._variant).lq
 
 
@@ -153,7 +153,7 @@ class RestorePlan:
     folders: tuple[Path, ...]
 
     def path(self, folder: int, name: str) -> Path:
-        """Of a result."""
+        """Return the path of a result."""
         return self.folders[folder] / f"{name}.png"
 
 
@@ -301,7 +301,7 @@ def _restore_chunk(plan: RestorePlan, restorer: Restorer, inputs: Inputs, chunk:
 
 
 def noise_seed(seed: int, name: str) -> int:
-    """Of the noise that an image's restoration begins with: a function of the run's seed and its own name."""
+    """Derive the seed of the noise that a restoration begins with from the run's seed and the image's own name."""
     rng = generator(seed, name, 0)
     return int(rng.integers(2**48))
 

@@ -65,7 +65,7 @@ class ShardPairs:
         self._order: tuple[int, Any] | None = None
 
     def sample(self, number: int, size: int) -> PairSample:
-        """See `PairStream`.
+        """Read or make a pair; see `PairStream`.
 
         Raises:
             ConfigError: If an image is smaller than the crop.

@@ -126,7 +126,7 @@ def _batches(samples: Sequence[PairSample], device: torch.device) -> list[Batch]
 
 
 def psnr(one: Pixels, other: Pixels) -> float:
-    """Of two images over all channels, dB; 100 for equal ones.
+    """Compute the PSNR of two images over all channels, dB; 100 for equal ones.
 
     >>> round(psnr(np.zeros((2, 2, 3), np.uint8), np.full((2, 2, 3), 255, np.uint8)), 6)
     0.0

@@ -412,7 +412,7 @@ def _comparable(resolved: Any) -> Any:  # noqa: ANN401 (parsed YAML)
 
 
 def train_here(run: DegradeRun, report: Callable[[dict[str, float | int]], None] = lambda metrics: None) -> Path:
-    """As `train_degrade`, until it is finished or Ctrl-C or SIGTERM asks for the last checkpoint.
+    """Do the work of `train_degrade` until it is finished or Ctrl-C or SIGTERM asks for the last checkpoint.
 
     Raises:
         Interrupted: After the checkpoint.

@@ -76,7 +76,7 @@ class RunConfig:
     """Held-out pairs that are restored for the numbers and the sheet."""
 
     def loop(self, stage: Stage) -> LoopConfig:
-        """Of a stage."""
+        """Return the settings of a stage's loop."""
         return getattr(self, stage)
 
 
@@ -342,7 +342,7 @@ def _comparable(resolved: Any) -> Any:  # noqa: ANN401 (parsed YAML)
 
 
 def train_here(run: RestoreRun, report: Report = lambda metrics: None) -> Path:
-    """As `train_restore`, until it is finished or Ctrl-C or SIGTERM asks for the last checkpoint.
+    """Do the work of `train_restore` until it is finished or Ctrl-C or SIGTERM asks for the last checkpoint.
 
     Raises:
         Interrupted: After the checkpoint.

@@ -94,7 +94,7 @@ def check_space(store: Store, plan: Plan, todo: Sequence[int]) -> None:
 
 
 def explain(error: OSError, store: Store, plan: Plan) -> str:
-    """What to tell of an error of the output; with the numbers if it is full."""
+    """Explain an error of the output; with the numbers if it is full."""
     text = f"cannot write to {store.url}: {error.strerror or error}"
     if error.errno not in (errno.ENOSPC, errno.EDQUOT):
         return text

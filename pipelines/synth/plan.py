@@ -26,13 +26,13 @@ class Plan:
     """The configuration as saved beside the data."""
 
     def extent(self, index: int) -> tuple[int, int]:
-        """First source of a shard, and one past its last."""
+        """Return the first source of a shard, and one past its last."""
         first = index * self.config.samples_per_shard
         return first, min(first + self.config.samples_per_shard, len(self.sources.names))
 
     @property
     def fingerprint(self) -> str:
-        """Of the resolved configuration."""
+        """The hash of the resolved configuration."""
         return fingerprint(self.resolved)
 
 

@@ -46,7 +46,7 @@ def draw_preview(
 
 
 def _usable(sources: Sources, images: int, config: HqConfig) -> list[tuple[int, Pixels]]:
-    """Evenly spread sources that can be read."""
+    """Find evenly spread sources that can be read."""
     count = len(sources.names)
     found: list[tuple[int, Pixels]] = []
     for index in sorted({i * count // images for i in range(images)}):

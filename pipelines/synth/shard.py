@@ -148,7 +148,7 @@ class _Taken(NamedTuple):
 
 
 def _faces(task: ShardTask, taken: deque[_Taken], failures: list[Failure]) -> Iterator[Prepared]:
-    """The sources that can be used, each noted in `taken` when it is asked for; the others go to `failures`."""
+    """Yield the sources that can be used, each noted in `taken` when it is asked for; the others go to `failures`."""
     crumb = Crumb(Path(task.crumbs), task.index)
     for offset, name in enumerate(task.sources.names):
         shown = display_name(name)
@@ -174,7 +174,7 @@ _COUNTED = {
 
 
 def _counts(hq: HqImage) -> set[str]:
-    """What to count of the way to this HQ image."""
+    """Name what to count about how an HQ image was prepared."""
     if not hq.changes:
         return {"passed through"}
     return {_COUNTED[change["op"]] for change in hq.changes} | ({"enlarged"} if hq.enlarged else set())

@@ -123,7 +123,7 @@ def _make_shards(plan: Plan, url: str, todo: Sequence[int], executor: ExecutorCo
 
 
 def _work(plan: Plan, executor: ExecutorConfig) -> Work[ShardTask, ShardReport]:
-    """What makes a shard: a function, or an actor that holds the model."""
+    """Make what makes a shard: a function, or an actor that holds the model."""
     if plan.config.mode == "onthefly":
         return synthesize_shard_by_recipe
     from degrade_kit.pipelines.synth.shard import flipnet_worker
