@@ -1,47 +1,74 @@
-"""Draw docs/images/fitted.jpg: what recipes that `fit-recipe` wrote do to the portraits of the demo.
+"""Draw the sheets in docs/images, all of the portraits of the demo, which are in the public domain.
 
-    python docs/make_figures.py --recipe lfw.yaml --recipe web.yaml --out docs/images
+    python docs/make_figures.py --out docs/images --recipe lfw.yaml
 
-The portraits are in the public domain; the photographs that recipes are fitted to may not be shown everywhere.
+Recipes that `fit-recipe` wrote are drawn on a portrait too: the photographs that they were fitted to may not be shown
+everywhere. Without them `fitted.jpg` is left as it is; without PyTorch, `modes.jpg`.
 """
 
 from __future__ import annotations
 
 import argparse
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
+from degrade_kit.degradation import make_lq
 from degrade_kit.demo import write_demo_faces
-from degrade_kit.image import decode_image, encode_jpeg
+from degrade_kit.hq import HqConfig
+from degrade_kit.image import Pixels, decode_image, encode_jpeg
+from degrade_kit.pipelines.demo import COMPARED, draw_modes
+from degrade_kit.pipelines.sheet import Tile, caption, contact_sheet
+from degrade_kit.pipelines.synth.preview import draw_preview
+from degrade_kit.presets import preset, resolve_recipe
+from degrade_kit.recipe import Recipe
+from degrade_kit.seeding import generator
+
+SEED = 6
+"""Seed of the first picture of the README: a usual draw of each recipe, neither its mildest nor its worst."""
+
+
+def draw_pairs(faces: Path) -> Pixels:
+    """Draw each portrait beside one LQ image by each of three recipes."""
+    rows: list[list[Tile]] = []
+    for path in sorted(faces.glob("*.png")):
+        hq = decode_image(path.read_bytes()).pixels
+        row = [Tile(hq, ("HQ",))]
+        for name in ("gfpgan", "codeformer", "real-esrgan"):
+            record = preset(name).draw(generator(SEED, path.name, 0))
+            row.append(Tile(make_lq(record, hq), (name, *caption(record))))
+        rows.append(row)
+    return contact_sheet(rows, title=f"LQ images by three published recipes; seed {SEED}", details=True)
+
+
+def draw_recipes(faces: Path, recipes: list[Recipe], scratch: Path) -> Pixels:
+    """Draw one portrait by each of the recipes, as `degrade-kit preview` does."""
+    draw_preview(str(faces), recipes, scratch, images=1, variants=3, seed=0, image=HqConfig())
+    return decode_image(scratch.read_bytes()).pixels
 
 
 def main() -> None:
-    """Draw and write."""
+    """Draw and write all sheets."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--recipe", action="append", required=True, help="recipe of `fit-recipe`; several times")
-    parser.add_argument("--out", type=Path, required=True, help="folder of the figure")
+    parser.add_argument("--recipe", action="append", default=[], help="recipe of `fit-recipe`; several times")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the figures")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
-    presets = [word for recipe in ("flipnet-paper", *options.recipe) for word in ("--preset", recipe)]
     with tempfile.TemporaryDirectory() as name:
-        faces, sheet = Path(name) / "faces", Path(name) / "sheet.png"
-        write_demo_faces(faces, 512)
-        command = [
-            sys.executable,
-            "-m",
-            "degrade_kit.pipelines.cli",
-            "preview",
-            "--hq",
-            str(faces),
-            *presets,
-            "--images",
-            "2",
-        ]
-        subprocess.run([*command, "--variants", "5", "--out", str(sheet)], check=True)
-        pixels = decode_image(sheet.read_bytes()).pixels
-    (options.out / "fitted.jpg").write_bytes(encode_jpeg(pixels, 88))
+        faces, scratch = Path(name) / "faces", Path(name) / "sheet.png"
+        write_demo_faces(faces)
+        figures = {
+            "pairs.jpg": draw_pairs(faces),
+            "recipes.jpg": draw_recipes(faces, [preset(name) for name in COMPARED], scratch),
+        }
+        if options.recipe:
+            recipes = [preset("flipnet-paper"), *map(resolve_recipe, options.recipe)]
+            figures["fitted.jpg"] = draw_recipes(faces, recipes, scratch)
+        for path in sorted(faces.glob("*.png"))[1:]:
+            path.unlink()  # one portrait is enough for the slowest figure
+        if draw_modes(faces, scratch):
+            figures["modes.jpg"] = decode_image(scratch.read_bytes()).pixels
+    for file, pixels in figures.items():
+        (options.out / file).write_bytes(encode_jpeg(pixels, 80))
 
 
 if __name__ == "__main__":

@@ -20,8 +20,10 @@ from degrade_kit.pipelines.synth.synthesize import synthesize
 from degrade_kit.presets import preset
 from degrade_kit.seeding import generator
 
-_PROMPTS = ("slightly dark, medium noise", "light haze", "strong blur", "strong noise", "dark")
-_COMPARED = ("flipnet-paper", "gfpgan", "codeformer", "real-esrgan")
+_PROMPTS = ("slight blur, medium noise", "strong noise", "strong blur", "slightly dark", "slightly dark, medium noise")
+"""What the small FlipNet does well; its card says what it does not."""
+COMPARED = ("gfpgan", "codeformer", "real-esrgan", "flipnet-paper")
+"""Recipes that are drawn side by side."""
 
 
 def run_demo(out: Path, executor: ExecutorConfig) -> list[tuple[Path, str]]:
@@ -38,18 +40,18 @@ def run_demo(out: Path, executor: ExecutorConfig) -> list[tuple[Path, str]]:
     checked = verify(str(shards), executor, replay=1.0)
     if checked.problems or not report.complete or report.failures:
         raise RunError(f"the demo's shards are not whole: {'; '.join(checked.problems) or report.failures}")
-    recipes = [preset(name) for name in _COMPARED]
+    recipes = [preset(name) for name in COMPARED]
     compared = out / "recipes.png"
     draw_preview(str(faces), recipes, compared, images=1, variants=5, seed=0, image=HqConfig())
     tars = sorted(shards.glob("*.tar"))
-    modes = _draw_modes(faces, out / "modes.png")
+    modes = draw_modes(faces, out / "modes.png")
     return [
         (faces, "the portraits, framed as FFHQ is"),
         *((tar, "a WebDataset shard") for tar in tars),
         (shards / "manifest.json", f"{report.num_samples * report.variants} pairs, digest {report.digest[:16]}"),
         (shards / "README.md", "the data set card"),
         (shards / "preview.png", "HQ beside its LQ variants"),
-        (compared, f"the recipes {', '.join(_COMPARED)} side by side"),
+        (compared, f"the recipes {', '.join(COMPARED)} side by side"),
         *modes,
     ]
 
@@ -59,8 +61,16 @@ def flipnet_installed() -> bool:
     return all(importlib.util.find_spec(name) is not None for name in ("torch", "diffusers"))
 
 
-def _draw_modes(faces: Path, out: Path) -> list[tuple[Path, str]]:
-    """Draw each face by the recipe and, below, by the FlipNet that ships; nothing where PyTorch is not installed."""
+def draw_modes(faces: Path, out: Path) -> list[tuple[Path, str]]:
+    """Draw each face by the recipe and, below, by the FlipNet that ships; nothing where PyTorch is not installed.
+
+    Args:
+        faces: Folder of PNG files.
+        out: Picture to write, PNG.
+
+    Returns:
+        The picture with a word on it, if it was drawn.
+    """
     if not flipnet_installed():
         return []
     from degrade_kit.flipnet.checkpoint import SMALL
