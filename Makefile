@@ -50,7 +50,7 @@ lint: .venv/.dev ## Check format, lint rules and types
 	$(FORMATTED)
 	$(TYPED)
 
-format: .venv/.dev ## Format the code and mend what the linter can mend by itself
+format: .venv/.dev ## Format the code and fix what the linter can fix by itself
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 

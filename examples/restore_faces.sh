@@ -41,7 +41,7 @@ fi
 degrade-kit synth --hq "$faces" --shards "$out/shards" --size $size --preset "$recipe" --variants 5 --workers "$workers"
 # 2. The restorer: autoencoders, their association, then FlipNet's restoration mode.
 degrade-kit train-restore --shards "$out/shards" --config small --steps "$steps" --out "$out/run"
-# 3. Faces to judge it by, with draws that training has not seen, and what it makes of them.
+# 3. Faces to evaluate it on, with draws that training has not seen, and what it makes of them.
 degrade-kit make-testset --hq "$faces" --out "$out/testset" --size $size --preset "$recipe" --count "$count" --seed 1 \
   --workers "$workers"
 degrade-kit restore --model "$out/run" --input "$out/testset/lq" --out "$out/restored" --workers "$workers"
