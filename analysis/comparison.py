@@ -217,29 +217,39 @@ class LeastCovered:
     """A real image that no synthesized one is near."""
 
     place: int
-    """In its set."""
+    """Place of the image in its set."""
     distance: float
-    """To the nearest synthesized image, in units of the median within the real set."""
-    neighbours: tuple[tuple[str, int], ...]
-    """Set and place of the nearest synthesized images, one of each source, nearest first."""
+    """Distance to the nearest synthesized image, in units of the median within the real set."""
+    neighbours: tuple[tuple[str, tuple[int, ...]], ...]
+    """Each source, nearest first, with the places of its images that are nearest to this one, nearest first."""
 
 
-def least_covered(reference: ImageSet, sources: Sequence[ImageSet], count: int) -> list[LeastCovered]:
-    """Find the real images farthest from all synthesized ones, farthest first."""
+def least_covered(
+    reference: ImageSet, sources: Sequence[ImageSet], count: int, neighbours: int = 1
+) -> list[LeastCovered]:
+    """Find the real images farthest from all synthesized ones, farthest first.
+
+    Args:
+        reference: The real images.
+        sources: The synthesized ones.
+        count: How many real images to find at most.
+        neighbours: How many images of each source to name beside each at most.
+    """
     filled = [source for source in sources if len(source)]
     if not filled or len(reference) < 2:
         return []
     gaps = np.empty((len(filled), len(reference)))
-    places = np.empty((len(filled), len(reference)), np.intp)
+    places: list[npt.NDArray[np.intp]] = []
     for row, source in enumerate(filled):
-        found, place = nearest(reference.points, source.points)
-        gaps[row], places[row] = found[:, 0], place[:, 0]
+        found, place = nearest(reference.points, source.points, min(neighbours, len(source)))
+        gaps[row] = found[:, 0]
+        places.append(place)
     unit = float(np.median(neighbour_distance(reference.points, 1))) or 1.0
     return [
         LeastCovered(
             index,
             float(gaps[:, index].min() / unit),
-            tuple((filled[row].name, int(places[row, index])) for row in _order(gaps[:, index])),
+            tuple((filled[row].name, tuple(places[row][index].tolist())) for row in _order(gaps[:, index])),
         )
         for index in _order(-gaps.min(0))[:count]
     ]

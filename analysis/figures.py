@@ -33,7 +33,7 @@ Row = tuple[Pixels, str, Sequence[tuple[Pixels, str]]]
 """A real photograph, its caption, and the synthesized images nearest to it with theirs."""
 
 WIDTH = 7.2
-"""Of a figure, in inches: both columns of a paper."""
+"""Width of a figure, in inches: both columns of a paper."""
 DPI = 200
 
 _INK = "#333333"
@@ -67,9 +67,9 @@ class Marginal:
     """Empty where there is none."""
     source: str
     all: NDArray[np.float64]
-    """Of all records that have the parameter; finite, may be empty."""
+    """Values of all records that have the parameter; finite, may be empty."""
     near: NDArray[np.float64]
-    """Of those records whose images are nearest neighbours of real photographs."""
+    """Values of those records whose images are nearest neighbours of real photographs."""
 
     def __post_init__(self) -> None:
         if not (np.isfinite(self.all).all() and np.isfinite(self.near).all()):
@@ -225,7 +225,8 @@ def _handle(each: PlotSet, look: Style) -> Line2D:
 def build_least_covered(rows: Sequence[Row]) -> Figure:
     """Draw one row per real photograph: it, a line, and the synthesized images nearest to it, captions below.
 
-    Each picture is fitted into a square. A caption may have several lines; long ones are cut in the middle.
+    Each picture is fitted into a square. A caption may have several lines; long ones are broken, and lose their middle
+    where three lines do not hold them.
     """
     if not rows:
         raise ValueError("rows: expected at least one photograph to draw")
@@ -260,7 +261,17 @@ def build_least_covered(rows: Sequence[Row]) -> Figure:
 
 
 def _caption(text: str, letters: int) -> str:
-    return "\n".join(_shorten(line, letters) for line in text.split("\n"))
+    """Break long lines in up to three, behind a sign where one is near; what is longer loses its middle."""
+    lines: list[str] = []
+    for line in text.split("\n"):
+        rest = _shorten(line, 3 * letters - 10)
+        while len(rest) > letters:
+            sign = max(rest.rfind(sign, letters - 6, letters) for sign in "_-./ ")
+            end = letters if sign < 0 else sign + 1
+            lines.append(rest[:end])
+            rest = rest[end:]
+        lines.append(rest)
+    return "\n".join(lines)
 
 
 # ------------------------------------------------------------------------------------------------------------ marginals

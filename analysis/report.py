@@ -103,7 +103,7 @@ def _of_reference(reference: str, synthetic: Sequence[Comparison]) -> str:
     ordered = sorted(synthetic, key=lambda entry: _kid(entry).value)
     best, rest = ordered[0], ordered[1:]
     if _reaches_null(best):
-        said = f"{best.source} cannot be told from {reference} itself by KID ({_interval(_kid(best))})"
+        said = f"{best.source} cannot be distinguished from {reference} itself by KID ({_interval(_kid(best))})"
     else:
         said = f"nearest to {reference} is {best.source}, KID {_interval(_kid(best))}"
         if best.null.kid is not None:
@@ -120,7 +120,9 @@ def _of_reference(reference: str, synthetic: Sequence[Comparison]) -> str:
         numbers, null = most.numbers.matched, most.null.matched
         assert numbers is not None
         assert null is not None
-        covered = f"{most.source} covers most of {reference}: {numbers.coverage:.0%} at {numbers.size} images"
+        covered = (
+            f"{most.source} covers the largest share of {reference}, {numbers.coverage:.0%} at {numbers.size} images"
+        )
         if numbers.coverage < 0.01:
             covered = f"No source covers 1 % of {reference}"
         said += f". {covered}, where its halves cover {null.coverage:.0%} of each other"

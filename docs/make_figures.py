@@ -3,7 +3,7 @@
     python docs/make_figures.py --out docs/images --recipe lfw.yaml
 
 Recipes that `fit-recipe` wrote are drawn on a portrait too: the photographs that they were fitted to may not be shown
-everywhere. Without them `fitted.jpg` is left as it is; without PyTorch, `modes.jpg`.
+everywhere. Without them `fitted.jpg` is left as it is; without PyTorch, so is `modes.jpg`.
 """
 
 from __future__ import annotations

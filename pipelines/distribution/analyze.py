@@ -114,7 +114,7 @@ def analyze(
     note = describe_choices(config, extractor, whitened, sets)
     pictures = draw(sets, points, config, out, note)
     sentences = reading(comparisons)
-    sections = report_sections(sets, comparisons, sentences, note, pictures)
+    sections = report_sections(sets, comparisons, sentences, pictures)
     title = "How close is it to the real world?"
     described = describe(config, extractor, whitened, sets, comparisons, sentences, space, spectrum)
     files = {

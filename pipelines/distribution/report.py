@@ -50,7 +50,7 @@ class AnalyzeConfig:
     size: int = 512
     allow_resize: bool = False
     max_images: int = 2000
-    """Of each set, drawn evenly; 0 takes all."""
+    """Most images of each set, drawn evenly; 0 takes all."""
     cache: Path | None = None
 
     def __post_init__(self) -> None:
@@ -165,22 +165,29 @@ def _least_covered_rows(
     sets: Sequence[MeasuredSet], points: Sequence[ImageSet]
 ) -> list[tuple[Pixels, str, list[tuple[Pixels, str]]]]:
     by_name = {entry.name: entry for entry in sets}
+    """Lay out the least covered real images, each beside the nearest image of each source.
+
+    One synthesized image is often the nearest to many real ones. It is shown once, beside the first of them, and the
+    next nearest beside the others, so that each row shows something new.
+    """
     sources = [entry for entry in points if entry.kind == "synth"]
     found = [
         (reference.name, entry)
         for reference in points
         if reference.kind == "real"
-        for entry in least_covered(reference, sources, _SHOWN)
+        for entry in least_covered(reference, sources, _SHOWN, neighbours=_SHOWN)
     ]
     found.sort(key=lambda pair: -pair[1].distance)
     rows: list[tuple[Pixels, str, list[tuple[Pixels, str]]]] = []
+    seen: set[tuple[str, int]] = set()
     for name, entry in found[:_SHOWN]:
         row = by_name[name].rows[entry.place]
-        beside = [
-            (_thumbnail(by_name[source].rows[place]), f"{source}: {by_name[source].rows[place].label}")
-            for source, place in entry.neighbours[:4]
-        ]
-        rows.append((_thumbnail(row), f"{name}: {row.label} ({entry.distance:.1f})", beside))
+        beside: list[tuple[Pixels, str]] = []
+        for source, places in entry.neighbours[:4]:
+            place = next((place for place in places if (source, place) not in seen), places[0])
+            seen.add((source, place))
+            beside.append((_thumbnail(by_name[source].rows[place]), f"{source}\n{by_name[source].rows[place].label}"))
+        rows.append((_thumbnail(row), f"{name}, distance {entry.distance:.1f}\n{row.label}", beside))
     return rows
 
 
@@ -230,7 +237,7 @@ def describe_choices(config: AnalyzeConfig, extractor: Extractor, whitened: bool
     counts = ", ".join(f"{entry.name} {len(entry.rows):,}" for entry in sets)
     return (
         f"Features: {space}. Projection: {config.projection.upper()}, seed {config.seed}. Images of {config.size} "
-        f"pixels: {counts}. Both choices are ours: the paper's Fig. 5 names neither features nor projection."
+        f"pixels: {counts}."
     )
 
 
@@ -238,22 +245,33 @@ def report_sections(
     sets: Sequence[MeasuredSet],
     comparisons: Sequence[Comparison],
     sentences: Sequence[str],
-    note: str,
     pictures: Pictures,
 ) -> list[Section]:
     """Lay out the report, section by section."""
     explained = (
         "Coverage: the share of real images with a synthesized one within the distance of their fifth real neighbour, "
         "at equal numbers of images. KID: 0 for equal distributions, at any number of images. The last row is what two "
-        "random halves of the real set say of each other: nothing can do better. What these numbers cannot tell: "
+        "random halves of the real set give for each other: nothing can do better. What these numbers do not show: "
         "whether a face is degraded in a way that the features do not see."
     )
     sections = [
         Section("What it shows", (*sentences, headline(comparisons), explained)),
-        Section("Picture", (pictures.shown["umap.png"], note, "umap.html is the same to explore.")),
+        Section(
+            "Picture",
+            (
+                pictures.shown["umap.png"],
+                "Near points are images that are degraded alike. Most sets form islands of their own, and the distance "
+                "between islands means little here: every number of this report is computed before the projection. "
+                "Features and projection are choices of this toolkit; the paper's Fig. 5 names neither. umap.html is "
+                "the same picture to explore.",
+            ),
+        ),
     ]
     if "least_covered.png" in pictures.shown:
-        text = "Real images farthest from all synthesized ones, in units of the usual distance to a real neighbour."
+        text = (
+            "Real images farthest from all synthesized ones; distances are in units of the usual distance between real "
+            "neighbours. Beside each: the nearest image of each source that is not shown above."
+        )
         sections.append(Section("Least covered", (text, pictures.shown["least_covered.png"])))
     if "parameters.png" in pictures.shown:
         sections.append(Section("Which degradations are near real photographs", (pictures.shown["parameters.png"],)))

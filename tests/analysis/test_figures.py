@@ -179,6 +179,17 @@ def test_a_long_caption_keeps_its_ends() -> None:
     text = figure.texts[1].get_text()
     assert text.startswith("begin")
     assert text.endswith("end.png")
+    assert text.count("\n") == 2
+    assert texts_inside(figure)
+
+
+def test_a_file_name_is_broken_behind_a_sign_and_not_cut() -> None:
+    figure = build_least_covered([(gray(8, 8), "LFW, distance 3.2\nAdrian_Nastase_the_longer_0001.png", [])])
+
+    lines = figure.texts[1].get_text().split("\n")
+    assert lines[0] == "LFW, distance 3.2"
+    assert "".join(lines[1:]) == "Adrian_Nastase_the_longer_0001.png"
+    assert lines[1].endswith("_")
     assert texts_inside(figure)
 
 

@@ -106,7 +106,7 @@ def test_everything_is_there_and_says_how_it_was_made(report: Path) -> None:
         assert min(decode_image((report / name).read_bytes()).pixels.shape[:2]) > 100, name
     page, text = (report / "report.html").read_text(), (report / "report.md").read_text()
     assert page.count("data:image/png;base64,") == 3
-    assert "http" not in page.replace("data:image", "")
+    assert "://" not in page  # the pictures' base64 may hold any letters, but no colon
     for words in ("covers", "like", "paper", "null: halves of the real set", "photos (20)", "Fewer than 50 images"):
         assert words in page, words
         assert words.split("(")[0] in text.replace("\\", "")
