@@ -42,7 +42,7 @@ class Prdc:
     recall: float
     """Share of the first set inside the second one's neighbourhoods."""
     density: float
-    """In how many neighbourhoods of the first set a point of the second lies, over k."""
+    """How many neighbourhoods of the first set a point of the second lies in, over k."""
     coverage: float
     """Share of the first set whose neighbourhood holds a point of the second."""
 

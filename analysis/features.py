@@ -1,4 +1,4 @@
-"""Handcrafted features that tell how an image was degraded, and little of what it shows; no model, no weights.
+"""Handcrafted features that show how an image was degraded, and little of what it shows; no model, no weights.
 
 `degradation_features` measures one image at its own size, since any resampling would change what is measured; compare
 only images of one size. Numbers with long tails are logarithms, so that standardised features have useful distances.

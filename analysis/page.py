@@ -35,7 +35,7 @@ from numpy.typing import NDArray
 from degrade_kit.analysis.plotset import PlotSet, Style, cut_middle, styles
 
 MAX_THUMBNAILS = 5000
-"""Of 64 pixels and about 2 kB each: 5000 make a page of 18 MB."""
+"""Most thumbnails, of 64 pixels and about 2 kB each: 5000 make a page of 18 MB."""
 
 # A grey pixel, for points without a thumbnail.
 _BLANK = "data:image/gif;base64,R0lGODlhAQABAIAAAN3d3QAAACH5BAAAAAAALAAAAAABAAEAAAICRAEAOw=="
@@ -158,8 +158,8 @@ def write_page(sets: Sequence[PlotSet], out: Path, *, title: str, note: str, see
     source.selected.js_on_change("indices", callback)
 
     shown, total = sum(map(len, kept)), sum(len(each.thumbnails) for each in sets)
-    told = "" if shown == total else f"{shown:,} of {total:,} images have a thumbnail here, evenly over the sets."
-    variables = {"note": _clean(note), "thumbnails": told}
+    coverage = "" if shown == total else f"{shown:,} of {total:,} images have a thumbnail here, evenly over the sets."
+    variables = {"note": _clean(note), "thumbnails": coverage}
     page = file_html(plot, INLINE, _clean(title), template=_TEMPLATE, template_variables=variables)
     out.write_text(page, "utf-8")
 

@@ -17,7 +17,7 @@ class PlotSet:
     """One set of images, each a point in the plane."""
 
     name: str
-    """As the user called it. Like `labels`, text from outside that may hold anything."""
+    """The user's name for it. Like `labels`, text from outside that may hold anything."""
     real: bool
     """Photographs, or else synthesized."""
     points: NDArray[np.float64]
@@ -51,7 +51,7 @@ class Style:
     """Bokeh's name of the same marker."""
 
 
-# The eight colours of Okabe and Ito (jfly.uni-koeln.de/color, 2008), told apart with any common colour blindness. Three
+# The eight colours of Okabe and Ito (jfly.uni-koeln.de/color, 2008), distinct with any common colour blindness. Three
 # real sets and five sources, the most that reports usually have, share no colour; beyond them, the marker differs.
 _BLACK, _ORANGE, _SKY, _GREEN = "#000000", "#E69F00", "#56B4E9", "#009E73"
 _YELLOW, _BLUE, _VERMILION, _PURPLE = "#F0E442", "#0072B2", "#D55E00", "#CC79A7"

@@ -35,7 +35,7 @@ class Protocol:
     lpips_range: tuple[float, float] = (-1.0, 1.0)
     """Where 0 and 255 lie when LPIPS gets them."""
     fid_resize: Literal["bilinear", "tf1"] = "bilinear"
-    """To 299 pixels: PyTorch's bilinear without antialiasing, in [-1, 1]; or TensorFlow 1's, as the first FID."""
+    """Resizing to 299 pixels: PyTorch's bilinear without antialiasing, in [-1, 1]; or TensorFlow 1's."""
     fid_first: int = 0
     """How many images, the first by name, FID takes; 0 is all."""
     fid_reference: str

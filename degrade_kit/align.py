@@ -54,7 +54,7 @@ class Face:
 
 
 Detector = Callable[[Pixels], list[Face]]
-"""From an RGB photo to the faces in it, in any order."""
+"""A function from an RGB photo to the faces in it, in any order."""
 
 
 @dataclass(frozen=True, eq=False)

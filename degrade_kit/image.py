@@ -376,7 +376,7 @@ def _orientation(image: PIL.Image.Image, data: bytes, format: str) -> int:
         return 1
     try:
         orientation = image.getexif().get(_EXIF_ORIENTATION)
-    except Exception:  # a damaged EXIF block tells nothing; the pixels are unharmed
+    except Exception:  # a damaged EXIF block says nothing; the pixels are unharmed
         return 1
     return orientation if orientation in _UPRIGHT else 1
 

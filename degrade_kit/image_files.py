@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 
 from degrade_kit.errors import NOT_AN_IMAGE, TRUNCATED, UNREADABLE, UNSUPPORTED, ImageError
 
-# Where the bytes stand, the bytes, and the format that they tell.
+# Where the bytes stand, the bytes, and the format that they mark.
 _SIGNATURES = (
     (0, b"\x89PNG\r\n\x1a\n", "png"),
     (0, b"\xff\xd8\xff", "jpg"),
@@ -180,7 +180,7 @@ WALKERS: dict[str, Callable[[bytes], Iterator[tuple[object, int, int]]]] = {
     "jpg": jpeg_segments,
     "webp": _webp_chunks,
 }
-"""Of the formats whose files end with a part that says so."""
+"""Walkers of the formats whose files end with a part that says so."""
 
 
 # ------------------------------------------------------------------------------------------------------------ strippers
@@ -195,7 +195,7 @@ _WEBP_METADATA_FLAGS = 0x0C  # EXIF and XMP
 
 
 def _strip_png(data: bytes) -> bytes:
-    # The case of the first letter tells critical chunks, which a decoder needs, from ancillary ones.
+    # The case of the first letter separates critical chunks, which a decoder needs, from ancillary ones.
     kept = [data[a:b] for kind, a, b in _png_chunks(data) if kind[:1].isupper() or kind in _PNG_ANCILLARY_KEPT]
     return data[:8] + b"".join(kept)
 

@@ -152,7 +152,7 @@ class Factor:
     matrices: Stack
     """Shape (terms, out, in)."""
     first: Indices
-    """For each row, the first column that is not zero in all terms."""
+    """First column of each row that is not zero in all terms."""
     last: Indices
     """One past the last such column."""
 

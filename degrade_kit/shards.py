@@ -90,7 +90,7 @@ class SourceNote:
     name: str
     """Display name of the source."""
     sha256: str
-    """Of the source file's bytes."""
+    """Hash of the source file's bytes."""
     changes: str
     """JSON list of what was done to it; see `degrade_kit.hq`."""
 
@@ -151,14 +151,14 @@ class Sidecar:
     bytes: int
     sha256: str
     extensions: list[str]
-    """Of the members of every sample, in order."""
+    """Extensions of the members of every sample, in order."""
     index: list[list[Any]]
     """Per sample its key, the offset of its first tar header, and the size of each member in bytes."""
     failures: list[Failure]
     counters: dict[str, int]
     """How many HQ images were passed through, enlarged, cropped and so on."""
     statistics: dict[str, Any]
-    """Of the drawn parameters; see `degrade_kit.statistics`."""
+    """Statistics of the drawn parameters; see `degrade_kit.statistics`."""
     config_sha256: str
     versions: dict[str, str]
 
@@ -304,7 +304,7 @@ class Sample:
 
     key: str
     members: dict[str, bytes]
-    """By extension, such as `hq.png`; only those in `READABLE`."""
+    """Bytes by extension, such as `hq.png`; only those in `READABLE`."""
     ignored: tuple[str, ...] = field(default=())
     """Names of members before, within or after it that were not read."""
 

@@ -14,7 +14,7 @@ What a listing refuses is never dropped in silence: `Sources.skipped` has its na
 those of `degrade_kit.image` ("unreadable": a dangling link, a loop of links, no permission; "truncated"; "too large";
 "unsupported format") and three more: "not a file" (a folder, pipe or device; a link within an archive), "unsafe name"
 (absolute or with ".." in an archive) and "duplicate" (another member of a name that an archive has had). What leads to
-images that are listed already, a link to a folder or a line that a list repeats, loses none: a warning tells of it.
+images that are listed already, a link to a folder or a line that a list repeats, loses none: a warning reports it.
 Nothing is ever extracted to disk, and no read waits for a pipe.
 """
 
@@ -276,7 +276,7 @@ def _sort_entry(
     """Put an entry of a folder where it belongs; `path` is relative to the root."""
     name = _name(path)
     try:
-        # For a plain file the folder's own entry tells enough; a system call for each would double the time.
+        # For a plain file the folder's own entry says enough; a system call for each would double the time.
         mode = stat.S_IFREG if entry.is_file(follow_symlinks=False) else entry.stat().st_mode
     except OSError as error:  # a dangling link or a loop
         if listing.wants(name):

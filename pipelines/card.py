@@ -77,7 +77,7 @@ def card_text(manifest: Mapping[str, Any], statistics: Statistics, resolved: Map
     """Write the card, with the header that Hugging Face reads: it keeps `load_dataset` to the tars."""
     header = yaml.safe_dump(
         {
-            # The name tells data sets in folders of one name apart, for which `datasets` keeps one cache.
+            # The name keeps data sets in folders of one name apart, for which `datasets` keeps one cache.
             "configs": [{"config_name": f"set-{manifest['digest'][:12]}", "data_files": "*.tar"}],
             "tags": ["blind-face-restoration", "degradation", "webdataset", "degrade-kit"],
         },

@@ -53,7 +53,7 @@ class ShardReferences:
 
     reader: PairReader
     names: tuple[str, ...]
-    """Of the sources, or keys."""
+    """Names of the sources, or keys."""
 
     def read(self, place: int) -> Pixels:
         """Read an HQ image; see `JudgedSet`."""

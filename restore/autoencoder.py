@@ -35,7 +35,7 @@ WEIGHTS_FILE = "diffusion_pytorch_model.safetensors"
 CRITICS_FILE = "critics.safetensors"
 SIDES = ("hq", "lq")
 MAX_SCALE = 100.0
-"""Of the cosines in the association, as in CLIP."""
+"""Largest scale of the cosines in the association, as in CLIP."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,13 +45,13 @@ class AutoencoderConfig:
     base: str = ""
     """Folder or hub id in diffusers' layout, of an `AutoencoderKL` or of a model that has one; empty for new ones."""
     revision: str | None = None
-    """Of a hub id."""
+    """Revision of a hub id."""
     widths: tuple[int, ...] = (128, 256, 512, 512)
     """Channels of the levels of new ones; a latent is 2^(levels - 1) pixels wide."""
     layers: int = 2
     """Residual blocks at each level of new ones."""
     latent_channels: int = 4
-    """Of new ones."""
+    """Latent channels of new autoencoders."""
     critic_width: int = 64
     """Channels of the discriminators' first layer."""
     perceptual_weight: float = 0.5
@@ -61,7 +61,7 @@ class AutoencoderConfig:
     """Step of the reconstruction stage from which the discriminators take part; in the association stage they do from
     the start."""
     association_scope: Scope = "image"
-    """Whether a patch is told from those of its own image, or of the whole batch."""
+    """Whether a patch is distinguished from those of its own image, or of the whole batch."""
     association_patches: int = 1024
     """Patches that are drawn of each image for the association; 0 takes all."""
 

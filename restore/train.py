@@ -42,9 +42,9 @@ class RestorationConfig:
     embedding_dropout: float = 0.3
     """Share of pairs whose embedding is masked."""
     image_weight: float = 1.0
-    """Of the squared error of the pixels, in [-1, 1], of the one-step estimate."""
+    """Weight of the squared error of the pixels, in [-1, 1], of the one-step estimate."""
     perceptual_weight: float = 0.01
-    """Of its perceptual distance."""
+    """Weight of its perceptual distance."""
     vgg_layers: tuple[str, ...] = ("conv5_4",)
     """Layers of VGG19 before their ReLU, where there are weights; the paper names none."""
     image_loss_weighting: Literal["uniform", "alpha_bar"] = "uniform"

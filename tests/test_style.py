@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -52,12 +53,28 @@ def public_docstrings(tree: ast.AST, prefix: str = "") -> Iterator[tuple[int, st
             yield from public_docstrings(node, prefix)
 
 
+def field_docstrings(tree: ast.AST) -> Iterator[tuple[int, str, str]]:
+    """Yield line, name and first line of the text under every field and constant."""
+    for node in ast.walk(tree):
+        body: list[ast.stmt] = getattr(node, "body", []) if isinstance(node, ast.Module | ast.ClassDef) else []
+        for field, text in itertools.pairwise(body):
+            match field, text:
+                case ast.Assign() | ast.AnnAssign(), ast.Expr(ast.Constant(str(value))):
+                    yield field.lineno, ast.unparse(field).partition(":")[0].partition(" =")[0], value.splitlines()[0]
+                case _:
+                    pass
+
+
 def fragments(source: str) -> list[str]:
-    """List the first lines that do not stand on their own."""
+    """List the first lines that do not stand on their own; a field's may be a noun, such as "Side, pixels."."""
+    tree = ast.parse(source)
     return [
-        f"{line}: {name}: {first}"
-        for line, name, first in public_docstrings(ast.parse(source))
-        if len(first.split()) < LEAST_WORDS or first.split()[0] in FRAGMENTS
+        *(
+            f"{line}: {name}: {first}"
+            for line, name, first in public_docstrings(tree)
+            if len(first.split()) < LEAST_WORDS or first.split()[0] in FRAGMENTS
+        ),
+        *(f"{line}: {name}: {first}" for line, name, first in field_docstrings(tree) if first.split()[0] in FRAGMENTS),
     ]
 
 
@@ -84,6 +101,9 @@ def test_no_file_that_keeps_the_rule_is_let_off() -> None:
         ('def _run():\n    """The same."""', 0),
         ('class _Run:\n    def run(self):\n        """The same."""', 0),
         ("def run(): ...", 0),
+        ('class Run:\n    seed: int = 0\n    """Of all draws."""', 1),
+        ('SEED = 0\n"""Of all draws."""', 1),
+        ('SEED = 0\n"""Seed."""', 0),
     ],
 )
 def test_fragments_of_public_names_are_found(source: str, count: int) -> None:

@@ -1,7 +1,7 @@
 """What the data sets of all trainers share: their options, the form of their images, and how they learn the epoch.
 
-Trainers built on BasicSR hand over a mapping, and their sampler tells the epoch: `MappedPairs` and `register`. The
-others hand over keywords and tell nothing: `CountedPairs`.
+Trainers built on BasicSR hand over a mapping, and their sampler passes the epoch: `MappedPairs` and `register`. The
+others hand over keywords and pass no epoch: `CountedPairs`.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def signed(image: Tensor) -> Tensor:
 
 
 class MappedPairs(Dataset[dict[str, Any]]):
-    """Pairs for BasicSR and its forks, whose sampler tells the epoch once the class went through `register`.
+    """Pairs for BasicSR and its forks, whose sampler passes the epoch once the class went through `register`.
 
     Args:
         opt: The options of `open_pairs`, those of BasicSR, and `mean` and `std` of the three channels, which are taken
@@ -110,7 +110,7 @@ class MappedPairs(Dataset[dict[str, Any]]):
 
 
 def register(kind: type[MappedPairs]) -> None:
-    """Make a data set known to the installed basicsr by its name, and let that one's sampler tell it the epoch."""
+    """Make a data set known to the installed basicsr by its name, and let basicsr's sampler pass it the epoch."""
     importlib.import_module("basicsr.utils.registry").DATASET_REGISTRY.register(kind)
     sampler: Any = importlib.import_module("basicsr.data.data_sampler").EnlargedSampler
     original: Callable[[Any, int], None] = sampler.set_epoch
@@ -125,7 +125,7 @@ def register(kind: type[MappedPairs]) -> None:
 
 
 class CountedPairs(Dataset[Any]):
-    """Pairs for trainers that tell no epoch: the n-th time that an item is asked for, it is drawn as in epoch n.
+    """Pairs for trainers that pass no epoch: the n-th time that an item is asked for, it is drawn as in epoch n.
 
     So an item has other draws each time, whatever the trainer's sampler and however many workers there are or how long
     they live. Each rank counts for itself and draws other epochs. The counts begin at 0 in each run: one that goes on

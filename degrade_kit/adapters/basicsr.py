@@ -2,7 +2,7 @@
 
     import degrade_kit.adapters.basicsr       # the first line of the trainer's `train.py`
 
-Importing this mends what keeps basicsr 1.4.2 from running with the libraries of today, and registers the data set that
+Importing this fixes what keeps basicsr 1.4.2 from running with the libraries of today, and registers the data set that
 an option file names as `type: DegradeKitPairs`:
 
     datasets:
@@ -60,7 +60,7 @@ def _mend() -> None:
 
     torchvision 0.17 dropped the module from which `basicsr.data.degradations` takes one function; no OpenCV takes the
     float that its random JPEG draws as quality; and torch of today refuses the pair of a whole number and a float that
-    GFPGAN's and the StyleGAN2 model give to Adam. Drop each when BasicSR has a release that mends it.
+    GFPGAN's and the StyleGAN2 model give to Adam. Drop each when BasicSR has a release that fixes it.
     """
     name = "torchvision.transforms.functional_tensor"
     if name not in sys.modules and importlib.util.find_spec(name) is None:

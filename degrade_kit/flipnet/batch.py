@@ -37,7 +37,7 @@ class Batch:
     lq: Tensor
     captions: list[str]
     hq_keys: list[bytes]
-    """Of each image; see `LatentCache.sample`."""
+    """A key of each image; see `LatentCache.sample`."""
     lq_keys: list[bytes]
 
     def to(self, device: torch.device) -> Batch:

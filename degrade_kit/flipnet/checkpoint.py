@@ -62,7 +62,7 @@ class BaseReference:
     location: str
     """A hub id, a local folder, or `base` for the bundled one."""
     revision: str | None = None
-    """Of a hub id."""
+    """Revision of a hub id."""
     fingerprint: str = ""
     """See `degrade_kit.flipnet.weights.fingerprint`; empty is not checked."""
 
@@ -92,7 +92,7 @@ class Loaded:
     sampling: SamplingConfig
     """What gives good images in little time."""
     digest: str
-    """Of its weights and configuration: names the model in records."""
+    """Hash of its weights and configuration, which names the model in records."""
 
 
 def load_base(

@@ -64,11 +64,11 @@ class FlipNetConfig:
     model that is trained itself."""
     boost_window: int = 0
     """Side, in tokens, of the window of the condition that a token of the target reads; odd. 0 is the paper's: every
-    token reads all. A small network cannot learn from few images where to look; a window tells it."""
+    token reads all. A small network cannot learn from few images where to look; a window shows it."""
     head: Literal["plain", "gated"] = "plain"
     """`plain` is the paper's: the network's output is the prediction. See `degrade_kit.flipnet.network.GatedHead`."""
     head_blurs: tuple[float, ...] = ()
-    """Of a gated head: standard deviations, in pixels, of the blurred copies of the condition that it may mix."""
+    """Standard deviations, in pixels, of the blurred copies of the condition that a gated head may mix."""
     condition_text: Literal["same", "null"] = "same"
     """What the condition's rows read in cross-attention: the target's prompt, as in the paper's Eq. 7, or none. With
     none, one pass over the condition serves all prompts."""
@@ -80,11 +80,11 @@ class FlipNetConfig:
     """The latent channels that get it; none named means all."""
     noise_gain: float = 0.0
     """Standard deviation of the logarithm of a factor on the white noise, one per image, in training and at the start
-    of sampling. Without it the variance of a large noisy image tells from the first step on that the target has no
+    of sampling. Without it the variance of a large noisy image shows from the first step on that the target has no
     noise of its own, whatever the prompt says, and a network that was trained so makes clean images. That factor then
     decides how strong the target's noise is."""
     head_smooth: tuple[int, ...] = ()
-    """Of a gated head: sides, in tokens, of the squares over which it may average what is seen of the target, odd; 0 is
+    """Sides, in tokens, of the squares over which a gated head may average what is seen of the target, odd; 0 is
     the whole image. Of the channels in `noise_offset_channels`: low light and haze move mean colours smoothly."""
 
     def __post_init__(self) -> None:

@@ -56,7 +56,7 @@ POLICIES: Final[Mapping[str, CropPolicy]] = {
     "face": CropPolicy(native=1.0),
 }
 DEFAULT_POLICY: Final = CropPolicy(native=0.5)
-"""For kinds that are the user's own."""
+"""Policy for kinds that are the user's own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +66,9 @@ class Crop:
     top: int
     left: int
     side: int
-    """Of the square in the source, pixels."""
+    """Side of the square in the source, pixels."""
     size: int
-    """Of the result, pixels."""
+    """Side of the result, pixels."""
     flip: bool
 
     @property

@@ -47,9 +47,9 @@ class Layout:
 
     name: str
     expected: str
-    """For messages."""
+    """What the layout expects, for messages."""
     role: Callable[[str], Role | None]
-    """Of a path relative to the data set's folder, with forward slashes; None where the file plays none."""
+    """Role of a path relative to the data set's folder, with forward slashes; None where the file plays none."""
 
 
 def _dense_haze(path: str) -> Role | None:

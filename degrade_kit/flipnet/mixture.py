@@ -44,7 +44,7 @@ class PairSample(NamedTuple):
     hq: Pixels
     """uint8 RGB, size x size x 3, C-contiguous."""
     lq: Pixels
-    """As `hq`, registered to it."""
+    """The LQ crop, in the form of `hq` and registered to it."""
     caption: str
     kind: str
     fresh: bool = False

@@ -100,7 +100,7 @@ class Refusal:
 
     pair: Pair
     reason: str
-    """Of `degrade_kit.image`, "sizes differ" or "not registered"."""
+    """A reason of `degrade_kit.image`, "sizes differ" or "not registered"."""
     detail: str
 
 

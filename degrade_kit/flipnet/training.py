@@ -74,7 +74,7 @@ class Predicted:
     """What the network said of the target rows of a batch, (B * V, C, h, w), and how far off it was."""
 
     loss: Tensor
-    """Of both branches; a scalar."""
+    """Loss of both branches; a scalar."""
     estimate: Tensor
     """The z_0 that each prediction stands for; gradients pass."""
     timesteps: Tensor

@@ -60,8 +60,8 @@ def fit_recipe_command(
 ) -> None:
     """Tune a recipe's ranges and probabilities until its LQ images are like given photographs.
 
-    Half of the photographs are held out; the distance to them is told before and after. The recipe works in `synth`,
-    and a sheet beside it shows photographs, the recipe at the start and the fitted one.
+    Half of the photographs are held out, and the distance to them is reported before and after. The recipe works in
+    `synth`, and a sheet beside it shows photographs, the recipe at the start and the fitted one.
 
     \b
     Example:

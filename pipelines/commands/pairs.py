@@ -88,7 +88,7 @@ def inspect_pairs_command(
       degrade-kit pairs inspect --pairs dense-haze=Dense_Haze_NTIRE19 --pairs lol=LOLdataset \\
           --faces ffhq --preset flipnet-paper --out look
 
-    Official test splits are told and left alone. Captions name the degradation that is measured on a crop; there are
+    Official test splits are reported and not used. Captions name the degradation that is measured on a crop; there are
     as many of a pair as it has degradations.
 
     Exit status: 0 if all files are in pairs that can be used, 3 if some are not (OUT/pairs.json says which, and why), 2

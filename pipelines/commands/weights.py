@@ -36,7 +36,7 @@ def weights_command(
     fetch: bool,
     out: Path | None,
 ) -> None:
-    """List files of others' making: what needs them, and whether they are here.
+    """List third-party weights: what needs them, and whether they are installed.
 
     \b
     Examples:

@@ -29,7 +29,7 @@ class ReadConfig:
     samples: int = 256
     """Pairs to read in each measurement; no more than there are."""
     workers: int = 2
-    """Of the DataLoader in the last measurement."""
+    """Workers of the DataLoader in the last measurement."""
     batch_size: int = 8
 
 

@@ -54,7 +54,7 @@ class ExportedPair:
     """PNG."""
     size: tuple[int, int]
     note: dict[str, str]
-    """For `RECORDS`."""
+    """Line of the image in `RECORDS`."""
 
 
 def export(config: ExportConfig, progress: Callable[[int, int], None] = lambda done, total: None) -> int:

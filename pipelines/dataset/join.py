@@ -77,7 +77,7 @@ class JoinReport:
     """Samples whose face is missing or another one."""
     digest: str
     original_digest: str
-    """Of the data set that the LQ images were taken from."""
+    """Digest of the data set that the LQ images were taken from."""
 
 
 def join(job: JoinJob, executor: ExecutorConfig, progress: Progress = lambda done, total: None) -> JoinReport:

@@ -54,7 +54,7 @@ class VerifyTask:
     listed: dict[str, Any] | None
     """Entry of the manifest; None for a shard that has no tar."""
     config_sha256: str
-    """Of the data set."""
+    """Hash of the data set's configuration."""
     replay: float
     """Share of the samples whose LQ images are made again."""
     flipnet: FlipNetSettings | None
@@ -72,7 +72,7 @@ class VerifyReport:
     replayed: int
     """LQ images that were made again."""
     identical: int
-    """Of these, equal to the last bit."""
+    """Those of them that are equal to the last bit."""
     problems: list[str]
     lq_only: bool = False
     """Whether the data set has no HQ images, so that none could be made again."""

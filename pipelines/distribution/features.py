@@ -52,7 +52,7 @@ class Row:
     """JSON of its record; empty for photographs."""
     resized: bool
     key: str
-    """Of its features in the cache: content, size and extractor."""
+    """Name of its features in the cache: content, size and extractor."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +106,9 @@ class ShardTask:
         store = open_store(self.url)
         name = f"{self.shard}.tar"
         if store.size(name) != self.bytes:
-            raise ShardError(f"{self.url}/{name}: not the size that the manifest says; `degrade-kit verify` tells more")
+            raise ShardError(
+                f"{self.url}/{name}: not the size that the manifest says; `degrade-kit verify` lists what is wrong"
+            )
         for sample in iterate_samples(store.local_copy(name)):
             for variant in wanted.get(sample.key, ()):
                 yield _of_sample(sample, variant)
@@ -117,7 +119,7 @@ class ProbeTask:
     """Probe records applied to one HQ image."""
 
     number: int
-    """Of the image."""
+    """Number of the image."""
     hq: Pixels
     records: tuple[Record, ...]
     config: ExtractConfig
@@ -136,7 +138,7 @@ class _Named:
     group: str
     record: str
     content: bytes
-    """With `recipe`, all that the pixels follow from."""
+    """What the pixels follow from, together with `recipe`."""
     recipe: str
     pixels: Callable[[], Pixels]
 

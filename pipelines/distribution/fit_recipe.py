@@ -65,7 +65,7 @@ class Fitted:
     before: Interval
     after: Interval
     null: Interval
-    """Of the photographs that were fitted to: what a perfect recipe would reach."""
+    """Distance of the photographs that were fitted to: what a perfect recipe would reach."""
     chance: float
     """Mean over random halves of all photographs."""
     fitted: int

@@ -35,7 +35,7 @@ class Judged:
     described: dict[str, Any]
     """Its `metrics.json`."""
     per_image: dict[str, dict[str, float]]
-    """By metric and image."""
+    """Values by metric and image."""
 
     @property
     def protocol(self) -> str:

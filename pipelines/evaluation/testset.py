@@ -59,7 +59,7 @@ class TestsetConfig:
     flipnet: FlipNetSettings | None = None
     """Makes a share of the LQ images; None leaves all to the recipe."""
     share: float = 0.5
-    """Of the FlipNet, exactly."""
+    """Share of the LQ images that the FlipNet makes, exactly."""
     size: int = 512
     """Side of all images, pixels."""
 

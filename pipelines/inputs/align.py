@@ -50,7 +50,7 @@ LINES, FAILURES, SETTINGS = "align.jsonl", "align_failures.jsonl", "align.yaml"
 PHOTOS_PER_TASK = 16
 
 FaceFinder = Callable[[str, Pixels], list[Face]]
-"""From a photo's name and pixels to the faces to cut out of it."""
+"""A function from a photo's name and pixels to the faces to cut out of it."""
 
 
 class Line(TypedDict):
@@ -131,7 +131,7 @@ class AlignPlan:
     config: AlignConfig
     sources: Sources
     stems: tuple[str, ...]
-    """For each source, its output without `.png` and number."""
+    """Outputs of the sources, without `.png` and number."""
     done: dict[int, list[Line]]
     """What earlier runs made, by number of the source."""
 
@@ -180,7 +180,7 @@ class TaskResult:
     """What came of a task."""
 
     lines: dict[int, list[Line]]
-    """By number of the source in the whole run."""
+    """Lines by the number of the source in the whole run."""
     failures: dict[int, FailureLine]
 
 

@@ -48,7 +48,7 @@ class PairsConfig:
     registration: bool = True
     """Whether pairs that are not registered are refused."""
     seed: int = 0
-    """Of subsets, crops and degradations."""
+    """Seed of subsets, crops and degradations."""
 
     def __post_init__(self) -> None:
         if not self.pairs and self.faces is None:

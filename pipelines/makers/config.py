@@ -40,9 +40,9 @@ class SynthConfig:
     mode: Mode = "onthefly"
     """What makes LQ images: the recipe, a FlipNet, or either."""
     mix: float = 0.5
-    """In the mode `mix`, the chance of each variant to be the FlipNet's."""
+    """Chance of each variant to be the FlipNet's, in the mode `mix`."""
     flipnet: FlipNetSettings | None = None
-    """Of the modes `flipnet` and `mix`."""
+    """The FlipNet of the modes `flipnet` and `mix`."""
 
     def __post_init__(self) -> None:
         if not 1 <= self.variants <= 1000:

@@ -16,7 +16,7 @@ class FlipNetSettings:
     model: str = "small"
     """Folder of a model, or `small` for the one that ships."""
     base_model: str | None = None
-    """In place of the base model that the folder names."""
+    """Base model to use in place of the one that the folder names."""
     prompts: tuple[tuple[str, float], ...] | None = None
     """Prompts and how often each is drawn; none at all is the null prompt, None stands for the model's own list."""
     overrides: dict[str, Any] = field(default_factory=dict[str, Any])
@@ -28,13 +28,13 @@ class FlipNetSettings:
     download: bool = False
     """Whether its base model may be fetched from a hub."""
     digest: str = ""
-    """Of the model; found by `resolve_flipnet`."""
+    """Digest of the model; found by `resolve_flipnet`."""
     sampling: Any = None
     """`degrade_kit.flipnet.sampling.SamplingConfig`; found by `resolve_flipnet`."""
 
 
 def resolve_flipnet(settings: FlipNetSettings) -> FlipNetSettings:
-    """Settle what the model's folder says where the settings are open.
+    """Resolve what the settings leave open from the model's folder.
 
     Raises:
         ConfigError: If there is no such model, or it does not degrade.

@@ -19,7 +19,7 @@ class Prepared(NamedTuple):
     """An HQ image to make variants of."""
 
     name: str
-    """Of its source; it seeds the draws."""
+    """Name of its source, which seeds the draws."""
     hq: Pixels
     """What a reader of the shard will decode."""
 

@@ -143,7 +143,7 @@ def open_inputs(job: RestoreJob) -> Inputs:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RestorePlan:
-    """A job with all that was open settled."""
+    """A job with everything that was open resolved."""
 
     job: RestoreJob
     digest: str
@@ -351,7 +351,7 @@ def _rows(plan: RestorePlan, inputs: Inputs) -> Iterator[list[Tile]]:
                 pixels = decode_image(plan.path(folder, name).read_bytes(), min_side=1).pixels
                 row.append(Tile(pixels, ("restored", f"phi {sampling.phi:g}")))
         except (OSError, DegradeKitError):
-            continue  # told as a failure, or gone in the meantime
+            continue  # reported as a failure, or gone in the meantime
         yield row
 
 
@@ -387,7 +387,7 @@ def _write_attention(plan: RestorePlan, inputs: Inputs) -> tuple[Path, float] | 
             restored = decode_image(plan.path(0, name).read_bytes(), min_side=1).pixels
             lq = scaled(inputs.read(index), plan.size)
         except (OSError, DegradeKitError):
-            continue  # told as a failure, or gone in the meantime
+            continue  # reported as a failure, or gone in the meantime
         [(found, tokens)] = restorer.attention([lq], [noise_seed(job.seed, name)], sampling, prompts=[job.prompt])
         shares.append(float(found.mean()))
         where = Tile(_gray(found, lq), (f"face tokens: {shares[-1]:.0%}",))

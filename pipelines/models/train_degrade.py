@@ -77,13 +77,13 @@ class RunConfig:
     base_model: str = ""
     """Hub id or folder of the base model; empty for a new one, of the sizes in `base`."""
     revision: str | None = None
-    """Of a hub id."""
+    """Revision of a hub id."""
     base: SmallBase = field(default_factory=SmallBase)
     network: FlipNetConfig = field(default_factory=FlipNetConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     data: DataConfig = field(default_factory=DataConfig)
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
-    """Of validation, and saved with the model."""
+    """Sampling of validation, which is saved with the model."""
     validation_images: int = 24
     """Held-out pairs that LQ images are made for."""
     validation_size: int = 128
@@ -104,7 +104,7 @@ class DegradeRun:
     download: bool = False
     trackers: tuple[str, ...] = ()
     threads: int = 0
-    """Of PyTorch on a CPU; its own choice where 0. Equal numbers give equal weights."""
+    """Threads of PyTorch on a CPU; its own choice where 0. Equal counts give equal weights."""
 
 
 def load_run_config(name: str, overrides: Mapping[str, Any]) -> RunConfig:

@@ -48,7 +48,7 @@ Stage = Literal["reconstruction", "association", "restoration"]
 STAGES: Final[tuple[Stage, ...]] = ("reconstruction", "association", "restoration")
 
 LPIPS_LAYERS: Final = ("conv1_2", "conv2_2", "conv3_4", "conv4_4", "conv5_4")
-"""Of VGG19, for the autoencoders."""
+"""Layers of VGG19 for the autoencoders."""
 
 Report = Callable[[dict[str, float | int]], None]
 
@@ -60,7 +60,7 @@ class RunConfig:
     base_model: str = ""
     """Hub id or folder of the base model; empty for a new one, of the sizes in `base`."""
     revision: str | None = None
-    """Of a hub id."""
+    """Revision of a hub id."""
     base: SmallBase = field(default_factory=SmallBase)
     network: FlipNetConfig = field(default_factory=lambda: FlipNetConfig(mode=Mode.RESTORE))
     autoencoder: AutoencoderConfig = field(default_factory=AutoencoderConfig)
@@ -68,10 +68,10 @@ class RunConfig:
     association: LoopConfig = field(default_factory=LoopConfig)
     restoration: TrainConfig = field(default_factory=TrainConfig)
     losses: RestorationConfig = field(default_factory=RestorationConfig)
-    """Of the restoration stage, and its face embedding."""
+    """Losses of the restoration stage, and its face embedding."""
     data: DataConfig = field(default_factory=DataConfig)
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
-    """Of validation, and saved with the model."""
+    """Sampling of validation, which is saved with the model."""
     validation_images: int = 16
     """Held-out pairs that are restored for the numbers and the sheet."""
 
@@ -103,7 +103,7 @@ class RestoreRun:
     download: bool = False
     trackers: tuple[str, ...] = ()
     threads: int = 0
-    """Of PyTorch on a CPU; its own choice where 0. Equal numbers give equal weights."""
+    """Threads of PyTorch on a CPU; its own choice where 0. Equal counts give equal weights."""
 
 
 def load_run_config(name: str, overrides: Mapping[str, Any]) -> RunConfig:

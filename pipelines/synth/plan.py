@@ -37,7 +37,7 @@ class Plan:
 
 
 def make_plan(config: SynthConfig) -> Plan:
-    """List the sources and settle everything that was left open.
+    """List the sources and resolve everything that was left open.
 
     Raises:
         ConfigError: If there are no sources, or an option does not fit.
