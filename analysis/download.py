@@ -13,6 +13,7 @@ from typing import IO, Any, Final
 
 from degrade_kit.analysis.weights import VARIABLE, Weight
 from degrade_kit.errors import ConfigError, RunError
+from degrade_kit.files import sweep_scratch, whole_file
 
 _CHUNK: Final = 1 << 20
 _TIMEOUT: Final = 60.0
@@ -51,26 +52,18 @@ def download(
     path = folder / weight.files[0]
     if path.exists():
         return path
-    scratch = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise RunError(f"cannot make {folder}: {error.strerror or error}") from error
-    try:
-        with scratch.open("wb") as file:
-            digest = _receive(weight.url, file, progress)
-            file.flush()
-            os.fsync(file.fileno())
-        if not digest.startswith(weight.sha256):
-            raise RunError(
-                f"{weight.url}: not the published file: its SHA-256 is {digest}, expected {weight.sha256}"
-                f"{'...' if len(weight.sha256) < len(digest) else ''}; nothing was kept"
-            )
-        scratch.replace(path)
+        sweep_scratch(folder)
+        with whole_file(path) as scratch:
+            with scratch.open("wb") as file:
+                digest = _receive(weight.url, file, progress)
+            if not digest.startswith(weight.sha256):
+                raise RunError(
+                    f"{weight.url}: not the published file: its SHA-256 is {digest}, expected {weight.sha256}"
+                    f"{'...' if len(weight.sha256) < len(digest) else ''}; nothing was kept"
+                )
     except OSError as error:
         raise RunError(f"cannot write {path}: {error.strerror or error}") from error
-    finally:
-        scratch.unlink(missing_ok=True)
     return path
 
 

@@ -8,7 +8,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib
 import importlib.util
 from collections.abc import Callable
@@ -21,6 +20,7 @@ import numpy as np
 from degrade_kit.analysis.distances import Features
 from degrade_kit.analysis.tensors import read_tensors
 from degrade_kit.errors import ConfigError
+from degrade_kit.files import file_sha256, sha256
 from degrade_kit.image import Pixels
 
 Measure = Callable[[Pixels], Features]
@@ -104,14 +104,7 @@ def parse_extractor(text: str) -> Extractor:
 
 def _digest(path: Path) -> str:
     files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
-    total = hashlib.sha256()
-    for file in files:
-        with file.open("rb") as stream:
-            total.update(hashlib.file_digest(stream, "sha256").digest() if _HAS_FILE_DIGEST else stream.read())
-    return total.hexdigest()[:16]
-
-
-_HAS_FILE_DIGEST: Final = hasattr(hashlib, "file_digest")  # from Python 3.11 on
+    return sha256("".join(map(file_sha256, files)))[:16]
 
 
 def _tensor(image: Pixels) -> Any:  # noqa: ANN401 (a tensor)

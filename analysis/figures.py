@@ -27,6 +27,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from degrade_kit.analysis.plotset import PlotSet, Style, cut_middle, styles
+from degrade_kit.files import whole_file
 from degrade_kit.image import Pixels
 
 Row = tuple[Pixels, str, Sequence[tuple[Pixels, str]]]
@@ -92,8 +93,8 @@ def draw_marginals(marginals: Sequence[Marginal], out: Path) -> None:
 
 
 def _save(figure: Figure, out: Path) -> None:
-    with matplotlib.style.context(_STYLE):
-        figure.savefig(out, dpi=DPI, format="png", facecolor="white", metadata={"Software": None})
+    with matplotlib.style.context(_STYLE), whole_file(out) as scratch:
+        figure.savefig(scratch, dpi=DPI, format="png", facecolor="white", metadata={"Software": None})
 
 
 # ----------------------------------------------------------------------------------------------------------- projection

@@ -33,6 +33,7 @@ from bokeh.resources import INLINE
 from numpy.typing import NDArray
 
 from degrade_kit.analysis.plotset import PlotSet, Style, cut_middle, styles
+from degrade_kit.files import write_whole
 
 MAX_THUMBNAILS = 5000
 """Most thumbnails, of 64 pixels and about 2 kB each: 5000 make a page of 18 MB."""
@@ -161,7 +162,7 @@ def write_page(sets: Sequence[PlotSet], out: Path, *, title: str, note: str, see
     coverage = "" if shown == total else f"{shown:,} of {total:,} images have a thumbnail here, evenly over the sets."
     variables = {"note": _clean(note), "thumbnails": coverage}
     page = file_html(plot, INLINE, _clean(title), template=_TEMPLATE, template_variables=variables)
-    out.write_text(page, "utf-8")
+    write_whole(out, page)
 
 
 def _choose(counts: Sequence[int], limit: int, rng: np.random.Generator) -> list[NDArray[np.intp]]:

@@ -14,6 +14,7 @@ import numpy as np
 
 from degrade_kit.align import Landmarks, align_face
 from degrade_kit.errors import ConfigError
+from degrade_kit.files import write_whole
 from degrade_kit.image import Pixels, decode_image, encode_png
 
 
@@ -85,10 +86,9 @@ def write_demo_faces(out_dir: Path, size: int = 512) -> list[Path]:
         ConfigError: As `demo_photo_path`.
     """
     faces = [(photo, read_demo_photo(photo)) for photo in DEMO_PHOTOS]
-    out_dir.mkdir(parents=True, exist_ok=True)
     paths: list[Path] = []
     for photo, pixels in faces:
         path = out_dir / f"{photo.name}.png"
-        path.write_bytes(encode_png(align_face(pixels, photo.landmarks, size).pixels))
+        write_whole(path, encode_png(align_face(pixels, photo.landmarks, size).pixels))
         paths.append(path)
     return paths

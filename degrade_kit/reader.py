@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import functools
-import hashlib
 import os
-import uuid
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,6 +20,7 @@ import numpy.typing as npt
 
 from degrade_kit.degradation import finish, make_lq, make_target
 from degrade_kit.errors import ConfigError, ImageError, ShardError
+from degrade_kit.files import file_sha256, sweep_scratch, whole_file
 from degrade_kit.image import Pixels, decode_image
 from degrade_kit.ops import Op
 from degrade_kit.record import Record, ops_from_json
@@ -244,15 +243,13 @@ class PairReader:
 
 def _fetch(store: Store, name: str, path: Path, entry: dict[str, Any]) -> None:
     """Copy a shard to its place in the cache, whole and checked or not at all."""
-    scratch = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
+    sweep_scratch(path.parent)
     try:
-        store.download(name, scratch)
-        check_tar(scratch, entry, hash_it=True, where=f"{store.url}/{name}")
-        scratch.replace(path)
+        with whole_file(path) as scratch:
+            store.download(name, scratch)
+            check_tar(scratch, entry, hash_it=True, where=f"{store.url}/{name}")
     except FileNotFoundError as error:
         raise ShardError(f"{store.url}/{name} is missing; `degrade-kit verify` says what to do") from error
-    finally:
-        scratch.unlink(missing_ok=True)
 
 
 def check_tar(path: Path, entry: dict[str, Any], *, hash_it: bool = False, where: str | None = None) -> None:
@@ -269,12 +266,9 @@ def check_tar(path: Path, entry: dict[str, Any], *, hash_it: bool = False, where
     if size != entry["bytes"]:
         raise ShardError(f"{where} has {size} bytes, expected {entry['bytes']}; `degrade-kit verify` says what to do")
     if hash_it:
-        with path.open("rb") as file:
-            found = hashlib.sha256()
-            while chunk := file.read(1 << 20):
-                found.update(chunk)
-        if found.hexdigest() != entry["sha256"]:
-            raise ShardError(f"{where}: its hash is {found.hexdigest()[:16]}..., expected {entry['sha256'][:16]}...")
+        found = file_sha256(path)
+        if found != entry["sha256"]:
+            raise ShardError(f"{where}: its hash is {found[:16]}..., expected {entry['sha256'][:16]}...")
 
 
 def _ordered(shards: ShardSet) -> list[str]:

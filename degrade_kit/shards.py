@@ -19,6 +19,7 @@ from typing import Any, cast
 
 from degrade_kit.degradation import finish, make_target
 from degrade_kit.errors import ShardError
+from degrade_kit.files import sha256
 from degrade_kit.image import Pixels, decode_image
 from degrade_kit.record import Record, ops_from_json
 from degrade_kit.statistics import Statistics
@@ -36,7 +37,7 @@ FAILURES = f"{HIDDEN}/failures.jsonl"
 
 LQ_ONLY = "lq_only"
 """Key of the manifest of a data set without HQ images: what it was made of."""
-ORIGIN = f"{HIDDEN}/origin"
+ORIGIN = f"{HIDDEN}/origin.yaml"
 """File of a data set that was made of another one, not by `synth`: that one's digest."""
 
 READABLE = frozenset({"png", "jpg", "webp", "json", "txt"})
@@ -108,7 +109,7 @@ def sample_members(
         "format": FORMAT,
         "source": source.name,
         "source_sha256": source.sha256,
-        "hq_sha256": hashlib.sha256(hq).hexdigest(),
+        "hq_sha256": sha256(hq),
         "hq_changes": source.changes,
         "height": height,
         "width": width,
@@ -547,7 +548,7 @@ def manifest_bytes(sidecars: Sequence[Sidecar], extra: Mapping[str, Any]) -> byt
         "num_failures": sum(len(sidecar.failures) for sidecar in sidecars),
         "bytes": sum(sidecar.bytes for sidecar in full),
         "extensions": full[0].extensions if full else [],
-        "digest": hashlib.sha256("".join(sidecar.sha256 for sidecar in full).encode()).hexdigest(),
+        "digest": sha256("".join(sidecar.sha256 for sidecar in full)),
         "shards": [
             {"name": sidecar.shard, "count": sidecar.count, "bytes": sidecar.bytes, "sha256": sidecar.sha256}
             for sidecar in full

@@ -11,15 +11,14 @@ import contextlib
 import os
 import re
 import shutil
-import socket
 import tempfile
-import uuid
 import weakref
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, cast
 
 from degrade_kit.errors import ConfigError, DegradeKitError, RunError
+from degrade_kit.files import publish, scratch_path, sweep_scratch
 
 SCRATCH = ".degrade_kit/tmp"
 """Folder, inside a local store, of files that are not whole yet."""
@@ -110,8 +109,8 @@ class LocalStore:
             scratch.unlink(missing_ok=True)
 
     def scratch(self, name: str) -> Path:
-        """See `Store`; the name tells whose it is, so that a later run may sweep what a dead process left."""
-        path = self.root / SCRATCH / f"{Path(name).name}.{_owner()}.{uuid.uuid4().hex[:8]}"
+        """See `Store`; all of them are in one folder, so that a later run sweeps in one place what a dead one left."""
+        path = scratch_path(self.root / SCRATCH / Path(name).name)
         while True:
             path.parent.mkdir(parents=True, exist_ok=True)
             # Until a file is in the folder, another process that sweeps may remove it.
@@ -121,11 +120,7 @@ class LocalStore:
 
     def publish(self, scratch: Path, name: str) -> None:
         """See `Store`."""
-        path = self.root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _sync(scratch)
-        scratch.replace(path)
-        _sync(path.parent)
+        publish(scratch, self.root / name)
 
     def names(self) -> list[str]:
         """See `Store`."""
@@ -154,13 +149,10 @@ class LocalStore:
 
     def sweep(self) -> None:
         """Remove scratch files whose process is gone; those of other machines are left, their owners may live."""
-        folder = self.root / SCRATCH
-        for path in folder.glob("*") if folder.exists() else ():
-            parts = path.name.rsplit(".", 2)
-            if len(parts) == 3 and _is_dead(parts[1]):
-                path.unlink(missing_ok=True)
+        sweep_scratch(self.root)
+        sweep_scratch(self.root / SCRATCH)
         with contextlib.suppress(OSError):  # another owner's file is still in it, or it was never made
-            folder.rmdir()
+            (self.root / SCRATCH).rmdir()
 
 
 @dataclass(frozen=True)
@@ -270,46 +262,3 @@ def _nearest(path: Path) -> Path:
     while not path.exists():
         path = path.parent
     return path
-
-
-def _owner() -> str:
-    """Host, process and start time of this process, in characters that stand in a file name without dots."""
-    host = re.sub(r"[^A-Za-z0-9]", "_", socket.gethostname())
-    return f"{host}-{os.getpid()}-{_start_time(os.getpid())}"
-
-
-def _is_dead(owner: str) -> bool:
-    """Whether the process that `_owner` described lived on this machine and lives no more."""
-    host, _, rest = owner.rpartition("-")[0].rpartition("-")
-    pid = rest
-    if host != re.sub(r"[^A-Za-z0-9]", "_", socket.gethostname()) or not pid.isdigit():
-        return False
-    return _start_time(int(pid)) != owner.rpartition("-")[2]
-
-
-def _start_time(pid: int) -> str:
-    """Start time of a process in clock ticks since boot, `0` where it is gone or the system does not tell."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return "0" if not _exists(pid) else "unknown"
-    return stat.rpartition(")")[2].split()[19]
-
-
-def _exists(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
-
-
-def _sync(path: Path) -> None:
-    """Make a file's bytes, or a folder's entries, survive a power cut."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

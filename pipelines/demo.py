@@ -8,6 +8,7 @@ from pathlib import Path
 from degrade_kit.degradation import make_lq
 from degrade_kit.demo import write_demo_faces
 from degrade_kit.errors import RunError
+from degrade_kit.files import write_whole
 from degrade_kit.hq import HqConfig
 from degrade_kit.image import decode_image, encode_png
 from degrade_kit.pipelines.dataset.verify import verify
@@ -93,5 +94,5 @@ def draw_modes(faces: Path, out: Path) -> list[tuple[Path, str]]:
                 [Tile(hq, ("HQ",)), *(Tile(lq, caption(record)) for lq, record in zip(images, drawn, strict=True))]
             )
     title = "LQ images by the recipe flipnet-paper and by the small FlipNet; seed 0"
-    out.write_bytes(encode_png(contact_sheet(rows, title=title, notes=(LEGEND,), headings=headings, details=True)))
+    write_whole(out, encode_png(contact_sheet(rows, title=title, notes=(LEGEND,), headings=headings, details=True)))
     return [(out, "recipe and FlipNet side by side")]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+
+from degrade_kit.files import whole_file
 
 
 def cached(folder: Path | None, key: str, make: Callable[[], npt.NDArray[np.float64]]) -> npt.NDArray[np.float64]:
@@ -19,9 +20,6 @@ def cached(folder: Path | None, key: str, make: Callable[[], npt.NDArray[np.floa
     with contextlib.suppress(OSError, ValueError, EOFError):  # not there, or cut: made again
         return np.load(path, allow_pickle=False)
     features = make()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with scratch.open("wb") as file:
+    with whole_file(path) as scratch, scratch.open("wb") as file:
         np.save(file, features, allow_pickle=False)
-    scratch.replace(path)
     return features

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import json
 import math
-import shutil
-import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,9 +16,9 @@ import torch
 from torch import Tensor, nn
 
 from degrade_kit.errors import ConfigError, RunError
+from degrade_kit.files import whole_folder
 from degrade_kit.flipnet import foreign
 from degrade_kit.flipnet.batch import Batch
-from degrade_kit.flipnet.checkpoint import replace_folder
 from degrade_kit.flipnet.weights import check_finite, load_weights, read_weights, write_weights
 from degrade_kit.restore.losses import (
     PatchDiscriminator,
@@ -241,23 +239,19 @@ def save_autoencoders(autoencoders: Autoencoders, folder: Path) -> None:
     Raises:
         RunError: If it cannot be written.
     """
-    scratch = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}")
     try:
-        tensors = {
-            name: tensor.detach().to("cpu").contiguous().clone() for name, tensor in autoencoders.state_dict().items()
-        }
-        check_finite(tensors, "the autoencoders to save")
-        for side in SIDES:
-            getattr(autoencoders, side).save_config(scratch / side)
-            of_side = {name[3:]: tensor for name, tensor in tensors.items() if name.startswith(f"{side}.")}
-            write_weights(of_side, scratch / side / WEIGHTS_FILE)
-        others = {name: tensor for name, tensor in tensors.items() if name.partition(".")[0] not in SIDES}
-        write_weights(others, scratch / CRITICS_FILE)
-        replace_folder(scratch, folder)
+        with whole_folder(folder) as scratch:
+            weights = autoencoders.state_dict()
+            tensors = {name: tensor.detach().to("cpu").contiguous().clone() for name, tensor in weights.items()}
+            check_finite(tensors, "the autoencoders to save")
+            for side in SIDES:
+                getattr(autoencoders, side).save_config(scratch / side)
+                of_side = {name[3:]: tensor for name, tensor in tensors.items() if name.startswith(f"{side}.")}
+                write_weights(of_side, scratch / side / WEIGHTS_FILE)
+            others = {name: tensor for name, tensor in tensors.items() if name.partition(".")[0] not in SIDES}
+            write_weights(others, scratch / CRITICS_FILE)
     except OSError as error:
         raise RunError(f"cannot write {folder}: {error.strerror or error}") from error
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def load_autoencoders(folder: Path) -> Autoencoders:

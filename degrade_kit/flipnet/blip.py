@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from degrade_kit.errors import ConfigError, ImageError, RunError
-from degrade_kit.files import sha256
+from degrade_kit.files import sha256, write_whole
 from degrade_kit.image import Pixels, decode_image
 
 BLIP: Final = "Salesforce/blip-image-captioning-base"
@@ -44,7 +44,7 @@ class CaptionFile:
             data = path.read_bytes() if path.exists() else b""
             whole = data[: data.rfind(b"\n") + 1]
             if whole != data:
-                _replace(path, whole)
+                write_whole(path, whole)
         except OSError as error:
             raise RunError(f"captions: cannot use {path}: {error}") from error
         self._captions = dict(
@@ -88,12 +88,6 @@ class CaptionFile:
                 f"{line[:80]!r}; remove the line or name another file"
             ) from error
         return (digest, caption) if model == self._model else None
-
-
-def _replace(path: Path, data: bytes) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_bytes(data)
-    temporary.replace(path)
 
 
 def blip_captions(

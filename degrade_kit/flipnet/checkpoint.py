@@ -17,8 +17,6 @@ import hashlib
 import json
 import logging
 import os
-import shutil
-import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +26,7 @@ import torch
 from torch import Tensor, nn
 
 from degrade_kit.errors import ConfigError, RunError
+from degrade_kit.files import whole_folder
 from degrade_kit.flipnet import foreign
 from degrade_kit.flipnet.config import FlipNetConfig, read_fields
 from degrade_kit.flipnet.network import FlipNet, lora_config
@@ -168,40 +167,36 @@ def save(
     Raises:
         RunError: If it cannot be written.
     """
-    scratch = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}")
     try:
-        scratch.mkdir(parents=True)
-        hubs = _hub_tensors(net, half=half)
-        check_finite(hubs, "the weights to save")
-        write_weights(hubs, scratch / BOOSTHUB_FILE)
-        if net.head is not None:
-            write_weights(
-                {name: _stored(tensor, half=False) for name, tensor in net.head.state_dict().items()},
-                scratch / HEAD_FILE,
+        with whole_folder(folder) as scratch:
+            hubs = _hub_tensors(net, half=half)
+            check_finite(hubs, "the weights to save")
+            write_weights(hubs, scratch / BOOSTHUB_FILE)
+            if net.head is not None:
+                write_weights(
+                    {name: _stored(tensor, half=False) for name, tensor in net.head.state_dict().items()},
+                    scratch / HEAD_FILE,
+                )
+            if net.config.lora_rank:
+                _save_lora(net, scratch / LORA_DIR, half=half)
+            print_ = fingerprint(_bare_unet(net)) if base.location == BASE_DIR else base.fingerprint
+            if base.location == BASE_DIR:
+                _save_base(net, scratch / BASE_DIR, half=half)
+            head = json.loads(net.config.to_json())
+            reference = {"location": base.location, "revision": base.revision, "fingerprint": print_}
+            text = json.dumps(
+                {
+                    **head,
+                    "base": reference,
+                    "prompts": [list(entry) for entry in prompts],
+                    "sampling": dataclasses.asdict(sampling or SamplingConfig()),
+                },
+                indent=2,
             )
-        if net.config.lora_rank:
-            _save_lora(net, scratch / LORA_DIR, half=half)
-        print_ = fingerprint(_bare_unet(net)) if base.location == BASE_DIR else base.fingerprint
-        if base.location == BASE_DIR:
-            _save_base(net, scratch / BASE_DIR, half=half)
-        head = json.loads(net.config.to_json())
-        reference = {"location": base.location, "revision": base.revision, "fingerprint": print_}
-        text = json.dumps(
-            {
-                **head,
-                "base": reference,
-                "prompts": [list(entry) for entry in prompts],
-                "sampling": dataclasses.asdict(sampling or SamplingConfig()),
-            },
-            indent=2,
-        )
-        (scratch / CONFIG_FILE).write_text(text + "\n", encoding="utf-8")
-        more(scratch)
-        replace_folder(scratch, folder)
+            (scratch / CONFIG_FILE).write_text(text + "\n", encoding="utf-8")
+            more(scratch)
     except OSError as error:
         raise RunError(f"cannot write {folder}: {error.strerror or error}") from error
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def load(
@@ -251,24 +246,6 @@ def load(
     net.requires_grad_(False)
     net.to(dtype)
     return Loaded(net=net.eval(), prompts=prompts, sampling=sampling, digest=folder_digest(folder))
-
-
-def replace_folder(scratch: Path, folder: Path) -> None:
-    """Put a finished folder in its place; what was there is removed only when the new one stands."""
-    for path in scratch.rglob("*"):
-        if path.is_file():
-            with path.open("rb") as stream:
-                os.fsync(stream.fileno())
-    old = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}.old")
-    if folder.exists():
-        folder.rename(old)
-    try:
-        scratch.rename(folder)
-    except OSError:
-        if old.exists():
-            old.rename(folder)
-        raise
-    shutil.rmtree(old, ignore_errors=True)
 
 
 def _whole(kind: Any, location: str, part: str, **options: Any) -> Any:  # noqa: ANN401 (diffusers, transformers)

@@ -25,8 +25,8 @@ import torch
 from torch import Tensor, nn
 
 from degrade_kit.errors import ConfigError, RunError
+from degrade_kit.files import whole_folder, write_whole
 from degrade_kit.flipnet.batch import Batch, PairStream, collate, pair_generators
-from degrade_kit.flipnet.checkpoint import replace_folder
 from degrade_kit.flipnet.sampling import choose_device
 from degrade_kit.flipnet.weights import check_shapes, read_weights, write_weights
 from degrade_kit.seeding import generator
@@ -278,7 +278,7 @@ def train_loop(
                     best = score
                     with averaged(state):
                         subject.save(run_dir / "best")
-                    _write_text(run_dir / "best.json", json.dumps({"step": state.step, **found}, indent=2))
+                    write_whole(run_dir / "best.json", json.dumps({"step": state.step, **found}, indent=2) + "\n")
             report(metrics)
             if trackers:
                 accelerator.log(metrics, step=state.step)
@@ -321,23 +321,19 @@ class averaged:
 def save_checkpoint(state: TrainState, run_dir: Path, keep: int) -> Path:
     """Write `checkpoints/step-NNNNNNNN` whole or not at all, and remove the oldest beyond `keep`."""
     folder = run_dir / "checkpoints" / f"step-{state.step:08d}"
-    scratch = folder.with_name(f".{folder.name}.tmp")
     tensors: dict[str, Tensor] = {}
     for name, parameter, average in zip(state.names, state.parameters, state.averages, strict=True):
         moments = state.optimizer.state.get(parameter, {})
         parts = {"parameter": parameter, "average": average, **moments}
         tensors |= {f"{part}.{name}": tensor.detach().to("cpu").contiguous().clone() for part, tensor in parts.items()}
     try:
-        shutil.rmtree(scratch, ignore_errors=True)
-        scratch.mkdir(parents=True)
-        write_weights(tensors, scratch / "state.safetensors")
-        numbers = {"step": state.step, "skipped": state.skipped}
-        (scratch / "state.json").write_text(json.dumps(numbers), encoding="utf-8")
-        replace_folder(scratch, folder)
+        with whole_folder(folder) as scratch:
+            write_weights(tensors, scratch / "state.safetensors")
+            numbers = {"step": state.step, "skipped": state.skipped}
+            (scratch / "state.json").write_text(json.dumps(numbers), encoding="utf-8")
         for old in checkpoints(run_dir)[:-keep]:
             shutil.rmtree(old, ignore_errors=True)
     except OSError as error:
-        shutil.rmtree(scratch, ignore_errors=True)
         raise RunError(
             f"cannot write checkpoint {folder}: {error.strerror or error}; earlier checkpoints are intact"
         ) from error
@@ -446,9 +442,3 @@ def _best(run_dir: Path) -> float:
     except (FileNotFoundError, ValueError):
         return math.inf
     return float(found.get("val_distance", found.get("val_loss", math.inf)))
-
-
-def _write_text(path: Path, text: str) -> None:
-    scratch = path.with_name(f".{path.name}.tmp")
-    scratch.write_text(text + "\n", encoding="utf-8")
-    scratch.replace(path)

@@ -25,6 +25,7 @@ def replay_command(shards: str, key: str, variant: int, flipnet: str | None, out
 
     Writes hq.png, lq.png (at the HQ size), lq_native.png and record.json. Exit status 1 if the stored LQ image differs.
     """  # noqa: D301 (click reads the \b itself)
+    from degrade_kit.files import write_files
     from degrade_kit.image import encode_png
     from degrade_kit.pipelines.dataset.verify import find_flipnet, flipnet_remake, replay_variant
     from degrade_kit.shards import open_shards
@@ -38,10 +39,9 @@ def replay_command(shards: str, key: str, variant: int, flipnet: str | None, out
         remake = flipnet_remake(find_flipnet(store, flipnet))
     outcome = replay_variant(sample, variant, remake)
     target, lq = sample.pair(variant)
-    out.mkdir(parents=True, exist_ok=True)
-    for name, pixels in (("hq", target), ("lq", lq), ("lq_native", outcome.again)):
-        (out / f"{name}.png").write_bytes(encode_png(pixels))
-    (out / "record.json").write_text(sample.record(variant).to_json() + "\n", encoding="utf-8")
+    shown = {"hq": target, "lq": lq, "lq_native": outcome.again}
+    pictures = {f"{name}.png": encode_png(pixels) for name, pixels in shown.items()}
+    write_files(out, {**pictures, "record.json": sample.record(variant).to_json() + "\n"})
     click.echo(f"source {sample.info['source']}, {sample.info[f'lq{variant}_origin']}")
     click.echo(f"wrote {out}/hq.png, lq.png, lq_native.png, record.json")
     if outcome.identical:

@@ -11,13 +11,13 @@ import contextlib
 import importlib
 import json
 import os
-import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from degrade_kit.errors import ConfigError, RunError
+from degrade_kit.files import publish, scratch_path, sweep_scratch, whole_file, whole_folder, write_whole
 from degrade_kit.image import encode_png
 from degrade_kit.reader import PairReader
 
@@ -71,15 +71,13 @@ def export(config: ExportConfig, progress: Callable[[int, int], None] = lambda d
     variants = range(reader.num_variants) if config.variant is None else [config.variant]
     config.out.mkdir(parents=True, exist_ok=True)
     (config.out / RECORDS).unlink(missing_ok=True)
-    notes = config.out / f"{RECORDS}.part"
     total = len(reader) * len(variants)
     pairs = _pairs(reader, variants, named=config.variant is None)
     write = {"folder": _to_folder, "lmdb": _to_lmdb, "parquet": _to_parquet}[config.to]
-    with notes.open("w", encoding="utf-8") as file:
+    with whole_file(config.out / RECORDS) as scratch, scratch.open("w", encoding="utf-8") as file:
         for done, pair in enumerate(write(pairs, config.out), 1):
             file.write(json.dumps({"name": pair.name, **pair.note}, ensure_ascii=False) + "\n")
             progress(done, total)
-    notes.replace(config.out / RECORDS)
     return total
 
 
@@ -107,33 +105,24 @@ def _pairs(reader: PairReader, variants: range | list[int], *, named: bool) -> I
 def _to_folder(pairs: Iterator[ExportedPair], out: Path) -> Iterator[ExportedPair]:
     """`hq/NAME.EXT` and `lq/NAME.png`; the HQ files of one sample are one file by several names."""
     for side in ("hq", "lq"):
-        (out / side).mkdir(exist_ok=True)
+        sweep_scratch(out / side)
     last: tuple[Path, bytes] | None = None
     for pair in pairs:
         path = out / "hq" / f"{pair.name}.{pair.hq_extension}"
         if last is None or last[1] != pair.hq or not _link(last[0], path):
-            _write(path, pair.hq)
+            write_whole(path, pair.hq)
             last = path, pair.hq
-        _write(out / "lq" / f"{pair.name}.png", pair.lq)
+        write_whole(out / "lq" / f"{pair.name}.png", pair.lq)
         yield pair
-
-
-def _write(path: Path, data: bytes) -> None:
-    """Whole or not at all."""
-    scratch = path.with_name(f".{path.name}.part")
-    scratch.write_bytes(data)
-    scratch.replace(path)
 
 
 def _link(source: Path, path: Path) -> bool:
     """Whether the file system could give a file a second name."""
-    scratch = path.with_name(f".{path.name}.part")
     try:
-        os.link(source, scratch)
+        with whole_file(path) as scratch:
+            os.link(source, scratch)
     except OSError:
         return False
-    scratch.replace(path)
-    scratch.unlink(missing_ok=True)  # where both were one file already, nothing was replaced
     return True
 
 
@@ -143,12 +132,12 @@ def _to_lmdb(pairs: Iterator[ExportedPair], out: Path) -> Iterator[ExportedPair]
         import lmdb
     except ImportError as error:
         raise RunError("exporting to LMDB needs lmdb: pip install 'degrade-kit[lmdb]'") from error
-    parts = {side: out / f"{side}.lmdb.part" for side in ("hq", "lq")}
-    for side, part in parts.items():
-        if (out / f"{side}.lmdb").exists():
-            raise ConfigError(f"{out}/{side}.lmdb is there already; remove it or name another folder")
-        shutil.rmtree(part, ignore_errors=True)  # of a run that was stopped
+    folders = {side: out / f"{side}.lmdb" for side in ("hq", "lq")}
+    for folder in folders.values():
+        if folder.exists():
+            raise ConfigError(f"{folder} is there already; remove it or name another folder")
     with contextlib.ExitStack() as stack:
+        parts = {side: stack.enter_context(whole_folder(folder)) for side, folder in folders.items()}
         environments: dict[str, Any] = {
             side: stack.enter_context(lmdb.open(str(part), map_size=_MAP_BYTES, sync=False))
             for side, part in parts.items()
@@ -166,9 +155,7 @@ def _to_lmdb(pairs: Iterator[ExportedPair], out: Path) -> Iterator[ExportedPair]
         for side, environment in environments.items():
             transactions[side].commit()
             environment.sync(True)
-    for side, part in parts.items():
-        (part / "meta_info.txt").write_text("".join(lines[side]), encoding="utf-8")
-        part.replace(out / f"{side}.lmdb")
+            (parts[side] / "meta_info.txt").write_text("".join(lines[side]), encoding="utf-8")
 
 
 PARQUET_BYTES = 500_000_000
@@ -195,7 +182,8 @@ def _to_parquet(pairs: Iterator[ExportedPair], out: Path) -> Iterator[ExportedPa
     )
     data = out / "data"
     data.mkdir(exist_ok=True)
-    for old in [*data.glob("train-*.parquet"), *data.glob(".train-*.part")]:
+    sweep_scratch(data)
+    for old in data.glob("train-*.parquet"):
         old.unlink()
     rows: list[dict[str, Any]] = []
     with _ParquetFiles(data, schema) as files:
@@ -209,7 +197,7 @@ def _to_parquet(pairs: Iterator[ExportedPair], out: Path) -> Iterator[ExportedPa
             yield pair
         if rows:
             files.write(pa.Table.from_pylist(rows, schema))
-    _write(out / "README.md", _PARQUET_README.encode())
+    write_whole(out / "README.md", _PARQUET_README)
 
 
 _PARQUET_README = """---
@@ -232,18 +220,20 @@ class _ParquetFiles:
     def __init__(self, folder: Path, schema: Any) -> None:  # noqa: ANN401 (pyarrow has no types)
         self._folder, self._schema = folder, schema
         self._writer: Any = None
+        self._scratch = folder
         self._count = self._bytes = 0
 
     @property
-    def _name(self) -> str:
-        return f"train-{self._count:05d}.parquet"
+    def _path(self) -> Path:
+        return self._folder / f"train-{self._count:05d}.parquet"
 
     def write(self, table: Any) -> None:  # noqa: ANN401 (pyarrow has no types)
         """Append one row group."""
         if self._writer is None:
             pq: Any = importlib.import_module("pyarrow.parquet")
+            self._scratch = scratch_path(self._path)
             # Images are compressed already.
-            self._writer = pq.ParquetWriter(self._folder / f".{self._name}.part", self._schema, compression="none")
+            self._writer = pq.ParquetWriter(self._scratch, self._schema, compression="none")
         self._writer.write_table(table)
         self._bytes += table.nbytes
         if self._bytes >= PARQUET_BYTES:
@@ -251,7 +241,7 @@ class _ParquetFiles:
 
     def _end(self) -> None:
         self._writer.close()
-        (self._folder / f".{self._name}.part").replace(self._folder / self._name)
+        publish(self._scratch, self._path)
         self._writer, self._bytes = None, 0
         self._count += 1
 
@@ -267,4 +257,4 @@ class _ParquetFiles:
             self._end()
         else:
             self._writer.close()
-            (self._folder / f".{self._name}.part").unlink(missing_ok=True)
+            self._scratch.unlink(missing_ok=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import hashlib
 import math
 import tarfile
 from collections.abc import Callable, Iterator, Mapping
@@ -16,6 +15,7 @@ import numpy as np
 
 from degrade_kit.canvas import Canvas
 from degrade_kit.errors import ConfigError, DegradeKitError, RunError, ShardError
+from degrade_kit.files import file_sha256, sha256
 from degrade_kit.hq import versions
 from degrade_kit.image import Pixels, decode_image
 from degrade_kit.pipelines.executor import ExecutorConfig, run_tasks
@@ -286,7 +286,7 @@ def replay_variant(sample: Sample, variant: int, degrader: Remake | None = None)
 
 def _check_manifest(manifest: Mapping[str, Any]) -> Iterator[str]:
     shards = manifest["shards"]
-    if hashlib.sha256("".join(entry["sha256"] for entry in shards).encode()).hexdigest() != manifest["digest"]:
+    if sha256("".join(entry["sha256"] for entry in shards)) != manifest["digest"]:
         yield f"{MANIFEST}: its digest does not match the hashes of its shards"
     for total, key in (("num_samples", "count"), ("bytes", "bytes")):
         if sum(entry[key] for entry in shards) != manifest[total]:
@@ -344,12 +344,9 @@ def _check_bytes(path: Path, sidecar: Sidecar) -> Iterator[str]:
     if size != sidecar.bytes:
         yield f"expected {sidecar.bytes} bytes, found {size}"
         return
-    with path.open("rb") as stream:
-        hasher = hashlib.sha256()
-        while chunk := stream.read(1 << 20):
-            hasher.update(chunk)
-    if hasher.hexdigest() != sidecar.sha256:
-        yield f"its bytes have changed: expected sha256 {sidecar.sha256}, found {hasher.hexdigest()}"
+    found = file_sha256(path)
+    if found != sidecar.sha256:
+        yield f"its bytes have changed: expected sha256 {sidecar.sha256}, found {found}"
 
 
 class _Contents:
@@ -402,7 +399,7 @@ class _Contents:
         except ShardError as error:
             yield str(error)
             return
-        if not self._lq_only and hashlib.sha256(sample.image("hq")).hexdigest() != info["hq_sha256"]:
+        if not self._lq_only and sha256(sample.image("hq")) != info["hq_sha256"]:
             yield f"sample {sample.key}: the HQ image is not the one of its JSON"
         for name, shape in _expected_shapes(info):
             if name == "hq" and self._lq_only:

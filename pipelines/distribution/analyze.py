@@ -17,7 +17,7 @@ from degrade_kit.analysis.probes import probe_records
 from degrade_kit.analysis.report import reading, to_html, to_markdown
 from degrade_kit.analysis.whitening import Identity, Scaler, Space, Whitening
 from degrade_kit.errors import ConfigError, ImageError, RunError
-from degrade_kit.files import write_whole
+from degrade_kit.files import write_files
 from degrade_kit.image import Pixels, decode_image
 from degrade_kit.pipelines.distribution.features import (
     ExtractConfig,
@@ -122,8 +122,7 @@ def analyze(
         "report.md": to_markdown(title, sections),
         "report.html": to_html(title, sections),
     }
-    for name, text in files.items():
-        write_whole(out / name, text.encode())
+    write_files(out, files)
     written = [out / name for name in ("report.html", "report.md", *pictures.files, "metrics.json")]
     return Analysis(comparisons, sentences, written, sum(len(entry.failures) for entry in sets))
 

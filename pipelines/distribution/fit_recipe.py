@@ -152,8 +152,7 @@ def fit_recipe(
         len(held_out),
     )
     recipe = _with_source(result, config)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(out, plain_yaml(recipe.to_mapping()).encode())
+    write_whole(out, plain_yaml(recipe.to_mapping()))
     _draw_sheet(out.with_suffix(".png"), photographs, places, faces, (config.start, recipe), config)
     return result
 

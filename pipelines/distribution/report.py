@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -20,7 +19,7 @@ from degrade_kit.analysis.projection import Projection, project
 from degrade_kit.analysis.report import Picture, Section, all_numbers, headline
 from degrade_kit.analysis.whitening import Space
 from degrade_kit.errors import ConfigError
-from degrade_kit.files import write_whole
+from degrade_kit.files import sha256, write_whole
 from degrade_kit.image import Pixels, decode_image
 from degrade_kit.pipelines.distribution.features import Row, pick
 from degrade_kit.record import Record
@@ -85,7 +84,7 @@ class MeasuredSet:
     def digest(self) -> str:
         """Hash of contents, names and size."""
         text = "\n".join(sorted(f"{row.key} {row.label}" for row in self.rows))
-        return hashlib.sha256(text.encode()).hexdigest()
+        return sha256(text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +134,7 @@ def draw(
     title = f"LQ images by how they are degraded ({config.projection.upper()})"
     draw_projection(plots, out / "umap.png", title=title, note=note)
     write_page(plots, out / "umap.html", title=title, note=note, seed=config.seed)
-    write_whole(out / "embedding.csv", ("\n".join(lines) + "\n").encode())
+    write_whole(out / "embedding.csv", "\n".join(lines) + "\n")
     files = ["umap.png", "umap.html", "embedding.csv"]
     shown = {"umap.png": _picture(out, "umap.png", "projection of all images, one panel for each source")}
     if rows := _least_covered_rows(sets, points):

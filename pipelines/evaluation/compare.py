@@ -15,7 +15,7 @@ import numpy as np
 from degrade_kit.analysis.judge import METRICS, bootstrap, stems
 from degrade_kit.analysis.report import Best, Picture, Section, Table, to_html, to_latex, to_markdown
 from degrade_kit.errors import ConfigError
-from degrade_kit.files import write_whole
+from degrade_kit.files import write_files
 from degrade_kit.image import Pixels, encode_png
 from degrade_kit.pipelines.evaluation.report import METRICS_FILE, PER_IMAGE, SCHEMA, shown_value
 from degrade_kit.pipelines.images import JudgedSet, open_references, open_set, read_or_none
@@ -104,16 +104,14 @@ def compare(
         sections.append(Section("Side by side", tuple(pictures)))
     title = f"Restorers compared, protocol {protocol}"
     text = to_markdown(title, sections)
-    files = {
-        "compare.md": text.encode(),
-        "compare.html": to_html(title, sections).encode(),
-        "compare.tex": "\n".join(latex).encode(),
+    files: dict[str, bytes | str] = {
+        "compare.md": text,
+        "compare.html": to_html(title, sections),
+        "compare.tex": "\n".join(latex),
         **{picture.file: picture.data for picture in pictures},
     }
     (out / "sheet.png").unlink(missing_ok=True)
-    for name, data in files.items():
-        write_whole(out / name, data)
-    return Compared([out / name for name in files], text, note)
+    return Compared(write_files(out, files), text, note)
 
 
 def read_evaluation(name: str, folder: Path) -> Judged:

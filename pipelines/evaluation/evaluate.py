@@ -9,7 +9,6 @@ OUT/sheet.png        the worst, middle and best image
 from __future__ import annotations
 
 import functools
-import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -37,7 +36,7 @@ from degrade_kit.analysis.judge import (
 from degrade_kit.analysis.protocols import Protocol, protocol_named
 from degrade_kit.analysis.report import Picture, to_html, to_markdown
 from degrade_kit.errors import ConfigError, ImageError, RunError
-from degrade_kit.files import file_sha256, write_whole
+from degrade_kit.files import file_sha256, sha256, write_files
 from degrade_kit.image import Pixels, encode_png, pixel_hash
 from degrade_kit.pipelines.evaluation.report import (
     METRICS_FILE,
@@ -152,16 +151,14 @@ def evaluate(
     described = describe(config, protocol, settled, summaries, ours.rows, ours.content, missing, extra)
     title = f"Restored faces: {last_name(config.restored)}"
     laid_out = sections(config, protocol, summaries, ours.rows, missing, extra, pictures, described)
-    files = {
-        "report.html": to_html(title, laid_out).encode(),
-        "report.md": to_markdown(title, laid_out).encode(),
+    files: dict[str, bytes | str] = {
+        "report.html": to_html(title, laid_out),
+        "report.md": to_markdown(title, laid_out),
         **{picture.file: picture.data for picture in pictures},
-        PER_IMAGE: per_image(ours.rows, protocol).encode(),
-        METRICS_FILE: (json.dumps(described, indent=2, sort_keys=True, allow_nan=False) + "\n").encode(),
+        PER_IMAGE: per_image(ours.rows, protocol),
+        METRICS_FILE: json.dumps(described, indent=2, sort_keys=True, allow_nan=False) + "\n",
     }
-    for name, data in files.items():
-        write_whole(out / name, data)
-    return Evaluation(protocol, summaries, ours.rows, missing, extra, [out / name for name in files])
+    return Evaluation(protocol, summaries, ours.rows, missing, extra, write_files(out, files))
 
 
 def _pair(
@@ -241,7 +238,7 @@ def _measure_task(judge: Judge, keys: Mapping[str, str], task: _Task) -> _Done:
 
     def take(into: dict[str, list[Features]], pixels: Pixels, content: str) -> None:
         for name, extract in judge.extractors.items():
-            key = hashlib.sha256(f"{content} {keys[name]}".encode()).hexdigest()
+            key = sha256(f"{content} {keys[name]}")
             features = cached(task.cache, key, functools.partial(extract, pixels))
             into.setdefault(name, []).append(features)
 
@@ -264,7 +261,7 @@ def _measure_task(judge: Judge, keys: Mapping[str, str], task: _Task) -> _Done:
                 done.rows.append(Row(shown, judge.measure(pixels, other), other_hash))
                 if other is not None and "degradation" in judge.extractors:
                     # FID compares with statistics or other faces alone, never with the references.
-                    key = hashlib.sha256(f"{other_hash} {keys['degradation']}".encode()).hexdigest()
+                    key = sha256(f"{other_hash} {keys['degradation']}")
                     extract = functools.partial(judge.extractors["degradation"], other)
                     done.reference_features.setdefault("degradation", []).append(cached(task.cache, key, extract))
             take(done.features, pixels, content)
@@ -321,5 +318,5 @@ def _summaries(
 
 
 def _against(config: EvaluateConfig, faces: _Done) -> dict[str, str]:
-    digest = hashlib.sha256("\n".join(sorted(faces.content)).encode()).hexdigest()
+    digest = sha256("\n".join(sorted(faces.content)))
     return {"against": f"{len(faces.content):,} faces in {last_name(config.faces or '')}", "against_sha256": digest}

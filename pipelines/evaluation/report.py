@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 import io
 import math
 from collections.abc import Mapping, Sequence
@@ -14,7 +13,7 @@ from typing import Any, Final
 from degrade_kit.analysis.judge import METRICS, Metric, Settled, Summary, finite, unit_of
 from degrade_kit.analysis.protocols import DEFAULT, Protocol
 from degrade_kit.analysis.report import Picture, Section, Table
-from degrade_kit.files import file_sha256
+from degrade_kit.files import file_sha256, sha256
 from degrade_kit.hq import versions
 from degrade_kit.image import Pixels
 from degrade_kit.pipelines.images import FileSet, JudgedSet, read_or_none
@@ -108,11 +107,11 @@ def describe(
         "test_set": {
             "place": config.reference,
             "images": len(rows),
-            "sha256": hashlib.sha256(test_set.encode()).hexdigest(),
+            "sha256": sha256(test_set),
             "missing": list(missing),
             "extra": list(extra),
         },
-        "restored": {"place": config.restored, "sha256": hashlib.sha256(restored.encode()).hexdigest()},
+        "restored": {"place": config.restored, "sha256": sha256(restored)},
         "weights": {
             name: [{"file": path.name, "sha256": file_sha256(path)} for path in paths]
             for name, paths in settled.config.paths.items()

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from degrade_kit.errors import ConfigError, ImageError, RunError, nearest
+from degrade_kit.errors import ConfigError, ImageError, nearest
+from degrade_kit.files import write_files
 from degrade_kit.flipnet.mixture import FACE, PAPER_FACES, FacePairs, PairSample, PairSource, RealPairs
 from degrade_kit.flipnet.pairs import PairSet, kind_of, read_pairs
 from degrade_kit.flipnet.registration import Refusal, check_pairs
@@ -251,13 +252,9 @@ def _write(config: PairsConfig, result: PairsReport, rows: Sequence[tuple[str, l
         ensure_ascii=False,
         indent=2,
     )
-    try:
-        config.out_dir.mkdir(parents=True, exist_ok=True)
-        if rows:
-            headings, tiles = zip(*rows, strict=True)
-            title = f"HQ, and LQ with its caption; crops of {config.size} pixels, seed {config.seed}"
-            sheet = contact_sheet(tiles, _TILE, title=title, headings=headings)
-            (config.out_dir / SHEET).write_bytes(encode_png(sheet))
-        (config.out_dir / REPORT).write_text(text + "\n", encoding="utf-8")
-    except OSError as error:
-        raise RunError(f"cannot write to {config.out_dir}: {error}") from error
+    sheet: dict[str, bytes] = {}
+    if rows:
+        headings, tiles = zip(*rows, strict=True)
+        title = f"HQ, and LQ with its caption; crops of {config.size} pixels, seed {config.seed}"
+        sheet[SHEET] = encode_png(contact_sheet(tiles, _TILE, title=title, headings=headings))
+    write_files(config.out_dir, {**sheet, REPORT: text + "\n"})

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import dataclass, field
 from typing import Any, Literal, cast
 
 from degrade_kit.errors import ConfigError, RunError
-from degrade_kit.files import parse_yaml
+from degrade_kit.files import parse_yaml, sha256
 from degrade_kit.hq import HqConfig
 from degrade_kit.pipelines.makers.flipnet_settings import FlipNetSettings
 from degrade_kit.recipe import Recipe, recipe_from_mapping
@@ -72,7 +71,7 @@ def comparable(resolved: dict[str, Any]) -> dict[str, Any]:
 def fingerprint(resolved: dict[str, Any]) -> str:
     """Hash of a resolved configuration: shards of equal fingerprints belong together."""
     resolved = comparable(resolved)
-    return hashlib.sha256(json.dumps(resolved, sort_keys=True).encode()).hexdigest()
+    return sha256(json.dumps(resolved, sort_keys=True))
 
 
 def load_plan_config(store: Store) -> dict[str, Any]:

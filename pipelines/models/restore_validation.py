@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from degrade_kit.files import write_whole
 from degrade_kit.flipnet.batch import Batch, collate, pair_generators, to_images
 from degrade_kit.flipnet.degrader import start_noise
 from degrade_kit.flipnet.mixture import PairSample
@@ -137,8 +138,6 @@ def psnr(one: Pixels, other: Pixels) -> float:
 
 def _write_sheet(rows: Sequence[Sequence[Tile]], folder: Path, step: int) -> None:
     """Two samples in a row."""
-    folder.mkdir(parents=True, exist_ok=True)
     paired = [[tile for row in rows[i : i + 2] for tile in row] for i in range(0, len(rows), 2)]
-    (folder / f"step-{step:08d}.png").write_bytes(
-        encode_png(contact_sheet(paired, tile=128, title=f"Held-out pairs after step {step:,}"))
-    )
+    sheet = contact_sheet(paired, tile=128, title=f"Held-out pairs after step {step:,}")
+    write_whole(folder / f"step-{step:08d}.png", encode_png(sheet))

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from degrade_kit.errors import ImageError
+from degrade_kit.files import sha256
 from degrade_kit.hq import HQ_FORMATS, HqFormat, likely_format, versions
 from degrade_kit.image import Decoded, decode_image
 from degrade_kit.pipelines.makers.config import SynthConfig, fingerprint
@@ -66,7 +66,7 @@ def make_plan(config: SynthConfig) -> Plan:
         "include": config.include or "",
         "image": asdict(config.image),
         "num_sources": count,
-        "sources_sha256": hashlib.sha256("\n".join(map(display_name, sources.names)).encode()).hexdigest(),
+        "sources_sha256": sha256("\n".join(map(display_name, sources.names))),
         "versions": versions(),
     }
     if config.flipnet is not None and config.mode != "onthefly":

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from degrade_kit.degradation import make_lq
 from degrade_kit.errors import ImageError, RunError
+from degrade_kit.files import write_whole
 from degrade_kit.hq import HqConfig, prepare
 from degrade_kit.image import Pixels, encode_png
 from degrade_kit.pipelines.executor import limited_threads
@@ -35,13 +36,8 @@ def draw_preview(
                 rows.append([Tile(pixels, ("HQ",)), *_variants(pixels, name, recipe, seed, variants)])
     if not rows:
         raise RunError(f"none of the images tried in {hq} can be used; `degrade-kit synth` lists why")
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        title = f"HQ and LQ images by {', '.join(recipe.name for recipe in recipes)}; seed {seed}"
-        sheet = contact_sheet(rows, title=title, notes=(LEGEND,), headings=headings, details=True)
-        out.write_bytes(encode_png(sheet))
-    except OSError as error:
-        raise RunError(f"cannot write {out}: {error}") from error
+    title = f"HQ and LQ images by {', '.join(recipe.name for recipe in recipes)}; seed {seed}"
+    write_whole(out, encode_png(contact_sheet(rows, title=title, notes=(LEGEND,), headings=headings, details=True)))
     return len(rows) // len(recipes)
 
 

@@ -121,7 +121,7 @@ def test_a_full_disk_leaves_nothing(tmp_path: Path, server: str, monkeypatch: py
 
 def test_a_folder_that_cannot_be_made_is_an_error(tmp_path: Path, server: str) -> None:
     (tmp_path / "file").write_bytes(b"")
-    with pytest.raises(RunError, match=r"cannot make .*: Not a directory"):
+    with pytest.raises(RunError, match=r"cannot write .*: Not a directory"):
         download(weight(f"{server}/whole"), tmp_path / "file" / "in")
 
 

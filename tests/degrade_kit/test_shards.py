@@ -302,7 +302,7 @@ def test_a_failed_publication_leaves_no_scratch(tmp_path: Path, monkeypatch: pyt
     def fail(path: Path) -> None:
         raise OSError(errno.EIO, "Input/output error")
 
-    monkeypatch.setattr("degrade_kit.store._sync", fail)
+    monkeypatch.setattr("degrade_kit.files._sync", fail)
     with pytest.raises(OSError, match="Input/output"):
         written(LocalStore(tmp_path), "shard-000000", {sample_key(0): members()})
     assert LocalStore(tmp_path).names() == []

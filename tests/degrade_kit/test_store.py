@@ -13,7 +13,7 @@ import fsspec
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
-import degrade_kit.store
+import degrade_kit.files
 from degrade_kit.errors import ConfigError, RunError
 from degrade_kit.store import SCRATCH, LocalStore, RemoteStore, Store, check_writable, free_bytes, open_store
 
@@ -85,7 +85,7 @@ def test_a_write_that_fails_leaves_the_old_file_and_no_scratch(tmp_path: Path, m
     def fail(path: Path) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(degrade_kit.store, "_sync", fail)
+    monkeypatch.setattr(degrade_kit.files, "_sync", fail)
     with pytest.raises(OSError, match="No space"):
         store.write("a", b"new")
     assert store.read("a") == b"old"
@@ -97,7 +97,7 @@ def test_file_and_folder_are_synced_before_and_after_the_renaming(
 ) -> None:
     store, seen = LocalStore(tmp_path), list[tuple[Path, bool]]()
     scratch = fill(store, "b/a", b"data")
-    monkeypatch.setattr(degrade_kit.store, "_sync", lambda path: seen.append((path, (tmp_path / "b/a").exists())))
+    monkeypatch.setattr(degrade_kit.files, "_sync", lambda path: seen.append((path, (tmp_path / "b/a").exists())))
     store.publish(scratch, "b/a")
     assert seen == [(scratch, False), (tmp_path / "b", True)]
 
@@ -105,9 +105,11 @@ def test_file_and_folder_are_synced_before_and_after_the_renaming(
 def test_a_writer_that_is_killed_leaves_nothing_under_the_name(tmp_path: Path) -> None:
     code = """
 import os, signal, sys
-import degrade_kit.store as store
-store._sync = lambda path: os.kill(os.getpid(), signal.SIGKILL)
-store.LocalStore(store.Path(sys.argv[1])).write("a.tar", b"data")
+from pathlib import Path
+import degrade_kit.files
+from degrade_kit.store import LocalStore
+degrade_kit.files._sync = lambda path: os.kill(os.getpid(), signal.SIGKILL)
+LocalStore(Path(sys.argv[1])).write("a.tar", b"data")
 """
     done = subprocess.run([sys.executable, "-c", code, tmp_path], check=False)
     assert done.returncode == -9
@@ -140,11 +142,12 @@ def test_sweep_removes_what_dead_processes_of_this_machine_left_and_nothing_else
     living = Path(alive.stdout.readline().strip())
     dead = subprocess.run([sys.executable, "-c", SCRATCH_AND, tmp_path], capture_output=True, text=True, check=True)
     left = Path(dead.stdout.strip())
-    name, owner, random = mine.name.rsplit(".", 2)
+    name, owner, random, ending = mine.name.rsplit(".", 3)
     host, pid, start = owner.rsplit("-", 2)
-    elsewhere = mine.with_name(f"{name}.other{host}-{left.name.rsplit('-', 2)[1]}-1.{random}")
-    reused = mine.with_name(f"{name}.{host}-{pid}-{int(start) - 1}.{random}")  # the number of a process is used again
-    foreign = [mine.with_name(odd) for odd in ("notes.txt", "a.b.c", f"x.{host}-abc-1.y")]
+    elsewhere = mine.with_name(f"{name}.other{host}-{left.name.rsplit('-', 2)[1]}-1.{random}.{ending}")
+    # The number of a process is used again.
+    reused = mine.with_name(f"{name}.{host}-{pid}-{int(start) - 1}.{random}.{ending}")
+    foreign = [mine.with_name(odd) for odd in ("notes.txt", "a.b.c", f".x.{host}-abc-1.{random}.{ending}")]
     for path in (elsewhere, reused, *foreign):
         path.touch()
     assert left.exists()

@@ -646,7 +646,7 @@ def is_full(box: Box, run: Run, left: int) -> None:
 
 @row(19)
 def disk_full_simulated(box: Box) -> None:
-    sync = degrade_kit.store._sync
+    sync = degrade_kit.files._sync
 
     def full(path: Path) -> None:
         if "shard-000001.tar." in path.name:
@@ -654,7 +654,7 @@ def disk_full_simulated(box: Box) -> None:
         sync(path)
 
     with box.monkeypatch.context() as patch:
-        patch.setattr(degrade_kit.store, "_sync", full)
+        patch.setattr(degrade_kit.files, "_sync", full)
         is_full(box, box.run(*box.arguments(), code=1), left=1)
     box.synth()
 

@@ -86,8 +86,8 @@ class Run:
 
     def scratch(self) -> dict[str, int]:
         """Shards in work, and the process that writes each."""
-        names = [path.name for path in (self.out / ".degrade_kit" / "tmp").glob("shard-*.tar.*")]
-        return {name.partition(".")[0]: int(name.split(".")[2].split("-")[1]) for name in names}
+        names = [path.name for path in (self.out / ".degrade_kit" / "tmp").glob(".shard-*.tar.*")]
+        return {name.split(".")[1]: int(name.split(".")[3].split("-")[1]) for name in names}
 
     def done(self) -> set[str]:
         return {path.stem for path in (self.out / ".degrade_kit").glob("shard-*.json")}

@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import CLIPTextConfig, CLIPTextModel
 
+from degrade_kit import files
 from degrade_kit.errors import ConfigError, RunError
 from degrade_kit.flipnet import checkpoint
 from degrade_kit.flipnet.checkpoint import BaseModel, BaseReference, load, load_base, read_config, save
@@ -344,17 +345,18 @@ def test_a_configuration_that_is_no_json_object_is_told(model: Path, text: str) 
         read_config(model)
 
 
-@pytest.mark.parametrize("broken", ["write_weights", "replace_folder"])
+@pytest.mark.parametrize("broken", ["write_weights", "publish"])
 def test_a_save_that_fails_leaves_the_old_folder(model: Path, monkeypatch: pytest.MonkeyPatch, broken: str) -> None:
     before = {path: path.read_bytes() for path in model.rglob("*") if path.is_file()}
-    whole = getattr(checkpoint, broken)
+    owner = files if broken == "publish" else checkpoint
+    whole = getattr(owner, broken)
 
     def fill(*arguments: Any) -> None:  # noqa: ANN401
         if broken == "write_weights" and "lora" not in str(arguments[1]):
             return whole(*arguments)
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(checkpoint, broken, fill)
+    monkeypatch.setattr(owner, broken, fill)
     with pytest.raises(RunError, match=r"cannot write .*model: No space left on device"):
         save(tiny_flipnet(), model, BaseReference(location="x"))
     assert {path: path.read_bytes() for path in model.rglob("*") if path.is_file()} == before
@@ -363,7 +365,7 @@ def test_a_save_that_fails_leaves_the_old_folder(model: Path, monkeypatch: pytes
 
 def test_a_rename_that_fails_puts_the_old_folder_back(model: Path, tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
-        checkpoint.replace_folder(tmp_path / "missing", model)
+        files._replace_folder(tmp_path / "missing", model)
     assert (model / "flipnet.json").exists()
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
 
