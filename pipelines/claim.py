@@ -1,15 +1,16 @@
-"""The folder of a training run: whose it is, and what it says of itself."""
+"""Whose an output is, and the configurations that say so."""
 
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, cast
 
 from degrade_kit.errors import ConfigError, RunError
-from degrade_kit.files import parse_yaml, plain_yaml
+from degrade_kit.files import parse_yaml, plain_yaml, write_whole
+from degrade_kit.store import LocalStore, Store, check_writable
 
 FREE = ("num_steps", "checkpoint_steps", "validation_steps", "keep_checkpoints")
 """Fields of a loop that a run may be continued with another value of."""
@@ -38,36 +39,69 @@ def read_run_config(name: str, command: str) -> tuple[Path, dict[str, Any]]:
     return path, cast("dict[str, Any]", data)
 
 
-def claim_folder(folder: Path, resolved: dict[str, Any], comparable: Callable[[Any], Any]) -> None:
-    """Make a run's folder and its `config.yaml`, or make sure that it is of this very run.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Claim:
+    """What makes an output a run's own: one that is empty is taken, one of the same configuration is gone on with."""
 
-    Args:
-        folder: Of the run.
-        resolved: Its configuration.
-        comparable: Takes a configuration, and gives it without what may change.
+    what: str
+    """What the output holds then, for messages, such as `a data set`."""
+    file: str
+    """Where the configuration stands in it."""
+    resolved: Mapping[str, Any]
+    comparable: Callable[[dict[str, Any]], Any] = lambda resolved: resolved
+    """Takes a configuration, and gives it without what a run may be continued with another value of."""
+    option: str = "--out"
+    """By which another output is given, for messages."""
+    otherwise: str = ""
+    """A further way out for messages, such as `--overwrite to replace it`."""
 
-    Raises:
-        ConfigError: If it holds a run of another configuration.
-        RunError: If it cannot be written.
-    """
-    path = folder / "config.yaml"
-    text = plain_yaml(resolved)
-    try:
-        if path.exists():
-            found = comparable(parse_yaml(path.read_text(encoding="utf-8"), str(path)))
-            ours = comparable(parse_yaml(text, ""))
+    def check(self, store: Store) -> None:
+        """Make sure that an output can be taken or gone on with; nothing in it is changed.
+
+        Raises:
+            RunError: If it holds something else, the same with another configuration, or cannot be written to.
+        """
+        check_writable(store)
+        ways = ", ".join(filter(None, ["give the old options to go on with it", self.otherwise]))
+        if store.size(self.file) is not None:
+            found = self.comparable(self._read(store))
+            ours = self.comparable(parse_yaml(plain_yaml(self.resolved), self.file))
             if found != ours:
-                raise ConfigError(
-                    f"{folder} holds a run of another configuration:\n{difference(found, ours)}\n"
-                    "give the old options to go on with it, or another --out"
+                raise RunError(
+                    f"{store.url} holds {self.what} of another configuration:\n{difference(found, ours)}\n{ways}, or "
+                    f"another {self.option}"
                 )
-        folder.mkdir(parents=True, exist_ok=True)
-        # Several processes of one run may be here at a time: none must see half a file.
-        scratch = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        scratch.write_text(text, encoding="utf-8")
-        scratch.replace(path)
-    except OSError as error:
-        raise RunError(f"cannot write {path}: {error.strerror or error}") from error
+            return
+        # Hidden files are those of file managers, or scratch of a process that lives elsewhere.
+        foreign = [name for name in store.names() if not name.startswith(".")]
+        if foreign:
+            raise RunError(
+                f"{store.url} is not empty and was not made by this command (it holds {foreign[0]}"
+                f"{f' and {len(foreign) - 1} more' if len(foreign) > 1 else ''}); give an empty or a new {self.option}"
+            )
+
+    def take(self, store: Store) -> None:
+        """Check an output, sweep it, and write the configuration to it.
+
+        Raises:
+            RunError: As `check`, or if it cannot be written.
+        """
+        self.check(store)
+        text = plain_yaml(self.resolved)
+        if isinstance(store, LocalStore):
+            store.sweep()
+            write_whole(store.root / self.file, text)
+        else:
+            store.write(self.file, text.encode())
+
+    def _read(self, store: Store) -> dict[str, Any]:
+        try:
+            found = parse_yaml(store.read(self.file).decode("utf-8"), self.file)
+        except (ConfigError, UnicodeDecodeError) as error:
+            raise RunError(f"{store.url}/{self.file} is damaged: {error}") from error
+        if not isinstance(found, dict):
+            raise RunError(f"{store.url}/{self.file} is damaged: expected `key: value` pairs, got {found!r}")
+        return cast("dict[str, Any]", found)
 
 
 def plain(value: Any) -> Any:  # noqa: ANN401 (a field of a configuration)

@@ -12,15 +12,15 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from degrade_kit.errors import ConfigError, RunError
+from degrade_kit.errors import ConfigError
 from degrade_kit.image import pixel_hash
 from degrade_kit.pipelines.card import card_text
+from degrade_kit.pipelines.claim import Claim
 from degrade_kit.pipelines.makers.config import load_plan_config
 from degrade_kit.reader import check_tar
 from degrade_kit.shards import (
     CONFIG,
     FAILURES,
-    HIDDEN,
     LQ_ONLY,
     MANIFEST,
     ORIGIN,
@@ -35,7 +35,7 @@ from degrade_kit.shards import (
     read_sidecar,
     sidecar_path,
 )
-from degrade_kit.store import LocalStore, Store, check_writable, open_store
+from degrade_kit.store import Store, open_store
 
 PIXELS = "hq_pixels_sha256"
 """Field of a sample's JSON, here alone: hash of the HQ image's pixels, whatever file holds them."""
@@ -134,10 +134,4 @@ def extra_fields(manifest: Mapping[str, Any]) -> dict[str, Any]:
 
 def claim_copy(target: Store, of: str) -> None:
     """Make sure that an output is empty, or was begun from the data set of this digest."""
-    check_writable(target)
-    if isinstance(target, LocalStore):
-        target.sweep()
-    names = [name for name in target.names() if not name.startswith(f"{HIDDEN}/tmp/")]
-    if names and (ORIGIN not in names or target.read(ORIGIN) != of.encode()):
-        raise RunError(f"{target.url} holds something else, such as {names[0]}; give an empty or a new --out")
-    target.write(ORIGIN, of.encode())
+    Claim(what="a data set made of another one", file=ORIGIN, resolved={"digest": of}).take(target)

@@ -13,7 +13,6 @@ From originals, as LFW-Test comes from LFW, there are `lq/` and, where faces wer
 from __future__ import annotations
 
 import functools
-import hashlib
 import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -22,14 +21,13 @@ from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
-import yaml
 
 from degrade_kit.degradation import make_lq, make_target
 from degrade_kit.errors import ConfigError, ImageError, RunError
-from degrade_kit.files import sha256
+from degrade_kit.files import file_sha256, sha256
 from degrade_kit.hq import HqConfig, prepare, versions
 from degrade_kit.image import Pixels, encode_png
-from degrade_kit.pipelines.claim import difference
+from degrade_kit.pipelines.claim import Claim
 from degrade_kit.pipelines.executor import ExecutorConfig, Stateful, run_tasks
 from degrade_kit.pipelines.makers.config import SynthConfig
 from degrade_kit.pipelines.makers.flipnet_settings import FlipNetSettings, flipnet_mapping, resolve_flipnet
@@ -37,7 +35,7 @@ from degrade_kit.recipe import Recipe
 from degrade_kit.record import Record
 from degrade_kit.seeding import epoch_generator, generator
 from degrade_kit.sources import Sources, display_name, open_sources
-from degrade_kit.store import LocalStore, check_writable
+from degrade_kit.store import LocalStore
 
 RECORDS, SETTINGS, SUMMARY = "records.jsonl", "testset.yaml", "testset.json"
 _JOURNAL: Final = ".records.partial.jsonl"
@@ -145,7 +143,7 @@ def make_testset(
     if len(sources) < config.count:
         raise ConfigError(f"count: {config.count:,} pairs need as many faces; {config.hq} has {len(sources):,}")
     store = LocalStore(out)
-    _claim(store, config)
+    Claim(what="a test set", file=SETTINGS, resolved=config.to_mapping()).take(store)
     order: npt.NDArray[np.int64] = epoch_generator(config.seed, 0, "\0testset").permutation(len(sources))
     waiting = iter([sources.names[int(place)] for place in order.tolist()])
     slots = _slots(config, waiting)
@@ -204,7 +202,7 @@ def _take(
     line = made.get((slot.number, display_name(slot.source)))
     if line is None or not all(
         (out / side / f"{line['image']}.png").is_file()
-        and sha256((out / side / f"{line['image']}.png").read_bytes()) == line[f"{side}_sha256"]
+        and file_sha256(out / side / f"{line['image']}.png") == line[f"{side}_sha256"]
         for side in ("hq", "lq")
     ):
         return False
@@ -285,29 +283,6 @@ def _make(offshelf: Callable[[str, Pixels], tuple[Record, Pixels]] | None, task:
 # -------------------------------------------------------------------------------------------------------------- writing
 
 
-def _claim(store: LocalStore, config: TestsetConfig) -> None:
-    """Make sure that the folder is empty, or of this very configuration."""
-    check_writable(store)
-    store.sweep()
-    wanted = config.to_mapping()
-    if (store.root / SETTINGS).is_file():
-        found = yaml.safe_load((store.root / SETTINGS).read_text())
-        if found != wanted:
-            raise RunError(
-                f"{store.root} holds a test set of another configuration:\n{difference(found, wanted)}\n"
-                "give the old options to go on, or another --out"
-            )
-        return
-    _check_empty(store)
-    store.write(SETTINGS, yaml.safe_dump(wanted, sort_keys=False).encode())
-
-
-def _check_empty(store: LocalStore) -> None:
-    names = [name for name in store.names() if not name.startswith(".")]
-    if names:
-        raise RunError(f"{store.root} is not empty (it holds {names[0]}); give an empty or a new --out")
-
-
 def _journal(out: Path) -> list[dict[str, Any]]:
     """Lines of earlier runs; one that was cut short by a kill is left out."""
     lines: list[dict[str, Any]] = []
@@ -328,7 +303,7 @@ def _finish(
     shown = [{key: value for key, value in line.items() if key != "number"} for line in lines]
     records = "".join(json.dumps(line) + "\n" for line in shown).encode()
     offshelf = sum(line["origin"].startswith("flipnet:") for line in lines)
-    digest = hashlib.sha256(records).hexdigest()
+    digest = sha256(records)
     summary = {
         "pairs": len(lines),
         "offshelf": offshelf,
@@ -391,14 +366,8 @@ def make_real_testset(
         RunError: If the folder holds something else.
     """
     store = LocalStore(out)
-    check_writable(store)
-    if not (out / SETTINGS).is_file():
-        _check_empty(store)
     wanted = {key: str(value) if isinstance(value, Path) else value for key, value in asdict(config).items()}
-    wanted["versions"] = versions()
-    if (out / SETTINGS).is_file() and (found := yaml.safe_load((out / SETTINGS).read_text())) != wanted:
-        raise RunError(f"{out} holds a test set of another configuration:\n{difference(found, wanted)}")
-    store.write(SETTINGS, yaml.safe_dump(wanted, sort_keys=False).encode())
+    Claim(what="a test set", file=SETTINGS, resolved={**wanted, "versions": versions()}).take(store)
     if config.align:
         assert align is not None, "align: expected a function, since the configuration asks for it"
         failures = align(config, out / "lq", lambda done, total: progress("photographs", done, total))
@@ -406,7 +375,7 @@ def make_real_testset(
         failures = _squares(config, store, progress)
     images = open_sources(out / "lq")
     lines = [f"{name} {sha256(images.read(place))}" for place, name in enumerate(images.names)]
-    digest = hashlib.sha256("\n".join(lines).encode()).hexdigest()
+    digest = sha256("\n".join(lines))
     summary = {"images": len(images), "failures": failures, "digest": digest, "versions": versions()}
     store.write(SUMMARY, (json.dumps(summary, indent=2) + "\n").encode())
     return RealTestset(len(images), failures, digest)

@@ -22,9 +22,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path, PurePosixPath
-from typing import Any, TypedDict, cast
-
-import yaml
+from typing import TypedDict
 
 from degrade_kit.align import (
     Detector,
@@ -38,8 +36,9 @@ from degrade_kit.align import (
     read_landmarks,
     yunet_detector,
 )
-from degrade_kit.errors import ConfigError, ImageError, RunError
+from degrade_kit.errors import ConfigError, ImageError
 from degrade_kit.image import Pixels, decode_image, encode_png
+from degrade_kit.pipelines.claim import Claim
 from degrade_kit.pipelines.executor import ExecutorConfig, run_tasks
 from degrade_kit.sources import Sources, display_name, open_sources
 from degrade_kit.store import LocalStore
@@ -194,7 +193,7 @@ def plan_alignment(config: AlignConfig) -> AlignPlan:
     sources = open_sources(config.input)
     _face_finder.cache_clear()
     _face_finder(config)
-    _check_same_settings(config)
+    _claim(config).check(LocalStore(config.out_dir))
     stems = _output_stems(sources.names)
     return AlignPlan(config=config, sources=sources, stems=stems, done=_read_done(config, sources.names, stems))
 
@@ -232,8 +231,7 @@ def align_sources(
     """
     plan = plan_alignment(config)
     store = LocalStore(config.out_dir)
-    store.sweep()
-    store.write(SETTINGS, yaml.safe_dump(_plain(config), sort_keys=False).encode())
+    _claim(config).take(store)
     lines, failures = dict(plan.done), dict[int, FailureLine]()
     store.write(LINES, _to_jsonl(_in_order(lines)))  # without lines that lost their face or were cut short by a kill
     with (config.out_dir / LINES).open("ab") as journal:
@@ -370,29 +368,20 @@ def _all_failed(task: AlignTask, error: str) -> TaskResult:
     return TaskResult(lines={}, failures=failures)
 
 
-def _check_same_settings(config: AlignConfig) -> None:
-    """Refuse an output folder whose faces were made from other photos, in another size or number.
+def _claim(config: AlignConfig) -> Claim:
+    """The output is of these photos, size and choice of faces.
 
     Another detector, score or landmarks file may take up the photos in which the first found nothing.
     """
-    try:
-        text = (config.out_dir / SETTINGS).read_text(encoding="utf-8")
-    except FileNotFoundError:
-        return
-    before, now = cast("dict[str, Any]", yaml.safe_load(text)), _plain(config)
-    for key in ("input", "size", "face"):
-        if before[key] != now[key]:
-            raise RunError(
-                f"{config.out_dir} holds faces made with {key} {before[key]}, and {now[key]} is asked for: give another"
-                " output folder, or delete this one"
-            )
-
-
-def _plain(config: AlignConfig) -> dict[str, Any]:
     values = asdict(config)
     if Path(config.input).exists():
         values["input"] = Path(config.input).resolve()
-    return {key: str(value) if isinstance(value, Path) else value for key, value in values.items()}
+    return Claim(
+        what="faces",
+        file=SETTINGS,
+        resolved={key: str(value) if isinstance(value, Path) else value for key, value in values.items()},
+        comparable=lambda found: {key: found.get(key) for key in ("input", "size", "face")},
+    )
 
 
 def _read_done(config: AlignConfig, names: Iterable[str], stems: tuple[str, ...]) -> dict[int, list[Line]]:

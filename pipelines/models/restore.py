@@ -15,7 +15,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -29,15 +28,16 @@ from degrade_kit.errors import ConfigError, DegradeKitError, ImageError, RunErro
 from degrade_kit.flipnet.checkpoint import folder_digest, read_config
 from degrade_kit.flipnet.sampling import SamplingConfig
 from degrade_kit.image import Pixels, decode_image, encode_png
-from degrade_kit.pipelines.claim import claim_folder, plain
+from degrade_kit.pipelines.claim import Claim, plain
 from degrade_kit.pipelines.executor import ExecutorConfig, Stateful, run_tasks
 from degrade_kit.pipelines.sheet import Tile, contact_sheet
 from degrade_kit.reader import PairReader
 from degrade_kit.restore.embeddings import SOURCE_CONFIG
 from degrade_kit.restore.infer import ColorFix, restorer_folder, trained_size
 from degrade_kit.seeding import generator
-from degrade_kit.shards import HIDDEN, MANIFEST
+from degrade_kit.shards import CONFIG, HIDDEN, MANIFEST
 from degrade_kit.sources import Sources, display_name, open_sources
+from degrade_kit.store import LocalStore
 
 if TYPE_CHECKING:
     from degrade_kit.restore.infer import Restorer
@@ -221,12 +221,11 @@ def restore(
         progress: Called with the inputs that are done and all of them.
 
     Raises:
-        ConfigError: If the output holds results of other settings.
-        RunError: If a result cannot be written, or a worker failed.
+        RunError: If the output holds something else, a result cannot be written, or a worker failed.
     """
     job = plan.job
     inputs = open_inputs(job)
-    claim_folder(job.out_dir / HIDDEN, _resolved(plan), lambda resolved: resolved)
+    Claim(what="restored images", file=CONFIG, resolved=_resolved(plan)).take(LocalStore(job.out_dir))
     count = len(inputs.names)
     chunks = [Chunk(tuple(range(i, min(i + job.batch_size, count)))) for i in range(0, count, job.batch_size)]
     todo = [chunk for chunk in chunks if any(_missing(plan, inputs.names[index]) for index in chunk.indices)]
@@ -245,7 +244,7 @@ def restore(
     sheet = _write_sheet(plan, inputs)
     failures.sort()
     lines = "".join(json.dumps({"source": display_name(name), "detail": why}) + "\n" for name, why in failures)
-    _write(job.out_dir / HIDDEN / "failures.jsonl", lines.encode())
+    _write(plan, job.out_dir / HIDDEN / "failures.jsonl", lines.encode())
     results = count * len(plan.folders)
     kept = results - made - len(failures) * len(plan.folders)
     attention = _write_attention(plan, inputs) if job.attention else None
@@ -295,7 +294,7 @@ def _restore_chunk(plan: RestorePlan, restorer: Restorer, inputs: Inputs, chunk:
             )
             for (name, _), pixels in zip(group, restored, strict=True):
                 if name in missing:
-                    _write(plan.path(folder, name), encode_png(pixels))
+                    _write(plan, plan.path(folder, name), encode_png(pixels))
                     made += 1
     return ChunkReport(made, tuple(failures))
 
@@ -363,7 +362,7 @@ def _write_sheet(plan: RestorePlan, inputs: Inputs) -> Path | None:
     lines = [[tile for row in rows[i : i + each] for tile in row] for i in range(0, len(rows), each)]
     path = plan.job.out_dir / HIDDEN / "sheet.png"
     title = f"Inputs and what {Path(plan.job.model).name} made of them; seed {plan.job.seed}"
-    _write(path, encode_png(contact_sheet(lines, title=title, details=True)))
+    _write(plan, path, encode_png(contact_sheet(lines, title=title, details=True)))
     return path
 
 
@@ -400,7 +399,7 @@ def _write_attention(plan: RestorePlan, inputs: Inputs) -> tuple[Path, float] | 
     title = (
         "Input, restored, where the face embedding is read (white: all attention), and which tokens of it (white: most)"
     )
-    _write(path, encode_png(contact_sheet(lines, tile=192, title=title)))
+    _write(plan, path, encode_png(contact_sheet(lines, tile=192, title=title)))
     return path, float(np.mean(shares))
 
 
@@ -410,13 +409,9 @@ def _gray(shares: npt.NDArray[np.float32], like: Pixels) -> Pixels:
     return np.repeat(np.rint(np.asarray(large) * 255).astype(np.uint8)[:, :, None], 3, axis=2)
 
 
-def _write(path: Path, data: bytes) -> None:
-    """Whole or not at all."""
-    scratch = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+def _write(plan: RestorePlan, path: Path, data: bytes) -> None:
+    """Write a file below the output's folder, whose store has one place to sweep for all folders in it."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        scratch.write_bytes(data)
-        scratch.replace(path)
+        LocalStore(plan.job.out_dir).write(path.relative_to(plan.job.out_dir).as_posix(), data)
     except OSError as error:
-        scratch.unlink(missing_ok=True)
         raise RunError(f"cannot write {path}: {error.strerror or error}; finished images are kept") from error

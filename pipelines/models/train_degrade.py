@@ -13,12 +13,13 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
 
 from degrade_kit.errors import ConfigError
+from degrade_kit.files import write_whole
 from degrade_kit.flipnet.base_small import SmallBase, new_net
 from degrade_kit.flipnet.batch import collate, pair_generators, to_images
 from degrade_kit.flipnet.checkpoint import BaseReference, Prompts
@@ -33,12 +34,13 @@ from degrade_kit.flipnet.registration import check_pairs
 from degrade_kit.flipnet.sampling import SamplingConfig, sample
 from degrade_kit.flipnet.training import DiffusionLoss, TrainConfig, train
 from degrade_kit.image import encode_png
-from degrade_kit.pipelines.claim import FREE, claim_folder, plain, read_run_config
+from degrade_kit.pipelines.claim import FREE, Claim, plain, read_run_config
 from degrade_kit.pipelines.executor import Interrupt
 from degrade_kit.pipelines.sheet import Tile, contact_sheet
 from degrade_kit.presets import resolve_recipe
 from degrade_kit.seeding import generator
 from degrade_kit.sources import Sources, open_sources
+from degrade_kit.store import LocalStore
 
 log = logging.getLogger(__name__)
 
@@ -251,8 +253,8 @@ def train_degrade(
     """Train, or go on training, and return the folder of the finished model.
 
     Raises:
-        ConfigError: If the data, the base model or the configuration is wrong, or `out_dir` holds a run of another one.
-        RunError: If training cannot go on, or a file cannot be written.
+        ConfigError: If the data, the base model or the configuration is wrong.
+        RunError: If `out_dir` holds something else, training cannot go on, or a file cannot be written.
     """
     if run.threads:
         torch.set_num_threads(run.threads)
@@ -348,11 +350,8 @@ class Validator:
                     Tile(lq, ("made", pair.caption)),
                 ]
             rows.append(row)
-        folder = self._run.out_dir / "samples"
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / f"step-{step:08d}.png").write_bytes(
-            encode_png(contact_sheet(rows, tile=128, title=f"Held-out pairs after step {step:,}"))
-        )
+        sheet = contact_sheet(rows, tile=128, title=f"Held-out pairs after step {step:,}")
+        write_whole(self._run.out_dir / "samples" / f"step-{step:08d}.png", encode_png(sheet))
 
 
 def _captions(run: DegradeRun, pairs: Sequence[Pair]) -> list[str] | None:
@@ -394,14 +393,14 @@ def _claim(run: DegradeRun, data: PairData) -> None:
         "counts": data.counts(),
         "recipes": [f"{recipe.name}@{recipe.digest()}" for recipe in map(resolve_recipe, run.config.data.presets)],
     }
-    claim_folder(run.out_dir, resolved, _comparable)
+    claim = Claim(what="a run", file="config.yaml", resolved=resolved, comparable=_comparable)
+    claim.take(LocalStore(run.out_dir))
 
 
-def _comparable(resolved: Any) -> Any:  # noqa: ANN401 (parsed YAML)
+def _comparable(resolved: dict[str, Any]) -> dict[str, Any]:
     """Without what a run may be continued with another value of."""
-    if not isinstance(resolved, dict) or "config" not in resolved:
+    if "config" not in resolved:
         return resolved
-    resolved = cast("dict[str, Any]", resolved)
     config: dict[str, Any] = {**resolved["config"]}
     config["train"] = {key: value for key, value in config["train"].items() if key not in FREE}
     for key in ("validation_images", "validation_size", "sampling"):

@@ -16,7 +16,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, Literal, cast
+from typing import Any, Final, Literal
 
 import torch
 
@@ -28,7 +28,7 @@ from degrade_kit.flipnet.loop import LoopConfig
 from degrade_kit.flipnet.mixture import PairSample
 from degrade_kit.flipnet.sampling import SamplingConfig
 from degrade_kit.flipnet.training import TrainConfig
-from degrade_kit.pipelines.claim import FREE, claim_folder, plain, read_run_config
+from degrade_kit.pipelines.claim import FREE, Claim, plain, read_run_config
 from degrade_kit.pipelines.executor import Interrupt
 from degrade_kit.pipelines.models.restore_data import DataConfig, RestoreData, read_data
 from degrade_kit.pipelines.models.restore_validation import AutoencoderValidator, RestorationValidator
@@ -43,6 +43,7 @@ from degrade_kit.restore.autoencoder import (
 from degrade_kit.restore.embeddings import FaceEmbedding, LatentSource, identity_source
 from degrade_kit.restore.losses import GRADIENT_PYRAMID, perceptual_loss
 from degrade_kit.restore.train import RestorationConfig, train_autoencoders, train_restorer
+from degrade_kit.store import LocalStore
 
 Stage = Literal["reconstruction", "association", "restoration"]
 STAGES: Final[tuple[Stage, ...]] = ("reconstruction", "association", "restoration")
@@ -152,8 +153,8 @@ def train_restore(
     """Train the stages of a run, or go on training; returns the folder of the last stage's model.
 
     Raises:
-        ConfigError: If data, weights or configuration are wrong, or a folder holds a run of another one.
-        RunError: If training cannot go on, or a file cannot be written.
+        ConfigError: If data, weights or configuration are wrong.
+        RunError: If a folder holds something else, training cannot go on, or a file cannot be written.
     """
     if run.threads:
         torch.set_num_threads(run.threads)
@@ -329,14 +330,14 @@ def _claim(run: RestoreRun, stage: Stage, data: RestoreData) -> None:
         resolved["autoencoder"] = plain(config.autoencoder)
         if stage == "association":
             resolved["start"] = folder_digest(_reconstructed(run))
-    claim_folder(run.out_dir / stage, resolved, _comparable)
+    claim = Claim(what="a run", file="config.yaml", resolved=resolved, comparable=_comparable)
+    claim.take(LocalStore(run.out_dir / stage))
 
 
-def _comparable(resolved: Any) -> Any:  # noqa: ANN401 (parsed YAML)
+def _comparable(resolved: dict[str, Any]) -> dict[str, Any]:
     """Without what a run may be continued with another value of."""
-    if not isinstance(resolved, dict) or "loop" not in resolved:
+    if "loop" not in resolved:
         return resolved
-    resolved = cast("dict[str, Any]", resolved)
     kept = {key: value for key, value in resolved.items() if key not in ("shards", "validation_images", "sampling")}
     return {**kept, "loop": {key: value for key, value in resolved["loop"].items() if key not in FREE}}
 

@@ -11,8 +11,8 @@ from typing import Any
 from degrade_kit.errors import RunError
 from degrade_kit.hq import versions
 from degrade_kit.pipelines.card import write_card
-from degrade_kit.pipelines.claim import difference
-from degrade_kit.pipelines.makers.config import comparable, load_plan_config
+from degrade_kit.pipelines.claim import Claim
+from degrade_kit.pipelines.makers.config import comparable
 from degrade_kit.pipelines.synth.estimate import estimate
 from degrade_kit.pipelines.synth.plan import Plan
 from degrade_kit.shards import (
@@ -35,29 +35,22 @@ from degrade_kit.store import LocalStore, Store, check_writable, free_bytes
 
 def claim(store: Store, plan: Plan, *, overwrite: bool) -> None:
     """Make sure that the output is empty, or of this very configuration."""
-    check_writable(store)
     if isinstance(store, LocalStore):
         store.sweep()
-    names = store.names()
-    if overwrite and CONFIG in names:
-        _remove_ours(store, names)
+    if overwrite and store.size(CONFIG) is not None:
+        check_writable(store)
+        _remove_ours(store, store.names())
         return
-    if ORIGIN in names:
+    if store.size(ORIGIN) is not None:
         raise RunError(f"{store.url} was written by `export` or `join`, not by `synth`; give another --shards")
-    if CONFIG in names:
-        found, wanted = comparable(load_plan_config(store)), comparable(plan.resolved)
-        if found != wanted:
-            raise RunError(
-                f"{store.url} holds a data set of another configuration:\n{difference(found, wanted)}\n"
-                "give the old options to resume it, --overwrite to replace it, or another --shards"
-            )
-        return
-    foreign = [name for name in names if not name.startswith(f"{HIDDEN}/tmp/")]
-    if foreign:
-        raise RunError(
-            f"{store.url} is not empty and was not made by degrade-kit (it holds {foreign[0]}"
-            f"{f' and {len(foreign) - 1} more' if len(foreign) > 1 else ''}); give an empty or a new --shards"
-        )
+    Claim(
+        what="a data set",
+        file=CONFIG,
+        resolved=plan.resolved,
+        comparable=comparable,
+        option="--shards",
+        otherwise="--overwrite to replace it",
+    ).check(store)
 
 
 def is_done(store: Store, plan: Plan, index: int) -> bool:

@@ -225,7 +225,7 @@ def test_faces_of_other_settings_are_not_mixed(
     monkeypatch.chdir(tmp_path)
     align_sources(config)
 
-    with pytest.raises(RunError, match="give another output folder, or delete this one"):
+    with pytest.raises(RunError, match="holds faces of another configuration"):
         align_sources(replace(config, **change))
 
 

@@ -176,7 +176,7 @@ def test_ctrl_c_writes_a_checkpoint(finished: Path, raw: Path, config: Path, tmp
 def test_another_configuration_in_the_same_folder_is_refused(finished: Path, raw: Path, tmp_path: Path) -> None:
     other = write_config(tmp_path / "other.yaml", {"learning_rate": 0.002})
     result = run(words(raw, other, finished))
-    assert result.exit_code == 2
+    assert result.exit_code == 1
     assert "holds a run of another configuration" in result.output
     assert "train.learning_rate" in result.output
 
