@@ -1,7 +1,7 @@
 """What is measured of restored faces, with a reference or alone, and what can be said of many numbers.
 
 `settle` finds out what can be measured here and says of the rest what is missing; a `Judge` measures one image;
-`summarise` makes a mean with its interval; `pair_by_stem` refuses what does not pair up.
+`summarise` makes a mean with its interval.
 """
 
 from __future__ import annotations
@@ -9,9 +9,8 @@ from __future__ import annotations
 import functools
 import importlib.util
 import math
-import posixpath
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, Literal
 
@@ -364,96 +363,6 @@ def read_fid_statistics(path: Path) -> tuple[Features, Features]:
     if covariance.shape != (len(mean), len(mean)) or len(mean) != 2048:
         raise ConfigError(f"{path}: expected 2048 features, found {mean.shape} and {covariance.shape}")
     return mean, covariance
-
-
-# -------------------------------------------------------------------------------------------------------------- pairing
-
-
-@dataclass(frozen=True, slots=True)
-class Pairing:
-    """Which restored image belongs to which reference."""
-
-    pairs: tuple[tuple[str, int, int], ...]
-    """Stem, place of the restored image and of the reference, sorted by stem."""
-    missing: tuple[str, ...] = field(default=())
-    """References without a restored image."""
-    extra: tuple[str, ...] = field(default=())
-    """Restored images without a reference."""
-
-
-def pair_by_stem(restored: Sequence[str], reference: Sequence[str], suffix: str = "") -> Pairing:
-    """Pair names that are equal without extension and, on the restored side, without the suffix.
-
-    Args:
-        restored: Relative names.
-        reference: The same.
-        suffix: What a method appends to names, such as `_00`.
-
-    Raises:
-        ConfigError: If two names of a side have one stem.
-
-    >>> pair_by_stem(["b_00.png", "a_00.png"], ["a.jpg", "b.jpg"], "_00").pairs
-    (('a', 1, 0), ('b', 0, 1))
-    """
-    ours, foreign = stems(restored, suffix, "restored")
-    theirs, _ = stems(reference, "", "reference")
-    shared = sorted(ours.keys() & theirs.keys())
-    return Pairing(
-        tuple((stem, ours[stem], theirs[stem]) for stem in shared),
-        tuple(sorted(theirs.keys() - ours.keys())),
-        tuple(sorted([*(ours.keys() - theirs.keys()), *foreign])),
-    )
-
-
-def stems(names: Sequence[str], suffix: str, side: str) -> tuple[dict[str, int], list[str]]:
-    """Places by stem, and the stems that lack the suffix.
-
-    Raises:
-        ConfigError: If two names have one stem.
-    """
-    places: dict[str, int] = {}
-    foreign: list[str] = []
-    for place, name in enumerate(names):
-        stem = posixpath.splitext(name)[0]
-        if not stem.endswith(suffix):
-            foreign.append(stem)
-            continue
-        stem = stem[: len(stem) - len(suffix)]
-        if stem in places:
-            raise ConfigError(f"{side}: {names[places[stem]]} and {name} have one name; leave one of them out")
-        places[stem] = place
-    return places, foreign
-
-
-def explain_unpaired(pairing: Pairing, num_reference: int, num_restored: int) -> str:
-    """What to say of a pairing that is not complete."""
-    parts: list[str] = []
-    if pairing.missing:
-        parts.append(
-            f"{len(pairing.missing):,} of {num_reference:,} references have no restored image: "
-            f"{_first_five(pairing.missing)}"
-        )
-    if pairing.extra:
-        few = _first_five(pairing.extra)
-        parts.append(f"{len(pairing.extra):,} of {num_restored:,} restored images have no reference: {few}")
-    hint = _suffix_hint(pairing)
-    return (
-        f"{'; '.join(parts)}. Names are compared without extension{hint}; --allow-missing counts them and measures the "
-        f"{len(pairing.pairs):,} pairs"
-    )
-
-
-def _first_five(names: Sequence[str]) -> str:
-    return ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
-
-
-def _suffix_hint(pairing: Pairing) -> str:
-    """Something that all restored names append to a reference's, if so."""
-    if pairing.missing and pairing.extra:
-        first = max((stem for stem in pairing.missing if pairing.extra[0].startswith(stem)), key=len, default=None)
-        if first is not None and (suffix := pairing.extra[0][len(first) :]):
-            return f": do the restored ones end in {suffix!r}? Give --suffix {suffix}"
-    return "; --suffix takes away what a method appends"
 
 
 def finite(value: float) -> float | None:

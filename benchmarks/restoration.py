@@ -31,7 +31,7 @@ from degrade_kit.flipnet.checkpoint import load, save
 from degrade_kit.flipnet.loop import Trainee, state_of, train_loop
 from degrade_kit.flipnet.network import FlipNet
 from degrade_kit.image import Pixels, encode_png
-from degrade_kit.pipelines.images import open_set
+from degrade_kit.pipelines.images import open_files
 from degrade_kit.pipelines.models.restore_validation import psnr
 from degrade_kit.pipelines.models.train_restore import RestoreRun, load_run_config, open_data
 from degrade_kit.restore.train import RestorationConfig
@@ -135,7 +135,7 @@ def main() -> None:
     sigma = best_sigma(stream, max(config.restoration.crop_sizes))
     net = train_regression(run, stream)
     print(f"{sum(parameter.numel() for parameter in net.unet.parameters()):,} parameters")
-    inputs = open_set(options.input, "LQ images")
+    inputs = open_files(options.input, "LQ images")
     for place, name in enumerate(inputs.names):
         lq = np.ascontiguousarray(inputs.read(place))
         with torch.no_grad():

@@ -1,10 +1,15 @@
-"""Sets of images that are judged: restored ones, their references, sharp faces; each read by place, in any process."""
+"""Images by number, wherever they are, and how those of two sets belong together.
+
+Restored images and their references, inputs of a restorer, sharp faces: each is a set with names that any process can
+read from by place.
+"""
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
 
 from degrade_kit.errors import ConfigError, ImageError
 from degrade_kit.image import Pixels, decode_image
@@ -12,14 +17,15 @@ from degrade_kit.reader import PairReader
 from degrade_kit.shards import MANIFEST
 from degrade_kit.sources import Sources, display_name, open_sources
 from degrade_kit.store import open_store
+from degrade_kit.wording import first_few
 
 
-class JudgedSet(Protocol):
-    """A set of images with names."""
+class Images(Protocol):
+    """A set of images with names, read by their place."""
 
     @property
     def names(self) -> Sequence[str]:
-        """Relative paths, with extension."""
+        """Relative paths, with extension where they are files."""
         ...
 
     def read(self, place: int) -> Pixels:
@@ -27,44 +33,72 @@ class JudgedSet(Protocol):
 
         Raises:
             ImageError: If it cannot be used.
+            ShardError: If its shard is damaged.
         """
         ...
 
 
 @dataclass(frozen=True, slots=True)
-class FileSet:
-    """A folder, list, zip or tar of images."""
+class FileImages:
+    """A folder, list, zip or tar of images, or one file."""
 
     sources: Sources
+    min_side: int = 1
+    """Smaller ones cannot be used, pixels."""
 
     @property
     def names(self) -> Sequence[str]:
-        """Relative paths; see `JudgedSet`."""
+        """Relative paths; see `Images`."""
         return self.sources.names
 
     def read(self, place: int) -> Pixels:
-        """Read an image; see `JudgedSet`."""
-        return decode_image(self.sources.read(place), min_side=1).pixels
+        """Read an image; see `Images`."""
+        return decode_image(self.sources.read(place), min_side=self.min_side).pixels
 
 
 @dataclass(frozen=True, slots=True)
-class ShardReferences:
-    """Training targets of a data set of this toolkit."""
+class ShardImages:
+    """One image of each sample of a data set of this toolkit, at full size."""
 
     reader: PairReader
-    names: tuple[str, ...]
+    names: Sequence[str]
     """Names of the sources, or keys."""
+    side: Literal["hq", "lq"]
+    """`hq` is the training target."""
+    variant: int = 0
+    """Number of the LQ image, or of the one whose target is taken."""
 
     def read(self, place: int) -> Pixels:
-        """Read an HQ image; see `JudgedSet`."""
-        return self.reader.stored_pair(self.reader.read(place, 0), 0).hq
+        """Read an image; see `Images`."""
+        pair = self.reader.stored_pair(self.reader.read(place, self.variant), self.variant)
+        return pair.hq if self.side == "hq" else pair.lq
 
 
-def open_set(place: str, what: str) -> FileSet:
-    """Open the images in a place.
+def is_shards(place: str) -> bool:
+    """Find out whether a data set of this toolkit is there: a folder or URL that has a manifest.
 
     Raises:
-        ConfigError: If nothing is there, or something in it cannot be read.
+        ConfigError: If it is a URL of a kind that cannot be opened here.
+    """
+    try:
+        store = open_store(place)
+    except ConfigError:  # an address that no store has
+        return False
+    try:
+        return store.size(MANIFEST) is not None
+    except OSError:  # a file, or a name that no folder has
+        return False
+
+
+def open_files(place: str, what: str) -> FileImages:
+    """Images in a place that is no data set, every one of which must be readable.
+
+    Args:
+        place: Whatever `open_sources` takes.
+        what: What they are, for messages, such as `--restored`.
+
+    Raises:
+        ConfigError: If nothing is there, or something in it cannot be listed.
     """
     try:
         sources = open_sources(place)
@@ -76,10 +110,10 @@ def open_set(place: str, what: str) -> FileSet:
             f"{what}: {len(sources.skipped):,} files in {place} cannot be listed, such as {display_name(name)}: "
             f"{reason}, {detail}"
         )
-    return FileSet(sources)
+    return FileImages(sources)
 
 
-def open_references(place: str, restored: Sequence[str]) -> JudgedSet:
+def open_references(place: str, restored: Sequence[str]) -> Images:
     """Open references: images, or the HQ images of a data set, named as restored ones are, by source or by key.
 
     Args:
@@ -90,15 +124,37 @@ def open_references(place: str, restored: Sequence[str]) -> JudgedSet:
         ConfigError: If nothing is there.
     """
     if not is_shards(place):
-        return open_set(place, "--reference")
+        return open_files(place, "--reference")
     reader = PairReader(place)
     raw = [reader.read(index, None) for index in range(len(reader))]
     keys = {entry.key for entry in raw}
     by_key = any(name.rpartition("/")[2][:9] in keys for name in restored)
-    return ShardReferences(reader, tuple(f"{entry.key}.png" if by_key else entry.info["source"] for entry in raw))
+    names = tuple(f"{entry.key}.png" if by_key else entry.info["source"] for entry in raw)
+    return ShardImages(reader, names, "hq")
 
 
-def read_or_none(images: JudgedSet, place: int) -> Pixels | None:
+def open_inputs(place: str, *, variant: int, cache_dir: str | None, min_side: int) -> Images:
+    """Open what a restorer is given: images, or an LQ image of each sample of a data set, named by its key.
+
+    Args:
+        place: A data set, or whatever `open_sources` takes; what of it cannot be listed is left out.
+        variant: Number of the LQ image.
+        cache_dir: Where shards of a URL are kept.
+        min_side: Least side of an image file, pixels.
+
+    Raises:
+        ConfigError: If it holds no images, or no such variant.
+        ShardError: If it is a data set that is not whole.
+    """
+    if not is_shards(place):
+        return FileImages(open_sources(place), min_side)
+    reader = PairReader(place, cache_dir=cache_dir)
+    if not 0 <= variant < reader.num_variants:
+        raise ConfigError(f"--variant: expected 0 to {reader.num_variants - 1}, which {place} has; got {variant}")
+    return ShardImages(reader, reader.keys, "lq", variant)
+
+
+def read_or_none(images: Images, place: int) -> Pixels | None:
     """Read an image for the pictures of a report, in which a damaged file is left out."""
     try:
         return images.read(place)
@@ -106,9 +162,88 @@ def read_or_none(images: JudgedSet, place: int) -> Pixels | None:
         return None
 
 
-def is_shards(place: str) -> bool:
-    """Whether a data set of this toolkit is there."""
-    try:
-        return open_store(place).size(MANIFEST) is not None
-    except (ConfigError, OSError):
-        return False
+# -------------------------------------------------------------------------------------------------------------- pairing
+
+
+@dataclass(frozen=True, slots=True)
+class Pairing:
+    """Which restored image belongs to which reference."""
+
+    pairs: tuple[tuple[str, int, int], ...]
+    """Stem, place of the restored image and of the reference, sorted by stem."""
+    missing: tuple[str, ...] = field(default=())
+    """References without a restored image."""
+    extra: tuple[str, ...] = field(default=())
+    """Restored images without a reference."""
+
+
+def pair_by_stem(restored: Sequence[str], reference: Sequence[str], suffix: str = "") -> Pairing:
+    """Pair names that are equal without extension and, on the restored side, without the suffix.
+
+    Args:
+        restored: Relative names.
+        reference: The same.
+        suffix: What a method appends to names, such as `_00`.
+
+    Raises:
+        ConfigError: If two names of a side have one stem.
+
+    >>> pair_by_stem(["b_00.png", "a_00.png"], ["a.jpg", "b.jpg"], "_00").pairs
+    (('a', 1, 0), ('b', 0, 1))
+    """
+    ours, foreign = stems(restored, suffix, "restored")
+    theirs, _ = stems(reference, "", "reference")
+    shared = sorted(ours.keys() & theirs.keys())
+    return Pairing(
+        tuple((stem, ours[stem], theirs[stem]) for stem in shared),
+        tuple(sorted(theirs.keys() - ours.keys())),
+        tuple(sorted([*(ours.keys() - theirs.keys()), *foreign])),
+    )
+
+
+def stems(names: Sequence[str], suffix: str, side: str) -> tuple[dict[str, int], list[str]]:
+    """Places by stem, and the stems that lack the suffix.
+
+    Raises:
+        ConfigError: If two names have one stem.
+    """
+    places: dict[str, int] = {}
+    foreign: list[str] = []
+    for place, name in enumerate(names):
+        stem = posixpath.splitext(name)[0]
+        if not stem.endswith(suffix):
+            foreign.append(stem)
+            continue
+        stem = stem[: len(stem) - len(suffix)]
+        if stem in places:
+            first, second = display_name(names[places[stem]]), display_name(name)
+            raise ConfigError(f"{side}: {first} and {second} have one name but for their ending; rename one")
+        places[stem] = place
+    return places, foreign
+
+
+def explain_unpaired(pairing: Pairing, num_reference: int, num_restored: int) -> str:
+    """Say of a pairing that is not complete what is missing, and what to do."""
+    parts: list[str] = []
+    if pairing.missing:
+        parts.append(
+            f"{len(pairing.missing):,} of {num_reference:,} references have no restored image: "
+            f"{first_few(pairing.missing)}"
+        )
+    if pairing.extra:
+        few = first_few(pairing.extra)
+        parts.append(f"{len(pairing.extra):,} of {num_restored:,} restored images have no reference: {few}")
+    hint = _suffix_hint(pairing)
+    return (
+        f"{'; '.join(parts)}. Names are compared without extension{hint}; --allow-missing counts them and measures the "
+        f"{len(pairing.pairs):,} pairs"
+    )
+
+
+def _suffix_hint(pairing: Pairing) -> str:
+    """Something that all restored names append to a reference's, if so."""
+    if pairing.missing and pairing.extra:
+        first = max((stem for stem in pairing.missing if pairing.extra[0].startswith(stem)), key=len, default=None)
+        if first is not None and (suffix := pairing.extra[0][len(first) :]):
+            return f": do the restored ones end in {suffix!r}? Give --suffix {suffix}"
+    return "; --suffix takes away what a method appends"

@@ -107,14 +107,14 @@ def restore_command(
     require_packages()
     if not options["download"]:
         quiet_model_loading()
-    from degrade_kit.pipelines.models.restore import RestoreJob, make_plan, open_inputs, restore
+    from degrade_kit.pipelines.models.restore import RestoreJob, list_inputs, make_plan, restore
 
     overrides = {key: options.pop(key) for key in ("num_steps", "solver", "guidance", "negative_prompt")}
     job = RestoreJob(input=source, phis=parse_numbers(phi, "--phi"), overrides=overrides, **options)
     plan = make_plan(job)
     if dry_run:
         sampling = plan.sampling[0]
-        click.echo(f"{len(open_inputs(job).names):,} images at {plan.size or 'their own'} pixels, seed {job.seed}")
+        click.echo(f"{len(list_inputs(job)[1]):,} images at {plan.size or 'their own'} pixels, seed {job.seed}")
         click.echo(
             f"restorer {plan.digest}: {sampling.num_steps} steps of {sampling.solver}, guidance {sampling.guidance:g}, "
             f"phi {', '.join(f'{each.phi:g}' for each in plan.sampling)}"

@@ -46,6 +46,7 @@ from degrade_kit.pipelines.images import is_shards
 from degrade_kit.shards import ShardSet, open_shards
 from degrade_kit.sources import Sources, open_sources
 from degrade_kit.store import open_store
+from degrade_kit.wording import first_few
 
 PROBE_FACES, PROBE_RECORDS = 14, 72
 
@@ -229,10 +230,10 @@ def measure_tasks(
 def _collect(entry: _Input, found: Found, config: AnalyzeConfig) -> MeasuredSet:
     if found.wrong_size:
         wrong = sorted(found.wrong_size)
-        shown = ", ".join(f"{label} ({width} x {height})" for label, width, height in wrong[:5])
+        shown = first_few([f"{label} ({width} x {height})" for label, width, height in wrong])
         raise ConfigError(
             f"{entry.name}: {len(wrong):,} of {len(wrong) + len(found.rows):,} images are not {config.size} x "
-            f"{config.size}: {shown}{', ...' if len(wrong) > 5 else ''}. Resizing changes what is measured: give "
+            f"{config.size}: {shown}. Resizing changes what is measured: give "
             "images of one size, another --size, or --allow-resize"
         )
     if not found.rows:

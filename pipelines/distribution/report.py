@@ -24,6 +24,7 @@ from degrade_kit.image import Pixels, decode_image
 from degrade_kit.pipelines.distribution.features import Row, pick
 from degrade_kit.record import Record
 from degrade_kit.statistics import PARAMETERS, values
+from degrade_kit.wording import first_few
 
 SCHEMA = 1
 HQ: Final = "HQ"
@@ -281,7 +282,7 @@ def report_sections(
         if resized:
             lines.append(f"{entry.name}: {resized:,} images were resized, which changes what is measured.")
         if entry.failures:
-            shown = "; ".join(f"{label}: {reason}" for label, reason, _ in entry.failures[:5])
+            shown = first_few([f"{label}: {reason}" for label, reason, _ in entry.failures], "; ")
             lines.append(f"{entry.name}: {len(entry.failures):,} images could not be used: {shown}")
     sections.append(Section("Sets", tuple(lines)))
     return sections

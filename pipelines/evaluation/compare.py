@@ -12,13 +12,13 @@ from typing import Any, Final, cast
 
 import numpy as np
 
-from degrade_kit.analysis.judge import METRICS, bootstrap, stems
+from degrade_kit.analysis.judge import METRICS, bootstrap
 from degrade_kit.analysis.report import Best, Picture, Section, Table, to_html, to_latex, to_markdown
 from degrade_kit.errors import ConfigError
 from degrade_kit.files import write_files
 from degrade_kit.image import Pixels, encode_png
 from degrade_kit.pipelines.evaluation.report import METRICS_FILE, PER_IMAGE, SCHEMA, shown_value
-from degrade_kit.pipelines.images import JudgedSet, open_references, open_set, read_or_none
+from degrade_kit.pipelines.images import Images, open_files, open_references, read_or_none, stems
 from degrade_kit.pipelines.sheet import Tile, contact_sheet
 from degrade_kit.sources import display_name
 
@@ -265,12 +265,12 @@ def _tiles(group: Sequence[Judged], lq: str | None, count: int) -> tuple[list[li
     group = sorted(group, key=lambda entry: not _holds(entry, lq))
     settings = [entry.described["settings"] for entry in group]
     try:
-        columns: list[tuple[str, JudgedSet, Mapping[str, int]]] = []
+        columns: list[tuple[str, Images, Mapping[str, int]]] = []
         if lq is not None and not _holds(group[0], lq):
-            images = open_set(lq, "--lq")
+            images = open_files(lq, "--lq")
             columns.append(("LQ", images, stems(images.names, "", "--lq")[0]))
         for entry, each in zip(group, settings, strict=True):
-            images = open_set(each["restored"], entry.name)
+            images = open_files(each["restored"], entry.name)
             columns.append((entry.name, images, stems(images.names, each["suffix"], entry.name)[0]))
         if settings[0]["reference"] is not None:
             references = open_references(settings[0]["reference"], columns[-1][1].names)

@@ -26,11 +26,8 @@ from degrade_kit.analysis.judge import (
     Summary,
     compare_degradation,
     compare_inception,
-    explain_unpaired,
-    pair_by_stem,
     read_fid_statistics,
     settle,
-    stems,
     summarise,
 )
 from degrade_kit.analysis.protocols import Protocol, protocol_named
@@ -51,8 +48,17 @@ from degrade_kit.pipelines.evaluation.report import (
 )
 from degrade_kit.pipelines.executor import ExecutorConfig, Stateful, run_tasks
 from degrade_kit.pipelines.feature_cache import cached
-from degrade_kit.pipelines.images import FileSet, JudgedSet, open_references, open_set
+from degrade_kit.pipelines.images import (
+    FileImages,
+    Images,
+    explain_unpaired,
+    open_files,
+    open_references,
+    pair_by_stem,
+    stems,
+)
 from degrade_kit.sources import display_name
+from degrade_kit.wording import first_few
 
 _IN_TASK: Final = 16
 
@@ -77,8 +83,8 @@ class _Task:
     """`restored` or `faces`."""
     images: tuple[tuple[str, int, int], ...]
     """Stem, place of the image and of its reference."""
-    restored: JudgedSet
-    reference: JudgedSet | None
+    restored: Images
+    reference: Images | None
     cache: Path | None
 
 
@@ -124,9 +130,9 @@ def evaluate(
         device=config.device,
     )
     statistics = None if settled.fid_statistics is None else read_fid_statistics(settled.fid_statistics)
-    restored = open_set(config.restored, "--restored")
+    restored = open_files(config.restored, "--restored")
     reference, images, missing, extra = _pair(config, restored)
-    faces = None if config.faces is None else open_set(config.faces, "--faces")
+    faces = None if config.faces is None else open_files(config.faces, "--faces")
     tasks = list(_tasks("restored", images, restored, reference, config))
     totals = {"restored": len(images)}
     if faces is not None:
@@ -137,8 +143,7 @@ def evaluate(
     ours = done["restored"]
     if ours.failures and not config.allow_missing:
         raise ConfigError(
-            f"{len(ours.failures):,} of {len(images):,} images cannot be measured: {'; '.join(ours.failures[:5])}"
-            f"{'; ...' if len(ours.failures) > 5 else ''}"
+            f"{len(ours.failures):,} of {len(images):,} images cannot be measured: {first_few(ours.failures, '; ')}"
         )
     if not ours.rows:
         raise ConfigError(f"none of the images in {config.restored} can be measured: {ours.failures[0]}")
@@ -162,15 +167,15 @@ def evaluate(
 
 
 def _pair(
-    config: EvaluateConfig, restored: FileSet
-) -> tuple[JudgedSet | None, tuple[tuple[str, int, int], ...], tuple[str, ...], tuple[str, ...]]:
+    config: EvaluateConfig, restored: FileImages
+) -> tuple[Images | None, tuple[tuple[str, int, int], ...], tuple[str, ...], tuple[str, ...]]:
     """References, the images to measure, what is missing and what is too much."""
     if config.reference is None:
         places, foreign = stems(restored.names, config.suffix, "--restored")
         if foreign and not config.allow_missing:
             raise ConfigError(
                 f"{len(foreign):,} of {len(restored.names):,} restored images do not end in {config.suffix!r}: "
-                f"{', '.join(foreign[:5])}{', ...' if len(foreign) > 5 else ''}"
+                f"{first_few(foreign)}"
             )
         return None, tuple((stem, places[stem], -1) for stem in sorted(places)), (), tuple(foreign)
     reference = open_references(config.reference, restored.names)
@@ -186,8 +191,8 @@ def _pair(
 def _tasks(
     group: str,
     images: Sequence[tuple[str, int, int]],
-    restored: FileSet,
-    reference: JudgedSet | None,
+    restored: FileImages,
+    reference: Images | None,
     config: EvaluateConfig,
 ) -> Iterator[_Task]:
     for start in range(0, len(images), _IN_TASK):
@@ -283,7 +288,7 @@ def _summaries(
 ) -> dict[str, Summary]:
     protocol, ours, faces = settled.config.protocol, done["restored"], done.get("faces")
     if faces is not None and faces.failures:
-        raise ConfigError(f"--faces: {len(faces.failures):,} images cannot be read: {'; '.join(faces.failures[:5])}")
+        raise ConfigError(f"--faces: {len(faces.failures):,} images cannot be read: {first_few(faces.failures, '; ')}")
     found: dict[str, Summary] = {}
     for name, metric in METRICS.items():
         if name in settled.skipped:
@@ -311,7 +316,7 @@ def _summaries(
             against = {"against": "the references"} if faces is None else _against(config, faces)
             found[name] = replace(summary, **against)
             if len(sizes) > 1:
-                shown = ", ".join(f"{width} x {height}" for width, height in sorted(sizes)[:5])
+                shown = first_few([f"{width} x {height}" for width, height in sorted(sizes)])
                 status = f"skipped: needs images of one size, found {shown}: resizing would change what is measured"
                 found[name] = Summary(value=None, status=status)
     return {name: found[name] for name in METRICS if name in found}

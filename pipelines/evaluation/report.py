@@ -16,9 +16,10 @@ from degrade_kit.analysis.report import Picture, Section, Table
 from degrade_kit.files import file_sha256, sha256
 from degrade_kit.hq import versions
 from degrade_kit.image import Pixels
-from degrade_kit.pipelines.images import FileSet, JudgedSet, read_or_none
+from degrade_kit.pipelines.images import FileImages, Images, read_or_none
 from degrade_kit.pipelines.sheet import Tile, contact_sheet
 from degrade_kit.sources import display_name
+from degrade_kit.wording import first_few
 
 METRICS_FILE: Final = "metrics.json"
 
@@ -237,7 +238,7 @@ def _notes(summary: Summary) -> str:
 
 
 def _few(names: Sequence[str]) -> str:
-    return ", ".join(names[:5]) + (", ..." if len(names) > 5 else "") if names else "none"
+    return first_few(names) if names else "none"
 
 
 def last_name(place: str) -> str:
@@ -246,7 +247,7 @@ def last_name(place: str) -> str:
 
 
 def draw_sheet(
-    rows: Sequence[Row], images: Sequence[tuple[str, int, int]], restored: FileSet, reference: JudgedSet | None
+    rows: Sequence[Row], images: Sequence[tuple[str, int, int]], restored: FileImages, reference: Images | None
 ) -> Pixels | None:
     """Draw the worst, middle and best images by the first metric that every row has; None where there is none."""
     name = next((name for name in ("lpips", "psnr", "niqe") if name in rows[0].values), None)

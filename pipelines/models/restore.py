@@ -17,8 +17,8 @@ import functools
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any, Protocol
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -30,13 +30,13 @@ from degrade_kit.flipnet.sampling import SamplingConfig
 from degrade_kit.image import Pixels, decode_image, encode_png
 from degrade_kit.pipelines.claim import Claim, plain
 from degrade_kit.pipelines.executor import ExecutorConfig, Stateful, run_tasks
+from degrade_kit.pipelines.images import Images, is_shards, open_inputs, stems
 from degrade_kit.pipelines.sheet import Tile, contact_sheet
-from degrade_kit.reader import PairReader
 from degrade_kit.restore.embeddings import SOURCE_CONFIG
 from degrade_kit.restore.infer import ColorFix, restorer_folder, trained_size
 from degrade_kit.seeding import generator
-from degrade_kit.shards import CONFIG, HIDDEN, MANIFEST
-from degrade_kit.sources import Sources, display_name, open_sources
+from degrade_kit.shards import CONFIG, HIDDEN
+from degrade_kit.sources import display_name
 from degrade_kit.store import LocalStore
 
 if TYPE_CHECKING:
@@ -75,72 +75,6 @@ class RestoreJob:
     cache_dir: str | None = None
 
 
-class Inputs(Protocol):
-    """A set of images that are read by number."""
-
-    @property
-    def names(self) -> Sequence[str]:
-        """Names of the results, without an ending; unique."""
-        ...
-
-    def read(self, index: int) -> Pixels:
-        """Pixels of an input.
-
-        Raises:
-            ImageError: If it cannot be used.
-            ShardError: If the shard is damaged.
-        """
-        ...
-
-
-class FileInputs:
-    """Images of a folder, a list, an archive, or one file."""
-
-    def __init__(self, sources: Sources) -> None:
-        self._sources = sources
-        self.names = [str(PurePosixPath(name).with_suffix("")) for name in sources.names]
-        seen: dict[str, str] = {}
-        for name, source in zip(self.names, sources.names, strict=True):
-            if name in seen:
-                raise ConfigError(
-                    f"{display_name(seen[name])} and {display_name(source)} would both be restored to "
-                    f"{display_name(name)}.png; rename one"
-                )
-            seen[name] = source
-
-    def read(self, index: int) -> Pixels:
-        """Read an image; see `Inputs`."""
-        return decode_image(self._sources.read(index), min_side=MIN_SIDE).pixels
-
-
-class ShardInputs:
-    """One LQ image of each sample of a data set, by the sample's key."""
-
-    def __init__(self, url: str, variant: int, cache_dir: str | None) -> None:
-        self._reader, self._variant = PairReader(url, cache_dir=cache_dir), variant
-        if not 0 <= variant < self._reader.num_variants:
-            raise ConfigError(
-                f"--variant: expected 0 to {self._reader.num_variants - 1}, which {url} has; got {variant}"
-            )
-        self.names = self._reader.keys
-
-    def read(self, index: int) -> Pixels:
-        """Read an LQ image; see `Inputs`."""
-        return self._reader.stored_pair(self._reader.read(index, self._variant), self._variant).lq
-
-
-def open_inputs(job: RestoreJob) -> Inputs:
-    """What the job's input names.
-
-    Raises:
-        ConfigError: If it holds no images.
-        ShardError: If it is a data set that is not whole.
-    """
-    if "://" in job.input or (Path(job.input) / MANIFEST).is_file():
-        return ShardInputs(job.input, job.variant, job.cache_dir)
-    return FileInputs(open_sources(job.input))
-
-
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RestorePlan:
     """A job with everything that was open resolved."""
@@ -155,6 +89,17 @@ class RestorePlan:
     def path(self, folder: int, name: str) -> Path:
         """Return the path of a result."""
         return self.folders[folder] / f"{name}.png"
+
+
+def list_inputs(job: RestoreJob) -> tuple[Images, list[str]]:
+    """The inputs of a job, and the names of their results without an ending, which are unique.
+
+    Raises:
+        ConfigError: If there are no images, or the results of two would have one name.
+        ShardError: If they are a data set that is not whole.
+    """
+    inputs = open_inputs(job.input, variant=job.variant, cache_dir=job.cache_dir, min_side=MIN_SIDE)
+    return inputs, list(stems(inputs.names, "", "--input")[0])
 
 
 def make_plan(job: RestoreJob) -> RestorePlan:
@@ -224,11 +169,11 @@ def restore(
         RunError: If the output holds something else, a result cannot be written, or a worker failed.
     """
     job = plan.job
-    inputs = open_inputs(job)
+    inputs, names = list_inputs(job)
     Claim(what="restored images", file=CONFIG, resolved=_resolved(plan)).take(LocalStore(job.out_dir))
-    count = len(inputs.names)
+    count = len(names)
     chunks = [Chunk(tuple(range(i, min(i + job.batch_size, count)))) for i in range(0, count, job.batch_size)]
-    todo = [chunk for chunk in chunks if any(_missing(plan, inputs.names[index]) for index in chunk.indices)]
+    todo = [chunk for chunk in chunks if any(_missing(plan, names[index]) for index in chunk.indices)]
     waiting = sum(len(chunk.indices) for chunk in todo)
     done, made = count - waiting, 0
     failures: list[tuple[str, str]] = []
@@ -241,13 +186,13 @@ def restore(
         failures += outcome.result.failures
         done += len(outcome.task.indices)
         progress(done, count)
-    sheet = _write_sheet(plan, inputs)
+    sheet = _write_sheet(plan, inputs, names)
     failures.sort()
     lines = "".join(json.dumps({"source": display_name(name), "detail": why}) + "\n" for name, why in failures)
     _write(plan, job.out_dir / HIDDEN / "failures.jsonl", lines.encode())
     results = count * len(plan.folders)
     kept = results - made - len(failures) * len(plan.folders)
-    attention = _write_attention(plan, inputs) if job.attention else None
+    attention = _write_attention(plan, inputs, names) if job.attention else None
     return RestoreReport(made, kept, tuple(failures), sheet, attention)
 
 
@@ -264,14 +209,16 @@ def restore_worker(plan: RestorePlan, threads: int) -> Callable[[Chunk], ChunkRe
     )
     if restorer.digest != plan.digest:
         raise ConfigError(f"{job.model}: expected the restorer {plan.digest}, found {restorer.digest}")
-    return functools.partial(_restore_chunk, plan, restorer, open_inputs(job))
+    return functools.partial(_restore_chunk, plan, restorer, *list_inputs(job))
 
 
-def _restore_chunk(plan: RestorePlan, restorer: Restorer, inputs: Inputs, chunk: Chunk) -> ChunkReport:
+def _restore_chunk(
+    plan: RestorePlan, restorer: Restorer, inputs: Images, names: Sequence[str], chunk: Chunk
+) -> ChunkReport:
     failures: list[tuple[str, str]] = []
     groups: dict[tuple[int, ...], list[tuple[str, Pixels]]] = {}
     for index in chunk.indices:
-        name = inputs.names[index]
+        name = names[index]
         try:
             pixels = scaled(inputs.read(index), plan.size)
         except ImageError as error:
@@ -328,7 +275,7 @@ def _resolved(plan: RestorePlan) -> dict[str, Any]:
         sampling["phi"] = "of the folder"
     return {
         "restorer": plan.digest,
-        "input": "shards" if "://" in job.input or (Path(job.input) / MANIFEST).is_file() else "images",
+        "input": "shards" if is_shards(job.input) else "images",
         "variant": job.variant,
         "sampling": sampling,
         "prompt": job.prompt,
@@ -340,8 +287,8 @@ def _resolved(plan: RestorePlan) -> dict[str, Any]:
     }
 
 
-def _rows(plan: RestorePlan, inputs: Inputs) -> Iterator[list[Tile]]:
-    for index, name in enumerate(inputs.names[:SHEET_FACES]):
+def _rows(plan: RestorePlan, inputs: Images, names: Sequence[str]) -> Iterator[list[Tile]]:
+    for index, name in enumerate(names[:SHEET_FACES]):
         if _missing(plan, name):
             continue
         try:
@@ -354,8 +301,8 @@ def _rows(plan: RestorePlan, inputs: Inputs) -> Iterator[list[Tile]]:
         yield row
 
 
-def _write_sheet(plan: RestorePlan, inputs: Inputs) -> Path | None:
-    rows = list(_rows(plan, inputs))
+def _write_sheet(plan: RestorePlan, inputs: Images, names: Sequence[str]) -> Path | None:
+    rows = list(_rows(plan, inputs, names))
     if not rows:
         return None
     each = max(1, 6 // len(rows[0]))
@@ -366,7 +313,7 @@ def _write_sheet(plan: RestorePlan, inputs: Inputs) -> Path | None:
     return path
 
 
-def _write_attention(plan: RestorePlan, inputs: Inputs) -> tuple[Path, float] | None:
+def _write_attention(plan: RestorePlan, inputs: Images, names: Sequence[str]) -> tuple[Path, float] | None:
     """The first inputs, what was made of them, where the face embedding was read, and which parts of it: Fig. 4.
 
     The first map goes from black, nowhere, to white, where the face tokens take all of the cross-attention. The second
@@ -380,8 +327,8 @@ def _write_attention(plan: RestorePlan, inputs: Inputs) -> tuple[Path, float] | 
     )
     rows: list[list[Tile]] = []
     shares: list[float] = []
-    for index in range(min(SHEET_FACES, len(inputs.names))):
-        name = inputs.names[index]
+    for index in range(min(SHEET_FACES, len(names))):
+        name = names[index]
         try:
             restored = decode_image(plan.path(0, name).read_bytes(), min_side=1).pixels
             lq = scaled(inputs.read(index), plan.size)

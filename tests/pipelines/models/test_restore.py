@@ -136,7 +136,7 @@ def test_two_inputs_with_one_result_are_refused(model: Path, faces_dir: Path, tm
     shutil.copy(faces_dir / "astronaut_small.jpg", source / "a.jpg")
     result = restored(model, source, tmp_path / "out")
     assert result.exit_code == 2
-    assert "a.jpg and a.png would both be restored to a.png" in result.output
+    assert "a.jpg and a.png have one name but for their ending" in result.output
 
 
 def test_there_is_no_attention_without_an_embedding(model: Path, faces_dir: Path, tmp_path: Path) -> None:
