@@ -7,13 +7,13 @@ import http.client
 import os
 import urllib.error
 import urllib.request
-from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any, Final
 
 from degrade_kit.analysis.weights import VARIABLE, Weight
 from degrade_kit.errors import ConfigError, RunError
 from degrade_kit.files import sweep_scratch, whole_file
+from degrade_kit.progress import OnProgress, Progress, silent
 
 _CHUNK: Final = 1 << 20
 _TIMEOUT: Final = 60.0
@@ -32,15 +32,13 @@ def download_folder(out: Path | None) -> Path:
     return (out or Path(listed[0])).expanduser()
 
 
-def download(
-    weight: Weight, folder: Path, progress: Callable[[int, int | None], None] = lambda done, total: None
-) -> Path:
+def download(weight: Weight, folder: Path, progress: OnProgress = silent) -> Path:
     """Fetch a file to `folder`, under its best known name. A file of that name is left alone.
 
     Args:
         weight: What to fetch.
         folder: Where to; made if need be.
-        progress: Called with bytes done and bytes in all; None where the server does not say how many.
+        progress: Told of the bytes received.
 
     Raises:
         ConfigError: If it is not published at a plain address.
@@ -84,7 +82,7 @@ class _KeepHttps(urllib.request.HTTPRedirectHandler):
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
-def _receive(url: str, file: IO[bytes], progress: Callable[[int, int | None], None]) -> str:
+def _receive(url: str, file: IO[bytes], progress: OnProgress) -> str:
     """Copy what an address serves to a file; its SHA-256.
 
     Raises:
@@ -112,7 +110,7 @@ def _receive(url: str, file: IO[bytes], progress: Callable[[int, int | None], No
             file.write(chunk)
             digest.update(chunk)
             done += len(chunk)
-            progress(done, total)
+            progress(Progress(noun="byte", done=done, total=total))
     if total is not None and done != total:
         raise RunError(f"{url}: cut short: {done:,} of {total:,} bytes; run the command again")
     return digest.hexdigest()

@@ -19,6 +19,7 @@ from typing import Any, Final
 from degrade_kit.errors import ConfigError, ImageError, RunError
 from degrade_kit.files import sha256, write_whole
 from degrade_kit.image import Pixels, decode_image
+from degrade_kit.progress import OnProgress, Progress, silent
 
 BLIP: Final = "Salesforce/blip-image-captioning-base"
 """The usual model, 990 MB, BSD-3-Clause. Nothing fetches it unless it is named."""
@@ -98,7 +99,7 @@ def blip_captions(
     cache: Path,
     batch_size: int = 8,
     device: str = "cpu",
-    progress: Callable[[int, int], None] | None = None,
+    progress: OnProgress = silent,
 ) -> list[str]:
     """Caption images, each once.
 
@@ -110,7 +111,7 @@ def blip_captions(
         cache: JSONL file; see `CaptionFile`.
         batch_size: Images captioned at once. Greedy decoding, so that it does not change the words.
         device: Torch device.
-        progress: Called with the number of images seen and `count`.
+        progress: Told of the images that have a caption or wait for their batch.
 
     Returns:
         One caption for each image, in order.
@@ -138,8 +139,7 @@ def blip_captions(
             captioner = captioner or _load(model, device)
             known.add(dict(zip(waiting, captioner(list(waiting.values())), strict=True)))
             waiting.clear()
-        if progress:
-            progress(index + 1, count)
+        progress(Progress(noun="image", done=index + 1, total=count))
     return [caption for digest in digests if (caption := known.get(digest)) is not None]
 
 

@@ -12,7 +12,7 @@ Levin's 32 pairs as they come, displaced by up to 6 px, 27 are. With LQ moved by
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final, cast
 
@@ -24,6 +24,7 @@ from degrade_kit.errors import ImageError
 from degrade_kit.flipnet.crops import read_pair
 from degrade_kit.flipnet.pairs import Pair
 from degrade_kit.image import Pixels
+from degrade_kit.progress import OnProgress, Progress, silent
 
 NOT_REGISTERED: Final = "not registered"
 MAX_PHASE_SHIFT: Final = 1.0
@@ -105,7 +106,7 @@ class Refusal:
 
 
 def check_pairs(
-    pairs: Sequence[Pair], *, registration: bool = True, progress: Callable[[int, int], None] | None = None
+    pairs: Sequence[Pair], *, registration: bool = True, progress: OnProgress = silent
 ) -> tuple[list[Pair], list[Refusal]]:
     """Read every pair once, and part those that can be trained on from those that cannot.
 
@@ -113,7 +114,7 @@ def check_pairs(
         pairs: Of any kinds.
         registration: Whether to refuse pairs that are not registered; without it, pairs of other sizes and unreadable
             files alone are refused.
-        progress: Called with the number of pairs checked and of all.
+        progress: Told of the pairs checked.
     """
     kept: list[Pair] = []
     refused: list[Refusal] = []
@@ -128,8 +129,7 @@ def check_pairs(
                 kept.append(pair)
             else:
                 refused.append(Refusal(pair, NOT_REGISTERED, str(found)))
-        if progress:
-            progress(number, len(pairs))
+        progress(Progress(noun="pair", done=number, total=len(pairs)))
     return kept, refused
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -96,6 +94,7 @@ def align_command(
 
     Exit status: 0 if every photo gave a face, 3 if some did not (see OUT/align_failures.jsonl), 2 for wrong options.
     """  # noqa: D301 (click reads the \b itself)
+    from degrade_kit.pipelines.commands.progress import ProgressLine
     from degrade_kit.pipelines.inputs.align import AlignConfig, align_sources, plan_alignment
 
     config = AlignConfig(
@@ -111,7 +110,8 @@ def align_command(
     if dry_run:
         _print_plan(plan_alignment(config), executor.workers)
         return
-    report = align_sources(config, executor, progress=_progress_line())
+    with ProgressLine() as progress:
+        report = align_sources(config, executor, progress=progress)
     _print_report(report, out_dir)
     if not report.complete:
         sys.exit(3)
@@ -137,21 +137,3 @@ def _print_report(report: AlignReport, out_dir: Path) -> None:
         click.echo(f"not usable: {counted(report.failures)}; see {out_dir / 'align_failures.jsonl'}", err=True)
     if report.faces:
         click.echo(f"next: degrade-kit synth --hq {out_dir} --shards shards")
-
-
-def _progress_line(quiet_seconds: float = 30.0) -> Callable[[int, int], None]:
-    """A function that says on standard error how far the run is: often on a terminal, now and then elsewhere."""
-    start = printed = time.monotonic()
-    live = sys.stderr.isatty()
-
-    def show(handled: int, total: int) -> None:
-        nonlocal printed
-        now, last = time.monotonic(), handled == total
-        if not (live or last or now - printed >= quiet_seconds):
-            return
-        printed = now
-        rate = handled / max(now - start, 1e-6)
-        line = f"{handled:,}/{total:,} photos, {rate:.1f} photos/s, {human_time((total - handled) / rate)} left"
-        click.echo(f"\r\x1b[K{line}" if live else line, nl=last or not live, err=True)
-
-    return show

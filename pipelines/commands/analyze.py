@@ -18,7 +18,7 @@ from degrade_kit.pipelines.commands.options import (
     parse_assignments,
     quiet_model_loading,
 )
-from degrade_kit.pipelines.commands.progress import ImageProgress
+from degrade_kit.pipelines.commands.progress import ProgressLine
 
 
 @click.command("analyze-distribution")
@@ -109,7 +109,8 @@ def analyze_command(
     for name, _ in limits:
         above([], name, 0)
     start = time.monotonic()
-    found = analyze(config, out, executor_config(workers, ray_address), ImageProgress())
+    with ProgressLine() as progress:
+        found = analyze(config, out, executor_config(workers, ray_address), progress)
     for sentence in found.sentences:
         click.echo(sentence)
     click.echo(f"in {human_time(time.monotonic() - start)}:")

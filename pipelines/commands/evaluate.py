@@ -79,7 +79,7 @@ def evaluate_command(
     """  # noqa: D301 (click reads the \b itself)
     from degrade_kit.analysis.judge import METRICS, unit_of
     from degrade_kit.analysis.weights import parse_given
-    from degrade_kit.pipelines.commands.progress import ImageProgress
+    from degrade_kit.pipelines.commands.progress import ProgressLine
     from degrade_kit.pipelines.evaluation.evaluate import evaluate
     from degrade_kit.pipelines.evaluation.report import EvaluateConfig, shown_value
 
@@ -95,7 +95,8 @@ def evaluate_command(
         device=device,
         cache=cache or out / ".features",
     )
-    found = evaluate(config, given, out, executor_config(workers, ray_address), ImageProgress())
+    with ProgressLine() as progress:
+        found = evaluate(config, given, out, executor_config(workers, ray_address), progress)
     click.echo(f"{len(found.rows):,} images, protocol {found.protocol.id}")
     for name, summary in found.summaries.items():
         metric = METRICS[name]

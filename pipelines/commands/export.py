@@ -48,21 +48,23 @@ def export_command(
 
     `lq-only` writes shards as they are, but for the HQ images: for faces that you may not pass on.
     """  # noqa: D301 (click reads the \b itself)
-    from degrade_kit.pipelines.commands.progress import progress_line
+    from degrade_kit.pipelines.commands.progress import ProgressLine
 
     if form == "lq-only":
         from degrade_kit.pipelines.dataset.lq_only import export_lq_only
 
         if variant is not None:
             raise click.UsageError("--variant: --to lq-only keeps all LQ images")
-        count = export_lq_only(shards, str(out), progress_line("samples"))
+        with ProgressLine() as progress:
+            count = export_lq_only(shards, str(out), progress)
         click.echo(f"{count:,} samples without HQ images in {out}")
         click.echo(f"next: degrade-kit join {out} --hq FACES --out PAIRS")
         return
     from degrade_kit.pipelines.dataset.export import ExportConfig, export
 
     config = ExportConfig(shards=shards, out=out, to=form, variant=variant, cache_dir=cache_dir)
-    count = export(config, progress_line("pairs"))
+    with ProgressLine() as progress:
+        count = export(config, progress)
     if form == "parquet":
         click.echo(f"{count:,} pairs in {out}/data; what they are in {out}/records.jsonl")
         click.echo(f'next: datasets.load_dataset("{out}")')

@@ -33,11 +33,12 @@ def join_command(shards: str, hq: str, out: str, workers: int | None, ray_addres
     Exit status 3 if some faces are missing or other ones: their samples are left out, and listed in
     OUT/.degrade_kit/failures.jsonl.
     """  # noqa: D301 (click reads the \b itself)
-    from degrade_kit.pipelines.commands.progress import progress_line
+    from degrade_kit.pipelines.commands.progress import ProgressLine
     from degrade_kit.pipelines.dataset.join import JoinJob, join
 
     job = JoinJob(shards=shards, hq=hq, out=out)
-    report = join(job, executor_config(workers, ray_address), progress_line("shards"))
+    with ProgressLine() as progress:
+        report = join(job, executor_config(workers, ray_address), progress)
     click.echo(f"{report.samples:,} samples in {report.shards:,} shards; {report.kept:,} shards kept from before")
     if report.digest == report.original_digest:
         click.echo(f"byte by byte the data set {report.digest[:12]} that the LQ images were taken from")

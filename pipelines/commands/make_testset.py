@@ -15,13 +15,12 @@ from degrade_kit.pipelines.commands.options import (
     executor_options,
     quiet_model_loading,
 )
-from degrade_kit.pipelines.commands.progress import ImageProgress
+from degrade_kit.pipelines.commands.progress import ProgressLine
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from degrade_kit.pipelines.evaluation.testset import Aligner, OriginalsConfig
     from degrade_kit.pipelines.executor import ExecutorConfig
+    from degrade_kit.progress import OnProgress
 
 
 @click.command("make-testset")
@@ -98,7 +97,8 @@ def make_testset_command(
         real = testset.OriginalsConfig(
             originals=originals, align=align, detector=detector, landmarks=landmarks, size=size
         )
-        found = testset.make_real_testset(real, out, ImageProgress(), align=_align(executor))
+        with ProgressLine() as progress:
+            found = testset.make_real_testset(real, out, progress, align=_align(executor))
         click.echo(f"{found.images:,} images in {out / 'lq'}, digest {found.digest[:16]}")
         click.echo(f"next: restore them, then degrade-kit evaluate --restored RESULTS --faces FACES --out {out}_eval")
         if found.failures:
@@ -121,7 +121,8 @@ def make_testset_command(
     config = testset.TestsetConfig(
         hq=hq, recipe=resolve_recipe(preset), count=count, seed=seed, flipnet=settings, share=share, size=size
     )
-    made = testset.make_testset(config, out, executor, ImageProgress())
+    with ProgressLine() as progress:
+        made = testset.make_testset(config, out, executor, progress)
     click.echo(f"{made.pairs:,} pairs in {out}, {made.offshelf:,} of them by the FlipNet, digest {made.digest[:16]}")
     for name, reason in made.unusable[:5]:
         click.echo(f"another face took the place of {name}: {reason}", err=True)
@@ -132,7 +133,7 @@ def _align(executor: ExecutorConfig) -> Aligner:
     """Frame the faces of originals as `align` does; of several in a photograph, take the central one, as LFW does."""
     from degrade_kit.pipelines.inputs.align import AlignConfig, align_sources
 
-    def align(config: OriginalsConfig, out: Path, progress: Callable[[int, int], None]) -> dict[str, int]:
+    def align(config: OriginalsConfig, out: Path, progress: OnProgress) -> dict[str, int]:
         settings = AlignConfig(
             input=config.originals,
             out_dir=out,

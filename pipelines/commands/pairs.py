@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import sys
-import time
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from degrade_kit.pipelines.commands.options import config_option, counted, human_time, parse_assignments
+from degrade_kit.pipelines.commands.options import config_option, counted, parse_assignments
 
 if TYPE_CHECKING:
     from degrade_kit.pipelines.inputs.pairs import SourceReport
@@ -94,6 +92,7 @@ def inspect_pairs_command(
     Exit status: 0 if all files are in pairs that can be used, 3 if some are not (OUT/pairs.json says which, and why), 2
     for wrong options or a folder that fits no layout.
     """  # noqa: D301 (click reads the \b itself)
+    from degrade_kit.pipelines.commands.progress import ProgressLine
     from degrade_kit.pipelines.inputs.pairs import REPORT, SHEET, PairsConfig, inspect_pairs
     from degrade_kit.presets import resolve_recipe
 
@@ -108,7 +107,8 @@ def inspect_pairs_command(
         registration=registration,
         seed=seed,
     )
-    report = inspect_pairs(config, progress=_progress_line())
+    with ProgressLine() as progress:
+        report = inspect_pairs(config, progress=progress)
     for source in report.sources:
         _print_source(source)
     train, test = (sum(getattr(source, split) for source in report.sources) for split in ("train", "test"))
@@ -141,21 +141,3 @@ def _print_source(source: SourceReport) -> None:
         )
     if source.captioned:
         click.echo(f"  captions of {source.captioned:,} crops: {counted(source.captions)}")
-
-
-def _progress_line(quiet_seconds: float = 30.0) -> Callable[[int, int], None]:
-    """A function that says on standard error how many pairs are checked; on a terminal often, else now and then."""
-    start = printed = time.monotonic()
-    live = sys.stderr.isatty()
-
-    def show(checked: int, total: int) -> None:
-        nonlocal printed
-        now = time.monotonic()
-        if not live and now - printed < quiet_seconds:
-            return
-        printed = now
-        rate = checked / max(now - start, 1e-6)
-        line = f"{checked:,}/{total:,} pairs checked, {rate:.1f} pairs/s, {human_time((total - checked) / rate)} left"
-        click.echo(f"\r\x1b[K{line}" if live else line, nl=checked == total or not live, err=True)
-
-    return show

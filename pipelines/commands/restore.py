@@ -107,6 +107,7 @@ def restore_command(
     require_packages()
     if not options["download"]:
         quiet_model_loading()
+    from degrade_kit.pipelines.commands.progress import ProgressLine
     from degrade_kit.pipelines.models.restore import RestoreJob, list_inputs, make_plan, restore
 
     overrides = {key: options.pop(key) for key in ("num_steps", "solver", "guidance", "negative_prompt")}
@@ -123,11 +124,8 @@ def restore_command(
         click.echo("dry run: nothing was written")
         return
 
-    def progress(done: int, total: int) -> None:
-        if sys.stderr.isatty():
-            click.echo(f"\r\x1b[K{done:,} of {total:,} images", nl=done == total, err=True)
-
-    report = restore(plan, executor_config(workers, ray_address, gpus_per_worker), progress=progress)
+    with ProgressLine() as progress:
+        report = restore(plan, executor_config(workers, ray_address, gpus_per_worker), progress=progress)
     click.echo(f"{report.made:,} images made, {report.kept:,} kept from before")
     for name, why in report.failures[:5]:
         click.echo(f"not restored: {name}: {why}", err=True)

@@ -135,7 +135,7 @@ def synth_command(
     Run it again to resume: finished shards are kept. The result is the same, bit by bit, with any number of workers and
     after any number of interruptions.
     """  # noqa: D301 (click reads the \b itself)
-    from degrade_kit.pipelines.commands.progress import Progress
+    from degrade_kit.pipelines.commands.progress import ProgressLine
     from degrade_kit.pipelines.synth.plan import make_plan
     from degrade_kit.pipelines.synth.synthesize import synthesize
 
@@ -146,11 +146,8 @@ def synth_command(
     if dry_run:
         _print_plan(plan, shards, executor.workers)
         return
-    count = plan.num_shards if chosen is None else chosen[1] - chosen[0]
-    sources = min(count * plan.config.samples_per_shard, len(plan.sources.names))
-    report = synthesize(
-        plan, shards, executor, overwrite=overwrite, shard_range=chosen, progress=Progress(count, sources)
-    )
+    with ProgressLine() as progress:
+        report = synthesize(plan, shards, executor, overwrite=overwrite, shard_range=chosen, progress=progress)
     _print_report(report)
     failed = sum(report.failures.values())
     total = report.num_sources + len(plan.sources.skipped)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -93,6 +92,7 @@ def _download(chosen: Sequence[Weight], out: Path | None, *, named: bool) -> Non
     from degrade_kit.analysis.weights import find
     from degrade_kit.errors import ConfigError
     from degrade_kit.files import file_sha256
+    from degrade_kit.pipelines.commands.progress import ProgressLine
 
     folder = download_folder(out)
     missing: list[Weight] = []
@@ -108,16 +108,10 @@ def _download(chosen: Sequence[Weight], out: Path | None, *, named: bool) -> Non
             click.echo(f"{weight.name}: not by this command: {weight.by_hand}")
     for weight in missing:
         click.echo(f"{weight.name}: {weight.url} ({weight.size})")
-        path = download(weight, folder, _show)
+        with ProgressLine() as progress:
+            path = download(weight, folder, progress)
         checked = "hash as published" if weight.sha256 else f"no hash is published; SHA-256 {file_sha256(path)}"
         click.echo(f"{weight.name}: {path} ({checked})")
-
-
-def _show(done: int, total: int | None) -> None:
-    """How far a download is, on a terminal."""
-    if sys.stderr.isatty():
-        whole = "" if total is None else f" of {total / 1e6:,.0f}"
-        click.echo(f"\r{done / 1e6:,.0f}{whole} MB", nl=done == total, err=True)
 
 
 _HASHES = {

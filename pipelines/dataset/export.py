@@ -11,7 +11,7 @@ import contextlib
 import importlib
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -19,6 +19,7 @@ from typing import Any, Literal
 from degrade_kit.errors import ConfigError, RunError
 from degrade_kit.files import publish, scratch_path, sweep_scratch, whole_file, whole_folder, write_whole
 from degrade_kit.image import encode_png
+from degrade_kit.progress import OnProgress, Progress, silent
 from degrade_kit.reader import PairReader
 
 RECORDS = "records.jsonl"
@@ -57,7 +58,7 @@ class ExportedPair:
     """Line of the image in `RECORDS`."""
 
 
-def export(config: ExportConfig, progress: Callable[[int, int], None] = lambda done, total: None) -> int:
+def export(config: ExportConfig, progress: OnProgress = silent) -> int:
     """Write all pairs; returns their number.
 
     Raises:
@@ -77,7 +78,7 @@ def export(config: ExportConfig, progress: Callable[[int, int], None] = lambda d
     with whole_file(config.out / RECORDS) as scratch, scratch.open("w", encoding="utf-8") as file:
         for done, pair in enumerate(write(pairs, config.out), 1):
             file.write(json.dumps({"name": pair.name, **pair.note}, ensure_ascii=False) + "\n")
-            progress(done, total)
+            progress(Progress(noun="pair", done=done, total=total))
     return total
 
 

@@ -20,7 +20,6 @@ from degrade_kit.image import pixel_hash
 from degrade_kit.pipelines.card import write_card
 from degrade_kit.pipelines.dataset.lq_only import (
     PIXELS,
-    Progress,
     claim_copy,
     compact_json,
     extra_fields,
@@ -28,6 +27,7 @@ from degrade_kit.pipelines.dataset.lq_only import (
 )
 from degrade_kit.pipelines.executor import ExecutorConfig, Stateful, run_tasks
 from degrade_kit.pipelines.makers.config import load_plan_config
+from degrade_kit.progress import OnProgress, Progress, silent
 from degrade_kit.reader import check_tar
 from degrade_kit.shards import (
     CONFIG,
@@ -80,7 +80,7 @@ class JoinReport:
     """Digest of the data set that the LQ images were taken from."""
 
 
-def join(job: JoinJob, executor: ExecutorConfig, progress: Progress = lambda done, total: None) -> JoinReport:
+def join(job: JoinJob, executor: ExecutorConfig, progress: OnProgress = silent) -> JoinReport:
     """Put faces and LQ images together.
 
     A face is found by the name of its source, or else by its file name alone where only one has it. It counts as the
@@ -90,7 +90,7 @@ def join(job: JoinJob, executor: ExecutorConfig, progress: Progress = lambda don
     Args:
         job: What to put together.
         executor: Where to run.
-        progress: Called with the shards that are done and all of them.
+        progress: Told of the shards that are done.
 
     Raises:
         ConfigError: If the data set has its faces, or there are no images in `job.hq`.
@@ -108,15 +108,16 @@ def join(job: JoinJob, executor: ExecutorConfig, progress: Progress = lambda don
     todo = [sidecar.shard for sidecar in sidecars if not _is_joined(target, sidecar)]
     if todo:
         target.delete(MANIFEST)  # of a run that left samples out: while shards change, the data set is not whole
-    progress(len(sidecars) - len(todo), len(sidecars))
-    other_files, done = 0, len(sidecars) - len(todo)
+    kept = len(sidecars) - len(todo)
+    progress(Progress(noun="shard", done=kept, total=len(sidecars), kept=kept))
+    other_files, done = 0, kept
     work = Stateful[str, int](functools.partial(join_worker, job))
     for outcome in run_tasks(work, todo, executor):
         if outcome.result is None:
             raise RunError(f"{outcome.task} was not put together: {outcome.error}")
         other_files += outcome.result
         done += 1
-        progress(done, len(sidecars))
+        progress(Progress(noun="shard", done=done, total=len(sidecars), kept=kept))
     made = [read_sidecar(target, sidecar.shard) for sidecar in sidecars]
     joined = [sidecar for sidecar in made if sidecar is not None]
     _finish(bare, target, joined, resolved)
@@ -125,7 +126,7 @@ def join(job: JoinJob, executor: ExecutorConfig, progress: Progress = lambda don
     return JoinReport(
         samples=sum(sidecar.count for sidecar in joined),
         shards=len(joined),
-        kept=len(sidecars) - len(todo),
+        kept=kept,
         identical=sum(sidecar.sha256 == hashes.get(sidecar.shard, "") for sidecar in joined),
         other_files=other_files,
         left_out=tuple(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from degrade_kit.errors import ConfigError
@@ -17,6 +17,7 @@ from degrade_kit.image import pixel_hash
 from degrade_kit.pipelines.card import card_text
 from degrade_kit.pipelines.claim import Claim
 from degrade_kit.pipelines.makers.config import load_plan_config
+from degrade_kit.progress import OnProgress, Progress, silent
 from degrade_kit.reader import check_tar
 from degrade_kit.shards import (
     CONFIG,
@@ -43,10 +44,8 @@ PIXELS = "hq_pixels_sha256"
 _FROM_SHARDS = ("format", "num_shards", "num_samples", "num_failures", "bytes", "extensions", "digest", "shards")
 """Keys of a manifest that follow from the shards."""
 
-Progress = Callable[[int, int], None]
 
-
-def export_lq_only(shards: str, out: str, progress: Progress = lambda done, total: None) -> int:
+def export_lq_only(shards: str, out: str, progress: OnProgress = silent) -> int:
     """Write a data set again without its HQ images; returns the number of its samples.
 
     Run it again after an interruption: shards that are there are kept.
@@ -54,7 +53,7 @@ def export_lq_only(shards: str, out: str, progress: Progress = lambda done, tota
     Args:
         shards: Folder or URL of a finished data set.
         out: Folder or URL of the new one.
-        progress: Called with the samples that are done and all of them.
+        progress: Told of the samples that are done.
 
     Raises:
         ConfigError: If the data set has no HQ images to leave out.
@@ -69,14 +68,16 @@ def export_lq_only(shards: str, out: str, progress: Progress = lambda done, tota
     target.write(CONFIG, whole.store.read(CONFIG))
     listed = {shard["name"]: shard for shard in whole.shards}
     written: list[Sidecar] = []
-    done, total = 0, whole.manifest["num_samples"]
+    done, before, total = 0, 0, whole.manifest["num_samples"]
     for sidecar in whole.sidecars():
         kept = read_sidecar(target, sidecar.shard)
         if kept is None or not has_tar(target, kept):
             kept = _leave_out(whole, sidecar, listed, target)
+        else:
+            before += kept.count
         written.append(kept)
         done += kept.count
-        progress(done, total)
+        progress(Progress(noun="sample", done=done, total=total, kept=before))
     target.write(FAILURES, whole.store.read(FAILURES))
     original = {key: whole.manifest[key] for key in ("digest", "extensions", "shards")}
     manifest = manifest_bytes(written, {**extra_fields(whole.manifest), LQ_ONLY: original})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -43,6 +43,7 @@ from degrade_kit.pipelines.distribution.report import (
 )
 from degrade_kit.pipelines.executor import ExecutorConfig, run_tasks
 from degrade_kit.pipelines.images import is_shards
+from degrade_kit.progress import OnProgress, Progress, silent
 from degrade_kit.shards import ShardSet, open_shards
 from degrade_kit.sources import Sources, open_sources
 from degrade_kit.store import open_store
@@ -81,7 +82,7 @@ def analyze(
     config: AnalyzeConfig,
     out: Path,
     executor: ExecutorConfig,
-    progress: Callable[[str, int, int], None] = lambda name, done, total: None,
+    progress: OnProgress = silent,
 ) -> Analysis:
     """Measure, compare and write the report.
 
@@ -89,7 +90,7 @@ def analyze(
         config: What to compare.
         out: Folder of the report; files of an earlier one are replaced.
         executor: Where images are measured.
-        progress: Called with a set's name, images done and images in all.
+        progress: Told of the images measured, set by set.
 
     Raises:
         ConfigError: If a set is not there, has no image that can be used, or images of another size.
@@ -204,7 +205,7 @@ def measure_tasks(
     tasks: Sequence[Task],
     totals: Mapping[str, int],
     executor: ExecutorConfig,
-    progress: Callable[[str, int, int], None] = lambda name, done, total: None,
+    progress: OnProgress = silent,
 ) -> dict[str | int, Found]:
     """Measure everything at once, by name of the set; probes by the number of their face."""
     found = defaultdict[str | int, Found](Found)
@@ -220,10 +221,11 @@ def measure_tasks(
         entry.wrong_size += result.wrong_size
         if isinstance(task, ProbeTask):
             done += 1
-            progress("whitening", done * PROBE_RECORDS, probes * PROBE_RECORDS)
+            made = done * PROBE_RECORDS
+            progress(Progress(noun="image", done=made, total=probes * PROBE_RECORDS, of="whitening"))
         else:
             measured = len(entry.rows) + len(entry.failures) + len(entry.wrong_size)
-            progress(task.owner, measured, totals[task.owner])
+            progress(Progress(noun="image", done=measured, total=totals[task.owner], of=task.owner))
     return found
 
 

@@ -57,6 +57,7 @@ from degrade_kit.pipelines.images import (
     pair_by_stem,
     stems,
 )
+from degrade_kit.progress import OnProgress, Progress, silent
 from degrade_kit.sources import display_name
 from degrade_kit.wording import first_few
 
@@ -104,7 +105,7 @@ def evaluate(
     given: Mapping[str, Path],
     out: Path,
     executor: ExecutorConfig,
-    progress: Callable[[str, int, int], None] = lambda name, done, total: None,
+    progress: OnProgress = silent,
 ) -> Evaluation:
     """Measure and write the report.
 
@@ -113,7 +114,7 @@ def evaluate(
         given: What `--weights` says, by name.
         out: Folder of the report; files of an earlier one are replaced.
         executor: Where images are measured.
-        progress: Called with a set's name, images done and images in all.
+        progress: Told of the images measured, set by set.
 
     Raises:
         ConfigError: If images do not pair up, cannot be read, or differ from their references in size.
@@ -204,7 +205,7 @@ def _measure(
     totals: Mapping[str, int],
     config: JudgeConfig,
     executor: ExecutorConfig,
-    progress: Callable[[str, int, int], None],
+    progress: OnProgress,
 ) -> dict[str, _Done]:
     found: list[tuple[_Task, _Done]] = []
     counts = dict.fromkeys(totals, 0)
@@ -212,8 +213,9 @@ def _measure(
         if outcome.result is None:
             raise RunError(outcome.error)
         found.append((outcome.task, outcome.result))
-        counts[outcome.task.group] += len(outcome.task.images)
-        progress(outcome.task.group, counts[outcome.task.group], totals[outcome.task.group])
+        group = outcome.task.group
+        counts[group] += len(outcome.task.images)
+        progress(Progress(noun="image", done=counts[group], total=totals[group], of=group))
     # In any order they come from the workers.
     found.sort(key=lambda pair: (pair[0].group, pair[0].images[0]))
     merged = {group: _Done([], [], [], {}, {}, []) for group in totals}

@@ -31,6 +31,7 @@ from degrade_kit.pipelines.claim import Claim
 from degrade_kit.pipelines.executor import ExecutorConfig, Stateful, run_tasks
 from degrade_kit.pipelines.makers.config import SynthConfig
 from degrade_kit.pipelines.makers.flipnet_settings import FlipNetSettings, flipnet_mapping, resolve_flipnet
+from degrade_kit.progress import OnProgress, Progress, silent
 from degrade_kit.recipe import Recipe
 from degrade_kit.record import Record
 from degrade_kit.seeding import epoch_generator, generator
@@ -123,7 +124,7 @@ def make_testset(
     config: TestsetConfig,
     out: Path,
     executor: ExecutorConfig,
-    progress: Callable[[str, int, int], None] = lambda name, done, total: None,
+    progress: OnProgress = silent,
 ) -> Testset:
     """Draw faces, degrade them and write the set; a rerun goes on.
 
@@ -131,7 +132,7 @@ def make_testset(
         config: What to make.
         out: Folder of the set.
         executor: Where to run.
-        progress: Called with a word, pairs done and pairs in all.
+        progress: Told of the pairs made.
 
     Raises:
         ConfigError: If there are too few faces that can be used, or the FlipNet cannot.
@@ -149,10 +150,13 @@ def make_testset(
     slots = _slots(config, waiting)
     made = {(line["number"], line["source"]): line for line in _journal(out)}
     finished: dict[int, dict[str, Any]] = {}
+    kept = 0
     unusable: list[tuple[str, str]] = []
     with (out / _JOURNAL).open("a", encoding="utf-8") as journal:
         while slots:
+            before = len(finished)
             todo = [slot for slot in slots if not _take(made, slot, finished, out)]
+            kept += len(finished) - before
             failed: list[_Slot] = []
             for outcome in run_tasks(
                 Stateful(functools.partial(_ready, config, executor.threads)),
@@ -168,7 +172,7 @@ def make_testset(
                 for slot, reason in outcome.result.failures:
                     failed.append(slot)
                     unusable.append((display_name(slot.source), reason))
-                progress("test set", len(finished), config.count)
+                progress(Progress(noun="pair", done=len(finished), total=config.count, kept=kept))
             slots = _replace(sorted(failed, key=lambda slot: slot.number), waiting, config, unusable)
     return _finish(store, config, [finished[number] for number in range(config.count)], sorted(unusable))
 
@@ -343,14 +347,14 @@ class RealTestset:
     digest: str
 
 
-Aligner = Callable[[OriginalsConfig, Path, Callable[[int, int], None]], dict[str, int]]
+Aligner = Callable[[OriginalsConfig, Path, OnProgress], dict[str, int]]
 """Frames the faces of originals into a folder, and returns the photographs that gave none, by reason."""
 
 
 def make_real_testset(
     config: OriginalsConfig,
     out: Path,
-    progress: Callable[[str, int, int], None] = lambda name, done, total: None,
+    progress: OnProgress = silent,
     align: Aligner | None = None,
 ) -> RealTestset:
     """Write `lq/`, one image for each photograph, with its name.
@@ -358,7 +362,7 @@ def make_real_testset(
     Args:
         config: What to make.
         out: Folder of the set.
-        progress: Called with a word, photographs done and photographs in all.
+        progress: Told of the photographs that were looked at.
         align: Frames the faces where `config.align` asks for it.
 
     Raises:
@@ -370,7 +374,7 @@ def make_real_testset(
     Claim(what="a test set", file=SETTINGS, resolved={**wanted, "versions": versions()}).take(store)
     if config.align:
         assert align is not None, "align: expected a function, since the configuration asks for it"
-        failures = align(config, out / "lq", lambda done, total: progress("photographs", done, total))
+        failures = align(config, out / "lq", progress)
     else:
         failures = _squares(config, store, progress)
     images = open_sources(out / "lq")
@@ -381,7 +385,7 @@ def make_real_testset(
     return RealTestset(len(images), failures, digest)
 
 
-def _squares(config: OriginalsConfig, store: LocalStore, progress: Callable[[str, int, int], None]) -> dict[str, int]:
+def _squares(config: OriginalsConfig, store: LocalStore, progress: OnProgress) -> dict[str, int]:
     sources = open_sources(config.originals)
     failures: dict[str, int] = {}
     for place, name in enumerate(sources.names):
@@ -391,7 +395,7 @@ def _squares(config: OriginalsConfig, store: LocalStore, progress: Callable[[str
             failures[error.reason] = failures.get(error.reason, 0) + 1
         else:
             store.write(f"lq/{name.rpartition('.')[0]}.png", image.data)
-        progress("photographs", place + 1, len(sources))
+        progress(Progress(noun="photo", done=place + 1, total=len(sources)))
     for _, reason, _ in sources.skipped:
         failures[reason] = failures.get(reason, 0) + 1
     return failures

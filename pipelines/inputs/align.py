@@ -40,6 +40,7 @@ from degrade_kit.errors import ConfigError, ImageError
 from degrade_kit.image import Pixels, decode_image, encode_png
 from degrade_kit.pipelines.claim import Claim
 from degrade_kit.pipelines.executor import ExecutorConfig, run_tasks
+from degrade_kit.progress import OnProgress, Progress, silent
 from degrade_kit.sources import Sources, display_name, open_sources
 from degrade_kit.store import LocalStore
 
@@ -215,14 +216,14 @@ def align_sources(
     config: AlignConfig,
     executor: ExecutorConfig = ExecutorConfig(workers=0),  # noqa: B008 (immutable)
     *,
-    progress: Callable[[int, int], None] = lambda handled, total: None,
+    progress: OnProgress = silent,
 ) -> AlignReport:
     """Align every photo that is not done yet.
 
     Args:
         config: What to do.
         executor: Where to run.
-        progress: Called now and then with the number of photos handled by this run, and the number that it has to.
+        progress: Told now and then of the photos handled by this run, of those that it has to.
 
     Raises:
         ConfigError: If the sources, the detector or the landmarks cannot be used.
@@ -241,7 +242,8 @@ def align_sources(
             journal.flush()
             lines.update(result.lines)
             failures.update(result.failures)
-            progress(len(lines) + len(failures) - len(plan.done), len(plan.stems) - len(plan.done))
+            done, total = len(lines) + len(failures) - len(plan.done), len(plan.stems) - len(plan.done)
+            progress(Progress(noun="photo", done=done, total=total))
     store.write(LINES, _to_jsonl(_in_order(lines)))
     failed = [FailureLine(source=display_name(name), reason=why, detail=how) for name, why, how in plan.sources.skipped]
     failed += [failures[index] for index in sorted(failures)]

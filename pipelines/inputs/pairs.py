@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,6 +17,7 @@ from degrade_kit.flipnet.registration import Refusal, check_pairs
 from degrade_kit.image import encode_png
 from degrade_kit.pipelines.executor import limited_threads
 from degrade_kit.pipelines.sheet import Tile, contact_sheet
+from degrade_kit.progress import OnProgress, silent
 from degrade_kit.recipe import Recipe
 from degrade_kit.seeding import generator
 from degrade_kit.sources import display_name, open_sources
@@ -110,12 +111,12 @@ class PairsReport:
         return not any(source.skipped or source.refused for source in self.sources)
 
 
-def inspect_pairs(config: PairsConfig, *, progress: Callable[[int, int], None] | None = None) -> PairsReport:
+def inspect_pairs(config: PairsConfig, *, progress: OnProgress = silent) -> PairsReport:
     """Read and check all pairs, and write `pairs.png` and `pairs.json`.
 
     Args:
         config: What to look at.
-        progress: Called with the number of pairs checked and of all.
+        progress: Told of the pairs checked.
 
     Raises:
         ConfigError: If a folder fits no layout, or the faces cannot be listed.
@@ -131,11 +132,10 @@ def inspect_pairs(config: PairsConfig, *, progress: Callable[[int, int], None] |
     done, total = 0, sum(len(found.pairs) for found in sets)
     with limited_threads(1):
         for found in sets:
-            before = done
             kept, refused = check_pairs(
                 found.pairs,
                 registration=config.registration,
-                progress=(lambda number, _, before=before: progress(before + number, total)) if progress else None,
+                progress=lambda part, before=done: progress(replace(part, done=before + part.done, total=total)),
             )
             done += len(found.pairs)
             training = [pair for pair in kept if pair.split == "train"]

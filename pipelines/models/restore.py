@@ -32,6 +32,7 @@ from degrade_kit.pipelines.claim import Claim, plain
 from degrade_kit.pipelines.executor import ExecutorConfig, Stateful, run_tasks
 from degrade_kit.pipelines.images import Images, is_shards, open_inputs, stems
 from degrade_kit.pipelines.sheet import Tile, contact_sheet
+from degrade_kit.progress import OnProgress, Progress, silent
 from degrade_kit.restore.embeddings import SOURCE_CONFIG
 from degrade_kit.restore.infer import ColorFix, restorer_folder, trained_size
 from degrade_kit.seeding import generator
@@ -155,15 +156,13 @@ class ChunkReport:
     failures: tuple[tuple[str, str], ...]
 
 
-def restore(
-    plan: RestorePlan, executor: ExecutorConfig, *, progress: Callable[[int, int], None] = lambda done, total: None
-) -> RestoreReport:
+def restore(plan: RestorePlan, executor: ExecutorConfig, *, progress: OnProgress = silent) -> RestoreReport:
     """Restore all inputs that have no result yet.
 
     Args:
         plan: What to do.
         executor: Where.
-        progress: Called with the inputs that are done and all of them.
+        progress: Told of the inputs that are done.
 
     Raises:
         RunError: If the output holds something else, a result cannot be written, or a worker failed.
@@ -175,9 +174,10 @@ def restore(
     chunks = [Chunk(tuple(range(i, min(i + job.batch_size, count)))) for i in range(0, count, job.batch_size)]
     todo = [chunk for chunk in chunks if any(_missing(plan, names[index]) for index in chunk.indices)]
     waiting = sum(len(chunk.indices) for chunk in todo)
-    done, made = count - waiting, 0
+    kept = count - waiting
+    done, made = kept, 0
     failures: list[tuple[str, str]] = []
-    progress(done, count)
+    progress(Progress(noun="image", done=done, total=count, kept=kept))
     work = Stateful[Chunk, ChunkReport](functools.partial(restore_worker, plan, max(1, executor.threads)))
     for outcome in run_tasks(work, todo, executor):
         if outcome.result is None:
@@ -185,15 +185,14 @@ def restore(
         made += outcome.result.made
         failures += outcome.result.failures
         done += len(outcome.task.indices)
-        progress(done, count)
+        progress(Progress(noun="image", done=done, total=count, kept=kept))
     sheet = _write_sheet(plan, inputs, names)
     failures.sort()
     lines = "".join(json.dumps({"source": display_name(name), "detail": why}) + "\n" for name, why in failures)
     _write(plan, job.out_dir / HIDDEN / "failures.jsonl", lines.encode())
     results = count * len(plan.folders)
-    kept = results - made - len(failures) * len(plan.folders)
     attention = _write_attention(plan, inputs, names) if job.attention else None
-    return RestoreReport(made, kept, tuple(failures), sheet, attention)
+    return RestoreReport(made, results - made - len(failures) * len(plan.folders), tuple(failures), sheet, attention)
 
 
 def restore_worker(plan: RestorePlan, threads: int) -> Callable[[Chunk], ChunkReport]:

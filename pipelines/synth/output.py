@@ -81,8 +81,8 @@ def check_space(store: Store, plan: Plan, todo: Sequence[int]) -> None:
     needed = estimate(plan).bytes * samples
     if needed > free:
         raise RunError(
-            f"{store.url}: {_megabytes(free)} are free there, and the {len(todo)} shards to make need about "
-            f"{_megabytes(needed)}; make room, or give another --shards"
+            f"{store.url}: {megabytes(free)} are free there, and the {len(todo)} shards to make need about "
+            f"{megabytes(needed)}; make room, or give another --shards"
         )
 
 
@@ -95,8 +95,8 @@ def explain(error: OSError, store: Store, plan: Plan) -> str:
     samples = sum(last - first for first, last in (plan.extent(index) for index in todo))
     free, folder = free_bytes(store)
     return (
-        f"{text}: {_megabytes(free)} are free in {folder}, and the {len(todo)} shards that are missing need about "
-        f"{_megabytes(estimate(plan).bytes * samples)}. Make room and run the same command again: the "
+        f"{text}: {megabytes(free)} are free in {folder}, and the {len(todo)} shards that are missing need about "
+        f"{megabytes(estimate(plan).bytes * samples)}. Make room and run the same command again: the "
         f"{plan.num_shards - len(todo)} finished shards are kept"
     )
 
@@ -148,5 +148,6 @@ def _is_ours(name: str) -> bool:
     return extension == "tar" and stem.startswith("shard-") and stem[6:].isdigit()
 
 
-def _megabytes(count: float) -> str:
+def megabytes(count: float) -> str:
+    """Bytes for people, in megabytes."""
     return f"{count / 1e6:,.1f} MB"

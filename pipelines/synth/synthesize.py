@@ -8,16 +8,17 @@ import logging
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from degrade_kit.errors import ConfigError, RunError
 from degrade_kit.files import plain_yaml
 from degrade_kit.pipelines.executor import ExecutorConfig, Stateful, Work, run_tasks
-from degrade_kit.pipelines.synth.output import check_space, claim, explain, finalize, is_done
+from degrade_kit.pipelines.synth.output import check_space, claim, explain, finalize, is_done, megabytes
 from degrade_kit.pipelines.synth.plan import Plan
 from degrade_kit.pipelines.synth.shard import Crumb, ShardReport, ShardTask, synthesize_shard_by_recipe
+from degrade_kit.progress import OnProgress, Progress, silent
 from degrade_kit.shards import CONFIG, has_tar, read_sidecar, shard_name
 from degrade_kit.store import LocalStore, Store, open_store
 
@@ -51,9 +52,6 @@ class SynthReport:
         return bool(self.digest)
 
 
-Progress = Callable[[ShardReport], None]
-
-
 def synthesize(
     plan: Plan,
     url: str,
@@ -61,7 +59,7 @@ def synthesize(
     *,
     overwrite: bool = False,
     shard_range: tuple[int, int] | None = None,
-    progress: Progress = lambda report: None,
+    progress: OnProgress = silent,
 ) -> SynthReport:
     """Make all shards that are not there yet, then the manifest, the card and the preview.
 
@@ -71,7 +69,7 @@ def synthesize(
         executor: Where to run.
         overwrite: Remove the files of an earlier data set at `url` first; only what degrade-kit wrote.
         shard_range: First shard and one past the last, for one job of several; all if None.
-        progress: Called after each shard.
+        progress: Told after each shard of the inputs that this run has been through, of those that it has to.
 
     Raises:
         RunError: If the output belongs to another configuration, or cannot be written.
@@ -99,9 +97,12 @@ def synthesize(
                 store.sweep()
 
 
-def _make_shards(plan: Plan, url: str, todo: Sequence[int], executor: ExecutorConfig, progress: Progress) -> list[str]:
+def _make_shards(
+    plan: Plan, url: str, todo: Sequence[int], executor: ExecutorConfig, progress: OnProgress
+) -> list[str]:
     """Make these shards; returns the names of those that were not made."""
     failed: list[str] = []
+    tally = _Tally(plan, todo)
     set_aside = Counter[int]()
     with tempfile.TemporaryDirectory(prefix="degrade-kit-") as crumbs:
         while todo:
@@ -111,7 +112,7 @@ def _make_shards(plan: Plan, url: str, todo: Sequence[int], executor: ExecutorCo
                 index = outcome.task.index
                 found = Crumb(Path(crumbs), index).num_set_aside
                 if outcome.result is not None:
-                    progress(outcome.result)
+                    progress(tally.add(outcome.result))
                 elif found > set_aside[index]:  # several images kill its workers: each attempt finds one
                     set_aside[index] = found
                     again.append(index)
@@ -120,6 +121,30 @@ def _make_shards(plan: Plan, url: str, todo: Sequence[int], executor: ExecutorCo
                     failed.append(shard_name(index))
             todo = again
     return failed
+
+
+class _Tally:
+    """Sums up what came of shards.
+
+    Args:
+        plan: What is made.
+        todo: Numbers of the shards of this run.
+    """
+
+    def __init__(self, plan: Plan, todo: Sequence[int]) -> None:
+        extents = [plan.extent(index) for index in todo]
+        self._sources, self._shards = sum(last - first for first, last in extents), len(extents)
+        self._done = self._made = self._failures = self._bytes = 0
+
+    def add(self, report: ShardReport) -> Progress:
+        """Add a shard, and say how far the run is."""
+        self._done += report.sources
+        self._made += 1
+        self._failures += report.failures
+        self._bytes += report.bytes
+        failed = f", {self._failures:,} not usable" if self._failures else ""
+        note = f"{self._made:,}/{self._shards:,} shards{failed}, {megabytes(self._bytes)}"
+        return Progress(noun="image", done=self._done, total=self._sources, note=note)
 
 
 def _work(plan: Plan, executor: ExecutorConfig) -> Work[ShardTask, ShardReport]:

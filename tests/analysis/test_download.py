@@ -19,6 +19,7 @@ from degrade_kit.analysis.download import download
 from degrade_kit.analysis.weights import WEIGHTS, Weight
 from degrade_kit.errors import ConfigError, RunError
 from degrade_kit.pipelines.cli import main
+from degrade_kit.progress import silent
 
 DATA = bytes(range(256)) * 20_000  # more than one chunk
 SHA256 = hashlib.sha256(DATA).hexdigest()
@@ -109,7 +110,7 @@ def test_a_full_disk_leaves_nothing(tmp_path: Path, server: str, monkeypatch: py
     receive = module._receive
 
     def full(url: str, file: IO[bytes], progress: object) -> str:
-        receive(url, file, lambda done, total: None)
+        receive(url, file, silent)
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(module, "_receive", full)

@@ -666,7 +666,7 @@ def disk_full(box: Box) -> None:
     disk = box.folder / "disk"
     with small_disk(disk, "3m"):
         box.out = disk / "out"
-        count = degrade_kit.pipelines.commands.progress.Progress.__call__
+        count = degrade_kit.pipelines.commands.progress.ProgressLine.__call__
 
         def count_and_fill(self: Any, report: Any) -> None:  # noqa: ANN401
             count(self, report)
@@ -675,7 +675,7 @@ def disk_full(box: Box) -> None:
                     pass
 
         with box.monkeypatch.context() as patch:
-            patch.setattr(degrade_kit.pipelines.commands.progress.Progress, "__call__", count_and_fill)
+            patch.setattr(degrade_kit.pipelines.commands.progress.ProgressLine, "__call__", count_and_fill)
             is_full(box, box.run(*box.arguments(), code=1), left=1)
         assert len(list(box.out.glob("*.tar"))) == 1
         (disk / "filler").unlink()

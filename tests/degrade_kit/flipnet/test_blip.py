@@ -74,10 +74,15 @@ def loads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def test_images_are_captioned_once_and_kept(
     tiny_blip: str, images: list[bytes], loads: list[str], tmp_path: Path
 ) -> None:
-    cache, seen = tmp_path / "deep/captions.jsonl", list[tuple[int, int]]()
+    cache, seen = tmp_path / "deep/captions.jsonl", list[tuple[int, int | None]]()
     twice = [*images, images[0]]
     captions = blip_captions(
-        twice.__getitem__, 6, model=tiny_blip, cache=cache, batch_size=2, progress=lambda *step: seen.append(step)
+        twice.__getitem__,
+        6,
+        model=tiny_blip,
+        cache=cache,
+        batch_size=2,
+        progress=lambda step: seen.append((step.done, step.total)),
     )
     assert len(captions) == 6
     assert captions[5] == captions[0]

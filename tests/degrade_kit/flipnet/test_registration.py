@@ -78,8 +78,8 @@ def test_pairs_are_parted_by_what_is_wrong_with_them(astronaut: Pixels, tmp_path
     for name, data in files.items():
         (tmp_path / name).write_bytes(data)
     pairs = [Pair("noise", name, tmp_path / "whole.png", tmp_path / name, "train") for name in files]
-    steps: list[tuple[int, int]] = []
-    kept, refused = check_pairs(pairs, progress=lambda *step: steps.append(step))
+    steps: list[tuple[int, int | None]] = []
+    kept, refused = check_pairs(pairs, progress=lambda step: steps.append((step.done, step.total)))
     assert [pair.name for pair in kept] == ["whole.png"]
     assert {refusal.pair.name: refusal.reason for refusal in refused} == {
         "moved.png": "not registered",

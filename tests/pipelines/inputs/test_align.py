@@ -289,13 +289,13 @@ def test_a_lost_task_fails_all_its_photos(config: AlignConfig, monkeypatch: pyte
 
 def test_progress_reaches_the_total(config: AlignConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(degrade_kit.pipelines.inputs.align, "PHOTOS_PER_TASK", 4)
-    seen: list[tuple[int, int]] = []
+    seen: list[tuple[int, int | None]] = []
 
-    align_sources(config, progress=lambda handled, total: seen.append((handled, total)))
+    align_sources(config, progress=lambda step: seen.append((step.done, step.total)))
 
     assert seen == [(4, 6), (6, 6)]
     (config.out_dir / "astronaut.png").unlink()
-    align_sources(config, progress=lambda handled, total: seen.append((handled, total)))
+    align_sources(config, progress=lambda step: seen.append((step.done, step.total)))
     assert seen[2:] == [(1, 1)]
 
 

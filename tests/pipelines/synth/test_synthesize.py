@@ -26,11 +26,12 @@ from degrade_kit.pipelines.synth.plan import Plan, make_plan
 from degrade_kit.pipelines.synth.shard import CRASH_LIMIT, ShardTask, synthesize_shard, synthesize_shard_by_recipe
 from degrade_kit.pipelines.synth.synthesize import SynthReport, synthesize
 from degrade_kit.presets import preset
+from degrade_kit.progress import Progress
 from degrade_kit.shards import Sample, Variant, iterate_samples, open_shards, read_sidecar, shard_name
 from degrade_kit.store import open_store
 
 HERE = ExecutorConfig(workers=0)
-PROGRESS = re.compile(r"\d+/\d+ shards, \d+/\d+ images, .* images/s, .* left")
+PROGRESS = re.compile(r"\d+/\d+ images, .*, \d+/\d+ shards, .* MB")
 
 
 @pytest.fixture
@@ -226,10 +227,10 @@ def test_finished_shards_are_kept(config: SynthConfig, tmp_path: Path) -> None:
     times = {path.name: path.stat().st_mtime_ns for path in out.glob("*.tar")}
     (out / ".degrade_kit/shard-000001.json").unlink()
     (out / "manifest.json").unlink()
-    made: list[int] = []
-    report = synth(config, out, progress=lambda shard: made.append(shard.index))
+    told: list[tuple[int, int | None]] = []
+    report = synth(config, out, progress=lambda step: told.append((step.done, step.total)))
 
-    assert (report.shards_made, report.shards_kept, made) == (1, 2, [1])
+    assert (report.shards_made, report.shards_kept, told) == (1, 2, [(2, 2)])
     assert files_in(out) == before
     changed = {name for name, when in times.items() if (out / name).stat().st_mtime_ns != when}
     assert changed == {"shard-000001.tar"}
@@ -319,10 +320,11 @@ def test_the_report_counts_what_was_made(config: SynthConfig, tmp_path: Path) ->
 
 
 def test_progress_is_told_of_every_shard(config: SynthConfig, tmp_path: Path) -> None:
-    told: list[tuple[int, int, int]] = []
-    synth(config, tmp_path / "out", progress=lambda shard: told.append((shard.index, shard.sources, shard.count)))
+    told: list[Progress] = []
+    synth(config, tmp_path / "out", progress=told.append)
 
-    assert told == [(0, 2, 2), (1, 2, 2), (2, 2, 2)]
+    assert [(step.done, step.total) for step in told] == [(2, 6), (4, 6), (6, 6)]
+    assert [step.note.partition(",")[0] for step in told] == ["1/3 shards", "2/3 shards", "3/3 shards"]
 
 
 def task_of(plan: Plan, first: int, last: int, out: Path, crumbs: Path) -> ShardTask:
