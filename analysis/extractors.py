@@ -1,6 +1,7 @@
 """What turns an image into a feature vector: the handcrafted features, or a learned model from local weights.
 
-`degradation` needs nothing. The others take a file or folder that the user has: nothing is fetched.
+`degradation` needs nothing. The others take a folder that is given with them, or a file that `degrade-kit weights`
+lists; nothing is fetched.
 """
 
 # torch, diffusers, transformers and torch-fidelity have parts without types.
@@ -10,7 +11,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -18,7 +19,7 @@ from typing import Any, Final
 import numpy as np
 
 from degrade_kit.analysis.distances import Features
-from degrade_kit.analysis.tensors import read_tensors
+from degrade_kit.analysis.weights import WEIGHTS, find
 from degrade_kit.errors import ConfigError
 from degrade_kit.files import file_sha256, sha256
 from degrade_kit.image import Pixels
@@ -82,20 +83,29 @@ class Extractor:
         return _LOADERS[self.kind](Path(self.path))
 
 
-def parse_extractor(text: str) -> Extractor:
-    """Read `degradation`, or KIND:PATH of a learned one.
+def parse_extractor(text: str, given: Mapping[str, Path]) -> Extractor:
+    """Read `degradation`, the name of a learned one whose file is listed, or KIND:DIR of another.
+
+    Args:
+        text: What to read.
+        given: What `--weights` says, by name.
 
     Raises:
-        ConfigError: If the kind is unknown, nothing is at the path, or a package is missing.
+        ConfigError: If the kind is unknown, its weights are not there, or a package is missing.
     """
-    kind, _, path = text.partition(":")
-    if kind == DEGRADATION and not path:
+    kind, colon, path = text.partition(":")
+    if text == DEGRADATION:
         return Extractor(DEGRADATION)
-    if kind not in _LOADERS:
-        known = ", ".join([DEGRADATION, *(f"{name}:PATH" for name in _LOADERS)])
+    if kind not in _LOADERS or (kind in WEIGHTS and colon):
+        known = ", ".join([DEGRADATION, *(name if name in WEIGHTS else f"{name}:DIR" for name in _LOADERS)])
         raise ConfigError(f"features: expected one of auto, whitened, {known}; got {text!r}")
-    if not Path(path).exists() or not path:
-        raise ConfigError(f"features: {kind} needs its weights: {kind}:PATH; nothing is at {path or 'no path'!r}")
+    if kind in WEIGHTS:
+        found = find(kind, given)
+        if found.path is None:
+            raise ConfigError(f"features: {kind} {found.missing()}")
+        path = str(found.path)
+    elif not path or not Path(path).is_dir():
+        raise ConfigError(f"features: {kind} needs its folder: {kind}:DIR; no folder is at {path or 'no path'!r}")
     for package in _NEEDS[kind]:
         if importlib.util.find_spec(package) is None:
             raise ConfigError(f"features: {kind} needs the package {package.replace('_', '-')}: pip install it")
@@ -150,20 +160,9 @@ def _load_vae(path: Path) -> Measure:
 
 def _load_inception(path: Path) -> Measure:
     """2048 numbers, from the network and resizing of the original FID."""
-    import torch
+    from degrade_kit.analysis.perceptual import load_inception
 
-    read_tensors(path)  # torch-fidelity unpickles without a check; what this accepts holds no code
-    module: Any = importlib.import_module("torch_fidelity.feature_extractor_inceptionv3")
-    try:
-        network = module.FeatureExtractorInceptionV3("inception-v3-compat", ["2048"], str(path))
-    except Exception as error:
-        raise ConfigError(f"{path}: not the weights of FID's Inception: {str(error).splitlines()[0]}") from error
-
-    @torch.no_grad()
-    def measure(image: Pixels) -> Features:
-        return _numpy(network(torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None])[0])
-
-    return measure
+    return load_inception(path, "tf1")
 
 
 def _load_dinov2(path: Path) -> Measure:
@@ -192,13 +191,13 @@ def _load_arniqa(path: Path) -> Measure:
     import torch.nn.functional as F
     from torch import nn
 
+    from degrade_kit.analysis.tensors import read_tensors, select
+
     torchvision: Any = importlib.import_module("torchvision")
     network = nn.Sequential(*list(torchvision.models.resnet50(weights=None).children())[:-1]).eval()
-    found = {name.rpartition("model.")[2]: value for name, value in read_tensors(path).items() if "model." in name}
-    missing = sorted(set(network.state_dict()) - set(found))
-    if missing:
-        raise ConfigError(f"{path}: not ARNIQA's encoder: {len(missing)} weights are missing, such as {missing[0]}")
-    network.load_state_dict({name: found[name] for name in network.state_dict()})
+    what = "ARNIQA's encoder"
+    found = {name.rpartition("model.")[2]: value for name, value in read_tensors(path, what).items()}
+    network.load_state_dict(select(found, network.state_dict(), path, what))
 
     @torch.no_grad()
     def measure(image: Pixels) -> Features:

@@ -197,11 +197,11 @@ class Judge:
             if "lpips" in paths:
                 self._pairs["lpips"] = perceptual.load_lpips(paths["lpips"][0], paths["lpips"][1], protocol, device)
             if "deg" in paths:
-                self._pairs["deg"] = perceptual.load_identity(paths["deg"][0], protocol, device)
+                self._pairs["deg"] = perceptual.load_identity_angle(paths["deg"][0], protocol, device)
             if "lmd" in paths:
                 self._pairs["lmd"] = perceptual.load_landmarks(paths["lmd"][0], device)
             if "fid" in paths:
-                self.extractors["fid"] = perceptual.load_inception(paths["fid"][0], protocol, device)
+                self.extractors["fid"] = perceptual.load_inception(paths["fid"][0], protocol.fid_resize, device)
         if "niqe" in paths:
             self._images["niqe"] = functools.partial(niqe, model=load_niqe(paths["niqe"][0]))
         if "kid-degradation" in paths:
@@ -355,7 +355,7 @@ def read_fid_statistics(path: Path) -> tuple[Features, Features]:
     else:
         from degrade_kit.analysis.tensors import read_plain
 
-        found = read_plain(path)
+        found = read_plain(path, "FID statistics, `mean` and `cov`")
         if not {"mean", "cov"} <= set(found):
             raise ConfigError(f"{path}: expected `mean` and `cov`, found {', '.join(map(str, found))}")
         mean, covariance = np.asarray(found["mean"]), np.asarray(found["cov"])

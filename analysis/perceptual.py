@@ -13,7 +13,7 @@ import importlib
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import cv2
 import numpy as np
@@ -23,8 +23,9 @@ from torch import nn
 
 from degrade_kit.analysis.distances import Features
 from degrade_kit.analysis.extractors import Measure
+from degrade_kit.analysis.networks import VGG_WIDTHS, Inception, Vgg, load_arcface18
 from degrade_kit.analysis.protocols import Protocol
-from degrade_kit.analysis.tensors import read_tensors, select
+from degrade_kit.analysis.tensors import load_published
 from degrade_kit.errors import ConfigError
 from degrade_kit.image import Pixels
 
@@ -33,11 +34,8 @@ PairMetric = Callable[[Pixels, Pixels], float]
 
 # ---------------------------------------------------------------------------------------------------------------- LPIPS
 
-_VGG16: Final = (64, 64, 0, 128, 128, 0, 256, 256, 256, 0, 512, 512, 512, 0, 512, 512, 512)
-"""Channels of the convolutions; 0 halves the size."""
-_TAPS: Final = (3, 8, 15, 22, 29)
-"""Layers whose outputs are compared: relu1_2, relu2_2, relu3_3, relu4_3, relu5_3."""
-_SHIFT, _SCALE = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)
+_TAPS: Final = ("relu1_2", "relu2_2", "relu3_3", "relu4_3", "relu5_3")
+"""Layers whose outputs are compared."""
 
 
 class Lpips(nn.Module):
@@ -48,27 +46,15 @@ class Lpips(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        layers: list[nn.Module] = []
-        channels = 3
-        for width in _VGG16:
-            layers += [nn.Conv2d(channels, width, 3, padding=1), nn.ReLU()] if width else [nn.MaxPool2d(2)]
-            channels = width or channels
-        self.features = nn.Sequential(*layers)
-        self.heads = nn.ParameterList([nn.Parameter(torch.zeros(1, width, 1, 1)) for width in (64, 128, 256, 512, 512)])
-        self.register_buffer("shift", torch.tensor(_SHIFT)[:, None, None], persistent=False)
-        self.register_buffer("scale", torch.tensor(_SCALE)[:, None, None], persistent=False)
+        self.vgg = Vgg(16, _TAPS[-1])
+        self.heads = nn.ParameterList([nn.Parameter(torch.zeros(1, width, 1, 1)) for width in VGG_WIDTHS])
 
     def forward(self, one: torch.Tensor, two: torch.Tensor) -> torch.Tensor:
         """Distances, (N,)."""
-        shift, scale = self.get_buffer("shift"), self.get_buffer("scale")
-        both = (torch.cat([one, two]) - shift) / scale
         total = torch.zeros(len(one), device=one.device)
-        heads = iter(self.heads)
-        for number, layer in enumerate(self.features):
-            both = layer(both)
-            if number in _TAPS:
-                first, second = (both / (both.square().sum(1, keepdim=True).sqrt() + 1e-10)).chunk(2)
-                total = total + ((first - second).square() * next(heads)).sum(1).mean((1, 2))
+        for both, head in zip(self.vgg(torch.cat([one, two]), _TAPS), self.heads, strict=True):
+            first, second = (both / (both.square().sum(1, keepdim=True).sqrt() + 1e-10)).chunk(2)
+            total = total + ((first - second).square() * head).sum(1).mean((1, 2))
         return total
 
 
@@ -79,11 +65,8 @@ def load_lpips(trunk: Path, heads: Path, protocol: Protocol, device: str = "cpu"
         ConfigError: If a file is not what it should be.
     """
     net = Lpips()
-    vgg = select(read_tensors(trunk), net.features.state_dict(prefix="features."), trunk, "VGG-16")
-    net.features.load_state_dict({name.removeprefix("features."): value for name, value in vgg.items()})
-    named = {f"lin{number}.model.1.weight": head for number, head in enumerate(net.heads)}
-    for name, value in select(read_tensors(heads), named, heads, "LPIPS's heads for VGG").items():
-        named[name].data.copy_(value)
+    load_published(net.vgg, trunk, "VGG-16's weights as torchvision has them")
+    load_published(net.heads, heads, "LPIPS's heads for VGG", "lin{}.model.1.weight".format)
     net = net.eval().requires_grad_(False).to(device)
     low, high = protocol.lpips_range
 
@@ -101,70 +84,13 @@ def load_lpips(trunk: Path, heads: Path, protocol: Protocol, device: str = "cpu"
 # ------------------------------------------------------------------------------------------------------------- identity
 
 
-class _Block(nn.Module):
-    """ArcFace's improved residual block."""
-
-    def __init__(self, inputs: int, width: int, stride: int) -> None:
-        super().__init__()
-        self.bn0 = nn.BatchNorm2d(inputs)
-        self.conv1 = nn.Conv2d(inputs, inputs, 3, padding=1, bias=False)
-        self.bn1 = nn.BatchNorm2d(inputs)
-        self.prelu = nn.PReLU()
-        self.conv2 = nn.Conv2d(inputs, width, 3, stride, padding=1, bias=False)
-        self.bn2 = nn.BatchNorm2d(width)
-        self.downsample = (
-            nn.Sequential(nn.Conv2d(inputs, width, 1, stride, bias=False), nn.BatchNorm2d(width))
-            if stride != 1 or inputs != width
-            else None
-        )
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Same layout in and out."""
-        out = self.bn2(self.conv2(self.prelu(self.bn1(self.conv1(self.bn0(x))))))
-        return self.prelu(out + (x if self.downsample is None else self.downsample(x)))
-
-
-class ArcFace18(nn.Module):
-    """Identity of a grey face of 128 pixels, (N, 1, 128, 128) to (N, 512).
-
-    Source: ronghuaiyang/arcface-pytorch `resnet_face18` without squeeze and excitation, which is GFPGAN's
-    `ResNetArcFace` too; equal to the latter with the same weights.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv2d(1, 64, 3, padding=1, bias=False)
-        self.bn1 = nn.BatchNorm2d(64)
-        self.prelu = nn.PReLU()
-        self.maxpool = nn.MaxPool2d(2)
-        widths = (64, 64, 128, 256, 512)
-        for number in range(1, 5):
-            inputs, width = widths[number - 1 : number + 1]
-            self.add_module(
-                f"layer{number}",
-                nn.Sequential(_Block(inputs, width, 1 if number == 1 else 2), _Block(width, width, 1)),
-            )
-        self.bn4 = nn.BatchNorm2d(512)
-        self.fc5 = nn.Linear(512 * 8 * 8, 512)
-        self.bn5 = nn.BatchNorm1d(512)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Embeddings, of no particular length."""
-        x = self.maxpool(self.prelu(self.bn1(self.conv1(x))))
-        for number in range(1, 5):
-            x = self.get_submodule(f"layer{number}")(x)
-        return self.bn5(self.fc5(self.bn4(x).flatten(1)))
-
-
-def load_identity(path: Path, protocol: Protocol, device: str = "cpu") -> PairMetric:
+def load_identity_angle(path: Path, protocol: Protocol, device: str = "cpu") -> PairMetric:
     """Angle between identities, in degrees whatever the protocol's unit is.
 
     Raises:
         ConfigError: If the file is not what it should be.
     """
-    net = ArcFace18()
-    net.load_state_dict(select(read_tensors(path), net.state_dict(), path, "ArcFace's ResNet-18"))
-    net = net.eval().requires_grad_(False).to(device)
+    net = load_arcface18(path).to(device)
 
     @torch.no_grad()
     def measure(restored: Pixels, reference: Pixels) -> float:
@@ -193,47 +119,24 @@ def identity_input(image: Pixels, protocol: Protocol) -> torch.Tensor:
 # ------------------------------------------------------------------------------------------------------------------ FID
 
 
-def load_inception(path: Path, protocol: Protocol, device: str = "cpu") -> Measure:
-    """Features of FID's Inception, (2048,), resized as the protocol says; the network is torch-fidelity's.
+def load_inception(path: Path, resize: Literal["bilinear", "tf1"], device: str = "cpu") -> Measure:
+    """Features of FID's Inception, (2048,).
+
+    Args:
+        path: Its weights.
+        resize: To 299 pixels: by PyTorch, or as TensorFlow 1 and the first FID.
+        device: Where it runs.
 
     Raises:
         ConfigError: If the file is not what it should be, or torch-fidelity is not there.
     """
-    try:
-        module: Any = importlib.import_module("torch_fidelity.feature_extractor_inceptionv3")
-        resizing: Any = importlib.import_module("torch_fidelity.interpolate_compat_tensorflow")
-    except ImportError as error:
-        raise ConfigError("FID needs the package torch-fidelity: pip install torch-fidelity") from error
-    read_tensors(path)  # torch-fidelity unpickles without a check; what this accepts holds no code
-    try:
-        net: Any = module.FeatureExtractorInceptionV3("fid", ["2048"], str(path))
-    except Exception as error:
-        said = (str(error).splitlines() or [type(error).__name__])[0]
-        raise ConfigError(f"{path}: not the weights of FID's Inception: {said}") from error
-    net = net.to(device)
+    net = Inception(path).to(device)
 
     @torch.no_grad()
     def measure(image: Pixels) -> Features:
-        pixels = _tensor(image, device)
-        if protocol.fid_resize == "tf1":
-            sized = resizing.interpolate_bilinear_2d_like_tensorflow1x(pixels, size=(299, 299), align_corners=False)
-            features = _inception_features(net, (sized - 128) / 128)
-        else:
-            sized = F.interpolate(pixels / 127.5 - 1, (299, 299), mode="bilinear", align_corners=False)
-            features = _inception_features(net, sized)
-        return features.double().cpu().numpy().reshape(-1)
+        return net(_tensor(image, device), resize).double().cpu().numpy().reshape(-1)
 
     return measure
-
-
-def _inception_features(net: Any, x: torch.Tensor) -> torch.Tensor:  # noqa: ANN401 (torch-fidelity's network)
-    """Its layers, without the resizing that its `forward` does."""
-    for name in ("Conv2d_1a_3x3", "Conv2d_2a_3x3", "Conv2d_2b_3x3", "MaxPool_1", "Conv2d_3b_1x1", "Conv2d_4a_3x3"):
-        x = getattr(net, name)(x)
-    x = net.MaxPool_2(x)
-    for block in ("5b", "5c", "5d", "6a", "6b", "6c", "6d", "6e", "7a", "7b", "7c"):
-        x = getattr(net, f"Mixed_{block}")(x)
-    return net.AvgPool(x).flatten(1)
 
 
 # ------------------------------------------------------------------------------------------------------------ landmarks
@@ -250,8 +153,8 @@ def load_landmarks(path: Path, device: str = "cpu") -> PairMetric:
     except ImportError as error:
         raise ConfigError("LMD needs the package facexlib: pip install facexlib") from error
     net: Any = module.FAN(num_modules=4, num_landmarks=98, device=device)
-    net.load_state_dict(select(read_tensors(path), net.state_dict(), path, "facexlib's landmark network"))
-    net = net.eval().requires_grad_(False).to(device)
+    load_published(net, path, "facexlib's landmark network")
+    net = net.to(device)
 
     @torch.no_grad()
     def points(image: Pixels) -> Features:

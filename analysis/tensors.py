@@ -1,66 +1,94 @@
-"""Tensors from files that others made: safetensors, or PyTorch's own format without its power to run code."""
+"""The one reader of weight files that others made: safetensors, or PyTorch's own format without its power to run code.
+
+What `evaluate` reads, `train-restore` reads too. Files of this toolkit's own, which are safetensors of exactly one
+network, are read by `degrade_kit.flipnet.weights`, whose checks of the container and of the shapes serve here too.
+"""
 
 # torch has parts without types.
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+# pyright: reportUnknownMemberType=false
 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
+import pickle
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, cast
 
 import numpy as np
+import torch
+from torch import Tensor, nn
 
 from degrade_kit.errors import ConfigError
+from degrade_kit.flipnet.weights import check_finite, check_shapes, read_weights
 
-_WRAPPERS = ("state_dict", "model", "params_ema", "params")
+_WRAPPERS: Final = ("state_dict", "model", "params_ema", "params")
+"""Keys under which training scripts put a state dictionary; of BasicSR's two, the averaged weights go first."""
+_PREFIXES: Final = ("module.", "_orig_mod.")
+"""What DataParallel and torch.compile put in front of every name."""
 
 
-def read_tensors(path: Path) -> dict[str, Any]:
-    """A state dictionary, out of whatever a training script wrapped it in, without the prefix of DataParallel.
+def read_tensors(path: Path, what: str) -> dict[str, Tensor]:
+    """Read a state dictionary, out of whatever a training script wrapped it in.
+
+    Wrappers such as `{"state_dict": ...}`, `{"params_ema": ...}` and `{"params": ...}` are taken off, one in another
+    too, and so are the prefixes of DataParallel and torch.compile. What is no tensor, such as a step number, is left
+    out.
+
+    Args:
+        path: The file.
+        what: What it should be, for messages.
 
     Raises:
-        ConfigError: If the file cannot be read without running code from it, holds no tensors, or NaN or infinity.
+        ConfigError: If the file is missing, damaged or cut short, cannot be read without running code from it, holds no
+            tensors, or holds NaN or infinity.
     """
-    found = read_plain(path)
-    for wrapper in _WRAPPERS:
-        if isinstance(found.get(wrapper), dict):
-            found = found[wrapper]
-    import torch
-
-    tensors = {name.removeprefix("module."): value for name, value in found.items() if isinstance(value, torch.Tensor)}
+    found = read_plain(path, what)
+    while (inner := next((found[key] for key in _WRAPPERS if isinstance(found.get(key), Mapping)), None)) is not None:
+        found = cast("Mapping[Any, Any]", inner)
+    tensors = {str(name): value for name, value in found.items() if isinstance(value, Tensor)}
     if not tensors:
-        raise ConfigError(f"{path}: holds no tensors")
-    broken = [name for name, value in tensors.items() if value.is_floating_point() and not value.isfinite().all()]
-    if broken:
-        raise ConfigError(f"{path}: {len(broken)} of {len(tensors)} tensors hold NaN or infinity, such as {broken[0]}")
+        raise ConfigError(f"{path}: holds no tensors; expected {what}")
+    while (prefix := next((each for each in _PREFIXES if all(name.startswith(each) for name in tensors)), "")) != "":
+        tensors = {name.removeprefix(prefix): value for name, value in tensors.items()}
+    check_finite(tensors, str(path))
     return tensors
 
 
-def read_plain(path: Path) -> dict[str, Any]:
-    """The dictionary that a file holds: tensors, numbers, text and NumPy arrays.
+def read_plain(path: Path, what: str) -> Mapping[Any, Any]:
+    """Read the dictionary that a file holds: tensors, numbers, text and NumPy arrays.
+
+    Args:
+        path: The file.
+        what: What it should be, for messages.
 
     Raises:
-        ConfigError: If it cannot be read without running code from it.
+        ConfigError: If it is missing, damaged or cut short, or cannot be read without running code from it.
     """
-    import torch
-
+    if not path.is_file():
+        raise ConfigError(f"{path}: no such file; expected {what}")
+    if path.suffix == ".safetensors":
+        return read_weights(path)
     try:
-        if path.suffix == ".safetensors":
-            return importlib.import_module("safetensors.torch").load_file(path)
         with torch.serialization.safe_globals(_array_parts()):
             found: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        said = (str(error).splitlines() or [type(error).__name__])[0]
-        raise ConfigError(f"{path}: no weights that can be read without running code: {said}") from error
-    if not isinstance(found, dict):
-        raise ConfigError(f"{path}: expected a dictionary, found {type(found).__name__}")
-    return found
+    except pickle.UnpicklingError as error:
+        raise ConfigError(
+            f"{path}: cannot be read without running code, or is no torch file; expected {what}: {_first_line(error)}"
+        ) from error
+    except (OSError, RuntimeError, EOFError, ValueError, KeyError) as error:
+        raise ConfigError(f"{path}: damaged or cut short; expected {what}: {_first_line(error)}") from error
+    if not isinstance(found, Mapping):
+        raise ConfigError(f"{path}: expected {what}: a dictionary, found {type(found).__name__}")
+    return cast("Mapping[Any, Any]", found)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def _array_parts() -> list[Any]:
-    """What a pickled NumPy array of numbers consists of; none of it runs code of the file's."""
+    """List what a pickled NumPy array of numbers consists of; none of it runs code of the file's."""
     numpy_2 = int(np.__version__.partition(".")[0]) >= 2
     module: Any = importlib.import_module("numpy._core.multiarray" if numpy_2 else "numpy.core.multiarray")
     build = module._reconstruct
@@ -69,27 +97,42 @@ def _array_parts() -> list[Any]:
     return [build, (build, "numpy.core.multiarray._reconstruct"), np.ndarray, np.dtype, *kinds]
 
 
-def select(tensors: Mapping[str, Any], wanted: Mapping[str, Any], path: Path, network: str) -> dict[str, Any]:
-    """The tensors that a network needs, of the shapes that it has.
+def select(tensors: Mapping[str, Tensor], wanted: Mapping[str, Tensor], path: Path, what: str) -> dict[str, Tensor]:
+    """Take the tensors that a network needs, of the shapes that it has, and leave the rest of a file.
+
+    Batch counters, which older files lack, keep the network's own value.
 
     Args:
         tensors: What a file holds.
         wanted: The network's own state dictionary.
-        path: For the message.
-        network: What it is, for the message.
+        path: For messages.
+        what: What the network is, for messages.
 
     Raises:
         ConfigError: If some are missing or of another shape.
     """
-    missing = [name for name in wanted if name not in tensors and not name.endswith("num_batches_tracked")]
-    if missing:
-        raise ConfigError(
-            f"{path}: not the weights of {network}: {len(missing)} of {len(wanted)} are missing, such as {missing[0]}"
-        )
-    other = [name for name in wanted if name in tensors and tensors[name].shape != wanted[name].shape]
-    if other:
-        shapes = f"{tuple(tensors[other[0]].shape)} in place of {tuple(wanted[other[0]].shape)}"
-        raise ConfigError(
-            f"{path}: not the weights of {network}: {len(other)} are of another shape, such as {other[0]}: {shapes}"
-        )
-    return {name: tensors.get(name, value) for name, value in wanted.items()}
+    kept = {
+        name: tensors.get(name, value)
+        for name, value in wanted.items()
+        if name in tensors or name.endswith("num_batches_tracked")
+    }
+    check_shapes(wanted, kept, f"{path}: not {what}")
+    return kept
+
+
+def load_published(network: nn.Module, path: Path, what: str, published_name: Callable[[str], str] = str) -> None:
+    """Fill a network from a file that others made, and freeze it.
+
+    Args:
+        network: To be filled; it is in evaluation mode then.
+        path: The file.
+        what: What the network is, for messages.
+        published_name: From the network's name of a tensor to the file's.
+
+    Raises:
+        ConfigError: As `read_tensors` and `select`.
+    """
+    wanted = network.state_dict()
+    found = select(read_tensors(path, what), {published_name(name): wanted[name] for name in wanted}, path, what)
+    network.load_state_dict({name: found[published_name(name)] for name in wanted})
+    network.requires_grad_(False).eval()

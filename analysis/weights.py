@@ -1,8 +1,9 @@
 """Which third-party files are needed for what, and where they are; `degrade_kit.analysis.download` fetches them.
 
-A file is looked for, in this order: where `--weights NAME=PATH` says; in the folders that the environment variable
-DEGRADE_KIT_WEIGHTS lists, by any of its public names; in torch hub's cache; in the packages that carry it. What is read
-is read by `degrade_kit.analysis.tensors` or NumPy, and never runs code.
+`find` looks for a file, for every command, in this order: where `--weights NAME=PATH` says; in the folders that the
+environment variable DEGRADE_KIT_WEIGHTS lists, by any of its public names; in torch hub's cache; in the packages that
+carry it. A folder of a model is looked for in the hub's cache, where diffusers and transformers find it. What is read
+is read by `degrade_kit.analysis.tensors`, NumPy or OpenCV, and never runs code.
 """
 
 from __future__ import annotations
@@ -45,7 +46,9 @@ class Weight:
     by_hand: str = ""
     """How to get it where `url` is empty."""
     folder: bool = False
-    """Whether it is a folder in the layout of diffusers or transformers; such are given to their commands directly."""
+    """Whether it is a model's folder, which diffusers or transformers take from the hub's cache by themselves."""
+    otherwise: str = ""
+    """How a command is given another place of a folder."""
 
 
 _DRIVE: Final = "take it, in a browser, from the folder that its authors share: https://drive.google.com/drive/folders/"
@@ -138,11 +141,20 @@ _TABLE: Final = (
     Weight(
         name="vgg19",
         files=("vgg19-dcbb9e9d.pth",),
-        needed_by="train-restore: perceptual loss",
+        needed_by="train-restore --perceptual vgg19",
         origin="torchvision",
         size="548 MB",
         sha256="dcbb9e9d",
         url="https://download.pytorch.org/models/vgg19-dcbb9e9d.pth",
+    ),
+    Weight(
+        name="arcface-iresnet",
+        files=("backbone.pth",),
+        needed_by="train-restore --embedding arcface",
+        origin="insightface arcface_torch, such as ms1mv3_arcface_r50_fp16",
+        size="174 MB",
+        by_hand="take backbone.pth from a folder that its authors share: "
+        "https://github.com/deepinsight/insightface/tree/master/recognition/arcface_torch#model-zoo",
     ),
     Weight(
         name="arniqa",
@@ -156,7 +168,7 @@ _TABLE: Final = (
         name="yunet",
         files=("face_detection_yunet_2023mar.onnx",),
         other_files=("yunet_n_dynamic.onnx",),
-        needed_by="align --detector yunet",
+        needed_by="align --detector yunet, make-testset --detector yunet",
         origin="OpenCV Zoo; libfacedetection.train",
         size="0.2 MB",
         sha256="8f2383e4dd3cfbb4553ea8718107fc0423210dc964f9f4280604804ed2552fa4",
@@ -165,25 +177,23 @@ _TABLE: Final = (
     ),
     Weight(
         name="sd21-base",
-        files=(
-            "stable-diffusion-2-1-base",
-            f"models--{SD21_BASE.replace('/', '--')}",
-            "models--stabilityai--stable-diffusion-2-1-base",
-        ),
-        needed_by="train-degrade and train-restore at the paper's scale",
+        files=(f"models--{SD21_BASE.replace('/', '--')}",),
+        needed_by="train-degrade --config sd21, train-restore --config sd21",
         origin=f"hub {SD21_BASE}",
         size="5 GB",
         folder=True,
         by_hand=f"a folder of many files: `hf download {SD21_BASE}`, into the hub's cache",
+        otherwise="--base-model DIR",
     ),
     Weight(
         name="blip",
-        files=("blip-image-captioning-base", "models--Salesforce--blip-image-captioning-base"),
-        needed_by="train-degrade --captions, pairs caption",
+        files=("models--Salesforce--blip-image-captioning-base",),
+        needed_by="train-degrade --config sd21, train-restore --config sd21: captions",
         origin="hub Salesforce/blip-image-captioning-base",
         size="1 GB",
         folder=True,
         by_hand="a folder of many files: `hf download Salesforce/blip-image-captioning-base`, into the hub's cache",
+        otherwise="`captions: DIR` in the data section of the configuration",
     ),
 )
 WEIGHTS: Final = {weight.name: weight for weight in _TABLE}
@@ -199,9 +209,11 @@ class Found:
     """Places that were looked in, for people."""
 
     def missing(self) -> str:
-        """What to say where it is not there."""
-        file = f"{self.weight.files[0]} ({self.weight.size}, {self.weight.origin})"
-        return f"needs {file}. Looked in: {', '.join(self.looked)}. Give --weights {self.weight.name}=PATH"
+        """Say what is not there, where it was looked for and what to do."""
+        weight = self.weight
+        file = f"{weight.files[0]} ({weight.size}, {weight.origin})"
+        get = f"`degrade-kit weights --download {weight.name}`" if weight.url else weight.by_hand
+        return f"needs {file}. Looked in: {', '.join(self.looked)}. Get it: {get}; or give --weights {weight.name}=PATH"
 
 
 def find(name: str, given: Mapping[str, Path]) -> Found:
@@ -249,12 +261,14 @@ def parse_given(assignments: Iterable[tuple[str, str]]) -> dict[str, Path]:
     """What `--weights` says, by name.
 
     Raises:
-        ConfigError: If a name is unknown.
+        ConfigError: If a name is unknown, or that of a folder.
     """
     given: dict[str, Path] = {}
     for name, path in assignments:
         if name not in WEIGHTS:
             raise ConfigError(f"--weights: unknown name `{name}`; {nearest(name, WEIGHTS)}")
+        if WEIGHTS[name].folder:
+            raise ConfigError(f"--weights: `{name}` is a folder of a model; give it by {WEIGHTS[name].otherwise}")
         given[name] = Path(path).expanduser()
     return given
 
@@ -268,12 +282,12 @@ def hash_state(weight: Weight, path: Path) -> Literal["ok", "other", "unknown"]:
 
 def _places(weight: Weight) -> list[tuple[str, Path]]:
     """Folders to look in, and what they are called."""
-    folders = [Path(entry).expanduser() for entry in os.environ.get(VARIABLE, "").split(os.pathsep) if entry]
-    places = [(f"{VARIABLE} ({folder})", folder) for folder in folders] or [(f"{VARIABLE} (not set)", Path(os.devnull))]
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     if weight.folder:
-        hub = Path(os.environ.get("HF_HOME") or cache / "huggingface") / "hub"
-        return [*places, (str(hub), hub)]
+        hub = Path(os.environ.get("HF_HUB_CACHE") or Path(os.environ.get("HF_HOME") or cache / "huggingface") / "hub")
+        return [(str(hub), hub)]
+    folders = [Path(entry).expanduser() for entry in os.environ.get(VARIABLE, "").split(os.pathsep) if entry]
+    places = [(f"{VARIABLE} ({folder})", folder) for folder in folders] or [(f"{VARIABLE} (not set)", Path(os.devnull))]
     hub = Path(os.environ.get("TORCH_HOME") or cache / "torch") / "hub" / "checkpoints"
     return [*places, (str(hub), hub)]
 

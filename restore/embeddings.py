@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -13,16 +14,23 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from degrade_kit.analysis.networks import ArcFace
 from degrade_kit.errors import ConfigError
 from degrade_kit.flipnet import foreign
 from degrade_kit.flipnet.weights import check_finite, load_weights, write_weights
 from degrade_kit.restore.autoencoder import latent_factor
-from degrade_kit.restore.networks import ARCFACE_FILE, IResNet, identity_crop, load_identity
 
 EmbeddingKind = Literal["bfr", "arcface", "none"]
 """`bfr` is the paper's: the LQ encoder of the association stage. `arcface` is an identity network, to compare with."""
 
 SOURCE_CONFIG, SOURCE_FILE, ADAPTER_FILE = "embedding.json", "embedding.safetensors", "adapter.safetensors"
+
+IDENTITY_SIZE = 112
+"""Side of the crop that an identity network sees, pixels."""
+
+# Five points of a face at 512 pixels in FFHQ's framing, and in the crop of 112 pixels that ArcFace was trained on.
+_FFHQ_POINTS = ((192.98, 239.95), (318.90, 240.19), (256.63, 314.02), (201.26, 371.41), (313.09, 371.15))
+_ARCFACE_POINTS = ((38.2946, 51.6963), (73.5318, 51.5014), (56.0252, 71.7366), (41.5493, 92.3655), (70.7299, 92.2041))
 
 
 class LatentSource(nn.Module):
@@ -67,10 +75,10 @@ class IdentitySource(nn.Module):
         network: Takes crops of 112 pixels.
     """
 
-    def __init__(self, network: IResNet) -> None:
+    def __init__(self, network: ArcFace) -> None:
         super().__init__()
         self.network = network
-        self.width = int(network.fc.out_features)
+        self.width = network.width
 
     def grid(self, height: int, width: int) -> tuple[int, int]:
         """Return one row and one column: one token, whatever the image is."""
@@ -79,7 +87,7 @@ class IdentitySource(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Compute one token, (B, 1, width), of faces in FFHQ's framing."""
-        return self.network(identity_crop(images))[:, None]
+        return F.normalize(self.network(identity_crop(images)), dim=-1)[:, None]
 
 
 class FaceEmbedding(nn.Module):
@@ -108,20 +116,6 @@ class FaceEmbedding(nn.Module):
         return self.adapter(seen)
 
 
-def identity_source(path: Path | None) -> IdentitySource:
-    """Load ArcFace from a file.
-
-    Raises:
-        ConfigError: If there is none.
-    """
-    if path is None:
-        raise ConfigError(
-            f"--embedding arcface needs an identity network: {ARCFACE_FILE}, or the same tensors as safetensors, which "
-            "is not part of this package. Give its path with --identity-weights; or --embedding bfr or none"
-        )
-    return IdentitySource(load_identity(path))
-
-
 def save_embedding(embedding: FaceEmbedding, folder: Path) -> None:
     """Write the source and the adapter to a folder that is there.
 
@@ -134,11 +128,8 @@ def save_embedding(embedding: FaceEmbedding, folder: Path) -> None:
         plain = {name: value for name, value in source.plain_config.items() if not name.startswith("_")}
         about = {"kind": "bfr", "patch": source.patch, "autoencoder": plain}
     else:
-        weights = source.network.state_dict()
-        stages = range(1, source.network.stages + 1)
-        layers = [len(cast("nn.Sequential", getattr(source.network, f"layer{stage}"))) for stage in stages]
-        widths = [int(weights[f"layer{stage}.0.conv2.weight"].shape[0]) for stage in stages]
-        about = {"kind": "arcface", "layers": layers, "widths": widths, "features": source.width}
+        network = source.network
+        about = {"kind": "arcface", "layers": network.layers, "widths": network.widths, "features": network.width}
     about["width"] = int(cast("nn.Linear", embedding.adapter[1]).out_features)
     parts: dict[str, nn.Module] = {SOURCE_FILE: source, ADAPTER_FILE: embedding.adapter}
     for name, part in parts.items():
@@ -163,10 +154,39 @@ def load_embedding(folder: Path) -> FaceEmbedding | None:
             autoencoder = foreign.diffusers().AutoencoderKL.from_config(about["autoencoder"])
             source: LatentSource | IdentitySource = LatentSource(autoencoder, about["patch"])
         else:
-            source = IdentitySource(IResNet(tuple(about["layers"]), tuple(about["widths"]), about["features"]))
+            source = IdentitySource(ArcFace(about["layers"], about["widths"], about["features"]))
         embedding = FaceEmbedding(source, about["width"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ConfigError(f"{path}: expected the face embedding of `train-restore`: {error}") from error
     load_weights(embedding.source, folder / SOURCE_FILE)
     load_weights(embedding.adapter, folder / ADAPTER_FILE)
     return embedding.requires_grad_(False).eval()
+
+
+def identity_crop(faces: Tensor) -> Tensor:
+    """What ArcFace sees of faces in FFHQ's framing, (B, 3, H, W) to (B, 3, 112, 112)."""
+    angle, scale, shift = _similarity()
+    # Of a pixel of the crop to a place of the face, both in [-1, 1].
+    cosine, sine = math.cos(angle) * scale, math.sin(angle) * scale
+    ratio = IDENTITY_SIZE / 512
+    matrix = torch.tensor([[cosine, -sine], [sine, cosine]], dtype=torch.float64) * ratio
+    centre = torch.tensor([IDENTITY_SIZE / 2, IDENTITY_SIZE / 2], dtype=torch.float64)
+    offset = (torch.tensor([[cosine, -sine], [sine, cosine]], dtype=torch.float64) @ centre + shift) / 256 - 1
+    theta = torch.cat([matrix, offset[:, None]], dim=1).to(faces.dtype).to(faces.device)
+    grid = F.affine_grid(
+        theta.expand(faces.shape[0], -1, -1), [faces.shape[0], 3, IDENTITY_SIZE, IDENTITY_SIZE], align_corners=False
+    )
+    if faces.shape[-1] > 2 * IDENTITY_SIZE:  # grid_sample does not average
+        faces = F.interpolate(faces, size=(2 * IDENTITY_SIZE, 2 * IDENTITY_SIZE), mode="area")
+    return F.grid_sample(faces, grid, mode="bilinear", padding_mode="border", align_corners=False)
+
+
+def _similarity() -> tuple[float, float, Tensor]:
+    """Angle, scale and shift that carry ArcFace's points to FFHQ's, by least squares."""
+    source, target = (torch.tensor(points, dtype=torch.float64) for points in (_ARCFACE_POINTS, _FFHQ_POINTS))
+    a, b = source - source.mean(0), target - target.mean(0)
+    dot, cross = float((a * b).sum()), float((a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0]).sum())
+    angle, scale = math.atan2(cross, dot), math.hypot(dot, cross) / float(a.square().sum())
+    cosine, sine = math.cos(angle) * scale, math.sin(angle) * scale
+    turned = torch.stack([cosine * source[:, 0] - sine * source[:, 1], sine * source[:, 0] + cosine * source[:, 1]], 1)
+    return angle, scale, target.mean(0) - turned.mean(0)

@@ -12,12 +12,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, distributed, nn
 
-from degrade_kit.restore.networks import Vgg19, load_vgg19
+from degrade_kit.analysis.networks import Vgg, load_vgg
 
 Scope = Literal["image", "batch"]
 
-GRADIENT_PYRAMID = "gradient-pyramid"
-"""Name, in a run's configuration, of what stands in for a perceptual loss where there are no weights of VGG19."""
+PerceptualKind = Literal["vgg19", "gradient-pyramid"]
+"""The paper's perceptual loss, which needs the weights of VGG19, or a stand-in that needs none."""
 
 
 class VggLoss(nn.Module):
@@ -29,7 +29,7 @@ class VggLoss(nn.Module):
         normalize: Divide features by their length at each place, as LPIPS does; without its learned weights.
     """
 
-    def __init__(self, network: Vgg19, layers: tuple[str, ...] = ("conv5_4",), *, normalize: bool = False) -> None:
+    def __init__(self, network: Vgg, layers: tuple[str, ...] = ("conv5_4",), *, normalize: bool = False) -> None:
         super().__init__()
         self.network, self.layers, self.normalize = network, layers, normalize
 
@@ -67,16 +67,23 @@ class GradientPyramid(nn.Module):
 
 
 def perceptual_loss(
-    vgg: Path | None, layers: tuple[str, ...] = ("conv5_4",), *, normalize: bool = False
+    kind: PerceptualKind, vgg19: Path | None, layers: tuple[str, ...] = ("conv5_4",), *, normalize: bool = False
 ) -> VggLoss | GradientPyramid:
-    """VGG19's distance where there is a file of its weights, else the stand-in.
+    """Build the perceptual loss that was chosen.
+
+    Args:
+        kind: Which.
+        vgg19: Weights of VGG19; None where `kind` needs none.
+        layers: See `VggLoss`.
+        normalize: See `VggLoss`.
 
     Raises:
-        ConfigError: If the file is not there, or of another network.
+        ConfigError: If the file is missing, damaged or of another network.
     """
-    if vgg is None:
+    if kind == "gradient-pyramid":
         return GradientPyramid()
-    return VggLoss(load_vgg19(vgg, max(layers)), layers, normalize=normalize)
+    assert vgg19 is not None
+    return VggLoss(load_vgg(vgg19, 19, max(layers)), layers, normalize=normalize)
 
 
 class PatchDiscriminator(nn.Module):

@@ -46,7 +46,7 @@ class RestorationConfig:
     perceptual_weight: float = 0.01
     """Weight of its perceptual distance."""
     vgg_layers: tuple[str, ...] = ("conv5_4",)
-    """Layers of VGG19 before their ReLU, where there are weights; the paper names none."""
+    """Layers of VGG19 before their ReLU, for the perceptual loss `vgg19`; the paper names none."""
     image_loss_weighting: Literal["uniform", "alpha_bar"] = "uniform"
     """Over timesteps. Uniform is the paper's; an estimate from much noise is much too large where the network predicts
     noise, and `alpha_bar` weighs it by the share of the signal."""

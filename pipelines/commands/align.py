@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from degrade_kit.pipelines.commands.options import config_option, counted, executor_config, executor_options, human_time
+from degrade_kit.pipelines.commands.options import (
+    config_option,
+    counted,
+    executor_config,
+    executor_options,
+    human_time,
+    weights_option,
+)
 
 if TYPE_CHECKING:
     from degrade_kit.align import FaceChoice
@@ -35,9 +42,11 @@ if TYPE_CHECKING:
     "--detector",
     default="packaged",
     show_default=True,
-    metavar="packaged|yunet:PATH",
-    help="What finds the faces: MTCNN, which the `align` extra brings, or YuNet with the path of its ONNX file.",
+    type=click.Choice(["packaged", "yunet"]),
+    help="What finds the faces: MTCNN, which the `align` extra brings, or YuNet, whose file `degrade-kit weights` "
+    "lists.",
 )
+@weights_option
 @click.option(
     "--landmarks",
     metavar="FILE.json",
@@ -75,6 +84,7 @@ def align_command(
     source: str,
     out_dir: Path,
     detector: str,
+    weights: dict[str, Path],
     landmarks: Path | None,
     size: int,
     face: FaceChoice,
@@ -101,6 +111,7 @@ def align_command(
         input=source,
         out_dir=out_dir,
         detector=detector,
+        yunet=weights.get("yunet"),
         landmarks=landmarks,
         size=size,
         face=face,

@@ -17,6 +17,7 @@ from degrade_kit.pipelines.commands.options import (
     measured_images_options,
     parse_assignments,
     quiet_model_loading,
+    weights_option,
 )
 from degrade_kit.pipelines.commands.progress import ProgressLine
 
@@ -42,10 +43,12 @@ from degrade_kit.pipelines.commands.progress import ProgressLine
     "--features",
     default="auto",
     show_default=True,
-    metavar="KIND[:PATH]",
-    help="`whitened` (needs HQ faces), `degradation`, or a learned space from local weights: checkpoint:DIR of a "
-    "FlipNet, arniqa:FILE, inception:FILE, dinov2:DIR, vae:DIR. `auto` whitens where it can.",
+    metavar="KIND[:DIR]",
+    help="`whitened` (needs HQ faces), `degradation`, or a learned space: `arniqa` or `inception`, whose files "
+    "`degrade-kit weights` lists, or from a folder, checkpoint:DIR of a FlipNet, dinov2:DIR, vae:DIR. `auto` whitens "
+    "where it can.",
 )
+@weights_option
 @click.option(
     "--projection", type=click.Choice(["umap", "pca"]), default="umap", show_default=True, help="Of the pictures."
 )
@@ -70,6 +73,7 @@ def analyze_command(
     hq: str | None,
     out: Path,
     features: str,
+    weights: dict[str, Path],
     projection: str,
     seed: int,
     size: int,
@@ -99,6 +103,7 @@ def analyze_command(
         real=tuple(parse_assignments(real, "--real", "NAME=PLACE")),
         hq=hq,
         features=features,
+        weights=weights,
         seed=seed,
         projection=cast('Literal["umap", "pca"]', projection),
         size=size,

@@ -10,7 +10,6 @@ from degrade_kit.pipelines.commands.options import (
     config_option,
     executor_config,
     executor_options,
-    parse_assignments,
     quiet_model_loading,
     weights_option,
 )
@@ -59,7 +58,7 @@ def evaluate_command(
     suffix: str,
     allow_missing: bool,
     out: Path,
-    weights: tuple[str, ...],
+    weights: dict[str, Path],
     device: str,
     cache: Path | None,
     workers: int | None,
@@ -78,13 +77,11 @@ def evaluate_command(
     not here are left out, and the report says which file they need: see `degrade-kit weights`.
     """  # noqa: D301 (click reads the \b itself)
     from degrade_kit.analysis.judge import METRICS, unit_of
-    from degrade_kit.analysis.weights import parse_given
     from degrade_kit.pipelines.commands.progress import ProgressLine
     from degrade_kit.pipelines.evaluation.evaluate import evaluate
     from degrade_kit.pipelines.evaluation.report import EvaluateConfig, shown_value
 
     quiet_model_loading()
-    given = parse_given(parse_assignments(weights, "--weights", "NAME=PATH"))
     config = EvaluateConfig(
         restored=restored,
         reference=reference,
@@ -96,7 +93,7 @@ def evaluate_command(
         cache=cache or out / ".features",
     )
     with ProgressLine() as progress:
-        found = evaluate(config, given, out, executor_config(workers, ray_address), progress)
+        found = evaluate(config, weights, out, executor_config(workers, ray_address), progress)
     click.echo(f"{len(found.rows):,} images, protocol {found.protocol.id}")
     for name, summary in found.summaries.items():
         metric = METRICS[name]

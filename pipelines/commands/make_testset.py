@@ -14,6 +14,7 @@ from degrade_kit.pipelines.commands.options import (
     executor_config,
     executor_options,
     quiet_model_loading,
+    weights_option,
 )
 from degrade_kit.pipelines.commands.progress import ProgressLine
 
@@ -49,8 +50,13 @@ if TYPE_CHECKING:
 )
 @click.option("--align", is_flag=True, help="Frame the faces of --from-originals as FFHQ is.  [default: off]")
 @click.option(
-    "--detector", default="packaged", show_default=True, metavar="packaged|yunet:PATH", help="Of --align; see `align`."
+    "--detector",
+    default="packaged",
+    show_default=True,
+    type=click.Choice(["packaged", "yunet"]),
+    help="Of --align; see `align`.",
 )
+@weights_option
 @click.option(
     "--landmarks",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
@@ -74,6 +80,7 @@ def make_testset_command(
     originals: str | None,
     align: bool,
     detector: str,
+    weights: dict[str, Path],
     landmarks: Path | None,
     workers: int | None,
     ray_address: str | None,
@@ -95,7 +102,12 @@ def make_testset_command(
     executor = executor_config(workers, ray_address)
     if originals is not None:
         real = testset.OriginalsConfig(
-            originals=originals, align=align, detector=detector, landmarks=landmarks, size=size
+            originals=originals,
+            align=align,
+            detector=detector,
+            landmarks=landmarks,
+            size=size,
+            yunet=weights.get("yunet"),
         )
         with ProgressLine() as progress:
             found = testset.make_real_testset(real, out, progress, align=_align(executor))
@@ -138,6 +150,7 @@ def _align(executor: ExecutorConfig) -> Aligner:
             input=config.originals,
             out_dir=out,
             detector=config.detector,
+            yunet=config.yunet,
             landmarks=config.landmarks,
             size=config.size,
             face="central",

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import click
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from degrade_kit.pipelines.executor import ExecutorConfig
 
 _F = TypeVar("_F", bound=Callable[..., Any])
@@ -182,14 +184,28 @@ def measured_images_options(function: _F) -> _F:
 
 
 def weights_option(function: _F) -> _F:
-    """`--weights` of the commands that read files of others' making."""
+    """`--weights` of the commands that read files of others' making: their paths by name."""
     return click.option(
         "--weights",
         multiple=True,
         metavar="NAME=PATH",
+        callback=_parse_weights,
         help="Where a file is that `degrade-kit weights` lists; several times for several.  "
         "[default: DEGRADE_KIT_WEIGHTS, torch hub's cache]",
     )(function)
+
+
+def _parse_weights(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> dict[str, Path]:
+    del param
+    from degrade_kit.analysis.weights import WEIGHTS, parse_given
+    from degrade_kit.errors import ConfigError
+
+    given = parse_given(parse_assignments(values, "--weights", "NAME=PATH"))
+    command = ctx.command.name or ""
+    for name in given:
+        if command != "weights" and command not in WEIGHTS[name].needed_by:
+            raise ConfigError(f"--weights {name}: `{command}` does not read it; it is for {WEIGHTS[name].needed_by}")
+    return given
 
 
 def moved_flipnet_option(function: _F) -> _F:

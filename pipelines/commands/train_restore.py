@@ -7,9 +7,13 @@ from typing import Any
 
 import click
 
-from degrade_kit.pipelines.commands.options import human_time, quiet_model_loading, training_options
+from degrade_kit.pipelines.commands.options import (
+    human_time,
+    quiet_model_loading,
+    training_options,
+    weights_option,
+)
 
-_FILE = click.Path(dir_okay=False, path_type=Path)
 _FOLDER = click.Path(file_okay=False, path_type=Path)
 
 
@@ -53,15 +57,12 @@ _FOLDER = click.Path(file_okay=False, path_type=Path)
     help="Model of an autoencoder stage to start from, in place of the run's own.  [default: the run's]",
 )
 @click.option(
-    "--vgg-weights",
-    "vgg",
-    type=_FILE,
-    help="VGG19's weights, torchvision's file or safetensors, for perceptual losses.  [default: a stand-in without "
-    "weights]",
+    "--perceptual",
+    type=click.Choice(["vgg19", "gradient-pyramid"]),
+    help="Perceptual loss: the paper's, whose weights `degrade-kit weights` lists, or a stand-in without weights.  "
+    "[default: the config's]",
 )
-@click.option(
-    "--identity-weights", "identity", type=_FILE, help="IResNet of ArcFace, for --embedding arcface.  [default: none]"
-)
+@weights_option
 @click.option("--cache-dir", metavar="DIR", help="Where shards of a URL are kept.  [default: none]")
 @training_options
 def train_restore_command(
@@ -71,8 +72,7 @@ def train_restore_command(
     config_name: str,
     validation: str | None,
     autoencoders: Path | None,
-    vgg: Path | None,
-    identity: Path | None,
+    weights: dict[str, Path],
     device: str | None,
     threads: int,
     data_workers: int,
@@ -100,7 +100,13 @@ def train_restore_command(
     require_packages()
     if not download:
         quiet_model_loading()
-    from degrade_kit.pipelines.models.train_restore import STAGES, RestoreRun, load_run_config, plan_text
+    from degrade_kit.pipelines.models.train_restore import (
+        STAGES,
+        RestoreRun,
+        load_run_config,
+        locate_weights,
+        plan_text,
+    )
 
     run = RestoreRun(
         config=load_run_config(config_name, {key: value for key, value in overrides.items() if value is not None}),
@@ -109,8 +115,7 @@ def train_restore_command(
         stages=tuple(name for name in STAGES if stage in (name, "all")),
         validation=validation,
         autoencoders=autoencoders,
-        vgg=vgg,
-        identity=identity,
+        weights=weights,
         device=device,
         data_workers=data_workers,
         cache_dir=cache_dir,
@@ -122,6 +127,7 @@ def train_restore_command(
         click.echo(plan_text(run))
         click.echo("dry run: nothing was written")
         return
+    run = locate_weights(run)  # here: workers may have another environment and working directory
     from degrade_kit.pipelines.executor import train_on_workers
     from degrade_kit.pipelines.models.train_restore import chosen_stages, train_here
 

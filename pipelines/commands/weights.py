@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from degrade_kit.pipelines.commands.options import parse_assignments, weights_option
+from degrade_kit.pipelines.commands.options import weights_option
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 )
 def weights_command(
     names: tuple[str, ...],
-    weights: tuple[str, ...],
+    weights: dict[str, Path],
     hash_files: bool,
     as_json: bool,
     fetch: bool,
@@ -47,7 +47,7 @@ def weights_command(
     public names, into a folder that the environment variable DEGRADE_KIT_WEIGHTS lists, or give a command --weights
     NAME=PATH.
     """  # noqa: D301 (click reads the \b itself)
-    from degrade_kit.analysis.weights import WEIGHTS, find, hash_state, parse_given, weight_named
+    from degrade_kit.analysis.weights import WEIGHTS, find, hash_state, weight_named
 
     if out is not None and not fetch:
         raise click.UsageError("--out is the folder of --download, which is not given")
@@ -57,10 +57,9 @@ def weights_command(
     if fetch:
         _download(chosen, out, named=bool(names))
         return
-    given = parse_given(parse_assignments(weights, "--weights", "NAME=PATH"))
     rows: list[dict[str, str | None]] = []
     for weight in chosen:
-        found = find(weight.name, given)
+        found = find(weight.name, weights)
         state = hash_state(weight, found.path) if hash_files and found.path is not None else None
         rows.append(
             {

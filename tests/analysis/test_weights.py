@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -32,7 +33,8 @@ def test_what_is_missing_says_which_file_where_it_looked_and_what_to_pass(tmp_pa
     assert found.path is None
     assert found.missing() == (
         "needs vgg16-397923af.pth (528 MB, torchvision). Looked in: DEGRADE_KIT_WEIGHTS (not set), "
-        f"{tmp_path / 'torch' / 'hub' / 'checkpoints'}. Give --weights lpips-vgg=PATH"
+        f"{tmp_path / 'torch' / 'hub' / 'checkpoints'}. Get it: `degrade-kit weights --download lpips-vgg`; "
+        "or give --weights lpips-vgg=PATH"
     )
 
 
@@ -60,6 +62,31 @@ def test_a_wrong_path_or_name_is_an_error() -> None:
         find("niqe", {"niqe": Path("/nowhere.npz")})
     with pytest.raises(ConfigError, match="did you mean `lpips-vgg`"):
         parse_given([("lpips-vg", "x")])
+    with pytest.raises(ConfigError, match="`sd21-base` is a folder of a model; give it by --base-model DIR"):
+        parse_given([("sd21-base", "x")])
+
+
+def test_a_models_folder_is_looked_for_where_its_library_looks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DEGRADE_KIT_WEIGHTS", str(tmp_path / "all"))
+    (tmp_path / "all" / WEIGHTS["sd21-base"].files[0]).mkdir(parents=True)
+    assert find("sd21-base", {}).path is None
+    cached = tmp_path / "hf" / "hub" / WEIGHTS["sd21-base"].files[0]
+    cached.mkdir(parents=True)
+    assert find("sd21-base", {}).path == cached
+
+
+def test_what_needs_a_file_is_a_command_and_its_options() -> None:
+    for weight in WEIGHTS.values():
+        assert any(weight.needed_by.startswith(name) for name in main.commands), weight.needed_by
+        for name, option in re.findall(r"([a-z-]+) (--[a-z-]+)", weight.needed_by):
+            options = {text for param in main.commands[name].params for text in param.opts}
+            assert option in options, weight.needed_by
+
+
+def test_a_file_that_a_command_does_not_read_is_refused() -> None:
+    found = CliRunner().invoke(main, ["align", "--input", "a", "--out", "b", "--weights", "niqe=x"])
+    assert found.exit_code == 2
+    assert "--weights niqe: `align` does not read it; it is for evaluate: NIQE" in found.output
 
 
 def test_hashes_are_compared(tmp_path: Path, shared_data: Path) -> None:

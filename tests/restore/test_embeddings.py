@@ -6,26 +6,21 @@ from pathlib import Path
 import pytest
 import torch
 
+from degrade_kit.analysis.networks import ArcFace
 from degrade_kit.errors import ConfigError
 from degrade_kit.flipnet.network import FlipNet
 from degrade_kit.flipnet.text import join_tokens
-from degrade_kit.flipnet.weights import write_weights
 from degrade_kit.restore.autoencoder import AutoencoderConfig, build_autoencoder, encode_mean
 from degrade_kit.restore.embeddings import (
+    _ARCFACE_POINTS,
+    _FFHQ_POINTS,
     FaceEmbedding,
     IdentitySource,
     LatentSource,
-    identity_source,
-    load_embedding,
-    save_embedding,
-)
-from degrade_kit.restore.networks import (
-    _ARCFACE_POINTS,
-    _FFHQ_POINTS,
-    IResNet,
     _similarity,
     identity_crop,
-    load_identity,
+    load_embedding,
+    save_embedding,
 )
 from tests.degrade_kit.flipnet.models import CONTEXT, gated_flipnet, tiny_flipnet
 
@@ -37,9 +32,9 @@ def bfr(patch: int = 2) -> FaceEmbedding:
     return FaceEmbedding(LatentSource(build_autoencoder(SMALL), patch), CONTEXT)
 
 
-def small_iresnet() -> IResNet:
+def small_iresnet() -> ArcFace:
     torch.manual_seed(0)
-    return IResNet((1, 1, 1, 1), (8, 8, 8, 16), 32).eval()
+    return ArcFace((1, 1, 1, 1), (8, 8, 8, 16), 32).eval()
 
 
 def test_tokens_are_squares_of_the_encoders_mean() -> None:
@@ -102,6 +97,12 @@ def test_the_identity_crop_shows_the_eyes_where_arcface_expects_them(size: int) 
     assert math.dist((column, row), _ARCFACE_POINTS[0]) < 4
 
 
+def test_an_identity_is_a_token_of_length_one() -> None:
+    tokens = IdentitySource(small_iresnet())(torch.rand(2, 3, 128, 128))
+    assert tokens.shape == (2, 1, 32)
+    assert torch.allclose(tokens.norm(dim=-1), torch.ones(2, 1))
+
+
 @pytest.mark.parametrize("kind", ["bfr", "arcface"])
 def test_a_saved_embedding_is_the_same(kind: str, tmp_path: Path) -> None:
     embedding = bfr() if kind == "bfr" else FaceEmbedding(IdentitySource(small_iresnet()), CONTEXT)
@@ -119,18 +120,3 @@ def test_a_damaged_embedding_is_refused(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-7])
     with pytest.raises(ConfigError, match=r"adapter\.safetensors: cut short"):
         load_embedding(tmp_path)
-
-
-def test_the_size_of_an_identity_network_is_read_from_its_file(tmp_path: Path) -> None:
-    network = small_iresnet()
-    write_weights(network.state_dict(), tmp_path / "id.safetensors")
-    crops = torch.rand(2, 3, 112, 112)
-    with torch.no_grad():
-        assert torch.equal(load_identity(tmp_path / "id.safetensors")(crops), network(crops))
-
-
-def test_an_identity_network_that_is_missing_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"needs an identity network: backbone\.pth .* --identity-weights"):
-        identity_source(None)
-    with pytest.raises(ConfigError, match=r"id\.pth: no such file; expected backbone\.pth"):
-        identity_source(tmp_path / "id.pth")

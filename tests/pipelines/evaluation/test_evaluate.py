@@ -18,6 +18,7 @@ from click.testing import CliRunner, Result
 from degrade_kit.analysis.judge import METRICS, bootstrap, summarise
 from degrade_kit.analysis.metrics import fidelity
 from degrade_kit.analysis.protocols import PROTOCOLS
+from degrade_kit.analysis.weights import WEIGHTS
 from degrade_kit.image import Pixels, encode_png
 from degrade_kit.pipelines.cli import main
 from tests.pipelines.models.runs import needs_ray
@@ -260,7 +261,8 @@ def test_missing_weights_are_told_with_places_and_option(tmp_path: Path, hq: Pat
     assert entry["value"] is None
     assert entry["status"] == (
         "skipped: needs resnet18_110.pth (88 MB, VQFR metric_weights, from ronghuaiyang/arcface-pytorch). Looked in: "
-        f"DEGRADE_KIT_WEIGHTS (not set), {tmp_path / 'torch' / 'hub' / 'checkpoints'}. Give --weights arcface-deg=PATH"
+        f"DEGRADE_KIT_WEIGHTS (not set), {tmp_path / 'torch' / 'hub' / 'checkpoints'}. Get it: "
+        f"{WEIGHTS['arcface-deg'].by_hand}; or give --weights arcface-deg=PATH"
     )
 
 
@@ -308,16 +310,19 @@ def network_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Every file, with random numbers, under its public name."""
     torch = pytest.importorskip("torch")
     fidelity_module = pytest.importorskip("torch_fidelity.feature_extractor_inceptionv3")
-    from degrade_kit.analysis.perceptual import ArcFace18, Lpips
+    from degrade_kit.analysis.networks import Vgg, arcface18, arcface18_name
 
     folder = tmp_path_factory.mktemp("weights")
     torch.manual_seed(0)
-    lpips, arcface = Lpips(), ArcFace18()
-    torch.save(lpips.features.state_dict(prefix="features."), folder / "vgg16-397923af.pth")
-    heads = {f"lin{number}.model.1.weight": head.detach().abs() + 0.1 for number, head in enumerate(lpips.heads)}
+    arcface = {arcface18_name(name): value for name, value in arcface18().state_dict().items()}
+    torch.save(Vgg(16, "relu5_3").state_dict(), folder / "vgg16-397923af.pth")
+    heads = {
+        f"lin{number}.model.1.weight": torch.full((1, width, 1, 1), 0.1)
+        for number, width in enumerate((64, 128, 256, 512, 512))
+    }
     torch.save(heads, folder / "lpips-vgg-heads.pth")
     for name in ("resnet18_110.pth", "arcface_resnet18.pth"):
-        torch.save({f"module.{key}": value for key, value in arcface.state_dict().items()}, folder / name)
+        torch.save({f"module.{key}": value for key, value in arcface.items()}, folder / name)
 
     class Untrained(fidelity_module.FeatureExtractorInceptionV3):
         def load_state_dict(self, *_: object, **__: object) -> None: ...
@@ -369,8 +374,8 @@ def test_fid_features_are_those_of_torch_fidelity(network_weights: Path, images:
     expected = reference(torch.from_numpy(image).permute(2, 0, 1)[None])[0].numpy().ravel()
 
     assert expected.max() > 0.1
-    assert load_inception(path, PROTOCOLS["pmrf"])(image) == pytest.approx(expected, rel=1e-4, abs=1e-5)
-    assert load_inception(path, PROTOCOLS["basicsr-rgb"])(image) != pytest.approx(expected, rel=1e-3, abs=1e-4)
+    assert load_inception(path, "tf1")(image) == pytest.approx(expected, rel=1e-4, abs=1e-5)
+    assert load_inception(path, "bilinear")(image) != pytest.approx(expected, rel=1e-3, abs=1e-4)
 
 
 def test_statistics_of_another_kind_are_refused(tmp_path: Path) -> None:

@@ -234,8 +234,9 @@ def test_faces_of_other_settings_are_not_mixed(
     [
         ({"size": 0}, "size: expected at least 1 pixel, got 0"),
         ({"min_score": 1.5}, r"min_score: expected a number within \[0, 1\], got 1.5"),
-        ({"detector": "haar"}, r"detector: expected `packaged` or `yunet:PATH`, got `haar`"),
-        ({"detector": "yunet:none.onnx"}, r"no YuNet weights at none.onnx"),
+        ({"detector": "haar"}, r"detector: expected `packaged` or `yunet`, got `haar`"),
+        ({"detector": "yunet", "yunet": Path("none.onnx")}, r"--weights yunet=none.onnx: nothing is there"),
+        ({"yunet": Path("none.onnx")}, r"yunet: none.onnx is not used by the packaged detector"),
         ({"landmarks": Path("none.json")}, r"cannot read the landmarks in none.json"),
         ({"input": "no such folder"}, "no such folder"),
     ],

@@ -32,6 +32,7 @@ LOOP: dict[str, Any] = {
     "validation_steps": 100,
 }
 CONFIG: dict[str, Any] = {
+    "perceptual": "gradient-pyramid",
     "base": {"widths": [32, 32], "layers": 1, "text_width": 32, "text_layers": 1, "text_tokens": 8},
     "network": {"lora_rank": 0, "boost_window": 3, "head": "gated", "head_blurs": [1.5], "condition_text": "null"},
     "autoencoder": {

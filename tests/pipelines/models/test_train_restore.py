@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 import torch
 
+from degrade_kit.analysis.networks import ArcFace, Vgg
+from degrade_kit.files import file_sha256
 from degrade_kit.flipnet.loop import LoopConfig
-from degrade_kit.flipnet.weights import read_weights, write_weights
+from degrade_kit.flipnet.weights import read_weights
 from degrade_kit.image import read_image
 from degrade_kit.pipelines.models.restore_data import ShardPairs
 from degrade_kit.pipelines.models.train_restore import load_run_config
 from degrade_kit.restore.infer import Restorer
-from degrade_kit.restore.networks import IResNet
 from degrade_kit.streaming import PairMapDataset, PairOptions
 from tests.degrade_kit.flipnet.models import save_base, tiny_base
 from tests.pipelines.models.runs import PATIENCE, SIZE, make_shards, metrics, needs_ray, run, weights_of, write_config
@@ -27,6 +28,12 @@ STAGES = ("reconstruction", "association", "restoration")
 @pytest.fixture(scope="module")
 def shards(faces_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_shards(faces_dir, tmp_path_factory.mktemp("restore") / "shards")
+
+
+@pytest.fixture(autouse=True)
+def no_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("DEGRADE_KIT_WEIGHTS", raising=False)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
 
 
 @pytest.fixture
@@ -179,10 +186,27 @@ def test_a_stable_diffusion_gets_lora_and_autoencoders_of_its_own(shards: Path, 
     assert restorer.sampling.negative_prompt == "haze"
 
 
+def test_training_takes_the_listed_vgg19_without_a_path(
+    shards: Path, config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DEGRADE_KIT_WEIGHTS", str(tmp_path))
+    torch.manual_seed(0)
+    torch.save(
+        {"state_dict": {f"module.{k}": v for k, v in Vgg(19, "conv5_4").state_dict().items()}},
+        tmp_path / "vgg19-dcbb9e9d.pth",
+    )
+    more = ["--perceptual", "vgg19", "--embedding", "none", "--steps", "1"]
+    result = run(words(shards, config, tmp_path / "run", *more))
+    assert result.exit_code == 0, result.output
+    written = (tmp_path / "run" / "restoration" / "config.yaml").read_text("utf-8")
+    assert "perceptual: vgg19" in written
+    assert f"vgg19: {file_sha256(tmp_path / 'vgg19-dcbb9e9d.pth')}" in written
+
+
 def test_an_identity_network_may_take_the_encoders_place(shards: Path, config: Path, tmp_path: Path) -> None:
-    weights = tmp_path / "identity.safetensors"
-    write_weights(IResNet((1, 1, 1, 1), (8, 8, 8, 16), 32).state_dict(), weights)
-    more = ["--embedding", "arcface", "--identity-weights", str(weights), "--steps", "1"]
+    network = ArcFace((1, 1, 1, 1), (8, 8, 8, 16), 32)
+    torch.save({f"module.{name}": value for name, value in network.state_dict().items()}, tmp_path / "backbone.pth")
+    more = ["--embedding", "arcface", "--weights", f"arcface-iresnet={tmp_path}/backbone.pth", "--steps", "1"]
     result = run(words(shards, config, tmp_path / "run", *more))
     assert result.exit_code == 0, result.output
     restorer = Restorer.load(tmp_path / "run", device="cpu")
@@ -211,8 +235,11 @@ def test_autoencoders_of_another_run_may_serve(finished: Path, shards: Path, con
     [
         (["--stage", "association"], "no autoencoders there; run --stage reconstruction first"),
         (["--stage", "restoration"], "no autoencoders there; run --stage association first"),
-        (["--embedding", "arcface"], "--embedding arcface needs an identity network"),
-        (["--embedding", "none", "--vgg-weights", "vgg.pth"], "vgg.pth: no such file; expected VGG19's weights"),
+        (["--embedding", "arcface"], "--embedding arcface needs backbone.pth"),
+        (["--perceptual", "vgg19"], "the perceptual loss vgg19 needs vgg19-dcbb9e9d.pth (548 MB, torchvision)"),
+        (["--perceptual", "vgg19"], "or --perceptual gradient-pyramid to train with a stand-in"),
+        (["--perceptual", "vgg19", "--weights", "vgg19=none.pth"], "--weights vgg19=none.pth: nothing is there"),
+        (["--weights", "vgg19=none.pth"], "--weights vgg19: not used with --perceptual gradient-pyramid"),
     ],
 )
 def test_what_is_missing_is_said(more: list[str], told: str, shards: Path, config: Path, tmp_path: Path) -> None:
@@ -244,12 +271,20 @@ def test_images_smaller_than_a_crop_are_told(shards: Path, tmp_path: Path) -> No
     assert "32 x 32 pixels, fewer than a crop of 64" in result.output
 
 
-@pytest.mark.parametrize("name", ["small", "sd21"])
-def test_a_dry_run_tells_the_plan_and_writes_nothing(name: str, shards: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "loss"), [("small", "gradient-pyramid, a stand-in without weights"), ("sd21", "vgg19, {vgg}")]
+)
+def test_a_dry_run_tells_the_plan_and_writes_nothing(
+    name: str, loss: str, shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DEGRADE_KIT_WEIGHTS", str(tmp_path))
+    vgg = tmp_path / "vgg19-dcbb9e9d.pth"
+    vgg.touch()
     result = run(
         ["train-restore", "--shards", str(shards), "--config", name, "--out", str(tmp_path / "run"), "--dry-run"]
     )
     assert result.exit_code == 0, result.output
+    assert f"perceptual loss: {loss.format(vgg=vgg)}" in result.output
     assert "restoration:" in result.output
     assert not (tmp_path / "run").exists()
 
