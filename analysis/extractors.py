@@ -37,12 +37,13 @@ _TITLES: Final = {
     "vae": "channel statistics of an autoencoder's latents",
 }
 _NEEDS: Final = {
-    "checkpoint": ("torch", "diffusers", "transformers"),
-    "arniqa": ("torch", "torchvision"),
-    "inception": ("torch", "torch_fidelity"),
-    "dinov2": ("torch", "transformers"),
-    "vae": ("torch", "diffusers"),
+    "checkpoint": ("flipnet", ("torch", "diffusers", "transformers")),
+    "arniqa": ("metrics", ("torch", "torchvision")),
+    "inception": ("metrics", ("torch", "torch_fidelity")),
+    "dinov2": ("flipnet", ("torch", "transformers")),
+    "vae": ("flipnet", ("torch", "diffusers")),
 }
+"""Extra of this toolkit and packages, as they are imported."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,9 +107,11 @@ def parse_extractor(text: str, given: Mapping[str, Path]) -> Extractor:
         path = str(found.path)
     elif not path or not Path(path).is_dir():
         raise ConfigError(f"features: {kind} needs its folder: {kind}:DIR; no folder is at {path or 'no path'!r}")
-    for package in _NEEDS[kind]:
+    extra, packages = _NEEDS[kind]
+    for package in packages:
         if importlib.util.find_spec(package) is None:
-            raise ConfigError(f"features: {kind} needs the package {package.replace('_', '-')}: pip install it")
+            named = package.replace("_", "-")
+            raise ConfigError(f"features: {kind} needs {named}: pip install 'degrade-kit[{extra}]'")
     return Extractor(kind, str(Path(path).resolve()))
 
 

@@ -1,7 +1,8 @@
-"""What is measured of restored faces, with a reference or alone, and what can be said of many numbers.
+"""What is measured of restored faces, with a reference or alone: each metric is one entry of `METRICS`.
 
-`settle` finds out what can be measured here and says of the rest what is missing; a `Judge` measures one image;
-`summarise` makes a mean with its interval.
+An entry says all that is to be known of a metric: what it needs, how it is loaded, measured and summarised, and how its
+number is shown. `settle` finds out what can be measured here and says of the rest what is missing; a `Judge` measures
+one image.
 """
 
 from __future__ import annotations
@@ -15,324 +16,202 @@ from pathlib import Path
 from typing import Final, Literal
 
 import numpy as np
-import numpy.typing as npt
 
-from degrade_kit.analysis.distances import Features, frechet_of_moments, halves, kid, moments
-from degrade_kit.analysis.metrics import fidelity, load_niqe, niqe
+from degrade_kit.analysis.distances import Features, moments
+from degrade_kit.analysis.metrics import load_niqe, niqe, psnr, ssim
 from degrade_kit.analysis.protocols import Protocol
+from degrade_kit.analysis.summary import (
+    MetricSummary,
+    frechet_between,
+    frechet_to_moments,
+    kid_between,
+    summarise,
+)
 from degrade_kit.analysis.weights import find
-from degrade_kit.analysis.whitening import Scaler
 from degrade_kit.errors import ConfigError
 from degrade_kit.files import file_sha256
 from degrade_kit.image import Pixels
 
-Kind = Literal["pair", "image", "set"]
-"""What a metric takes: an image and its reference, an image alone, or all images and those of another set."""
+# --------------------------------------------------------------------------------------------------- what a metric says
 
-DRAWS: Final = 2000
-"""Of the bootstrap."""
-NEAR_IDENTICAL: Final = 1.0
-"""Degrees below which two faces count as one image."""
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Situation:
+    """What there is to measure with, before anything is looked for."""
+
+    protocol: Protocol
+    given: Mapping[str, Path]
+    """What `--weights` says, by name."""
+    reference: bool
+    """Whether restored images have references."""
+    faces: bool
+    """Whether there is another set of faces to compare with."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MetricSetup:
+    """What a metric is loaded from."""
+
+    protocol: Protocol
+    paths: tuple[Path, ...]
+    """Its files, in the order in which it asked for them."""
+    device: str = "cpu"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ComparedSets:
+    """What a metric of sets compares."""
+
+    setup: MetricSetup
+    restored: Features
+    """(N, D), in the order of the images' names."""
+    other: Features | None
+    """The same of the other faces, or of the references for a metric that takes them; else None."""
+    against: str
+    """What `other` is, for people."""
+    against_sha256: str
+    sizes: frozenset[tuple[int, int]]
+    """Width and height of all images on both sides."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Metric:
-    """One kind of number."""
+    """What all kinds of metric say of themselves."""
 
     name: str
     title: str
-    kind: Kind
     better: Literal["higher", "lower"]
-    unit: str = ""
     decimals: int
-    weights: tuple[str, ...] = ()
-    """Names in `degrade_kit.analysis.weights`."""
+    unit: Callable[[Protocol], str] = lambda protocol: ""
+    """Of its numbers, for people."""
     packages: tuple[str, ...] = ()
     """That it needs, as they are imported."""
-
-
-_TABLE: Final = (
-    Metric(name="psnr", title="PSNR", kind="pair", better="higher", unit="dB", decimals=2),
-    Metric(name="ssim", title="SSIM", kind="pair", better="higher", decimals=4),
-    Metric(
-        name="lpips",
-        title="LPIPS",
-        kind="pair",
-        better="lower",
-        decimals=4,
-        weights=("lpips-vgg", "lpips-vgg-heads"),
-        packages=("torch",),
-    ),
-    Metric(name="deg", title="Deg.", kind="pair", better="lower", decimals=2, packages=("torch",)),
-    Metric(
-        name="lmd",
-        title="LMD",
-        kind="pair",
-        better="lower",
-        unit="px",
-        decimals=3,
-        weights=("landmarks",),
-        packages=("torch", "facexlib"),
-    ),
-    Metric(
-        name="fid",
-        title="FID",
-        kind="set",
-        better="lower",
-        decimals=2,
-        weights=("inception",),
-        packages=("torch", "torch_fidelity"),
-    ),
-    Metric(name="niqe", title="NIQE", kind="image", better="lower", decimals=3, weights=("niqe",)),
-    Metric(
-        name="kid-degradation", title="KID (degradation)", kind="set", better="lower", decimals=3, packages=("scipy",)
-    ),
-    Metric(
-        name="frechet-degradation",
-        title="Frechet (degradation)",
-        kind="set",
-        better="lower",
-        decimals=2,
-        packages=("scipy",),
-    ),
-)
-METRICS: Final = {metric.name: metric for metric in _TABLE}
+    extra: str = "metrics"
+    """Extra of this toolkit that brings them."""
+    weights: Callable[[Situation], Mapping[str, str]] = lambda situation: {}
+    """Files that it reads, by their names in `degrade_kit.analysis.weights`; with each, what would do in its place, for
+    people."""
+    hindrance: Callable[[Situation], str] = lambda situation: ""
+    """Why it cannot be measured even with all files; empty where it can."""
+    note: Callable[[MetricSummary], str] = lambda summary: ""
+    """What has to be said below the table when it was measured."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class JudgeConfig:
-    """What a judge measures; small to pickle."""
+class ImageMetric(Metric):
+    """A number of each restored image alone."""
 
-    protocol: Protocol
-    paths: Mapping[str, tuple[Path, ...]]
-    """Files of each metric that is measured."""
-    device: str = "cpu"
-
-
-@dataclass(frozen=True, slots=True)
-class Settled:
-    """What can be measured here."""
-
-    config: JudgeConfig
-    skipped: dict[str, str]
-    """Metrics that cannot be, and why."""
-    fid_statistics: Path | None
-    """A file of means and covariances to compare with."""
-
-
-def settle(
-    protocol: Protocol, given: Mapping[str, Path], *, reference: bool, faces: bool, device: str = "cpu"
-) -> Settled:
-    """Look for what each metric needs.
-
-    Args:
-        protocol: How it is measured.
-        given: What `--weights` says, by name.
-        reference: Whether restored images have references.
-        faces: Whether there is another set of faces to compare with.
-        device: Where networks run.
-
-    Raises:
-        ConfigError: If a file that is given is not there, or is none for this protocol.
-    """
-    paths: dict[str, tuple[Path, ...]] = {}
-    skipped: dict[str, str] = {}
-    statistics, no_statistics = _fid_statistics(protocol, given, faces=faces)
-    for metric in _TABLE:
-        reason = _hindrance(metric, reference=reference, faces=faces)
-        names = (protocol.identity_weights,) if metric.name == "deg" else metric.weights
-        found = [find(name, given) for name in names] if not reason else []
-        absent = [entry.missing() for entry in found if entry.path is None]
-        absent += [no_statistics] if metric.name == "fid" and no_statistics else []
-        packages = [name for name in metric.packages if importlib.util.find_spec(name) is None]
-        if reason or absent or packages:
-            needs = [f"needs the package {name.replace('_', '-')}: pip install it" for name in packages]
-            skipped[metric.name] = "; ".join([reason] if reason else [*absent, *needs])
-        else:
-            paths[metric.name] = tuple(entry.path for entry in found if entry.path is not None)
-    return Settled(JudgeConfig(protocol=protocol, paths=paths, device=device), skipped, statistics)
-
-
-def _hindrance(metric: Metric, *, reference: bool, faces: bool) -> str:
-    if metric.kind == "pair" and not reference:
-        return "needs references: give --reference"
-    if metric.name.endswith("-degradation") and not (reference or faces):
-        return "needs sharp faces to compare with: give --faces"
-    return ""
-
-
-def _fid_statistics(protocol: Protocol, given: Mapping[str, Path], *, faces: bool) -> tuple[Path | None, str]:
-    """The file to compare with, or why there is none; neither where faces are given, which go first."""
-    name = protocol.fid_weights
-    if faces:
-        if name in given:
-            raise ConfigError(f"FID compares with one set: give --weights {name}=PATH or --faces, not both")
-        return None, ""
-    if not name:
-        return None, (
-            f"{protocol.name} compares with {protocol.fid_reference}, resized as TensorFlow 1 does: give these images "
-            "as --faces. Statistics such as inception_FFHQ_512.pth are of another resizing"
-        )
-    found = find(name, given)
-    return found.path, "" if found.path is not None else f"{found.missing()}, or sharp faces as --faces"
-
-
-class Judge:
-    """Measures images one by one; networks are loaded when it is made.
-
-    Args:
-        config: What to measure.
-    """
-
-    def __init__(self, config: JudgeConfig) -> None:
-        self.config = config
-        self._pairs: dict[str, Callable[[Pixels, Pixels], float]] = {}
-        self._images: dict[str, Callable[[Pixels], float]] = {}
-        self.extractors: dict[str, Callable[[Pixels], Features]] = {}
-        """What sets are compared by."""
-        protocol, paths, device = config.protocol, config.paths, config.device
-        if {"lpips", "deg", "lmd", "fid"} & set(paths):
-            from degrade_kit.analysis import perceptual
-
-            if "lpips" in paths:
-                self._pairs["lpips"] = perceptual.load_lpips(paths["lpips"][0], paths["lpips"][1], protocol, device)
-            if "deg" in paths:
-                self._pairs["deg"] = perceptual.load_identity_angle(paths["deg"][0], protocol, device)
-            if "lmd" in paths:
-                self._pairs["lmd"] = perceptual.load_landmarks(paths["lmd"][0], device)
-            if "fid" in paths:
-                self.extractors["fid"] = perceptual.load_inception(paths["fid"][0], protocol.fid_resize, device)
-        if "niqe" in paths:
-            self._images["niqe"] = functools.partial(niqe, model=load_niqe(paths["niqe"][0]))
-        if "kid-degradation" in paths:
-            from degrade_kit.analysis.features import degradation_features
-
-            self.extractors["degradation"] = degradation_features
-
-    def measure(self, restored: Pixels, reference: Pixels | None) -> dict[str, float]:
-        """All numbers of one image, by metric; angles in degrees."""
-        found = {name: metric(restored) for name, metric in self._images.items()}
-        if reference is not None:
-            found["psnr"], found["ssim"] = fidelity(restored, reference, self.config.protocol)
-            found |= {name: metric(restored, reference) for name, metric in self._pairs.items()}
-        return found
-
-    def extractor_key(self, name: str) -> str:
-        """Equal keys give equal features: for a cache."""
-        if name == "degradation":
-            from degrade_kit.analysis.features import VERSION
-
-            return f"degradation-{VERSION}"
-        (path,) = self.config.paths[name]
-        return f"{name}-{self.config.protocol.fid_resize}-{file_sha256(path)[:16]}"
-
-
-# ------------------------------------------------------------------------------------------------------------ summaries
+    load: Callable[[MetricSetup], Callable[[Pixels], float]]
+    summarise: Callable[[Sequence[float], Protocol], MetricSummary] = lambda values, protocol: summarise(values)
+    sheet_rank: int | None = None
+    """Where it stands among the metrics by which worst and best images are chosen, the lowest first; None: nowhere."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Summary:
-    """What is said of a metric."""
+class PairMetric(Metric):
+    """A number of each restored image beside its reference, without which it is left out."""
 
-    value: float | None
-    """Mean over images, or the number of the set; None where it was not measured."""
-    low: float | None = None
-    """95 % interval: bootstrap over images; of KID, jackknife."""
-    high: float | None = None
-    images: int = 0
-    """That are in it."""
-    infinite: int = 0
-    """Images equal to their references, which have no finite PSNR and are not in the mean."""
-    undefined: int = 0
-    """Images of which the metric says nothing, such as NIQE of a flat one; not in the mean."""
-    left_out: int = 0
-    """Images that the protocol leaves out."""
-    near_identical: int = 0
-    """Pairs of faces with less than one degree between them."""
-    against: str = ""
-    """Of a set's number: what it compares with."""
-    against_sha256: str = ""
-    null: float | None = None
-    """What random halves of the other set give, each beside the other."""
-    status: str = "ok"
-    """Or why there is no number."""
+    load: Callable[[MetricSetup], Callable[[Pixels, Pixels], float]]
+    summarise: Callable[[Sequence[float], Protocol], MetricSummary] = lambda values, protocol: summarise(values)
+    sheet_rank: int | None = None
+    """As of an `ImageMetric`."""
 
 
-def summarise(metric: Metric, values: Sequence[float], protocol: Protocol, seed: int = 0) -> Summary:
-    """Mean of the numbers of images, with its interval.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SetMetric(Metric):
+    """A number of all restored images beside other ones, by features of each image."""
 
-    Args:
-        metric: Which.
-        values: Of each image; angles in degrees.
-        protocol: Says what is left out, and the unit of angles.
-        seed: Of the bootstrap.
-    """
-    array = np.array(values, np.float64)
-    infinite, undefined = np.isinf(array), np.isnan(array)
-    near = left_out = np.zeros(len(array), bool)
-    if metric.name == "deg":
-        near, left_out = array < NEAR_IDENTICAL, array < protocol.identity_least
-        if protocol.identity_unit == "radians":
-            array = np.radians(array)
-    kept = array[~infinite & ~undefined & ~left_out]
-    counted = Summary(
-        value=None,
-        images=len(kept),
-        infinite=int(infinite.sum()),
-        undefined=int(undefined.sum()),
-        left_out=int(left_out.sum()),
-        near_identical=int(near.sum()),
-        status="no image has a finite number",
-    )
-    if not len(kept):
-        return counted
-    low, high = bootstrap(kept, seed)
-    return replace(counted, value=float(kept.mean()), low=low, high=high, status="ok")
+    load: Callable[[MetricSetup], Callable[[Pixels], Features]]
+    key: Callable[[MetricSetup], str]
+    """Equal keys give equal features: they are taken once for all metrics of one key, and kept."""
+    compare: Callable[[ComparedSets], MetricSummary]
+    takes_references: bool
+    """Whether references take the place of other faces where none are given."""
 
 
-def bootstrap(values: npt.NDArray[np.float64], seed: int = 0) -> tuple[float, float]:
-    """95 % interval of the mean: quantiles of the means of `DRAWS` resamples."""
-    rng = np.random.default_rng(seed)
-    means = [float(values[rng.integers(0, len(values), len(values))].mean()) for _ in range(DRAWS)]
-    return float(np.quantile(means, 0.025)), float(np.quantile(means, 0.975))
+# ----------------------------------------------------------------------------------------------------- LPIPS, Deg., LMD
+
+NEAR_IDENTICAL: Final = 1.0
+"""Degrees below which two faces count as one image."""
 
 
-def unit_of(metric: Metric, protocol: Protocol) -> str:
-    """Of its numbers, for people."""
-    if metric.name == "deg":
-        return {"degrees": "degrees", "radians": "rad"}[protocol.identity_unit]
-    return metric.unit
+def _load_lpips(setup: MetricSetup) -> Callable[[Pixels, Pixels], float]:
+    from degrade_kit.analysis.perceptual import load_lpips
+
+    return load_lpips(*setup.paths, setup.protocol, setup.device)
 
 
-def compare_degradation(restored: Features, other: Features) -> tuple[Summary, Summary]:
-    """KID and Frechet distance in the handcrafted degradation space, scaled by the other set; both need no file."""
-    least = min(len(restored), len(other))
-    if least < 3:
-        few = Summary(value=None, images=len(restored), status="needs at least 3 images in each set")
-        return few, few
-    space = Scaler.fit(other)
-    one, two = space(restored), space(other)
-    found = kid(one, two)
-    apart = (
-        [kid(two[first], two[second]).value for first, second in halves(len(two), np.random.default_rng(0), 10)]
-        if len(two) >= 6
-        else []
-    )
-    null = float(np.mean(apart)) if apart else None
+def _load_angle(setup: MetricSetup) -> Callable[[Pixels, Pixels], float]:
+    from degrade_kit.analysis.perceptual import load_identity_angle
+
+    degrees = load_identity_angle(*setup.paths, setup.protocol, setup.device)
+    if setup.protocol.identity_unit == "degrees":
+        return degrees
+    return lambda restored, reference: math.radians(degrees(restored, reference))
+
+
+def _summarise_angles(values: Sequence[float], protocol: Protocol) -> MetricSummary:
+    degrees = np.array(values) if protocol.identity_unit == "degrees" else np.degrees(values)
+    found = summarise(values, degrees < protocol.identity_least)
+    return replace(found, near_identical=int((degrees < NEAR_IDENTICAL).sum()))
+
+
+def _load_landmarks(setup: MetricSetup) -> Callable[[Pixels, Pixels], float]:
+    from degrade_kit.analysis.perceptual import load_landmarks
+
+    return load_landmarks(*setup.paths, setup.device)
+
+
+def _load_niqe(setup: MetricSetup) -> Callable[[Pixels], float]:
+    return functools.partial(niqe, model=load_niqe(*setup.paths))
+
+
+# ------------------------------------------------------------------------------------------------------------------ FID
+
+
+def _fid_weights(situation: Situation) -> Mapping[str, str]:
+    statistics = situation.protocol.fid_weights
+    return {"inception": ""} | ({} if situation.faces or not statistics else {statistics: "sharp faces as --faces"})
+
+
+def _fid_hindrance(situation: Situation) -> str:
+    protocol, name = situation.protocol, situation.protocol.fid_weights
+    if situation.faces and name in situation.given:
+        raise ConfigError(f"FID compares with one set: give --weights {name}=PATH or --faces, not both")
+    if situation.faces or name:
+        return ""
     return (
-        Summary(value=found.value, low=found.low, high=found.high, images=len(restored), null=null),
-        Summary(value=frechet_of_moments(*moments(one), *moments(two)), images=len(restored)),
+        f"{protocol.name} compares with {protocol.fid_reference}, resized as TensorFlow 1 does: give these images as "
+        "--faces. Statistics such as inception_FFHQ_512.pth are of another resizing"
     )
 
 
-def compare_inception(restored: Features, other: Features | tuple[Features, Features]) -> Summary:
-    """FID, with the features of another set or their mean and covariance."""
-    if len(restored) < 2 or (not isinstance(other, tuple) and len(other) < 2):
-        return Summary(value=None, images=len(restored), status="needs at least 2 images in each set")
-    mean, covariance = other if isinstance(other, tuple) else moments(other)
-    return Summary(
-        value=frechet_of_moments(*moments(restored), mean, covariance),
-        images=len(restored),
+def _load_fid(setup: MetricSetup) -> Callable[[Pixels], Features]:
+    from degrade_kit.analysis.perceptual import load_inception
+
+    for statistics in setup.paths[1:]:
+        read_fid_statistics(statistics)  # now, since a wrong file would be found out after all images are measured
+    return load_inception(setup.paths[0], setup.protocol.fid_resize, setup.device)
+
+
+def _compare_fid(sets: ComparedSets) -> MetricSummary:
+    chosen = sets.restored[: sets.setup.protocol.fid_first or None]
+    if sets.other is None:
+        (path,) = sets.setup.paths[1:]
+        found = frechet_to_moments(chosen, read_fid_statistics(path))
+        return replace(found, against=path.name, against_sha256=file_sha256(path))
+    if len(sets.other) < 2:
+        return MetricSummary(value=None, images=len(chosen), status="needs at least 2 images in each set")
+    found = frechet_to_moments(chosen, moments(sets.other))
+    return replace(found, against=sets.against, against_sha256=sets.against_sha256)
+
+
+def _fid_note(summary: MetricSummary) -> str:
+    if summary.images >= 10_000:
+        return ""
+    return (
+        f"FID is biased upward by about the number of features over the number of images: of {summary.images:,} images "
+        "it can be compared with FID of as many images only."
     )
 
 
@@ -365,6 +244,235 @@ def read_fid_statistics(path: Path) -> tuple[Features, Features]:
     return mean, covariance
 
 
-def finite(value: float) -> float | None:
-    """For JSON, which has neither NaN nor infinity."""
-    return value if math.isfinite(value) else None
+# ------------------------------------------------------------------------------------------------- degradation features
+
+
+def _degradation_hindrance(situation: Situation) -> str:
+    return "" if situation.reference or situation.faces else "needs sharp faces to compare with: give --faces"
+
+
+def _load_degradation(setup: MetricSetup) -> Callable[[Pixels], Features]:
+    del setup
+    from degrade_kit.analysis.features import degradation_features
+
+    return degradation_features
+
+
+def _degradation_key(setup: MetricSetup) -> str:
+    del setup
+    from degrade_kit.analysis.features import VERSION
+
+    return f"degradation-{VERSION}"
+
+
+def _compare_degradation(distance: Callable[[Features, Features], MetricSummary], sets: ComparedSets) -> MetricSummary:
+    assert sets.other is not None
+    if len(sets.sizes) > 1:
+        shown = ", ".join(f"{width} x {height}" for width, height in sorted(sets.sizes)[:5])
+        return MetricSummary(
+            value=None,
+            status=f"skipped: needs images of one size, found {shown}: resizing would change what is measured",
+        )
+    found = distance(sets.restored, sets.other)
+    return replace(found, against=sets.against, against_sha256=sets.against_sha256)
+
+
+# ---------------------------------------------------------------------------------------------------------------- table
+
+_TABLE: Final[tuple[ImageMetric | PairMetric | SetMetric, ...]] = (
+    PairMetric(
+        name="psnr",
+        title="PSNR",
+        better="higher",
+        unit=lambda protocol: "dB",
+        decimals=2,
+        load=lambda setup: functools.partial(psnr, protocol=setup.protocol),
+        sheet_rank=1,
+    ),
+    PairMetric(
+        name="ssim",
+        title="SSIM",
+        better="higher",
+        decimals=4,
+        load=lambda setup: functools.partial(ssim, protocol=setup.protocol),
+    ),
+    PairMetric(
+        name="lpips",
+        title="LPIPS",
+        better="lower",
+        decimals=4,
+        weights=lambda situation: {"lpips-vgg": "", "lpips-vgg-heads": ""},
+        packages=("torch",),
+        load=_load_lpips,
+        sheet_rank=0,
+    ),
+    PairMetric(
+        name="deg",
+        title="Deg.",
+        better="lower",
+        unit=lambda protocol: {"degrees": "degrees", "radians": "rad"}[protocol.identity_unit],
+        decimals=2,
+        weights=lambda situation: {situation.protocol.identity_weights: ""},
+        packages=("torch",),
+        load=_load_angle,
+        summarise=_summarise_angles,
+        sheet_rank=3,
+    ),
+    PairMetric(
+        name="lmd",
+        title="LMD",
+        better="lower",
+        unit=lambda protocol: "px",
+        decimals=3,
+        weights=lambda situation: {"landmarks": ""},
+        packages=("torch", "facexlib"),
+        extra="landmarks",
+        load=_load_landmarks,
+    ),
+    SetMetric(
+        name="fid",
+        title="FID",
+        better="lower",
+        decimals=2,
+        weights=_fid_weights,
+        packages=("torch", "torch_fidelity"),
+        hindrance=_fid_hindrance,
+        load=_load_fid,
+        key=lambda setup: f"fid-{setup.protocol.fid_resize}-{file_sha256(setup.paths[0])[:16]}",
+        compare=_compare_fid,
+        takes_references=False,  # published numbers compare with statistics, or with other faces
+        note=_fid_note,
+    ),
+    ImageMetric(
+        name="niqe",
+        title="NIQE",
+        better="lower",
+        decimals=3,
+        weights=lambda situation: {"niqe": ""},
+        load=_load_niqe,
+        sheet_rank=2,
+    ),
+    SetMetric(
+        name="kid-degradation",
+        title="KID (degradation)",
+        better="lower",
+        decimals=3,
+        packages=("scipy",),
+        hindrance=_degradation_hindrance,
+        load=_load_degradation,
+        key=_degradation_key,
+        compare=functools.partial(_compare_degradation, kid_between),
+        takes_references=True,
+    ),
+    SetMetric(
+        name="frechet-degradation",
+        title="Frechet (degradation)",
+        better="lower",
+        decimals=2,
+        packages=("scipy",),
+        hindrance=_degradation_hindrance,
+        load=_load_degradation,
+        key=_degradation_key,
+        compare=functools.partial(_compare_degradation, frechet_between),
+        takes_references=True,
+    ),
+)
+METRICS: Final = {metric.name: metric for metric in _TABLE}
+"""All metrics, in the order of tables. To add one is to add an entry here."""
+
+
+# -------------------------------------------------------------------------------------------- what is measured of a set
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class JudgeConfig:
+    """What a judge measures; small to pickle."""
+
+    protocol: Protocol
+    paths: Mapping[str, tuple[Path, ...]]
+    """Files of each metric that is measured."""
+    device: str = "cpu"
+
+    def setup(self, name: str) -> MetricSetup:
+        """What a metric is loaded from."""
+        return MetricSetup(protocol=self.protocol, paths=self.paths[name], device=self.device)
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """What can be measured here."""
+
+    config: JudgeConfig
+    skipped: dict[str, str]
+    """Metrics that cannot be, and why."""
+
+
+def settle(situation: Situation, device: str = "cpu") -> Settled:
+    """Look for what each metric needs.
+
+    Args:
+        situation: What there is.
+        device: Where networks run.
+
+    Raises:
+        ConfigError: If a file that is given is not there, or is none for this protocol.
+    """
+    paths: dict[str, tuple[Path, ...]] = {}
+    skipped: dict[str, str] = {}
+    for metric in METRICS.values():
+        if isinstance(metric, PairMetric) and not situation.reference:
+            skipped[metric.name] = "needs references: give --reference"
+            continue
+        needs = list(filter(None, [metric.hindrance(situation)]))
+        found: list[Path] = []
+        for name, instead in metric.weights(situation).items():
+            place = find(name, situation.given)
+            if place.path is None:
+                needs.append(place.missing() + (f", or {instead}" if instead else ""))
+            else:
+                found.append(place.path)
+        needs += [
+            f"needs {name.replace('_', '-')}: pip install 'degrade-kit[{metric.extra}]'"
+            for name in metric.packages
+            if importlib.util.find_spec(name) is None
+        ]
+        if needs:
+            skipped[metric.name] = "; ".join(needs)
+        else:
+            paths[metric.name] = tuple(found)
+    return Settled(JudgeConfig(protocol=situation.protocol, paths=paths, device=device), skipped)
+
+
+class Judge:
+    """Measures images one by one; networks are loaded when it is made.
+
+    Args:
+        config: What to measure.
+    """
+
+    def __init__(self, config: JudgeConfig) -> None:
+        self._pairs: dict[str, Callable[[Pixels, Pixels], float]] = {}
+        self._images: dict[str, Callable[[Pixels], float]] = {}
+        self.extractors: dict[str, Callable[[Pixels], Features]] = {}
+        """What sets are compared by, by the metrics' keys."""
+        self.of_references: set[str] = set()
+        """Keys of those that references are measured by too."""
+        for name in config.paths:
+            metric, setup = METRICS[name], config.setup(name)
+            if isinstance(metric, PairMetric):
+                self._pairs[name] = metric.load(setup)
+            elif isinstance(metric, ImageMetric):
+                self._images[name] = metric.load(setup)
+            else:
+                key = metric.key(setup)
+                if key not in self.extractors:
+                    self.extractors[key] = metric.load(setup)
+                if metric.takes_references:
+                    self.of_references.add(key)
+
+    def measure(self, restored: Pixels, reference: Pixels | None) -> dict[str, float]:
+        """Measure one image: its numbers by metric, in the protocol's units."""
+        found = {name: measure(restored) for name, measure in self._images.items()}
+        if reference is not None:
+            found |= {name: measure(restored, reference) for name, measure in self._pairs.items()}
+        return found

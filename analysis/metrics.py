@@ -27,23 +27,46 @@ _BLOCK: Final = 96
 """Side of NIQE's blocks, pixels."""
 
 
-def fidelity(restored: Pixels, reference: Pixels, protocol: Protocol) -> tuple[float, float]:
-    """Measure PSNR in dB and SSIM, as the protocol takes them.
+def psnr(restored: Pixels, reference: Pixels, protocol: Protocol) -> float:
+    """Measure the peak signal-to-noise ratio, dB; infinite for equal images where the protocol has no floor.
 
     Args:
-        restored: What is judged.
-        reference: What it should be.
-        protocol: Says what is cropped, matched and added.
-
-    Returns:
-        Both; PSNR is +inf for equal images where the protocol lets it.
+        restored: See `degrade_kit.image`.
+        reference: Of the same size.
+        protocol: What is cropped, matched and added.
 
     Raises:
-        ValueError: If the sizes differ, or are below the window of SSIM once cropped.
+        ValueError: If the sizes differ.
 
-    Source: BasicSR 1.4.2 `calculate_psnr` and `calculate_ssim`; equal to scikit-image's `structural_similarity` with
+    Source: BasicSR 1.4.2 `calculate_psnr`.
+    """
+    one, two = _prepared(restored, reference, protocol)
+    error = float(np.square(one - two).mean()) / 255**2 + protocol.psnr_floor
+    return math.inf if error == 0 else -10 * math.log10(error)
+
+
+def ssim(restored: Pixels, reference: Pixels, protocol: Protocol) -> float:
+    """Measure the structural similarity, at most 1.
+
+    Args:
+        restored: See `degrade_kit.image`.
+        reference: Of the same size.
+        protocol: What is cropped and matched.
+
+    Raises:
+        ValueError: If the sizes differ, or are below the window once cropped.
+
+    Source: BasicSR 1.4.2 `calculate_ssim`; equal to scikit-image's `structural_similarity` with
     `gaussian_weights=True, sigma=1.5, use_sample_covariance=False`.
     """
+    one, two = _prepared(restored, reference, protocol)
+    if min(one.shape[:2]) < _WINDOW:
+        raise ValueError(f"expected at least {_WINDOW} pixels of each side for SSIM, got {one.shape[:2]}")
+    return _ssim(one, two)
+
+
+def _prepared(restored: Pixels, reference: Pixels, protocol: Protocol) -> tuple[Plane, Plane]:
+    """Match and crop as the protocol says, 0..255."""
     if restored.shape != reference.shape:
         raise ValueError(f"expected images of one size, got {restored.shape} and {reference.shape}")
     one, two = restored.astype(np.float64), reference.astype(np.float64)
@@ -52,9 +75,7 @@ def fidelity(restored: Pixels, reference: Pixels, protocol: Protocol) -> tuple[f
     if protocol.crop:
         inner = slice(protocol.crop, -protocol.crop)
         one, two = one[inner, inner], two[inner, inner]
-    if min(one.shape[:2]) < _WINDOW:
-        raise ValueError(f"expected at least {_WINDOW} pixels of each side for SSIM, got {one.shape[:2]}")
-    return _psnr(one, two, protocol.psnr_floor), _ssim(one, two)
+    return one, two
 
 
 def _match_moments(image: Plane, reference: Plane) -> Plane:
@@ -66,11 +87,6 @@ def _match_moments(image: Plane, reference: Plane) -> Plane:
         own = image.std((0, 1))
         image = image / np.where(own > 0, own, 1) * np.where(own > 0, spread, 1)
     return image
-
-
-def _psnr(one: Plane, two: Plane, floor: float) -> float:
-    error = float(np.square(one - two).mean()) / 255**2 + floor
-    return math.inf if error == 0 else -10 * math.log10(error)
 
 
 def _ssim(one: Plane, two: Plane) -> float:

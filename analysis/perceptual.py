@@ -29,7 +29,7 @@ from degrade_kit.analysis.tensors import load_published
 from degrade_kit.errors import ConfigError
 from degrade_kit.image import Pixels
 
-PairMetric = Callable[[Pixels, Pixels], float]
+PairMeasure = Callable[[Pixels, Pixels], float]
 """Restored image and reference to a number."""
 
 # ---------------------------------------------------------------------------------------------------------------- LPIPS
@@ -58,7 +58,7 @@ class Lpips(nn.Module):
         return total
 
 
-def load_lpips(trunk: Path, heads: Path, protocol: Protocol, device: str = "cpu") -> PairMetric:
+def load_lpips(trunk: Path, heads: Path, protocol: Protocol, device: str = "cpu") -> PairMeasure:
     """LPIPS from torchvision's VGG-16 and the heads that the package `lpips` has as `weights/v0.1/vgg.pth`.
 
     Raises:
@@ -84,7 +84,7 @@ def load_lpips(trunk: Path, heads: Path, protocol: Protocol, device: str = "cpu"
 # ------------------------------------------------------------------------------------------------------------- identity
 
 
-def load_identity_angle(path: Path, protocol: Protocol, device: str = "cpu") -> PairMetric:
+def load_identity_angle(path: Path, protocol: Protocol, device: str = "cpu") -> PairMeasure:
     """Angle between identities, in degrees whatever the protocol's unit is.
 
     Raises:
@@ -142,7 +142,7 @@ def load_inception(path: Path, resize: Literal["bilinear", "tf1"], device: str =
 # ------------------------------------------------------------------------------------------------------------ landmarks
 
 
-def load_landmarks(path: Path, device: str = "cpu") -> PairMetric:
+def load_landmarks(path: Path, device: str = "cpu") -> PairMeasure:
     """Mean distance of 98 landmarks, pixels: the network is facexlib's, as VQFR's script has it.
 
     Raises:
@@ -151,7 +151,7 @@ def load_landmarks(path: Path, device: str = "cpu") -> PairMetric:
     try:
         module: Any = importlib.import_module("facexlib.alignment.awing_arch")
     except ImportError as error:
-        raise ConfigError("LMD needs the package facexlib: pip install facexlib") from error
+        raise ConfigError("LMD needs facexlib: pip install 'degrade-kit[landmarks]'") from error
     net: Any = module.FAN(num_modules=4, num_landmarks=98, device=device)
     load_published(net, path, "facexlib's landmark network")
     net = net.to(device)

@@ -25,6 +25,8 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.harness import print_machine
+from degrade_kit.analysis.metrics import psnr
+from degrade_kit.analysis.protocols import DEFAULT, PROTOCOLS
 from degrade_kit.flipnet.base_small import new_net
 from degrade_kit.flipnet.batch import Batch, PairStream, to_images, to_tensor
 from degrade_kit.flipnet.checkpoint import load, save
@@ -32,7 +34,6 @@ from degrade_kit.flipnet.loop import Trainee, state_of, train_loop
 from degrade_kit.flipnet.network import FlipNet
 from degrade_kit.image import Pixels, encode_png
 from degrade_kit.pipelines.images import open_files
-from degrade_kit.pipelines.models.restore_validation import psnr
 from degrade_kit.pipelines.models.train_restore import RestoreRun, load_run_config, open_data
 from degrade_kit.restore.train import RestorationConfig
 
@@ -109,7 +110,8 @@ def blurred(pixels: Pixels, sigma: float) -> Pixels:
 def best_sigma(stream: PairStream, size: int, count: int = 500) -> float:
     """The blur that brings LQ images nearest to HQ, by mean PSNR."""
     pairs = [stream.sample(2**42 + number, size) for number in range(count)]
-    found = {sigma: np.mean([psnr(blurred(pair.lq, sigma), pair.hq) for pair in pairs]) for sigma in SIGMAS}
+    rgb = PROTOCOLS[DEFAULT]
+    found = {sigma: np.mean([psnr(blurred(pair.lq, sigma), pair.hq, rgb) for pair in pairs]) for sigma in SIGMAS}
     for sigma, mean in found.items():
         print(f"blur of {sigma:.2f} pixels: PSNR {mean:.2f} dB on {count} training pairs")
     return max(SIGMAS, key=lambda sigma: found[sigma])

@@ -76,7 +76,7 @@ def evaluate_command(
     Files pair up by their relative names without extension; what has no partner is an error. Metrics whose weights are
     not here are left out, and the report says which file they need: see `degrade-kit weights`.
     """  # noqa: D301 (click reads the \b itself)
-    from degrade_kit.analysis.judge import METRICS, unit_of
+    from degrade_kit.analysis.judge import METRICS
     from degrade_kit.pipelines.commands.progress import ProgressLine
     from degrade_kit.pipelines.evaluation.evaluate import evaluate
     from degrade_kit.pipelines.evaluation.report import EvaluateConfig, shown_value
@@ -105,7 +105,7 @@ def evaluate_command(
             if summary.low is None
             else f"  ({shown_value(metric, summary.low)} to {shown_value(metric, summary.high)})"
         )
-        value = f"{shown_value(metric, summary.value)} {unit_of(metric, found.protocol)}".strip()
+        value = f"{shown_value(metric, summary.value)} {metric.unit(found.protocol)}".strip()
         equal = f", and {summary.infinite:,} equal to their references" if summary.infinite else ""
         click.echo(f"  {metric.title:<22} {value}{interval}, {summary.images:,} images{equal}")
     if found.missing or found.extra:

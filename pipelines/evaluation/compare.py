@@ -12,12 +12,13 @@ from typing import Any, Final, cast
 
 import numpy as np
 
-from degrade_kit.analysis.judge import METRICS, bootstrap
+from degrade_kit.analysis.judge import METRICS, SetMetric
 from degrade_kit.analysis.report import Best, Picture, Section, Table, to_html, to_latex, to_markdown
+from degrade_kit.analysis.summary import bootstrap
 from degrade_kit.errors import ConfigError
 from degrade_kit.files import write_files
 from degrade_kit.image import Pixels, encode_png
-from degrade_kit.pipelines.evaluation.report import METRICS_FILE, PER_IMAGE, SCHEMA, shown_value
+from degrade_kit.pipelines.evaluation.report import METRICS_FILE, PER_IMAGE, SCHEMA, sheet_metrics, shown_value
 from degrade_kit.pipelines.images import Images, open_files, open_references, read_or_none, stems
 from degrade_kit.pipelines.sheet import Tile, contact_sheet
 from degrade_kit.sources import display_name
@@ -175,7 +176,7 @@ def _check_others(group: Sequence[Judged]) -> None:
     """Numbers of sets must be against one set."""
     for name, metric in METRICS.items():
         entries = {entry.name: entry.metric(name) for entry in group if entry.metric(name).get("value") is not None}
-        if metric.kind == "set" and len({(each["against_sha256"]) for each in entries.values()}) > 1:
+        if isinstance(metric, SetMetric) and len({(each["against_sha256"]) for each in entries.values()}) > 1:
             said = "; ".join(f"{method}: {each['against']}" for method, each in entries.items())
             raise ConfigError(f"{metric.title} of the evaluations compares with different sets: {said}")
 
@@ -206,7 +207,7 @@ def _column(name: str, group: Sequence[Judged]) -> list[str]:
         text = shown_value(metric, value)
         if value is not None and len(group) > 1 and text == shown_value(metric, best):
             cells.append(Best(text))
-        elif value is not None and metric.kind != "set" and _level(name, entry, first):
+        elif value is not None and not isinstance(metric, SetMetric) and _level(name, entry, first):
             cells.append(f"≈ {text}")
         else:
             cells.append(text)
@@ -300,6 +301,6 @@ def _tile(name: str, stem: str, pixels: Pixels, group: Sequence[Judged]) -> Tile
     numbers = [
         f"{METRICS[metric].title} {shown_value(METRICS[metric], values[shown])}"
         for metric, values in (entry.per_image if entry is not None else {}).items()
-        if metric in ("psnr", "lpips", "deg", "niqe") and math.isfinite(values.get(shown, math.nan))
+        if metric in sheet_metrics([metric]) and math.isfinite(values.get(shown, math.nan))
     ]
     return Tile(pixels, (name, ", ".join(numbers[:2])))

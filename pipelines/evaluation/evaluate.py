@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -20,26 +20,25 @@ import numpy as np
 from degrade_kit.analysis.distances import Features
 from degrade_kit.analysis.judge import (
     METRICS,
+    ComparedSets,
     Judge,
     JudgeConfig,
+    SetMetric,
     Settled,
-    Summary,
-    compare_degradation,
-    compare_inception,
-    read_fid_statistics,
+    Situation,
     settle,
-    summarise,
 )
 from degrade_kit.analysis.protocols import Protocol, protocol_named
 from degrade_kit.analysis.report import Picture, to_html, to_markdown
+from degrade_kit.analysis.summary import MetricSummary
 from degrade_kit.errors import ConfigError, ImageError, RunError
-from degrade_kit.files import file_sha256, sha256, write_files
+from degrade_kit.files import sha256, write_files
 from degrade_kit.image import Pixels, encode_png, pixel_hash
 from degrade_kit.pipelines.evaluation.report import (
     METRICS_FILE,
     PER_IMAGE,
     EvaluateConfig,
-    Row,
+    MeasuredImage,
     describe,
     draw_sheet,
     last_name,
@@ -69,8 +68,8 @@ class Evaluation:
     """What an evaluation measured, and the files that it wrote."""
 
     protocol: Protocol
-    summaries: dict[str, Summary]
-    rows: list[Row]
+    summaries: dict[str, MetricSummary]
+    rows: list[MeasuredImage]
     missing: tuple[str, ...]
     extra: tuple[str, ...]
     files: list[Path]
@@ -91,7 +90,7 @@ class _Task:
 
 @dataclass(frozen=True, slots=True)
 class _Done:
-    rows: list[Row]
+    rows: list[MeasuredImage]
     content: list[str]
     """Hash of each image that was measured."""
     sizes: list[tuple[int, int]]
@@ -123,14 +122,10 @@ def evaluate(
     for place in (config.restored, config.reference, config.faces):
         if place is not None and Path(place).resolve() in (out.resolve(), *out.resolve().parents):
             raise ConfigError(f"--out {out} is inside {place}: a rerun would judge its own pictures")
-    settled = settle(
-        protocol,
-        given,
-        reference=config.reference is not None,
-        faces=config.faces is not None,
-        device=config.device,
+    situation = Situation(
+        protocol=protocol, given=given, reference=config.reference is not None, faces=config.faces is not None
     )
-    statistics = None if settled.fid_statistics is None else read_fid_statistics(settled.fid_statistics)
+    settled = settle(situation, config.device)
     restored = open_files(config.restored, "--restored")
     reference, images, missing, extra = _pair(config, restored)
     faces = None if config.faces is None else open_files(config.faces, "--faces")
@@ -149,7 +144,7 @@ def evaluate(
     if not ours.rows:
         raise ConfigError(f"none of the images in {config.restored} can be measured: {ours.failures[0]}")
     missing = (*missing, *ours.failures)
-    summaries = _summaries(config, settled, done, statistics)
+    summaries = _summaries(config, settled, done)
     out.mkdir(parents=True, exist_ok=True)
     sheet = draw_sheet(ours.rows, images, restored, reference)
     (out / "sheet.png").unlink(missing_ok=True)
@@ -235,19 +230,17 @@ def _measure(
 
 
 def _ready(config: JudgeConfig) -> Callable[[_Task], _Done]:
-    judge = Judge(config)
-    keys = {name: judge.extractor_key(name) for name in judge.extractors}
-    return functools.partial(_measure_task, judge, keys)
+    return functools.partial(_measure_task, Judge(config))
 
 
-def _measure_task(judge: Judge, keys: Mapping[str, str], task: _Task) -> _Done:
+def _measure_task(judge: Judge, task: _Task) -> _Done:
     done = _Done([], [], [], {}, {}, [])
 
-    def take(into: dict[str, list[Features]], pixels: Pixels, content: str) -> None:
-        for name, extract in judge.extractors.items():
-            key = sha256(f"{content} {keys[name]}")
-            features = cached(task.cache, key, functools.partial(extract, pixels))
-            into.setdefault(name, []).append(features)
+    def take(into: dict[str, list[Features]], keys: Iterable[str], pixels: Pixels, content: str) -> None:
+        for key in keys:
+            place = sha256(f"{content} {key}")
+            features = cached(task.cache, place, functools.partial(judge.extractors[key], pixels))
+            into.setdefault(key, []).append(features)
 
     for stem, place, partner in task.images:
         shown = display_name(stem)
@@ -265,13 +258,10 @@ def _measure_task(judge: Judge, keys: Mapping[str, str], task: _Task) -> _Done:
         try:
             if task.group == "restored":
                 other_hash = "" if other is None else pixel_hash(other)
-                done.rows.append(Row(shown, judge.measure(pixels, other), other_hash))
-                if other is not None and "degradation" in judge.extractors:
-                    # FID compares with statistics or other faces alone, never with the references.
-                    key = sha256(f"{other_hash} {keys['degradation']}")
-                    extract = functools.partial(judge.extractors["degradation"], other)
-                    done.reference_features.setdefault("degradation", []).append(cached(task.cache, key, extract))
-            take(done.features, pixels, content)
+                done.rows.append(MeasuredImage(shown, judge.measure(pixels, other), other_hash))
+                if other is not None:
+                    take(done.reference_features, judge.of_references, other, other_hash)
+            take(done.features, judge.extractors, pixels, content)
         except ValueError as error:
             raise ConfigError(f"{shown}: {error}") from error
         done.content.append(content)
@@ -282,48 +272,35 @@ def _measure_task(judge: Judge, keys: Mapping[str, str], task: _Task) -> _Done:
 # ------------------------------------------------------------------------------------------------------------ summaries
 
 
-def _summaries(
-    config: EvaluateConfig,
-    settled: Settled,
-    done: Mapping[str, _Done],
-    statistics: tuple[Features, Features] | None,
-) -> dict[str, Summary]:
+def _summaries(config: EvaluateConfig, settled: Settled, done: Mapping[str, _Done]) -> dict[str, MetricSummary]:
     protocol, ours, faces = settled.config.protocol, done["restored"], done.get("faces")
     if faces is not None and faces.failures:
         raise ConfigError(f"--faces: {len(faces.failures):,} images cannot be read: {first_few(faces.failures, '; ')}")
-    found: dict[str, Summary] = {}
+    found: dict[str, MetricSummary] = {}
     for name, metric in METRICS.items():
         if name in settled.skipped:
-            found[name] = Summary(value=None, status=f"skipped: {settled.skipped[name]}")
-        elif metric.kind != "set":
-            found[name] = summarise(metric, [row.values[name] for row in ours.rows], protocol)
-    if "fid" in ours.features:
-        chosen = np.stack(ours.features["fid"][: protocol.fid_first or None])
-        if faces is not None:
-            summary = compare_inception(chosen, np.stack(faces.features["fid"]))
-            found["fid"] = replace(summary, **_against(config, faces))
+            found[name] = MetricSummary(value=None, status=f"skipped: {settled.skipped[name]}")
+        elif isinstance(metric, SetMetric):
+            found[name] = metric.compare(_compared_sets(config, settled, metric, ours, faces))
         else:
-            assert statistics is not None
-            assert settled.fid_statistics is not None
-            found["fid"] = replace(
-                compare_inception(chosen, statistics),
-                against=settled.fid_statistics.name,
-                against_sha256=file_sha256(settled.fid_statistics),
-            )
-    if "degradation" in ours.features:
-        others = ours.reference_features["degradation"] if faces is None else faces.features["degradation"]
-        sizes = {*ours.sizes, *(faces.sizes if faces is not None else ())}
-        both = compare_degradation(np.stack(ours.features["degradation"]), np.stack(others))
-        for name, summary in zip(("kid-degradation", "frechet-degradation"), both, strict=True):
-            against = {"against": "the references"} if faces is None else _against(config, faces)
-            found[name] = replace(summary, **against)
-            if len(sizes) > 1:
-                shown = first_few([f"{width} x {height}" for width, height in sorted(sizes)])
-                status = f"skipped: needs images of one size, found {shown}: resizing would change what is measured"
-                found[name] = Summary(value=None, status=status)
-    return {name: found[name] for name in METRICS if name in found}
+            found[name] = metric.summarise([row.values[name] for row in ours.rows], protocol)
+    return found
 
 
-def _against(config: EvaluateConfig, faces: _Done) -> dict[str, str]:
-    digest = sha256("\n".join(sorted(faces.content)))
-    return {"against": f"{len(faces.content):,} faces in {last_name(config.faces or '')}", "against_sha256": digest}
+def _compared_sets(
+    config: EvaluateConfig, settled: Settled, metric: SetMetric, ours: _Done, faces: _Done | None
+) -> ComparedSets:
+    setup = settled.config.setup(metric.name)
+    key = metric.key(setup)
+    other = ours.reference_features.get(key) if faces is None else faces.features[key]
+    digest = "" if faces is None else sha256("\n".join(sorted(faces.content)))
+    return ComparedSets(
+        setup=setup,
+        restored=np.stack(ours.features[key]),
+        other=None if other is None else np.stack(other),
+        against="the references"
+        if faces is None
+        else f"{len(faces.content):,} faces in {last_name(config.faces or '')}",
+        against_sha256=digest,
+        sizes=frozenset({*ours.sizes, *(() if faces is None else faces.sizes)}),
+    )

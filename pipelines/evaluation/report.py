@@ -5,14 +5,15 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from degrade_kit.analysis.judge import METRICS, Metric, Settled, Summary, finite, unit_of
+from degrade_kit.analysis.judge import METRICS, Metric, SetMetric, Settled
 from degrade_kit.analysis.protocols import DEFAULT, Protocol
 from degrade_kit.analysis.report import Picture, Section, Table
+from degrade_kit.analysis.summary import MetricSummary, finite
 from degrade_kit.files import file_sha256, sha256
 from degrade_kit.hq import versions
 from degrade_kit.image import Pixels
@@ -29,7 +30,7 @@ SCHEMA: Final = 1
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class MeasuredImage:
     """One restored image, measured."""
 
     stem: str
@@ -57,28 +58,23 @@ class EvaluateConfig:
     """Folder of features by content."""
 
 
-def per_image(rows: Sequence[Row], protocol: Protocol) -> str:
-    """Make the CSV of all images; angles in the unit of the protocol."""
+def per_image(rows: Sequence[MeasuredImage], protocol: Protocol) -> str:
+    """Make the CSV of all images, in the units of the protocol."""
     names = [name for name in METRICS if name in rows[0].values]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["image", *names, "protocol"])
     for row in rows:
-        writer.writerow([row.stem, *(_in_unit(name, row.values[name], protocol) for name in names), protocol.id])
+        writer.writerow([row.stem, *(f"{row.values[name]:.6g}" for name in names), protocol.id])
     return text.getvalue()
-
-
-def _in_unit(name: str, value: float, protocol: Protocol) -> str:
-    radians = name == "deg" and protocol.identity_unit == "radians"
-    return f"{math.radians(value) if radians else value:.6g}"
 
 
 def describe(
     config: EvaluateConfig,
     protocol: Protocol,
     settled: Settled,
-    summaries: Mapping[str, Summary],
-    rows: Sequence[Row],
+    summaries: Mapping[str, MetricSummary],
+    rows: Sequence[MeasuredImage],
     content: Sequence[str],
     missing: Sequence[str],
     extra: Sequence[str],
@@ -121,7 +117,7 @@ def describe(
         "metrics": {
             name: {
                 "title": METRICS[name].title,
-                "unit": unit_of(METRICS[name], protocol),
+                "unit": METRICS[name].unit(protocol),
                 "better": METRICS[name].better,
                 "protocol": protocol.id,
                 **{key: _plain(value) for key, value in asdict(summary).items()},
@@ -147,8 +143,8 @@ def shown_value(metric: Metric, value: float | None) -> str:
 def sections(
     config: EvaluateConfig,
     protocol: Protocol,
-    summaries: Mapping[str, Summary],
-    rows: Sequence[Row],
+    summaries: Mapping[str, MetricSummary],
+    rows: Sequence[MeasuredImage],
     missing: Sequence[str],
     extra: Sequence[str],
     pictures: Sequence[Picture],
@@ -172,7 +168,7 @@ def sections(
         tuple(
             (
                 METRICS[name].title,
-                f"{shown_value(METRICS[name], summary.value)} {unit_of(METRICS[name], protocol)}".strip(),
+                f"{shown_value(METRICS[name], summary.value)} {METRICS[name].unit(protocol)}".strip(),
                 _interval(METRICS[name], summary),
                 f"{summary.images:,}",
                 METRICS[name].better,
@@ -185,7 +181,8 @@ def sections(
     place = config.reference or "no references"
     intro = f"{len(rows):,} images of {config.restored}; references: {place}."
     lines = [f"{METRICS[name].title}: {summary.status}" for name, summary in summaries.items() if summary.value is None]
-    made = [Section("Numbers", (intro, table, *_small(measured)))]
+    notes = filter(None, (METRICS[name].note(summary) for name, summary in measured.items()))
+    made = [Section("Numbers", (intro, table, *notes))]
     if pictures:
         made.append(Section("Worst, middle and best", tuple(pictures)))
     if lines:
@@ -208,23 +205,13 @@ def sections(
     return made
 
 
-def _small(measured: Mapping[str, Summary]) -> tuple[str, ...]:
-    if "fid" not in measured or measured["fid"].images >= 10_000:
-        return ()
-    images = measured["fid"].images
-    return (
-        f"FID is biased upward by about the number of features over the number of images: of {images:,} images it can "
-        "be compared with FID of as many images only.",
-    )
-
-
-def _interval(metric: Metric, summary: Summary) -> str:
+def _interval(metric: Metric, summary: MetricSummary) -> str:
     if summary.low is None:
         return ""
     return f"{shown_value(metric, summary.low)} to {shown_value(metric, summary.high)}"
 
 
-def _notes(summary: Summary) -> str:
+def _notes(summary: MetricSummary) -> str:
     notes = [
         (summary.infinite, "equal to their references, not in the mean"),
         (summary.undefined, "without a number"),
@@ -246,11 +233,20 @@ def last_name(place: str) -> str:
     return Path(place).name or place
 
 
+def sheet_metrics(names: Iterable[str]) -> dict[str, int]:
+    """Choose the metrics that a sheet may show or sort by, with their ranks."""
+    ranks = {name: metric.sheet_rank for name in names if not isinstance(metric := METRICS[name], SetMetric)}
+    return {name: rank for name, rank in ranks.items() if rank is not None}
+
+
 def draw_sheet(
-    rows: Sequence[Row], images: Sequence[tuple[str, int, int]], restored: FileImages, reference: Images | None
+    rows: Sequence[MeasuredImage],
+    images: Sequence[tuple[str, int, int]],
+    restored: FileImages,
+    reference: Images | None,
 ) -> Pixels | None:
     """Draw the worst, middle and best images by the first metric that every row has; None where there is none."""
-    name = next((name for name in ("lpips", "psnr", "niqe") if name in rows[0].values), None)
+    name = min(sheet_metrics(rows[0].values), key=lambda name: sheet_metrics(rows[0].values)[name], default=None)
     if name is None:
         return None
     sign = -1 if METRICS[name].better == "lower" else 1

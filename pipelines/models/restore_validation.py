@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from degrade_kit.analysis.metrics import psnr
+from degrade_kit.analysis.protocols import DEFAULT, PROTOCOLS
 from degrade_kit.files import write_whole
 from degrade_kit.flipnet.batch import Batch, collate, pair_generators, to_images
 from degrade_kit.flipnet.degrader import start_noise
@@ -113,8 +114,8 @@ class RestorationValidator:
         )
         return {
             "val_loss": float(np.mean(losses)),
-            "val_psnr": float(np.mean([psnr(made, pair.hq) for pair, made in pairs])),
-            "val_psnr_lq": float(np.mean([psnr(pair.lq, pair.hq) for pair in self._samples])),
+            "val_psnr": float(np.mean([_psnr(made, pair.hq) for pair, made in pairs])),
+            "val_psnr_lq": float(np.mean([_psnr(pair.lq, pair.hq) for pair in self._samples])),
         }
 
 
@@ -126,14 +127,9 @@ def _batches(samples: Sequence[PairSample], device: torch.device) -> list[Batch]
     return [batch.to(device) for batch in batches]
 
 
-def psnr(one: Pixels, other: Pixels) -> float:
-    """Compute the PSNR of two images over all channels, dB; 100 for equal ones.
-
-    >>> round(psnr(np.zeros((2, 2, 3), np.uint8), np.full((2, 2, 3), 255, np.uint8)), 6)
-    0.0
-    """
-    error = float(np.mean((one.astype(np.float64) - other) ** 2))
-    return 100.0 if error == 0 else 10 * math.log10(255**2 / error)
+def _psnr(one: Pixels, other: Pixels) -> float:
+    """Measure over all channels, dB; 100 for equal images, so that means stay finite."""
+    return min(100.0, psnr(one, other, PROTOCOLS[DEFAULT]))
 
 
 def _write_sheet(rows: Sequence[Sequence[Tile]], folder: Path, step: int) -> None:

@@ -125,7 +125,7 @@ def test_a_folder_of_something_else_is_named(kind: str, message: str, tmp_path: 
 
 
 def test_a_listed_file_is_found_without_a_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(extractors._NEEDS, "arniqa", ())
+    monkeypatch.setitem(extractors._NEEDS, "arniqa", ("metrics", ()))
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     monkeypatch.setenv("DEGRADE_KIT_WEIGHTS", str(tmp_path / "all"))
     with pytest.raises(ConfigError, match=r"arniqa needs ARNIQA\.pth .*; or give --weights arniqa=PATH"):

@@ -15,9 +15,10 @@ import numpy.typing as npt
 import pytest
 from click.testing import CliRunner, Result
 
-from degrade_kit.analysis.judge import METRICS, bootstrap, summarise
-from degrade_kit.analysis.metrics import fidelity
+from degrade_kit.analysis.judge import METRICS, ImageMetric, PairMetric
+from degrade_kit.analysis.metrics import psnr, ssim
 from degrade_kit.analysis.protocols import PROTOCOLS
+from degrade_kit.analysis.summary import bootstrap
 from degrade_kit.analysis.weights import WEIGHTS
 from degrade_kit.image import Pixels, encode_png
 from degrade_kit.pipelines.cli import main
@@ -80,7 +81,10 @@ def test_numbers_are_means_of_what_each_image_has(
 ) -> None:
     found = evaluate(tmp_path / "out", "--restored", restored, "--reference", hq, "--suffix", "_00")
     assert found.exit_code == 0, found.output
-    expected = {name: fidelity(blurred(image), image, PROTOCOLS["basicsr-rgb"]) for name, image in images.items()}
+    ours = PROTOCOLS["basicsr-rgb"]
+    expected = {
+        name: tuple(measure(blurred(image), image, ours) for measure in (psnr, ssim)) for name, image in images.items()
+    }
     described = metrics(tmp_path / "out")
     with (tmp_path / "out" / "per_image.csv").open() as file:
         rows = list(csv.DictReader(file))
@@ -283,12 +287,43 @@ def test_the_bootstrap_covers_the_mean_about_as_often_as_it_says() -> None:
 def test_vqfr_leaves_out_near_identical_faces_and_restoreformer_takes_radians() -> None:
     angles = [0.5, 30.0, 60.0]
     deg = METRICS["deg"]
+    assert isinstance(deg, PairMetric)
 
-    ours, vqfr, theirs = (summarise(deg, angles, PROTOCOLS[name]) for name in ("basicsr-rgb", "vqfr", "restoreformer"))
+    ours, vqfr = (deg.summarise(angles, PROTOCOLS[name]) for name in ("basicsr-rgb", "vqfr"))
+    theirs = deg.summarise(np.radians(angles).tolist(), PROTOCOLS["restoreformer"])
     assert ours.value == pytest.approx(np.mean(angles))
     assert (vqfr.value, vqfr.images, vqfr.left_out) == (pytest.approx(45), 2, 1)
     assert theirs.value == pytest.approx(np.radians(np.mean(angles)))
     assert [each.near_identical for each in (ours, vqfr, theirs)] == [1, 1, 1]
+
+
+def test_a_metric_is_added_by_one_entry(
+    tmp_path: Path, hq: Path, restored: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    toy = ImageMetric(
+        name="brightness",
+        title="Brightness",
+        better="higher",
+        decimals=1,
+        unit=lambda protocol: "levels",
+        load=lambda setup: lambda image: float(image.mean()),
+        note=lambda summary: f"Brightness of {summary.images} images says little.",
+    )
+    monkeypatch.setitem(METRICS, toy.name, toy)
+    words = ("--restored", restored, "--suffix", "_00", "--reference", hq)
+    found = evaluate(tmp_path / "out", *words)
+    assert found.exit_code == 0, found.output
+    with (tmp_path / "out" / "per_image.csv").open() as file:
+        values = [float(row["brightness"]) for row in csv.DictReader(file)]
+    entry = metrics(tmp_path / "out")["metrics"]["brightness"]
+    report = (tmp_path / "out" / "report.md").read_text()
+
+    assert entry["value"] == pytest.approx(np.mean(values), rel=1e-5)
+    assert (entry["unit"], entry["better"], entry["images"]) == ("levels", "higher", len(NAMES))
+    assert f"Brightness             {entry['value']:.1f} levels" in found.output
+    assert "Brightness of 6 images says little." in report
+    assert run("compare", f"one={tmp_path / 'out'}", "--out", tmp_path / "table").exit_code == 0
+    assert "Brightness ↑" in (tmp_path / "table" / "compare.md").read_text()
 
 
 # ------------------------------------------------------------------------------------------------------------- networks
