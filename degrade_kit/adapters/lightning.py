@@ -28,7 +28,7 @@ def _lightning() -> Any:  # noqa: ANN401 (either package)
     for name in _PACKAGES:
         if importlib.util.find_spec(name.partition(".")[0]) is not None:
             return importlib.import_module(name)
-    raise ConfigError("degrade_kit.adapters.lightning needs PyTorch Lightning: pip install lightning")
+    raise ConfigError("degrade_kit.adapters.lightning needs PyTorch Lightning: pip install 'degrade-kit[lightning]'")
 
 
 class _Loader(PairLoader):

@@ -20,6 +20,7 @@ from degrade_kit.analysis.report import Picture, Section, all_numbers, headline
 from degrade_kit.analysis.whitening import Space
 from degrade_kit.errors import ConfigError
 from degrade_kit.files import sha256, write_whole
+from degrade_kit.hq import versions
 from degrade_kit.image import Pixels, decode_image
 from degrade_kit.pipelines.distribution.features import Row, pick
 from degrade_kit.record import Record
@@ -306,7 +307,7 @@ def describe(
     del settings["cache"]  # it changes nothing
     return {
         "schema_version": SCHEMA,
-        "versions": {name: version(name) for name in ("degrade-kit", "numpy", "opencv-python", "scikit-learn")},
+        "versions": {**versions(), "scikit-learn": version("scikit-learn")},
         "settings": settings,
         "features": {
             "extractor": extractor.key(),

@@ -405,10 +405,24 @@ def test_doctor_names_versions_and_what_is_missing(tmp_path: Path, monkeypatch: 
     assert f"numpy {np.__version__}" in output
     for extension in ("png", "jpg", "webp"):
         assert re.search(rf"^ok +codec {extension} +works$", output, re.MULTILINE)
-    monkeypatch.setitem(degrade_kit.pipelines.doctor.EXTRAS, "analysis", ("no-such-package",))
-    assert "missing no-such-package: pip install 'degrade-kit[analysis]'" in run("doctor")
-    monkeypatch.setitem(degrade_kit.pipelines.doctor.EXTRAS, "base", ("no-such-package",))
-    run("doctor", code=1)
+    declared = ["numpy>=1", 'no-such-package[x]>=2 ; extra == "analysis"', "degrade-kit[analysis]; extra == 'restore'"]
+    monkeypatch.setattr(degrade_kit.pipelines.doctor, "requires", lambda name: declared)
+    output = run("doctor")
+    assert "missing no-such-package: pip install 'degrade-kit[analysis]'" in output
+    assert "missing no-such-package: pip install 'degrade-kit[restore]'" in output
+    declared.append("another-package")
+    assert "missing another-package: pip install 'degrade-kit'" in run("doctor", code=1)
+
+
+def test_doctor_tells_of_two_opencvs(monkeypatch: pytest.MonkeyPatch) -> None:
+    versions = {"opencv-python": "5.0", "opencv-python-headless": "5.0"}
+    monkeypatch.setattr(degrade_kit.pipelines.doctor, "_installed", versions.get)
+    monkeypatch.setattr(degrade_kit.pipelines.doctor, "requires", lambda name: ["opencv-python-headless>=4"])
+    assert "opencv-python-headless and opencv-python write the same files: pip uninstall" in run("doctor")
+    del versions["opencv-python-headless"]
+    output = run("doctor")
+    assert "write the same files" not in output
+    assert "opencv-python-headless 5.0" in output
 
 
 def test_the_demo_makes_a_verified_data_set(tmp_path: Path) -> None:
