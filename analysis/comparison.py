@@ -18,7 +18,7 @@ from degrade_kit.analysis.distances import (
     frechet,
     halves,
     kid,
-    nearest,
+    nearest_points,
     neighbour_distance,
     prdc,
 )
@@ -94,10 +94,12 @@ class Comparison:
 def compare_all(sets: Sequence[ImageSet], seed: int) -> list[Comparison]:
     """Compare each set with each real set; real with real among them."""
     references = [reference for reference in sets if reference.kind == "real"]
-    return [compare(source, reference, seed) for reference in references for source in sets if source is not reference]
+    return [
+        compare_sets(source, reference, seed) for reference in references for source in sets if source is not reference
+    ]
 
 
-def compare(source: ImageSet, reference: ImageSet, seed: int) -> Comparison:
+def compare_sets(source: ImageSet, reference: ImageSet, seed: int) -> Comparison:
     """Compare one set with one reference; equal sets and seed give equal numbers."""
     rng = np.random.default_rng([seed, len(source), len(reference)])
     size = min(len(source), len(reference) // 2)
@@ -206,7 +208,7 @@ def _mean(found: Sequence[Matched]) -> Matched | None:
 def _nearest(source: Features, reference: Features) -> tuple[float, float, float] | None:
     if len(source) < 1 or len(reference) < 2:
         return None
-    gaps = nearest(reference, source)[0][:, 0]
+    gaps = nearest_points(reference, source)[0][:, 0]
     unit = float(np.median(neighbour_distance(reference, 1))) or 1.0
     low, middle, high = np.quantile(gaps, _QUANTILES) / unit
     return float(low), float(middle), float(high)
@@ -241,7 +243,7 @@ def least_covered(
     gaps = np.empty((len(filled), len(reference)))
     places: list[npt.NDArray[np.intp]] = []
     for row, source in enumerate(filled):
-        found, place = nearest(reference.points, source.points, min(neighbours, len(source)))
+        found, place = nearest_points(reference.points, source.points, min(neighbours, len(source)))
         gaps[row] = found[:, 0]
         places.append(place)
     unit = float(np.median(neighbour_distance(reference.points, 1))) or 1.0
@@ -262,4 +264,4 @@ def _order(numbers: Features) -> list[int]:
 
 def neighbours_of(reference: ImageSet, source: ImageSet, count: int = 1) -> npt.NDArray[np.intp]:
     """Find the places in the source of the nearest image to each of the reference; (n, count)."""
-    return nearest(reference.points, source.points, min(count, len(source)))[1]
+    return nearest_points(reference.points, source.points, min(count, len(source)))[1]

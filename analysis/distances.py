@@ -164,7 +164,7 @@ def neighbour_distance(points: Features, neighbours: int) -> Features:
     return found
 
 
-def nearest(first: Features, second: Features, count: int = 1) -> tuple[Features, npt.NDArray[np.intp]]:
+def nearest_points(first: Features, second: Features, count: int = 1) -> tuple[Features, npt.NDArray[np.intp]]:
     """Find for each point of the first set distances and places of its `count` nearest in the second; (n, count)."""
     gaps, places = np.empty((len(first), count)), np.empty((len(first), count), np.intp)
     for start in range(0, len(first), _BLOCK):

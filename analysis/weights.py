@@ -200,7 +200,7 @@ WEIGHTS: Final = {weight.name: weight for weight in _TABLE}
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class FoundWeight:
     """Where a file is, or where it is not."""
 
     weight: Weight
@@ -216,7 +216,7 @@ class Found:
         return f"needs {file}. Looked in: {', '.join(self.looked)}. Get it: {get}; or give --weights {weight.name}=PATH"
 
 
-def find(name: str, given: Mapping[str, Path]) -> Found:
+def find(name: str, given: Mapping[str, Path]) -> FoundWeight:
     """Look for a file.
 
     Args:
@@ -230,20 +230,20 @@ def find(name: str, given: Mapping[str, Path]) -> Found:
     if name in given:
         if not given[name].exists():
             raise ConfigError(f"--weights {name}={given[name]}: nothing is there")
-        return Found(weight, given[name], (str(given[name]),))
+        return FoundWeight(weight, given[name], (str(given[name]),))
     looked: list[str] = []
     for label, folder in _places(weight):
         looked.append(label)
         for file in (*weight.files, *weight.other_files) if folder.is_dir() else ():
             path = folder / file
             if path.is_dir() if weight.folder else path.is_file():
-                return Found(weight, path, tuple(looked))
+                return FoundWeight(weight, path, tuple(looked))
     for package, inside in weight.packages:
         looked.append(f"package {package}")
         folder = _package(package)
         if folder is not None and (folder / inside).is_file():
-            return Found(weight, folder / inside, tuple(looked))
-    return Found(weight, None, tuple(looked))
+            return FoundWeight(weight, folder / inside, tuple(looked))
+    return FoundWeight(weight, None, tuple(looked))
 
 
 def weight_named(name: str) -> Weight:

@@ -28,13 +28,13 @@ from benchmarks.harness import print_machine
 from degrade_kit.analysis.metrics import psnr
 from degrade_kit.analysis.protocols import DEFAULT, PROTOCOLS
 from degrade_kit.flipnet.base_small import new_net
-from degrade_kit.flipnet.batch import Batch, PairStream, to_images, to_tensor
+from degrade_kit.flipnet.batch import Batch, PairStream, from_images, to_images
 from degrade_kit.flipnet.checkpoint import load, save
 from degrade_kit.flipnet.loop import Trainee, state_of, train_loop
 from degrade_kit.flipnet.network import FlipNet
 from degrade_kit.image import Pixels, encode_png
 from degrade_kit.pipelines.images import open_files
-from degrade_kit.pipelines.models.train_restore import RestoreRun, load_run_config, open_data
+from degrade_kit.pipelines.models.train_restore import RestoreRun, load_restore_config, open_data
 from degrade_kit.restore.train import RestorationConfig
 
 SIGMAS = (0.0, 0.3, 0.4, 0.5, 0.6, 0.7, 0.85, 1.0, 1.2, 1.5, 2.0)
@@ -128,7 +128,7 @@ def main() -> None:
     options = parser.parse_args()
     print_machine()
     overrides = {"num_steps": options.steps} if options.steps else {}
-    config = load_run_config(options.config, overrides)
+    config = load_restore_config(options.config, overrides)
     # No embedding, no noise: nothing of the restorer's own training.
     config = dataclasses.replace(config, losses=RestorationConfig(embedding="none"))
     run = RestoreRun(config=config, shards=options.shards, out_dir=options.out / "run", threads=options.threads)
@@ -141,7 +141,7 @@ def main() -> None:
     for place, name in enumerate(inputs.names):
         lq = np.ascontiguousarray(inputs.read(place))
         with torch.no_grad():
-            made = to_images(Regression(net).restore(to_tensor(torch.from_numpy(lq)[None])))[0]
+            made = to_images(Regression(net).restore(from_images(torch.from_numpy(lq)[None])))[0]
         for kind, pixels in (("regression", made), ("blur", blurred(lq, sigma))):
             path = options.out / kind / Path(name).with_suffix(".png")
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from degrade_kit.errors import ConfigError
-from degrade_kit.flipnet.batch import to_images, to_tensor
+from degrade_kit.flipnet.batch import from_images, to_images
 from degrade_kit.flipnet.checkpoint import CONFIG_FILE, Loaded, load
 from degrade_kit.flipnet.config import Mode
 from degrade_kit.flipnet.degrader import DTYPES, start_noise
@@ -136,7 +136,7 @@ class Restorer:
             Images of the same size.
         """
         height, width = lq[0].shape[:2]
-        images = to_tensor(torch.as_tensor(np.stack(lq))).to(self.device)
+        images = from_images(torch.as_tensor(np.stack(lq))).to(self.device)
         noise = torch.stack([start_noise(self.net, seed, height, width) for seed in seeds]).to(self.device)
         with torch.no_grad(), autocast(self.device, self.dtype):
             found = restore_images(self.net, self.embedding, images, noise, sampling, prompts=prompts or [""] * len(lq))

@@ -17,7 +17,7 @@ from degrade_kit.flipnet.checkpoint import BASE_DIR, BaseModel, BaseReference, l
 from degrade_kit.flipnet.config import FlipNetConfig
 from degrade_kit.flipnet.network import FlipNet, gated_head
 from degrade_kit.flipnet.space import BLOCK, BlockDCT
-from degrade_kit.flipnet.weights import fingerprint
+from degrade_kit.flipnet.weights import network_fingerprint
 
 HEAD_SIZE = 32
 """Channels of an attention head."""
@@ -179,7 +179,7 @@ def new_net(
         reference = BaseReference(
             location=BASE_DIR if train_base else base_model,
             revision=revision,
-            fingerprint=fingerprint(base.unet),
+            fingerprint=network_fingerprint(base.unet),
         )
         return FlipNet(base.unet, base.vae, base.text_encoder, base.tokenizer, base.scheduler, network), reference
     if not train_base:

@@ -50,10 +50,10 @@ def collate(pairs: Sequence[PairSample], *, keyed: bool = False) -> Batch:
     hq, lq = (torch.from_numpy(np.stack([getattr(pair, name) for pair in pairs])) for name in ("hq", "lq"))
     hq_keys = [image_key(pair.hq) if keyed else b"" for pair in pairs]
     lq_keys = [image_key(pair.lq) if keyed and not pair.fresh else b"" for pair in pairs]
-    return Batch(to_tensor(hq), to_tensor(lq), [pair.caption for pair in pairs], hq_keys, lq_keys)
+    return Batch(from_images(hq), from_images(lq), [pair.caption for pair in pairs], hq_keys, lq_keys)
 
 
-def to_tensor(pixels: Tensor) -> Tensor:
+def from_images(pixels: Tensor) -> Tensor:
     """Convert uint8 (B, H, W, 3) to float (B, 3, H, W) in [-1, 1]."""
     return pixels.permute(0, 3, 1, 2).float().div(127.5).sub(1)
 

@@ -51,10 +51,10 @@ def template_caption(hq: Pixels, lq: Pixels, kind: str) -> str:
     Raises:
         ValueError: If a shape or type is another.
     """
-    return describe(measure(hq, lq), kind)
+    return describe_degradation(measure(hq, lq), kind)
 
 
-def describe(severity: Severity, kind: str = "") -> str:
+def describe_degradation(severity: Severity, kind: str = "") -> str:
     """Put measured strengths into words; see `template_caption`.
 
     >>> describe(Severity(brightness=0.1, veil=0.0, blur=0.9, noise=2.0, blocks=0.0))

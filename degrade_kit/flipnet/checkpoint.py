@@ -34,8 +34,8 @@ from degrade_kit.flipnet.sampling import SamplingConfig
 from degrade_kit.flipnet.weights import (
     check_finite,
     check_shapes,
-    fingerprint,
     load_weights,
+    network_fingerprint,
     read_weights,
     write_weights,
 )
@@ -63,7 +63,7 @@ class BaseReference:
     revision: str | None = None
     """Revision of a hub id."""
     fingerprint: str = ""
-    """See `degrade_kit.flipnet.weights.fingerprint`; empty is not checked."""
+    """See `degrade_kit.flipnet.weights.network_fingerprint`; empty is not checked."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -179,7 +179,7 @@ def save(
                 )
             if net.config.lora_rank:
                 _save_lora(net, scratch / LORA_DIR, half=half)
-            print_ = fingerprint(_bare_unet(net)) if base.location == BASE_DIR else base.fingerprint
+            print_ = network_fingerprint(_bare_unet(net)) if base.location == BASE_DIR else base.fingerprint
             if base.location == BASE_DIR:
                 _save_base(net, scratch / BASE_DIR, half=half)
             head = json.loads(net.config.to_json())
@@ -227,7 +227,7 @@ def load(
     base = load_base(
         str(folder / BASE_DIR) if bundled else reference.location, revision=reference.revision, download=download
     )
-    found = fingerprint(base.unet)
+    found = network_fingerprint(base.unet)
     if reference.fingerprint and found != reference.fingerprint:
         raise ConfigError(
             f"{folder}: was trained on a base model with fingerprint {reference.fingerprint}, {reference.location} has "

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from degrade_kit.errors import ConfigError
-from degrade_kit.flipnet.batch import to_images, to_tensor
+from degrade_kit.flipnet.batch import from_images, to_images
 from degrade_kit.flipnet.checkpoint import Loaded, Prompts, load
 from degrade_kit.flipnet.config import Mode
 from degrade_kit.flipnet.network import FlipNet
@@ -107,7 +107,7 @@ class Degrader:
             return
         flat = [record for wanted in records for record in wanted]
         height, width = hq[0].shape[:2]
-        images = to_tensor(torch.as_tensor(np.stack(hq))).to(self.device)
+        images = from_images(torch.as_tensor(np.stack(hq))).to(self.device)
         noise = torch.stack([start_noise(self.net, record.seed, height, width) for record in flat]).to(self.device)
         prompts = [_step(record).prompt for record in flat]
         with autocast(self.device, self.dtype):

@@ -17,10 +17,10 @@ from degrade_kit.image import Pixels
 FloatArray = npt.NDArray[np.float64]
 
 FEATURES = ("brightness", "veil", "blur", "noise", "blocks", "contrast", "red_shift", "blue_shift")
-"""Names of the numbers of `degradation_features`."""
+"""Names of the numbers of `pair_features`."""
 
 
-def degradation_features(hq: Pixels, lq: Pixels) -> FloatArray:
+def pair_features(hq: Pixels, lq: Pixels) -> FloatArray:
     """Measure how `lq` differs from `hq` by eight numbers; see `degrade_kit.flipnet.severity` for the first five.
 
     Brightness and contrast are natural logarithms of ratios, noise and blocks of 1 + level; the shifts are those of red
@@ -86,5 +86,5 @@ def _strength(band: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
 
 
 def features_of(pairs: Sequence[tuple[Pixels, Pixels]]) -> FloatArray:
-    """Compute the `degradation_features` of (hq, lq) pairs, shape (n, 8)."""
-    return np.stack([degradation_features(hq, lq) for hq, lq in pairs])
+    """Compute the `pair_features` of (hq, lq) pairs, shape (n, 8)."""
+    return np.stack([pair_features(hq, lq) for hq, lq in pairs])

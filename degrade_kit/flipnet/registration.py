@@ -69,7 +69,7 @@ class Registration:
         )
 
 
-def register(hq: Pixels, lq: Pixels) -> Registration:
+def register_pair(hq: Pixels, lq: Pixels) -> Registration:
     """Measure how far `lq` is displaced against `hq`; 3 ms at 256 px.
 
     Args:
@@ -124,7 +124,7 @@ def check_pairs(
         except ImageError as error:
             refused.append(Refusal(pair, error.reason, error.detail))
         else:
-            found = register(hq, lq) if registration else None
+            found = register_pair(hq, lq) if registration else None
             if found is None or found.aligned:
                 kept.append(pair)
             else:

@@ -48,14 +48,14 @@ class Exact:
 
 
 @dataclass(frozen=True)
-class Encoded:
+class SpaceEncoding:
     """What `encode` returns, in the form of diffusers' `AutoencoderKLOutput`."""
 
     latent_dist: Exact
 
 
 @dataclass(frozen=True)
-class Decoded:
+class SpaceDecoding:
     """What `decode` returns, in the form of diffusers' `DecoderOutput`."""
 
     sample: Tensor
@@ -103,15 +103,15 @@ class BlockDCT(ModelMixin, ConfigMixin):  # pyright: ignore[reportUntypedBaseCla
         self.mean.copy_(coefficients.mean((0, 2, 3)))
         self.scale.copy_(coefficients.std((0, 2, 3)).clamp_min(1e-3))
 
-    def encode(self, images: Tensor) -> Encoded:
+    def encode(self, images: Tensor) -> SpaceEncoding:
         """Compute the exact latents of images."""
         coefficients = F.conv2d(images, self.basis.to(images.dtype), stride=self.block_size)
-        return Encoded(Exact((coefficients - self._shape(self.mean)) / self._shape(self.scale)))
+        return SpaceEncoding(Exact((coefficients - self._shape(self.mean)) / self._shape(self.scale)))
 
-    def decode(self, latents: Tensor) -> Decoded:
+    def decode(self, latents: Tensor) -> SpaceDecoding:
         """Compute the image of latents; not clipped."""
         coefficients = latents * self._shape(self.scale) + self._shape(self.mean)
-        return Decoded(F.conv_transpose2d(coefficients, self.basis.to(latents.dtype), stride=self.block_size))
+        return SpaceDecoding(F.conv_transpose2d(coefficients, self.basis.to(latents.dtype), stride=self.block_size))
 
     def forward(self, images: Tensor) -> Tensor:
         """Encode and decode images again."""

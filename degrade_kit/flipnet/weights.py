@@ -92,7 +92,7 @@ def load_weights(module: nn.Module, path: Path) -> None:
     module.load_state_dict(tensors)
 
 
-def fingerprint(module: nn.Module) -> str:
+def network_fingerprint(module: nn.Module) -> str:
     """Hash of a network: names, shapes and up to 64 numbers of each tensor, rounded to half precision.
 
     A base model that was changed, or another one, is told at once; one that was loaded in half precision is the same.

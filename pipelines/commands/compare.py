@@ -26,14 +26,14 @@ def compare_command(evaluations: tuple[str, ...], out: Path, lq: str | None, ima
     Writes compare.md, compare.html, compare.tex and sheet.png. Evaluations by different protocols are refused, and so
     are those of different images.
     """  # noqa: D301 (click reads the \b itself)
-    from degrade_kit.pipelines.evaluation.compare import compare
+    from degrade_kit.pipelines.evaluation.compare import compare_evaluations
 
     named: list[tuple[str, Path]] = []
     for text in evaluations:
         name, equals, place = text.partition("=")
         path = Path(place) if equals and not Path(text).is_dir() else Path(text)
         named.append((name if path != Path(text) else path.resolve().name, path))
-    found = compare(named, out, lq=lq, images=images, several_sets=several_sets)
+    found = compare_evaluations(named, out, lq=lq, images=images, several_sets=several_sets)
     click.echo(found.text)
     if found.note:
         click.echo(found.note, err=True)

@@ -108,11 +108,11 @@ def restore_command(
     if not options["download"]:
         quiet_model_loading()
     from degrade_kit.pipelines.commands.progress import ProgressLine
-    from degrade_kit.pipelines.models.restore import RestoreJob, list_inputs, make_plan, restore
+    from degrade_kit.pipelines.models.restore import RestoreJob, list_inputs, plan_restoration, restore
 
     overrides = {key: options.pop(key) for key in ("num_steps", "solver", "guidance", "negative_prompt")}
     job = RestoreJob(input=source, phis=parse_numbers(phi, "--phi"), overrides=overrides, **options)
-    plan = make_plan(job)
+    plan = plan_restoration(job)
     if dry_run:
         sampling = plan.sampling[0]
         click.echo(f"{len(list_inputs(job)[1]):,} images at {plan.size or 'their own'} pixels, seed {job.seed}")

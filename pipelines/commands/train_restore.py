@@ -103,13 +103,13 @@ def train_restore_command(
     from degrade_kit.pipelines.models.train_restore import (
         STAGES,
         RestoreRun,
-        load_run_config,
+        load_restore_config,
         locate_weights,
-        plan_text,
+        restore_plan_text,
     )
 
     run = RestoreRun(
-        config=load_run_config(config_name, {key: value for key, value in overrides.items() if value is not None}),
+        config=load_restore_config(config_name, {key: value for key, value in overrides.items() if value is not None}),
         shards=shards,
         out_dir=out_dir,
         stages=tuple(name for name in STAGES if stage in (name, "all")),
@@ -124,12 +124,12 @@ def train_restore_command(
         threads=threads,
     )
     if dry_run:
-        click.echo(plan_text(run))
+        click.echo(restore_plan_text(run))
         click.echo("dry run: nothing was written")
         return
     run = locate_weights(run)  # here: workers may have another environment and working directory
     from degrade_kit.pipelines.executor import train_on_workers
-    from degrade_kit.pipelines.models.train_restore import chosen_stages, train_here
+    from degrade_kit.pipelines.models.train_restore import chosen_stages, train_restore_here
 
     def progress(metrics: dict[str, float | int]) -> None:
         name = STAGES[int(metrics["stage"])]
@@ -145,9 +145,9 @@ def train_restore_command(
             )
 
     if num_workers == 1:
-        model = train_here(run, progress)
+        model = train_restore_here(run, progress)
     else:
-        train_on_workers(train_here, run, num_workers, gpus=gpus_per_worker, ray_address=ray_address)
+        train_on_workers(train_restore_here, run, num_workers, gpus=gpus_per_worker, ray_address=ray_address)
         model = out_dir / chosen_stages(run)[-1] / "model"
     click.echo(f"model {model}")
     click.echo(f"look at {model.parent}/samples, {model.parent}/metrics.jsonl")

@@ -36,7 +36,7 @@ from degrade_kit.pipelines.distribution.report import (
     HQ,
     AnalyzeConfig,
     MeasuredSet,
-    describe,
+    describe_analysis,
     describe_choices,
     draw,
     report_sections,
@@ -118,7 +118,7 @@ def analyze(
     sentences = reading(comparisons)
     sections = report_sections(sets, comparisons, sentences, pictures)
     title = "How close is it to the real world?"
-    described = describe(config, extractor, whitened, sets, comparisons, sentences, space, spectrum)
+    described = describe_analysis(config, extractor, whitened, sets, comparisons, sentences, space, spectrum)
     files = {
         "metrics.json": json.dumps(described, indent=2, sort_keys=True, allow_nan=False) + "\n",
         "report.md": to_markdown(title, sections),

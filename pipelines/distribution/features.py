@@ -88,7 +88,7 @@ class FilesTask:
 
 
 @dataclass(frozen=True, slots=True)
-class ShardTask:
+class ShardMeasureTask:
     """Some LQ images of one shard."""
 
     owner: str
@@ -159,7 +159,7 @@ def _of_sample(sample: Sample, variant: int) -> _Named:
     return _Named(f"{name} #{variant}", name, info[f"lq{variant}_record"], data, f"{tail}{size}", made)
 
 
-Task = FilesTask | ShardTask | ProbeTask
+Task = FilesTask | ShardMeasureTask | ProbeTask
 
 
 def file_tasks(owner: str, sources: Sources, places: Sequence[int], config: ExtractConfig) -> Iterator[FilesTask]:
@@ -169,7 +169,9 @@ def file_tasks(owner: str, sources: Sources, places: Sequence[int], config: Extr
         yield FilesTask(owner, sources.only(names[start : start + _FILES_IN_TASK]), config)
 
 
-def shard_tasks(owner: str, shards: ShardSet, places: Sequence[int], config: ExtractConfig) -> Iterator[ShardTask]:
+def shard_tasks(
+    owner: str, shards: ShardSet, places: Sequence[int], config: ExtractConfig
+) -> Iterator[ShardMeasureTask]:
     """Make tasks over LQ images of a data set; place p is variant p % V of sample p // V."""
     variants = int(shards.manifest["variants"])
     wanted: dict[int, list[int]] = {}
@@ -184,7 +186,7 @@ def shard_tasks(owner: str, shards: ShardSet, places: Sequence[int], config: Ext
                 picks.append((entry[0], tuple(wanted[number])))
             number += 1
         if picks:
-            yield ShardTask(owner, shards.store.url, shard["name"], shard["bytes"], tuple(picks), config)
+            yield ShardMeasureTask(owner, shards.store.url, shard["name"], shard["bytes"], tuple(picks), config)
 
 
 def count_images(shards: ShardSet) -> int:

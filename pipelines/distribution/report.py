@@ -292,7 +292,7 @@ def report_sections(
     return sections
 
 
-def describe(
+def describe_analysis(
     config: AnalyzeConfig,
     extractor: Extractor,
     whitened: bool,

@@ -64,7 +64,7 @@ class Compared:
     """Why there is no sheet; empty where there is one."""
 
 
-def compare(
+def compare_evaluations(
     evaluations: Sequence[tuple[str, Path]], out: Path, *, lq: str | None, images: int, several_sets: bool
 ) -> Compared:
     """Write the table in three formats, and the sheet.

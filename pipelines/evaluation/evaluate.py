@@ -39,7 +39,7 @@ from degrade_kit.pipelines.evaluation.report import (
     PER_IMAGE,
     EvaluateConfig,
     MeasuredImage,
-    describe,
+    describe_evaluation,
     draw_sheet,
     last_name,
     per_image,
@@ -149,7 +149,7 @@ def evaluate(
     sheet = draw_sheet(ours.rows, images, restored, reference)
     (out / "sheet.png").unlink(missing_ok=True)
     pictures = [] if sheet is None else [Picture("sheet.png", encode_png(sheet), "worst, middle and best image")]
-    described = describe(config, protocol, settled, summaries, ours.rows, ours.content, missing, extra)
+    described = describe_evaluation(config, protocol, settled, summaries, ours.rows, ours.content, missing, extra)
     title = f"Restored faces: {last_name(config.restored)}"
     laid_out = sections(config, protocol, summaries, ours.rows, missing, extra, pictures, described)
     files: dict[str, bytes | str] = {

@@ -69,7 +69,7 @@ def per_image(rows: Sequence[MeasuredImage], protocol: Protocol) -> str:
     return text.getvalue()
 
 
-def describe(
+def describe_evaluation(
     config: EvaluateConfig,
     protocol: Protocol,
     settled: Settled,
@@ -160,7 +160,7 @@ def sections(
         missing: References without a restored image.
         extra: Restored images without a reference.
         pictures: To be shown.
-        described: From `describe`.
+        described: From `describe_evaluation`.
     """
     measured = {name: summary for name, summary in summaries.items() if summary.value is not None}
     table = Table(

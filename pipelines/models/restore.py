@@ -103,7 +103,7 @@ def list_inputs(job: RestoreJob) -> tuple[Images, list[str]]:
     return inputs, list(stems(inputs.names, "", "--input")[0])
 
 
-def make_plan(job: RestoreJob) -> RestorePlan:
+def plan_restoration(job: RestoreJob) -> RestorePlan:
     """Settle what the model's folder says.
 
     Raises:

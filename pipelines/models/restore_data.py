@@ -22,7 +22,7 @@ from degrade_kit.streaming import Pair, PairMapDataset, PairOptions
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class DataConfig:
+class RestoreDataConfig:
     """What is made of the shards."""
 
     onthefly: str = "flipnet-paper"
@@ -118,8 +118,8 @@ class RestoreData:
         return [cropped(self.held_out_pairs.at(0, item), size, 0.5, 0.5) for item in chosen]
 
 
-def read_data(
-    shards: str, config: DataConfig, seed: int, *, validation: str | None = None, cache_dir: str | None = None
+def read_restore_data(
+    shards: str, config: RestoreDataConfig, seed: int, *, validation: str | None = None, cache_dir: str | None = None
 ) -> RestoreData:
     """Open the shards, and part what is held out.
 

@@ -33,7 +33,7 @@ from degrade_kit.flipnet.sampling import SamplingConfig
 from degrade_kit.flipnet.training import TrainConfig
 from degrade_kit.pipelines.claim import FREE, Claim, plain, read_run_config
 from degrade_kit.pipelines.executor import Interrupt
-from degrade_kit.pipelines.models.restore_data import DataConfig, RestoreData, read_data
+from degrade_kit.pipelines.models.restore_data import RestoreData, RestoreDataConfig, read_restore_data
 from degrade_kit.pipelines.models.restore_validation import AutoencoderValidator, RestorationValidator
 from degrade_kit.restore.autoencoder import (
     AutoencoderConfig,
@@ -58,7 +58,7 @@ Report = Callable[[dict[str, float | int]], None]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class RunConfig:
+class RestoreRunConfig:
     """A training run: a file of these sections."""
 
     base_model: str = ""
@@ -75,7 +75,7 @@ class RunConfig:
     """Losses of the restoration stage, and its face embedding."""
     perceptual: PerceptualKind = "vgg19"
     """Perceptual loss of all stages: the paper's, or a stand-in without weights."""
-    data: DataConfig = field(default_factory=DataConfig)
+    data: RestoreDataConfig = field(default_factory=RestoreDataConfig)
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
     """Sampling of validation, which is saved with the model."""
     validation_images: int = 16
@@ -90,7 +90,7 @@ class RunConfig:
 class RestoreRun:
     """Where a run finds and leaves its files, and where it computes."""
 
-    config: RunConfig
+    config: RestoreRunConfig
     shards: str
     out_dir: Path
     stages: tuple[Stage, ...] = STAGES
@@ -110,7 +110,7 @@ class RestoreRun:
     """Threads of PyTorch on a CPU; its own choice where 0. Equal counts give equal weights."""
 
 
-def load_run_config(name: str, overrides: Mapping[str, Any]) -> RunConfig:
+def load_restore_config(name: str, overrides: Mapping[str, Any]) -> RestoreRunConfig:
     """A configuration file, or `small` or `sd21`, with some fields replaced.
 
     Args:
@@ -133,7 +133,7 @@ def load_run_config(name: str, overrides: Mapping[str, Any]) -> RunConfig:
     network = FlipNetConfig.from_mapping({"mode": "restore", **merged.pop("network", {})}, f"{path.name}: network")
     if network.mode is not Mode.RESTORE:
         raise ConfigError(f"{path.name}: network: mode: expected restore, got {network.mode.value}")
-    config = dataclasses.replace(read_fields(RunConfig, merged, path.name), network=network)
+    config = dataclasses.replace(read_fields(RestoreRunConfig, merged, path.name), network=network)
     recipe = config.data.onthefly
     if recipe.endswith((".yaml", ".yml")):
         config = dataclasses.replace(config, data=dataclasses.replace(config.data, onthefly=str(path.parent / recipe)))
@@ -141,10 +141,10 @@ def load_run_config(name: str, overrides: Mapping[str, Any]) -> RunConfig:
 
 
 def open_data(run: RestoreRun) -> RestoreData:
-    """The pairs of a run; see `read_data`."""
+    """The pairs of a run; see `read_restore_data`."""
     config = run.config
     seed = config.restoration.seed
-    return read_data(run.shards, config.data, seed, validation=run.validation, cache_dir=run.cache_dir)
+    return read_restore_data(run.shards, config.data, seed, validation=run.validation, cache_dir=run.cache_dir)
 
 
 def _held_out(run: RestoreRun, data: RestoreData, stage: Stage) -> list[PairSample]:
@@ -378,7 +378,7 @@ def _comparable(resolved: dict[str, Any]) -> dict[str, Any]:
     return {**kept, "loop": {key: value for key, value in resolved["loop"].items() if key not in FREE}}
 
 
-def train_here(run: RestoreRun, report: Report = lambda metrics: None) -> Path:
+def train_restore_here(run: RestoreRun, report: Report = lambda metrics: None) -> Path:
     """Do the work of `train_restore` until it is finished or Ctrl-C or SIGTERM asks for the last checkpoint.
 
     Raises:
@@ -396,7 +396,7 @@ _PERCEPTUAL: Final[dict[PerceptualKind, str]] = {
 }
 
 
-def plan_text(run: RestoreRun) -> str:
+def restore_plan_text(run: RestoreRun) -> str:
     """Say what a run would do.
 
     Raises:

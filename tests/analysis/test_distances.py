@@ -20,7 +20,7 @@ from degrade_kit.analysis.distances import (
     frechet_matched,
     halves,
     kid,
-    nearest,
+    nearest_points,
     neighbour_distance,
     prdc,
 )
@@ -129,7 +129,7 @@ def test_a_classifier_that_knows_faces_gains_nothing_from_them() -> None:
 
 def test_neighbours_are_those_of_a_full_sort() -> None:
     one, two = points(0, 30), points(1, 40)
-    gaps, places = nearest(one, two, 3)
+    gaps, places = nearest_points(one, two, 3)
     full = distances(one, two)
     assert (places == np.argsort(full, axis=1)[:, :3]).all()
     assert gaps == pytest.approx(np.sort(full, axis=1)[:, :3])

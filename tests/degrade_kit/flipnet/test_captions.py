@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from degrade_kit.flipnet.captions import CLEAN, PHRASES, WORDS, describe, template_caption
+from degrade_kit.flipnet.captions import CLEAN, PHRASES, WORDS, describe_degradation, template_caption
 from degrade_kit.flipnet.severity import Severity
 
 Pixels = npt.NDArray[np.uint8]
@@ -32,7 +32,7 @@ OWN_WORD = {"haze": "haze", "low-light": "dark", "blur": "blur", "noise": "noise
     st.sampled_from(["", "face", *OWN_WORD]),
 )
 def test_a_caption_keeps_to_the_vocabulary(severity: Severity, kind: str) -> None:
-    caption = describe(severity, kind)
+    caption = describe_degradation(severity, kind)
     phrases = caption.split(", ")
     assert set(caption.replace(",", "").split()) <= set(WORDS)
     for row in PHRASES.values():
@@ -47,8 +47,8 @@ def test_each_phrase_holds_from_its_threshold_on(row: str) -> None:
     below = -1e-6 if row != "brightness" else 1e-6
     before = CLEAN
     for phrase, threshold in PHRASES[row]:
-        assert describe(dataclasses.replace(UNTOUCHED, **{row: threshold + below})) == before
-        assert describe(dataclasses.replace(UNTOUCHED, **{row: threshold - below})) == phrase
+        assert describe_degradation(dataclasses.replace(UNTOUCHED, **{row: threshold + below})) == before
+        assert describe_degradation(dataclasses.replace(UNTOUCHED, **{row: threshold - below})) == phrase
         before = phrase
 
 

@@ -21,7 +21,7 @@ from degrade_kit.flipnet.checkpoint import BaseModel, BaseReference, load, load_
 from degrade_kit.flipnet.config import FlipNetConfig
 from degrade_kit.flipnet.network import FlipNet
 from degrade_kit.flipnet.sampling import SamplingConfig, latent_size, sample
-from degrade_kit.flipnet.weights import fingerprint
+from degrade_kit.flipnet.weights import network_fingerprint
 from degrade_kit.image import encode_png
 from tests.degrade_kit.flipnet.models import assemble, gated_flipnet, save_base, tiny_base, tiny_flipnet
 
@@ -57,7 +57,7 @@ def made(tmp_path_factory: pytest.TempPathFactory, base_dir: Path) -> Path:
     """A FlipNet with LoRA on a base model in another folder."""
     folder = tmp_path_factory.mktemp("models") / "made"
     net = tiny_flipnet()
-    reference = BaseReference(location=str(base_dir), fingerprint=fingerprint(base_of(net).unet))
+    reference = BaseReference(location=str(base_dir), fingerprint=network_fingerprint(base_of(net).unet))
     save(net, folder, reference, prompts=PROMPTS, sampling=SamplingConfig(num_steps=7))
     return folder
 

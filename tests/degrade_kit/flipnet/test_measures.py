@@ -9,9 +9,9 @@ import pytest
 
 from degrade_kit.flipnet.measures import (
     FEATURES,
-    degradation_features,
     energy_distance,
     features_of,
+    pair_features,
     texture_distance,
 )
 
@@ -85,7 +85,7 @@ def test_texture_distance_grows_with_strength(face: Pixels, kind: str) -> None:
 
 
 def test_an_image_that_is_not_degraded_has_no_features(face: Pixels) -> None:
-    features = dict(zip(FEATURES, degradation_features(face, face), strict=True))
+    features = dict(zip(FEATURES, pair_features(face, face), strict=True))
     assert len(features) == 8
     for name in ("brightness", "veil", "blur", "noise", "contrast", "red_shift", "blue_shift"):
         assert abs(features[name]) < 0.05, name
@@ -104,11 +104,11 @@ def test_an_image_that_is_not_degraded_has_no_features(face: Pixels) -> None:
     ],
 )
 def test_a_degradation_moves_its_own_feature(face: Pixels, name: str, change: Callable[[Pixels], Pixels]) -> None:
-    found = degradation_features(face, change(face))[FEATURES.index(name)]
+    found = pair_features(face, change(face))[FEATURES.index(name)]
     assert abs(found) > 0.15
     assert (found < 0) == (name in ("brightness", "contrast"))
 
 
 def test_features_of_many_pairs_are_stacked(face: Pixels) -> None:
     pairs = [(face, face), (face, blurred(face, 2))]
-    assert np.array_equal(features_of(pairs), [degradation_features(*pair) for pair in pairs])
+    assert np.array_equal(features_of(pairs), [pair_features(*pair) for pair in pairs])

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from degrade_kit.errors import ConfigError
-from degrade_kit.flipnet.weights import check_shapes, fingerprint, load_weights, read_weights, write_weights
+from degrade_kit.flipnet.weights import check_shapes, load_weights, network_fingerprint, read_weights, write_weights
 
 
 def test_weights_come_back(tmp_path: Path) -> None:
@@ -85,10 +85,10 @@ def test_the_fingerprint_tells_networks_apart_and_not_precisions() -> None:
     torch.manual_seed(0)
     last = nn.Linear(20, 5)
     module = nn.Sequential(nn.Linear(30, 20), last)
-    first = fingerprint(module)
+    first = network_fingerprint(module)
     with torch.no_grad():
         last.bias.add_(0.01)
-    second = fingerprint(module)
+    second = network_fingerprint(module)
     assert first != second
-    assert fingerprint(nn.Sequential(nn.Linear(30, 20))) not in (first, second)
-    assert fingerprint(module.half()) == second
+    assert network_fingerprint(nn.Sequential(nn.Linear(30, 20))) not in (first, second)
+    assert network_fingerprint(module.half()) == second

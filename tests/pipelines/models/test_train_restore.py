@@ -15,7 +15,7 @@ from degrade_kit.flipnet.loop import LoopConfig
 from degrade_kit.flipnet.weights import read_weights
 from degrade_kit.image import read_image
 from degrade_kit.pipelines.models.restore_data import ShardPairs
-from degrade_kit.pipelines.models.train_restore import load_run_config
+from degrade_kit.pipelines.models.train_restore import load_restore_config
 from degrade_kit.restore.infer import Restorer
 from degrade_kit.streaming import PairMapDataset, PairOptions
 from tests.degrade_kit.flipnet.models import save_base, tiny_base
@@ -290,7 +290,7 @@ def test_a_dry_run_tells_the_plan_and_writes_nothing(
 
 
 def test_the_papers_numbers_are_in_its_configuration() -> None:
-    config = load_run_config("sd21", {})
+    config = load_restore_config("sd21", {})
     assert [(config.loop(stage).num_steps, config.loop(stage).batch_size) for stage in STAGES] == [
         (200_000, 32), (80_000, 32), (90_000, 16)
     ]  # fmt: skip
@@ -298,7 +298,7 @@ def test_the_papers_numbers_are_in_its_configuration() -> None:
     assert (config.restoration.caption_dropout, config.losses.embedding_dropout) == (0.5, 0.3)
     assert (config.losses.image_weight, config.losses.perceptual_weight) == (1.0, 0.01)
     assert (config.data.onthefly, config.data.onthefly_prob) == ("flipnet-paper", 0.5)
-    changed = load_run_config("sd21", {"onthefly_prob": 1.0, "embedding": "none", "num_steps": 7})
+    changed = load_restore_config("sd21", {"onthefly_prob": 1.0, "embedding": "none", "num_steps": 7})
     assert (changed.data.onthefly_prob, changed.losses.embedding) == (1.0, "none")
     assert {changed.loop(stage).num_steps for stage in STAGES} == {7}
     assert (config.sampling.guidance, config.sampling.phi) == (1.5, 1.0)
