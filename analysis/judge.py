@@ -138,13 +138,14 @@ NEAR_IDENTICAL: Final = 1.0
 def _load_lpips(setup: MetricSetup) -> Callable[[Pixels, Pixels], float]:
     from degrade_kit.analysis.perceptual import load_lpips
 
-    return load_lpips(*setup.paths, setup.protocol, setup.device)
+    trunk, heads = setup.paths
+    return load_lpips(trunk, heads, setup.protocol, setup.device)
 
 
 def _load_angle(setup: MetricSetup) -> Callable[[Pixels, Pixels], float]:
     from degrade_kit.analysis.perceptual import load_identity_angle
 
-    degrees = load_identity_angle(*setup.paths, setup.protocol, setup.device)
+    degrees = load_identity_angle(setup.paths[0], setup.protocol, setup.device)
     if setup.protocol.identity_unit == "degrees":
         return degrees
     return lambda restored, reference: math.radians(degrees(restored, reference))
@@ -159,11 +160,11 @@ def _summarise_angles(values: Sequence[float], protocol: Protocol) -> MetricSumm
 def _load_landmarks(setup: MetricSetup) -> Callable[[Pixels, Pixels], float]:
     from degrade_kit.analysis.perceptual import load_landmarks
 
-    return load_landmarks(*setup.paths, setup.device)
+    return load_landmarks(setup.paths[0], setup.device)
 
 
 def _load_niqe(setup: MetricSetup) -> Callable[[Pixels], float]:
-    return functools.partial(niqe, model=load_niqe(*setup.paths))
+    return functools.partial(niqe, model=load_niqe(setup.paths[0]))
 
 
 # ------------------------------------------------------------------------------------------------------------------ FID

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+import cv2
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -247,6 +248,24 @@ def test_wrong_settings_stop_before_anything_is_written(
     with pytest.raises(ConfigError, match=message):
         align_sources(replace(config, **change))
     assert not config.out_dir.exists()
+
+
+def test_yunet_is_found_where_weights_are_listed(
+    config: AlignConfig, shared_data: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.delenv("DEGRADE_KIT_WEIGHTS", raising=False)
+    command = ["--input", config.input, "--out", str(config.out_dir), "--detector", "yunet", "--workers", "0"]
+    with pytest.raises(
+        ConfigError, match=r"detector: yunet needs face_detection_yunet_2023mar\.onnx .*, or use the pack"
+    ):
+        CliRunner().invoke(align_command, command, catch_exceptions=False)
+    if int(cv2.__version__.split(".")[0]) < 5:
+        pytest.skip(f"OpenCV {cv2.__version__} cannot run yunet_n_dynamic.onnx, whose input has no fixed size")
+    monkeypatch.setenv("DEGRADE_KIT_WEIGHTS", str(shared_data / "weights"))
+    found = CliRunner().invoke(align_command, command, catch_exceptions=False)
+    assert "faces of" in found.output
+    assert '"detector": "yunet:yunet_n_dynamic.onnx"' in (config.out_dir / "align.jsonl").read_text()
 
 
 def test_the_output_may_not_be_read_again_as_input(config: AlignConfig, faces_dir: Path) -> None:
