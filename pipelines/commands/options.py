@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -203,7 +204,7 @@ def _parse_weights(ctx: click.Context, param: click.Parameter, values: tuple[str
     given = parse_given(parse_assignments(values, "--weights", "NAME=PATH"))
     command = ctx.command.name or ""
     for name in given:
-        if command != "weights" and command not in WEIGHTS[name].needed_by:
+        if command != "weights" and command not in re.findall(r"[\w-]+", WEIGHTS[name].needed_by):
             raise ConfigError(f"--weights {name}: `{command}` does not read it; it is for {WEIGHTS[name].needed_by}")
     return given
 
