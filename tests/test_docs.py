@@ -1,7 +1,8 @@
-"""What the documents say must be true: their Python runs, and the commands and options that they show exist.
+"""What the documents say must be true: their Python runs, and each line of their console blocks can be typed as it is.
 
 A Python block that cannot run here has the line `<!-- no-run: reason -->` above its fence; one that needs a package
-which may not be there, `<!-- needs: package -->`.
+which may not be there, `<!-- needs: package -->`. A console block holds command lines alone: what a command prints is
+shown in a `text` block.
 """
 
 from __future__ import annotations
@@ -21,12 +22,28 @@ import pytest
 
 from degrade_kit.pipelines.cli import main
 from degrade_kit.steps import STEPS
+from tests.requirement_lines import install_problems
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 NO_RUN = re.compile(r"<!-- no-run: (\S.*) -->")
 NEEDS = re.compile(r"<!-- needs: (\w+) -->")
 CONTROL_OPERATORS = {"&&", "||", ";", "|", "&"}
+SHELLS = {"console", "bash", "sh", "shell"}
+NOT_OURS = {
+    "accelerate": "launches a trainer of another repository",
+    "apptainer": "runs a container",
+    "apt-get": "installs system packages",
+    "cd": "built into the shell",
+    "docker": "builds and runs a container",
+    "export": "built into the shell",
+    "git": "run by tests/test_first_hour.py",
+    "hf": "the command of huggingface_hub",
+    "mkdir": "a command of every system",
+    "ray": "the command of Ray",
+    "torchrun": "launches a trainer of another repository",
+}
+"""Programs in console blocks whose words are not looked at, and why."""
 
 
 @dataclass(frozen=True)
@@ -69,22 +86,56 @@ def fenced_blocks(page: str) -> list[Block]:
 
 
 def shell_commands(block: Block) -> Iterator[list[str]]:
-    """Yield the words of each degrade-kit call in a console block (lines after `$ `) or a shell script."""
-    lines = block.code.replace("\\\n", " ").splitlines()
-    if block.language == "console":
-        lines = [line.removeprefix("$ ") for line in lines if line.startswith("$ ")]
-    for line in lines:
-        lexer = shlex.shlex(line, posix=True, punctuation_chars=";&|")
+    """Yield the words of each command in a console block, where a line may begin with `$ `, or in a shell script."""
+    for line in block.code.replace("\\\n", " ").splitlines():
+        lexer = shlex.shlex(line.removeprefix("$ "), posix=True, punctuation_chars=";&|")
         lexer.whitespace_split = True
         command: list[str] = []
         for word in [*lexer, ";"]:
-            if word in CONTROL_OPERATORS:
-                names = [Path(part).name for part in command]
-                if "degrade-kit" in names:
-                    yield command[names.index("degrade-kit") + 1 :]
-                command = []
-            else:
+            if word not in CONTROL_OPERATORS:
                 command.append(word)
+                continue
+            while command and (re.fullmatch(r"\w+=.*", command[0]) or command[0] in {"do", "then", "else"}):
+                command.pop(0)
+            if command:
+                yield command
+            command = []
+
+
+def command_problems(words: list[str], page: Path) -> list[str]:
+    """List what is wrong with a command that a document shows, as far as it can be known without running it."""
+    program, *rest = words
+    name = Path(program).name
+    if name == "degrade-kit":
+        return unknown_parts(main, rest)
+    if name == "pip":
+        return install_problems(rest, ROOT)
+    if name == "make":
+        targets = re.findall(r"^([\w-]+):.*## ", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE)
+        return [f"no target {word}" for word in rest if word not in targets]
+    if name == "sbatch":
+        return script_problems(next((word for word in rest if not word.startswith("-")), ""), [])
+    if program.startswith("examples/"):
+        return script_problems(program, rest)
+    if name == "python":
+        return python_problems(rest, page)
+    return [] if name in NOT_OURS else [f"{program}: no command of ours; list it in NOT_OURS with a reason"]
+
+
+def script_problems(path: str, words: list[str]) -> list[str]:
+    """List what is wrong with a call of a script in `examples/`; its options are those that its first comment names."""
+    if not (path.startswith("examples/") and (ROOT / path).is_file()):
+        return [f"no script {path or 'named'}"]
+    known = re.findall(r"^#.*?(--[a-z-]+)", (ROOT / path).read_text("utf-8"), re.MULTILINE)
+    return [f"{path}: no option {word}" for word in words if word.startswith("--") and word not in known]
+
+
+def python_problems(words: list[str], page: Path) -> list[str]:
+    """List what is wrong with a call of Python: a module of ours must exist; a trainer's script is not here."""
+    if words[:1] == ["-m"]:
+        there = importlib.util.find_spec(words[1]) is not None
+        return [] if there else [f"no module {words[1]}"]
+    return [] if page.parent.name == "trainers" else [f"no script {words[0]}"]
 
 
 def unknown_parts(command: click.Command, words: list[str], parent: click.Context | None = None) -> list[str]:
@@ -167,16 +218,29 @@ def test_block_is_left_out_for_a_stated_reason(block: Block) -> None:
     pytest.skip(str(block.no_run))
 
 
-@pytest.mark.parametrize("page", PAGES, ids=page_id)
-def test_commands_and_options_exist(page: Path) -> None:
-    unknown = [
-        f"{page.name}:{block.line}: degrade-kit {shlex.join(words)}: {problem}"
+@pytest.mark.parametrize("page", [*PAGES, ROOT / "CONTRIBUTING.md"], ids=page_id)
+def test_every_line_of_a_console_block_can_be_typed(page: Path) -> None:
+    problems = [
+        f"{page.name}:{block.line}: {shlex.join(words)}: {problem}"
         for block in fenced_blocks(page.read_text("utf-8"))
-        if block.language in {"console", "bash", "sh", "shell"}
+        if block.language in SHELLS
         for words in shell_commands(block)
-        for problem in unknown_parts(main, words)
+        for problem in command_problems(words, page)
     ]
-    assert unknown == []
+    assert problems == []
+
+
+@pytest.mark.parametrize("script", sorted((ROOT / "examples").iterdir()), ids=lambda script: script.name)
+def test_commands_and_options_of_the_examples_exist(script: Path) -> None:
+    joined = script.read_text("utf-8").replace("\\\n", " ")
+    calls = re.findall(r"^ *((?:\w+ )*degrade-kit .*)$", joined, re.MULTILINE)
+    problems = [
+        problem
+        for words in shell_commands(Block("bash", "\n".join(calls), 1, None))
+        for problem in unknown_parts(main, words[words.index("degrade-kit") + 1 :])
+    ]
+    assert calls, "an example calls the tool"
+    assert problems == []
 
 
 def anchors(page: Path) -> set[str]:
@@ -258,11 +322,40 @@ def test_unknown_commands_and_options_are_found(words: str, problems: list[str])
 
 
 def test_calls_are_found_in_shell_blocks() -> None:
-    console = "$ cd x && .venv/bin/degrade-kit make --size 3 \\\n    4 'a b'  # a remark\ndegrade-kit printed this"
+    console = "$ cd x && .venv/bin/degrade-kit make --size 3 \\\n    4 'a b'  # a remark\npip install x"
     script = "A=1 degrade-kit also | head; ls\nfor x in 1; do degrade-kit make $x; done"
 
-    assert list(shell_commands(Block("console", console, 1, None))) == [["make", "--size", "3", "4", "a b"]]
-    assert list(shell_commands(Block("bash", script, 1, None))) == [["also"], ["make", "$x"]]
+    assert list(shell_commands(Block("console", console, 1, None))) == [
+        ["cd", "x"],
+        [".venv/bin/degrade-kit", "make", "--size", "3", "4", "a b"],
+        ["pip", "install", "x"],
+    ]
+    assert list(shell_commands(Block("bash", script, 1, None))) == [
+        ["degrade-kit", "also"],
+        ["head"],
+        ["ls"],
+        ["for", "x", "in", "1"],
+        ["degrade-kit", "make", "$x"],
+        ["done"],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        ("degrade-kit synth --hqs faces", "synth: no option --hqs"),
+        ("pip install 'degrade-kit[rays]'", "degrade-kit[rays]: no extra rays"),
+        ("make demos", "no target demos"),
+        ("examples/restore_faces.sh --step 1", "examples/restore_faces.sh: no option --step"),
+        ("sbatch examples/nothing.sbatch", "no script examples/nothing.sbatch"),
+        ("python -m benchmarks.nothing", "no module benchmarks.nothing"),
+        ("python train.py", "no script train.py"),
+        ("degradekit synth", "degradekit: no command of ours; list it in NOT_OURS with a reason"),
+    ],
+)
+def test_a_line_that_cannot_be_typed_is_found(line: str, problem: str) -> None:
+    [words] = shell_commands(Block("console", line, 1, None))
+    assert command_problems(words, ROOT / "README.md") == [problem]
 
 
 def test_fenced_blocks_are_found() -> None:
