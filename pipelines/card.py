@@ -119,7 +119,15 @@ Made by degrade-kit {manifest["versions"]["degrade_kit"]} with `degrade-kit synt
 
 The HQ images and everything derived from them are under the terms of their sources: add those terms here before you
 share this data set. FFHQ, for one, allows non-commercial use only, and each photograph has its own licence.
-"""
+{_weights_licence(resolved)}"""
+
+
+def _weights_licence(resolved: Mapping[str, Any]) -> str:
+    """What the weights that made LQ images ask for; empty where a recipe made all, or their folder has no LICENSE."""
+    notice = resolved.get("flipnet", {}).get("licence", "")
+    return (
+        f"\nLQ images by FlipNet were made with weights that have a licence of their own. {notice}\n" if notice else ""
+    )
 
 
 def _preview(manifest: Mapping[str, Any]) -> str:

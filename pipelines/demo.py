@@ -74,7 +74,7 @@ def draw_modes(faces: Path, out: Path) -> list[tuple[Path, str]]:
     """
     if not flipnet_installed():
         return []
-    from degrade_kit.flipnet.checkpoint import SMALL
+    from degrade_kit.flipnet.checkpoint import SMALL, licence_notice
     from degrade_kit.flipnet.degrader import Degrader
 
     if not SMALL.is_dir():
@@ -95,4 +95,4 @@ def draw_modes(faces: Path, out: Path) -> list[tuple[Path, str]]:
             )
     title = "LQ images by the recipe flipnet-paper and by the small FlipNet; seed 0"
     write_whole(out, encode_png(contact_sheet(rows, title=title, notes=(LEGEND,), headings=headings, details=True)))
-    return [(out, "recipe and FlipNet side by side")]
+    return [(out, f"recipe and FlipNet side by side. {licence_notice(SMALL)}")]

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from degrade_kit.pipelines.commands.options import flipnet_options, flipnet_settings
+from degrade_kit.pipelines.commands.options import echo_licence, flipnet_options, flipnet_settings
 
 
 @click.command("degrade")
@@ -35,9 +35,11 @@ def degrade_command(image: Path, variants: int, seed: int, size: int, out: Path,
 
     require_packages()
     settings = flipnet_settings(options)
+    from degrade_kit.flipnet.checkpoint import licence_notice, model_folder
     from degrade_kit.pipelines.synth.degrade_photo import degrade_image
 
     made = degrade_image(image, settings, out, variants=variants, seed=seed, size=size)
     for path, prompt in made:
         click.echo(f"{path}  {prompt or '(null prompt)'}")
+    echo_licence(licence_notice(model_folder(settings.model)))
     click.echo(f"look at {out}/sheet.png")

@@ -11,6 +11,7 @@ import click
 from degrade_kit.pipelines.commands.options import (
     config_option,
     counted,
+    echo_licence,
     executor_config,
     executor_options,
     quiet_model_loading,
@@ -129,6 +130,9 @@ def make_testset_command(
         settings = FlipNetSettings(
             model=flipnet, base_model=base_model, device=device, overrides={"num_steps": num_steps}
         )
+        from degrade_kit.flipnet.checkpoint import licence_notice, model_folder
+
+        echo_licence(licence_notice(model_folder(flipnet)))
     assert hq is not None
     config = testset.TestsetConfig(
         hq=hq, recipe=resolve_recipe(preset), count=count, seed=seed, flipnet=settings, share=share, size=size

@@ -230,6 +230,12 @@ def quiet_model_loading() -> None:
         os.environ.setdefault(name, value)
 
 
+def echo_licence(notice: str) -> None:
+    """Say on standard error what the LICENSE of a FlipNet's weights says first, where they have one."""
+    if notice:
+        click.echo(f"licence: {notice}", err=True)
+
+
 def flipnet_settings(options: dict[str, Any]) -> Any:  # noqa: ANN401 (FlipNetSettings, imported where it is needed)
     """Take what `flipnet_options` gave out of a command's options."""
     from degrade_kit.pipelines.makers.flipnet_settings import FlipNetSettings

@@ -10,6 +10,7 @@ import click
 from degrade_kit.pipelines.commands.options import (
     config_option,
     counted,
+    echo_licence,
     executor_config,
     executor_options,
     flipnet_options,
@@ -143,6 +144,7 @@ def synth_command(
     plan = make_plan(config)
     executor = executor_config(workers, ray_address, gpus_per_worker)
     chosen = parse_range(shard_range)
+    echo_licence("" if plan.config.flipnet is None else plan.config.flipnet.licence)
     if dry_run:
         _print_plan(plan, shards, executor.workers)
         return

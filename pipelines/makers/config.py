@@ -62,10 +62,11 @@ class SynthConfig:
 
 
 def comparable(resolved: dict[str, Any]) -> dict[str, Any]:
-    """What of a resolved configuration decides bytes: not where a FlipNet lies, whose digest is there."""
+    """What of a resolved configuration decides bytes: of a FlipNet its digest, not its place nor its licence."""
     if "flipnet" not in resolved:
         return resolved
-    return {**resolved, "flipnet": {**resolved["flipnet"], "model": "", "base_model": ""}}
+    flipnet = {key: value for key, value in resolved["flipnet"].items() if key != "licence"}
+    return {**resolved, "flipnet": {**flipnet, "model": "", "base_model": ""}}
 
 
 def fingerprint(resolved: dict[str, Any]) -> str:

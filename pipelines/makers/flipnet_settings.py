@@ -31,6 +31,8 @@ class FlipNetSettings:
     """Digest of the model; found by `resolve_flipnet`."""
     sampling: Any = None
     """`degrade_kit.flipnet.sampling.SamplingConfig`; found by `resolve_flipnet`."""
+    licence: str = ""
+    """What the LICENSE of the model says first; found by `resolve_flipnet`, empty where there is none."""
 
 
 def resolve_flipnet(settings: FlipNetSettings) -> FlipNetSettings:
@@ -39,7 +41,7 @@ def resolve_flipnet(settings: FlipNetSettings) -> FlipNetSettings:
     Raises:
         ConfigError: If there is no such model, or it does not degrade.
     """
-    from degrade_kit.flipnet.checkpoint import folder_digest, model_folder, read_config
+    from degrade_kit.flipnet.checkpoint import folder_digest, licence_notice, model_folder, read_config
 
     folder = model_folder(settings.model)
     config, _, prompts, sampling = read_config(folder)
@@ -51,6 +53,7 @@ def resolve_flipnet(settings: FlipNetSettings) -> FlipNetSettings:
         digest=folder_digest(folder),
         prompts=prompts if settings.prompts is None else settings.prompts,
         sampling=dataclasses.replace(sampling, **overrides),
+        licence=licence_notice(folder),
     )
 
 
@@ -64,13 +67,14 @@ def stored_flipnet(resolved: dict[str, Any]) -> FlipNetSettings | None:
 
 
 def flipnet_mapping(settings: FlipNetSettings) -> dict[str, Any]:
-    """What of a FlipNet decides pixels, for the saved configuration."""
+    """What of a FlipNet decides pixels, and its licence, for the saved configuration."""
     from importlib.metadata import version
 
     return {
         "model": settings.model,
         "base_model": settings.base_model,
         "digest": settings.digest,
+        "licence": settings.licence,
         "prompts": [list(entry) for entry in settings.prompts or ()],
         "sampling": asdict(settings.sampling),
         "batch_size": settings.batch_size,

@@ -428,6 +428,7 @@ def test_doctor_tells_of_two_opencvs(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_demo_makes_a_verified_data_set(tmp_path: Path) -> None:
     output = run("demo", "--out", tmp_path / "demo", "--workers", 0)
     assert "10 pairs" in output
+    assert ("for non-commercial research use only" in output) == ("modes.png" in output)
     for line in output.splitlines()[1:-2]:
         if not line.startswith("without FlipNet's LQ images: "):
             assert Path(line.split("  ")[1]).exists(), line

@@ -202,6 +202,30 @@ def test_what_made_an_image_is_told_by_sample_card_and_inspect(
     assert (manifest["mode"], manifest["mix"], manifest["flipnet"]) == ("mix", 0.5, digest)
 
 
+def test_the_licence_of_a_model_is_said_where_it_is_used_and_decides_no_bytes(
+    config: SynthConfig, model: Path, faces_dir: Path, tmp_path: Path
+) -> None:
+    licensed = shutil.copytree(model, tmp_path / "licensed")
+    (licensed / "LICENSE").write_text("For research\nonly.\n\n1. Details\n")
+    options = ("--flipnet", licensed, "--device", "cpu", "--size", "64")
+
+    synth = ("synth", "--hq", faces_dir, "--shards", tmp_path / "out", "--mode", "flipnet", "--workers", "0")
+    for result in (
+        run(*synth, *options),
+        run("degrade", faces_dir / "astronaut.png", *options, "--out", tmp_path / "look"),
+        run("make-testset", "--hq", faces_dir, *options, "--count", "2", "--workers", "0", "--out", tmp_path / "set"),
+    ):
+        assert result.exit_code == 0, result.output
+        assert "licence: For research only.\n" in result.output
+    assert (tmp_path / "out/README.md").read_text("utf-8").endswith("have a licence of their own. For research only.\n")
+
+    bare = make_plan(config)
+    assert config.flipnet is not None
+    other = make_plan(replace(config, flipnet=replace(config.flipnet, model=str(licensed))))
+    assert other.resolved["flipnet"]["licence"] == "For research only."
+    assert other.fingerprint == bare.fingerprint
+
+
 def test_a_card_of_flipnet_alone_shows_no_recipe(config: SynthConfig, tmp_path: Path) -> None:
     synth(replace(config, mode="flipnet", variants=1), tmp_path / "out")
     card = (tmp_path / "out" / "README.md").read_text("utf-8")
