@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from degrade_kit.analysis.weights import WEIGHTS
+from degrade_kit.flipnet.licence import licence_notice
 from degrade_kit.pipelines.card import card_text
 from degrade_kit.statistics import Statistics
 
@@ -43,7 +44,7 @@ def test_the_readme_names_both_licences() -> None:
 
 def test_the_licence_of_the_small_flipnet_begins_with_its_notice() -> None:
     pytest.importorskip("diffusers")
-    from degrade_kit.flipnet.checkpoint import SMALL, licence_notice
+    from degrade_kit.flipnet.checkpoint import SMALL
     from degrade_kit.pipelines.makers.flipnet_settings import FlipNetSettings, resolve_flipnet
 
     assert licence_notice(SMALL) == NOTICE
@@ -51,9 +52,6 @@ def test_the_licence_of_the_small_flipnet_begins_with_its_notice() -> None:
 
 
 def test_a_model_without_a_licence_file_has_no_notice(tmp_path: Path) -> None:
-    pytest.importorskip("diffusers")
-    from degrade_kit.flipnet.checkpoint import licence_notice
-
     assert licence_notice(tmp_path) == ""
     assert licence_notice(tmp_path / "nowhere") == ""
 

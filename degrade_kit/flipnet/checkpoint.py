@@ -47,7 +47,6 @@ SMALL = Path(__file__).parent / "small"
 """The model that ships with this package: `--flipnet small`."""
 
 CONFIG_FILE = "flipnet.json"
-LICENSE_FILE = "LICENSE"
 BOOSTHUB_FILE = "boosthub.safetensors"
 HEAD_FILE = "head.safetensors"
 LORA_DIR = "lora"
@@ -293,15 +292,6 @@ def _check_parts(folder: Path) -> None:
 def model_folder(location: str | Path) -> Path:
     """Find the folder of a model: `small`, or a path."""
     return SMALL if str(location) == "small" else Path(location)
-
-
-def licence_notice(folder: Path) -> str:
-    """Return the first paragraph of the LICENSE of a model on one line; empty where its folder has none."""
-    try:
-        text = (folder / LICENSE_FILE).read_text(encoding="utf-8")
-    except (FileNotFoundError, NotADirectoryError):
-        return ""
-    return " ".join(text.strip().split("\n\n")[0].split())
 
 
 def read_config(folder: Path) -> tuple[FlipNetConfig, BaseReference, Prompts, SamplingConfig]:

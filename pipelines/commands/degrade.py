@@ -35,7 +35,8 @@ def degrade_command(image: Path, variants: int, seed: int, size: int, out: Path,
 
     require_packages()
     settings = flipnet_settings(options)
-    from degrade_kit.flipnet.checkpoint import licence_notice, model_folder
+    from degrade_kit.flipnet.checkpoint import model_folder
+    from degrade_kit.flipnet.licence import licence_notice
     from degrade_kit.pipelines.synth.degrade_photo import degrade_image
 
     made = degrade_image(image, settings, out, variants=variants, seed=seed, size=size)

@@ -130,7 +130,8 @@ def make_testset_command(
         settings = FlipNetSettings(
             model=flipnet, base_model=base_model, device=device, overrides={"num_steps": num_steps}
         )
-        from degrade_kit.flipnet.checkpoint import licence_notice, model_folder
+        from degrade_kit.flipnet.checkpoint import model_folder
+        from degrade_kit.flipnet.licence import licence_notice
 
         echo_licence(licence_notice(model_folder(flipnet)))
     assert hq is not None

@@ -41,7 +41,8 @@ def resolve_flipnet(settings: FlipNetSettings) -> FlipNetSettings:
     Raises:
         ConfigError: If there is no such model, or it does not degrade.
     """
-    from degrade_kit.flipnet.checkpoint import folder_digest, licence_notice, model_folder, read_config
+    from degrade_kit.flipnet.checkpoint import folder_digest, model_folder, read_config
+    from degrade_kit.flipnet.licence import licence_notice
 
     folder = model_folder(settings.model)
     config, _, prompts, sampling = read_config(folder)
