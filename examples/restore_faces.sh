@@ -27,7 +27,7 @@ while (($#)); do
   esac
   shift 2
 done
-configs=$(python3 -c 'import pipelines; print(pipelines.__path__[0])')/configs
+configs=$(python3 -c 'import degrade_kit.pipelines as p; print(p.__path__[0])')/configs
 # The small configuration restores faces of this side, in pixels; its recipe is the paper's, scaled to it.
 size=64 recipe=$configs/flipnet-64.yaml
 
