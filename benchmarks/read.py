@@ -33,7 +33,6 @@ from degrade_kit.pipelines.makers.config import SynthConfig
 from degrade_kit.pipelines.synth.plan import make_plan
 from degrade_kit.pipelines.synth.synthesize import synthesize
 from degrade_kit.shards import open_shards
-from degrade_kit.store import open_store
 from degrade_kit.streaming import PairDataset, PairLoader, PairOptions
 
 BATCH = 8
@@ -108,7 +107,7 @@ def litdata_chunks(shards: Path, folder: Path) -> None:
     untyped: Any = importlib.import_module("litdata")
     samples = [
         {"hq.png": sample.image("hq"), "lq0.jpg": sample.image("lq0"), "__key__": sample.key}
-        for sample in open_shards(open_store(shards)).samples()
+        for sample in open_shards(shards).samples()
     ]
     # Its workers would be processes that import this module anew; one that is forked sees the list.
     untyped.optimize(
@@ -168,7 +167,7 @@ def png_folder(folder: Path) -> Epoch:
 def write_folder(shards: Path, folder: Path) -> None:
     for side in ("hq", "lq"):
         (folder / side).mkdir(parents=True)
-    for sample in open_shards(open_store(shards)).samples():
+    for sample in open_shards(shards).samples():
         (folder / "hq" / f"{sample.key}.png").write_bytes(sample.image("hq"))
         cv2.imwrite(str(folder / "lq" / f"{sample.key}.png"), sample.pair(0)[1][..., ::-1])
 

@@ -88,7 +88,7 @@ class PairReader:
                 f"{self._store.url}: shards that are not local need `cache_dir`, a folder to keep them in"
             )
         self._cache = None if cache_dir is None else Path(cache_dir)
-        shards = open_shards(self._store)
+        shards = open_shards(url)
         self.num_variants: int = shards.manifest["variants"]
         self.digest: str = shards.manifest["digest"]
         """Id of the data set."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import os
 import re
 import tarfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,7 +24,7 @@ from degrade_kit.files import sha256
 from degrade_kit.image import Pixels, decode_image
 from degrade_kit.record import Record, ops_from_json
 from degrade_kit.statistics import Statistics
-from degrade_kit.store import Store
+from degrade_kit.store import Store, open_store
 
 FORMAT = 1
 """Version of the shard format; readers refuse a higher one."""
@@ -494,12 +495,16 @@ class ShardSet:
         return self.store.local_copy(name)
 
 
-def open_shards(store: Store) -> ShardSet:
+def open_shards(shards: str | os.PathLike[str]) -> ShardSet:
     """Open a finished data set.
+
+    Args:
+        shards: Folder or fsspec URL.
 
     Raises:
         ShardError: If there is no manifest: the run that makes it has not ended, or this is something else.
     """
+    store = open_store(shards)
     try:
         data = store.read(MANIFEST)
     except (FileNotFoundError, NotADirectoryError) as error:

@@ -32,7 +32,6 @@ from degrade_kit.pipelines.synth.synthesize import synthesize
 from degrade_kit.presets import preset
 from degrade_kit.record import ops_from_json
 from degrade_kit.shards import iterate_samples, open_shards
-from degrade_kit.store import open_store
 
 SIDE, VARIANTS, SAMPLES = 96, 5, 12
 Row = dict[str, Any]
@@ -271,7 +270,7 @@ def test_a_reader_written_by_hand_gets_the_same_pairs(data: DataSet) -> None:
 
 
 def test_the_manifest_counts_what_foreign_readers_find(data: DataSet) -> None:
-    manifest = open_shards(open_store(data.root)).manifest
+    manifest = open_shards(data.root).manifest
 
     assert manifest["num_samples"] == len(data.rows)
     assert manifest["extensions"] == ["hq.png", "json", *data.images[1:]]

@@ -29,14 +29,13 @@ def replay_command(shards: str, key: str, variant: int, flipnet: str | None, out
     from degrade_kit.image import encode_png
     from degrade_kit.pipelines.dataset.verify import find_flipnet, flipnet_remake, replay_variant
     from degrade_kit.shards import open_shards
-    from degrade_kit.store import open_store
 
-    store = open_store(shards)
-    sample = open_shards(store).sample(key)
+    data_set = open_shards(shards)
+    sample = data_set.sample(key)
     remake = None
     if variant < sample.info["variants"] and sample.record(variant).by_model:
         quiet_model_loading()
-        remake = flipnet_remake(find_flipnet(store, flipnet))
+        remake = flipnet_remake(find_flipnet(data_set.store, flipnet))
     outcome = replay_variant(sample, variant, remake)
     target, lq = sample.pair(variant)
     shown = {"hq": target, "lq": lq, "lq_native": outcome.again}

@@ -10,7 +10,6 @@ from typing import Any
 
 from degrade_kit.pipelines.card import histogram_text, origins
 from degrade_kit.shards import FAILURES, open_shards
-from degrade_kit.store import open_store
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,7 +44,7 @@ def inspect_shards(url: str) -> Inspection:
     Raises:
         ShardError: If there is no finished data set.
     """
-    shards = open_shards(open_store(url))
+    shards = open_shards(url)
     files, sizes, counters = Counter[str](), Counter[str](), Counter[str]()
     first_key = ""
     for sidecar in shards.sidecars():

@@ -97,7 +97,7 @@ def join(job: JoinJob, executor: ExecutorConfig, progress: OnProgress = silent) 
         RunError: If the output holds something else, or a shard was not made.
         ShardError: If a shard is missing, cut or altered.
     """
-    bare = open_shards(open_store(job.shards))
+    bare = open_shards(job.shards)
     if LQ_ONLY not in bare.manifest:
         raise ConfigError(f"{job.shards}: this data set has its HQ images; nothing is to be joined")
     open_sources(job.hq)  # its errors come before anything is written
@@ -135,7 +135,7 @@ def join(job: JoinJob, executor: ExecutorConfig, progress: OnProgress = silent) 
             for failure in sidecar.failures
             if (failure.source, failure.reason) not in known
         ),
-        digest=open_shards(target).manifest["digest"],
+        digest=open_shards(job.out).manifest["digest"],
         original_digest=bare.manifest[LQ_ONLY]["digest"],
     )
 
@@ -162,7 +162,7 @@ def _finish(bare: ShardSet, target: Store, sidecars: list[Sidecar], resolved: di
 
 def join_worker(job: JoinJob) -> Callable[[str], int]:
     """List the faces, and return what puts a shard together: the setup of a worker."""
-    bare = open_shards(open_store(job.shards))
+    bare = open_shards(job.shards)
     config = HqConfig(**load_plan_config(bare.store)["image"])
     return functools.partial(_join_shard, job, bare, _Faces(job.hq, config))
 

@@ -60,7 +60,7 @@ def export_lq_only(shards: str, out: str, progress: OnProgress = silent) -> int:
         RunError: If `out` holds something else.
         ShardError: If a shard is missing, cut or altered.
     """
-    whole = open_shards(open_store(shards))
+    whole = open_shards(shards)
     if LQ_ONLY in whole.manifest:
         raise ConfigError(f"{shards}: this data set has LQ images alone already")
     target, resolved = open_store(out), load_plan_config(whole.store)

@@ -107,8 +107,8 @@ def verify(url: str, executor: ExecutorConfig, *, replay: float = 0.05, flipnet:
     Raises:
         ShardError: If there is no manifest, or it is of an unknown format.
     """
-    store = open_store(url)
-    manifest = open_shards(store).manifest
+    shards = open_shards(url)
+    store, manifest = shards.store, shards.manifest
     listed = {entry["name"]: entry for entry in manifest["shards"]}
     names = [shard_name(index) for index in range(manifest["num_shards"])]
     problems = [*_check_manifest(manifest), *_check_beside(store, manifest), *_unlisted(store, set(listed))]

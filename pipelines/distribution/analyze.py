@@ -46,7 +46,6 @@ from degrade_kit.pipelines.images import is_shards
 from degrade_kit.progress import OnProgress, Progress, silent
 from degrade_kit.shards import ShardSet, open_shards
 from degrade_kit.sources import Sources, open_sources
-from degrade_kit.store import open_store
 from degrade_kit.wording import first_few
 
 PROBE_FACES, PROBE_RECORDS = 14, 72
@@ -184,7 +183,7 @@ def _open(config: AnalyzeConfig) -> list[_Input]:
     for name, kind, place in named:
         shards = kind == "synth" and is_shards(place)
         try:
-            content = open_shards(open_store(place)) if shards else open_sources(place)
+            content = open_shards(place) if shards else open_sources(place)
         except ConfigError as error:
             raise ConfigError(f"{name}: {error}") from error
         inputs.append(_Input(name, kind, place, content))

@@ -453,7 +453,7 @@ def test_a_sidecar_is_read_as_it_was_written(whole: LocalStore) -> None:
 
 
 def test_a_manifest_is_a_function_of_the_sidecars(whole: LocalStore) -> None:
-    shards = open_shards(whole)
+    shards = open_shards(whole.root)
     sidecars = shards.sidecars()
     assert manifest_bytes(sidecars, EXTRA) == whole.read(MANIFEST)
     assert [entry["name"] for entry in shards.shards] == ["shard-000000", "shard-000001"]
@@ -467,7 +467,7 @@ def test_a_manifest_is_a_function_of_the_sidecars(whole: LocalStore) -> None:
 
 
 def test_a_data_set_gives_its_samples_in_order_and_by_key(whole: LocalStore) -> None:
-    shards = open_shards(whole)
+    shards = open_shards(whole.root)
     assert [sample.key for sample in shards.samples()] == ["000000000", "000000001", "000000003"]
     assert shards.sample("000000003").members == dict(members(3))
     for key in ("000000002", "3", ""):
@@ -507,7 +507,7 @@ SIDECAR = sidecar_path("shard-000000")
 def test_an_altered_sidecar_is_refused(whole: LocalStore, change: Callable[[dict[str, Any]], None], words: str) -> None:
     altered(whole, SIDECAR, change)
     with pytest.raises(ShardError, match=r"shard-000000\.json: ") as caught:
-        open_shards(whole).sidecars()
+        open_shards(whole.root).sidecars()
     assert words in str(caught.value)
 
 
@@ -515,13 +515,13 @@ def test_an_altered_sidecar_is_refused(whole: LocalStore, change: Callable[[dict
 def test_altered_statistics_are_refused(whole: LocalStore, statistics: dict[str, Any]) -> None:
     altered(whole, SIDECAR, setting(statistics=statistics))
     with pytest.raises(ShardError, match=r"shard-000000\.json: statistics"):
-        open_shards(whole).statistics()
+        open_shards(whole.root).statistics()
 
 
 def test_a_missing_sidecar_is_named(whole: LocalStore) -> None:
     whole.delete(sidecar_path("shard-000002"))
     with pytest.raises(ShardError, match=r"no \.degrade_kit/shard-000002\.json"):
-        open_shards(whole).sidecars()
+        open_shards(whole.root).sidecars()
 
 
 @pytest.mark.parametrize(
@@ -542,7 +542,7 @@ def test_an_altered_manifest_is_refused(
 ) -> None:
     altered(whole, MANIFEST, change)
     with pytest.raises(ShardError, match=r"manifest\.json: ") as caught:
-        open_shards(whole)
+        open_shards(whole.root)
     assert words in str(caught.value)
 
 
@@ -550,15 +550,15 @@ def test_an_altered_manifest_is_refused(
 def test_a_manifest_that_is_no_json_is_refused(whole: LocalStore, text: bytes) -> None:
     whole.write(MANIFEST, text)
     with pytest.raises(ShardError, match=r"manifest\.json: "):
-        open_shards(whole)
+        open_shards(whole.root)
 
 
 def test_without_a_manifest_the_advice_is_to_finish_the_run(tmp_path: Path) -> None:
     with pytest.raises(ShardError, match="run the `degrade-kit synth` command again"):
-        open_shards(LocalStore(tmp_path))
+        open_shards(tmp_path)
     (tmp_path / "file").touch()
     with pytest.raises(ShardError, match=r"no manifest\.json"):
-        open_shards(LocalStore(tmp_path / "file"))
+        open_shards(tmp_path / "file")
 
 
 def test_readers_find_a_shard_that_is_missing_short_or_another(whole: LocalStore) -> None:
@@ -575,8 +575,8 @@ def test_readers_find_a_shard_that_is_missing_short_or_another(whole: LocalStore
         if content is not None:
             whole.write("shard-000000.tar", content)
         with pytest.raises(ShardError, match=r"shard-000000\.tar") as caught:
-            list(open_shards(whole).samples())
+            list(open_shards(whole.root).samples())
         assert words in str(caught.value)
     with pytest.raises(ShardError, match="is missing"):
-        open_shards(whole).sample("000000000")
-    assert open_shards(whole).sample("000000003").key == "000000003"
+        open_shards(whole.root).sample("000000000")
+    assert open_shards(whole.root).sample("000000003").key == "000000003"

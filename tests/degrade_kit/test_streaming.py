@@ -212,7 +212,7 @@ def test_no_draw_depends_on_what_else_is_asked_for() -> None:
 @pytest.mark.parametrize("lq_size", ["native", "full"])
 def test_pairs_equal_those_of_the_shards_to_the_bit(faces_dir: Path, tmp_path: Path, recipe: str, lq_size: str) -> None:
     out = synthesized(faces_dir, tmp_path / "out", dk.preset(recipe), lq_size=lq_size)
-    samples = list(open_shards(open_store(out)).samples())
+    samples = list(open_shards(out).samples())
     assert len(samples) == SAMPLES
     for variant in (0, 1):
         pairs = PairMapDataset(out, PairOptions(variant=variant))
@@ -230,7 +230,7 @@ def test_pairs_equal_those_of_the_shards_to_the_bit(faces_dir: Path, tmp_path: P
 def test_a_target_that_the_recipe_changes_is_the_hq_of_the_pair(faces_dir: Path, tmp_path: Path) -> None:
     gray = dk.Recipe(name="gray", steps=(RandomBlur(sigma=(1, 3)), RandomGray(prob=1, target=True)))
     out = synthesized(faces_dir, tmp_path / "out", gray)
-    (first, *_) = open_shards(open_store(out)).samples()
+    (first, *_) = open_shards(out).samples()
     pair = PairMapDataset(out, PairOptions(variant=0))[0]
     assert np.array_equal(hwc(pair["hq"]), first.pair(0)[0])
     assert not np.array_equal(hwc(pair["hq"]), first.hq())

@@ -134,7 +134,7 @@ class Box:
 
     def check(self, failures: Mapping[str, str]) -> dict[str, Sample]:
         """Check the whole data set against the inputs; returns its samples by source."""
-        shards = open_shards(open_store(self.out))
+        shards = open_shards(self.out)
         lines = [json.loads(line) for line in (self.out / ".degrade_kit/failures.jsonl").read_text().splitlines()]
         assert {line["source"]: line["reason"] for line in lines} == failures
         assert len(lines) == len(failures)
@@ -557,7 +557,7 @@ def folders_of_all_kinds(box: Box) -> None:
         for encoding in ("utf-8:strict", "ascii:strict") if b"\xe9" in name else ():
             box.process("synth", *arguments, "--dry-run", code=0, PYTHONIOENCODING=encoding)
             box.process("inspect", out, code=0, PYTHONIOENCODING=encoding)
-        found = {sample.info["source"]: sample for sample in open_shards(open_store(out)).samples()}
+        found = {sample.info["source"]: sample for sample in open_shards(out).samples()}
         assert {name: sample.members for name, sample in found.items()} == {
             name: sample.members for name, sample in expected.items()
         }
@@ -857,7 +857,7 @@ def damaged_shards(box: Box) -> None:
     for cut in cuts.values():
         tar.write_bytes(whole[tar.name][:cut])
         with pytest.raises(ShardError, match=r"shard-000001\.tar"):
-            list(open_shards(open_store(box.out)).samples())
+            list(open_shards(box.out).samples())
         with pytest.raises(ShardError, match=r"shard-000001\.tar"):
             list(iterate_samples(tar))
         is_damaged(box, "shard-000001", f"expected {len(whole[tar.name])} bytes, found {cut}")
@@ -870,11 +870,11 @@ def damaged_shards(box: Box) -> None:
     flipped[after_first] ^= 1  # in a header, where tarfile stops in silence
     tar.write_bytes(flipped)
     with pytest.raises(ShardError, match="cut or damaged"):
-        list(open_shards(open_store(box.out)).samples())
+        list(open_shards(box.out).samples())
     is_damaged(box, "shard-000001", "its bytes have changed")
     tar.unlink()
     with pytest.raises(ShardError, match="is missing"):
-        list(open_shards(open_store(box.out)).samples())
+        list(open_shards(box.out).samples())
     is_damaged(box, "shard-000001", "the tar is missing")
     assert tree(box.out) == whole
 
@@ -898,7 +898,7 @@ def damaged_shards_as_sources(box: Box) -> None:
         "cut.tar": "truncated",
         "flip.tar/2.png": "unreadable",
     }
-    sources = {sample.info["source"] for sample in open_shards(open_store(box.out)).samples()}
+    sources = {sample.info["source"] for sample in open_shards(box.out).samples()}
     assert sources == {"cut.tar/0.png", "cut.tar/1.png", "flip.tar/0.png", "flip.tar/1.png", "flip.tar/3.png"}
     box.run("verify", box.out, "--workers", "0", code=0)
 
@@ -978,7 +978,7 @@ def evil_sources(box: Box) -> None:
     box.run(*box.arguments(hq=tar), code=3).says("3 unsafe name")
     after = {name: data for name, data in tree(box.folder).items() if not name.startswith("out/")}
     assert after == before
-    assert [sample.info["source"] for sample in open_shards(open_store(box.out)).samples()] == ["evil.tar/good.png"]
+    assert [sample.info["source"] for sample in open_shards(box.out).samples()] == ["evil.tar/good.png"]
     box.run("verify", box.out, "--workers", "0", code=0)
 
 

@@ -24,7 +24,6 @@ from degrade_kit.pipelines.cli import main
 from degrade_kit.presets import PRESETS
 from degrade_kit.recipe import load_recipe
 from degrade_kit.shards import Sample, open_shards
-from degrade_kit.store import open_store
 
 SQUARES = ["astronaut.png", "astronaut_small.jpg", "nested/hopper.png", "nested/hopper_tiny.png"]
 WIDE = ["astronaut_left.png", "nested/hopper_wide.jpg"]
@@ -45,7 +44,7 @@ def synth(hq: Path, out: Path, *options: object, code: int = 0) -> str:
 
 
 def samples_of(out: Path) -> dict[str, Sample]:
-    return {sample.info["source"]: sample for sample in open_shards(open_store(out)).samples()}
+    return {sample.info["source"]: sample for sample in open_shards(out).samples()}
 
 
 def tree(folder: Path) -> dict[str, bytes]:

@@ -22,7 +22,6 @@ from degrade_kit.pipelines.synth.synthesize import synthesize
 from degrade_kit.shards import Sample, open_shards
 from degrade_kit.sources import open_sources
 from degrade_kit.steps import RandomBlur, RandomGray
-from degrade_kit.store import open_store
 
 
 def synthesized(faces: Path, out: Path, recipe: dk.Recipe) -> Path:
@@ -37,7 +36,7 @@ def made(faces_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def samples(shards: Path) -> list[Sample]:
-    return list(open_shards(open_store(shards)).samples())
+    return list(open_shards(shards).samples())
 
 
 def lines(path: Path) -> list[dict[str, Any]]:

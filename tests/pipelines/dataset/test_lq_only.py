@@ -26,7 +26,6 @@ from degrade_kit.pipelines.synth.plan import make_plan
 from degrade_kit.pipelines.synth.synthesize import synthesize
 from degrade_kit.reader import PairReader
 from degrade_kit.shards import open_shards
-from degrade_kit.store import open_store
 from tests.pipelines.models.runs import needs_ray
 
 HERE = ExecutorConfig(workers=0)
@@ -80,8 +79,8 @@ def test_no_face_is_left(bare: Path, whole: Path) -> None:
             assert not [name for name in tar.getnames() if ".hq." in name]
     assert not (bare / "preview.png").exists()
     assert "degrade-kit join" in (bare / "README.md").read_text("utf-8")
-    kept = [sample.members["lq1.jpg"] for sample in open_shards(open_store(bare)).samples()]
-    assert kept == [sample.members["lq1.jpg"] for sample in open_shards(open_store(whole)).samples()]
+    kept = [sample.members["lq1.jpg"] for sample in open_shards(bare).samples()]
+    assert kept == [sample.members["lq1.jpg"] for sample in open_shards(whole).samples()]
 
 
 def test_it_is_verified_as_what_it_is(bare: Path, tmp_path: Path) -> None:
@@ -100,7 +99,7 @@ def test_it_is_verified_as_what_it_is(bare: Path, tmp_path: Path) -> None:
 def test_readers_of_pairs_say_what_is_missing(bare: Path, tmp_path: Path) -> None:
     with pytest.raises(ShardError, match="has LQ images alone; `degrade-kit join`"):
         PairReader(bare)
-    key = next(open_shards(open_store(bare)).samples()).key
+    key = next(open_shards(bare).samples()).key
     result = run("replay", bare, key, "--out", tmp_path / "look")
     assert result.exit_code != 0
     assert "degrade-kit join" in result.output
@@ -157,7 +156,7 @@ def test_another_encoder_gives_the_same_pixels_in_other_files(faces_dir: Path, t
     assert (report.other_files, report.identical, report.left_out) == (1, 0, ())
     verified = verify(str(tmp_path / "out"), HERE, replay=1)
     assert (verified.problems, verified.identical) == ([], 1)
-    sample = next(open_shards(open_store(tmp_path / "out")).samples())
+    sample = next(open_shards(tmp_path / "out").samples())
     assert sample.image("hq") == (theirs / "a.png").read_bytes()
 
 

@@ -428,7 +428,7 @@ def test_other_library_versions_may_round_another_way_but_not_make_another_pictu
 
 
 def samples_of(out: Path) -> list[Sample]:
-    return list(open_shards(open_store(out)).samples())
+    return list(open_shards(out).samples())
 
 
 @pytest.mark.parametrize("name", ["gfpgan", "codeformer", "real-esrgan", "flipnet-paper"])

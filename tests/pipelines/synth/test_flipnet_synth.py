@@ -40,7 +40,6 @@ from degrade_kit.pipelines.synth.synthesize import SynthReport, synthesize
 from degrade_kit.presets import preset
 from degrade_kit.record import Record
 from degrade_kit.shards import Sample, open_shards
-from degrade_kit.store import open_store
 from tests.degrade_kit.flipnet.models import gated_flipnet
 
 HERE = ExecutorConfig(workers=0)
@@ -81,7 +80,7 @@ def synth(config: SynthConfig, out: Path, executor: ExecutorConfig = HERE) -> Sy
 
 
 def samples_in(out: Path) -> dict[str, Sample]:
-    return {sample.info["source"]: sample for sample in open_shards(open_store(out)).samples()}
+    return {sample.info["source"]: sample for sample in open_shards(out).samples()}
 
 
 def files_in(folder: Path) -> dict[str, bytes]:

@@ -56,7 +56,7 @@ def files_in(folder: Path) -> dict[str, bytes]:
 
 def samples_in(out: Path) -> dict[str, Sample]:
     """Samples by source."""
-    samples = list(open_shards(open_store(out)).samples())
+    samples = list(open_shards(out).samples())
     return {sample.info["source"]: sample for sample in samples}
 
 
