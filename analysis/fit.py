@@ -67,17 +67,17 @@ Evaluate = Callable[[Sequence[Recipe]], list[Features]]
 class FitConfig:
     """How hard to look."""
 
-    first: int = 60
+    variants: int = 60
     """Variants of the start."""
     rounds: int = 3
     """Rounds of variation of the best."""
     children: int = 5
     """Variants of each of the best in a round."""
-    options: int = 6
+    parts: int = 6
     """Parts of the mixture at most."""
 
     def __post_init__(self) -> None:
-        for name in ("first", "rounds", "children", "options"):
+        for name in ("variants", "rounds", "children", "parts"):
             if getattr(self, name) < (0 if name == "rounds" else 1):
                 raise ConfigError(f"{name}: expected at least 1, got {getattr(self, name)}")
 
@@ -111,13 +111,13 @@ def fit_mixture(
         seen.update(recipe.digest() for recipe in fresh)
         pool.extend(Candidate(*pair) for pair in zip(fresh, evaluate(fresh), strict=True))
 
-    add([start, *(vary(start, rng, width) for width, _ in zip(_widths(rng), range(config.first), strict=False))])
+    add([start, *(vary(start, rng, width) for width, _ in zip(_widths(rng), range(config.variants), strict=False))])
     number = 0
     while True:
         kernel, affinity, own = _embedding(pool, photographs)
         weights = simplex_weights(kernel, affinity)
         report(number, float(weights @ kernel @ weights - 2 * weights @ affinity + own))
-        kept = [int(place) for place in np.argsort(-weights)[: config.options] if weights[place] > 1e-3]
+        kept = [int(place) for place in np.argsort(-weights)[: config.parts] if weights[place] > 1e-3]
         if number == config.rounds:
             break
         number += 1

@@ -31,7 +31,7 @@ from degrade_kit.image import Pixels
 from degrade_kit.pipelines.executor import ExecutorConfig
 from degrade_kit.pipelines.makers.config import SynthConfig
 from degrade_kit.pipelines.synth.plan import make_plan
-from degrade_kit.pipelines.synth.synthesize import synthesize
+from degrade_kit.pipelines.synth.synthesize import run_plan
 from degrade_kit.shards import open_shards
 from degrade_kit.streaming import PairDataset, PairLoader, PairOptions
 
@@ -255,7 +255,7 @@ def main() -> None:
         hq_dir, _ = write_hq(folder, hq_images(options.hq), options.images)
         # Without colour steps, whose part that a reader runs the others here do not know.
         config = SynthConfig(hq=str(hq_dir), recipe=recipe(), variants=1, samples_per_shard=-(-options.images // 4))
-        assert synthesize(make_plan(config), str(folder / "shards"), ExecutorConfig(workers=0)).complete
+        assert run_plan(make_plan(config), str(folder / "shards"), ExecutorConfig(workers=0)).complete
         write_folder(folder / "shards", folder / "png")
         check_equal(folder / "shards")
         print(f"{options.images} pairs, batches of {BATCH}, {options.rounds} rounds, PNG decoder: {decoder()}\n")

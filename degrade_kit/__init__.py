@@ -8,7 +8,8 @@ HQ images), `seeding` (which generator belongs to a sample), `shards` (the data 
 (its pairs by number, and the order of an epoch), `streaming` (both as torch data sets; it alone needs torch), `files`
 and `errors`. The folders `analysis`, `restore` and `pipelines` stand on these.
 
-Every promised name hangs here and is imported when it is first used: `import degrade_kit` itself loads nothing.
+Every promised name hangs here and is imported when it is first used: `import degrade_kit` itself loads nothing. They
+are listed in `__init__.pyi`, and described in docs/api.md.
 
 >>> import numpy as np
 >>> import degrade_kit as dk
@@ -21,63 +22,41 @@ Every promised name hangs here and is imported when it is first used: `import de
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from degrade_kit.degradation import apply, degrade, finish, make_target
-    from degrade_kit.errors import ConfigError, DegradeKitError, ImageError, RunError, ShardError
-    from degrade_kit.presets import PRESETS, preset
-    from degrade_kit.recipe import Recipe, load_recipe
-    from degrade_kit.record import Record
-    from degrade_kit.seeding import generator
-
-_HOMES = {
-    "PRESETS": "presets",
-    "ConfigError": "errors",
-    "DegradeKitError": "errors",
-    "ImageError": "errors",
-    "Recipe": "recipe",
-    "Record": "record",
-    "RunError": "errors",
-    "ShardError": "errors",
-    "apply": "degradation",
-    "degrade": "degradation",
-    "finish": "degradation",
-    "generator": "seeding",
-    "load_recipe": "recipe",
-    "make_target": "degradation",
-    "preset": "presets",
-}
-"""The module of each promised name."""
-
-__all__ = [
-    "PRESETS",
-    "ConfigError",
-    "DegradeKitError",
-    "ImageError",
-    "Recipe",
-    "Record",
-    "RunError",
-    "ShardError",
-    "apply",
-    "degrade",
-    "finish",
-    "generator",
-    "load_recipe",
-    "make_target",
-    "preset",
-]
-
-
-def __getattr__(name: str) -> Any:  # noqa: ANN401 (whatever hangs there)
-    if name not in _HOMES:
+def __getattr__(name: str) -> object:
+    homes = _homes()
+    if name == "__all__":
+        return list(homes)
+    if name not in homes:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     import importlib
 
-    value = getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    try:
+        value = getattr(importlib.import_module(homes[name]), name)
+    except ModuleNotFoundError as error:
+        raise ImportError(
+            f"degrade_kit.{name} needs {error.name}, which is not installed; `degrade-kit doctor` says what brings it",
+            name=error.name,
+        ) from error
     globals()[name] = value
     return value
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*globals(), *_homes()})
+
+
+def _homes() -> dict[str, str]:
+    """The module of each promised name, as `__init__.pyi` lists them: the list that type checkers read is the list."""
+    if not _known:
+        import pkgutil
+        import re
+
+        listed = pkgutil.get_data(__name__, "__init__.pyi")
+        assert listed is not None, "the file is installed with this one"
+        lines = re.findall(r"^from ([\w.]+) import (\w+) as \w+$", listed.decode("utf-8"), re.MULTILINE)
+        _known.update({name: module for module, name in lines})
+    return _known
+
+
+_known: dict[str, str] = {}

@@ -1,4 +1,4 @@
-"""Checks for the fields of recipe steps: each turns what a user wrote into the stored value, or says what was expected.
+"""Checks for fields of recipes and configurations: each gives the stored value of what a user wrote, or refuses it.
 
 A check is a function of (value, key). The messages name the key and the allowed range; whoever reads a file puts the
 place in the file in front.
@@ -67,6 +67,17 @@ def whole(low: int, high: int) -> Check[int]:
         if not _is_number(value) or value != int(value) or not low <= value <= high:
             raise ConfigError(f"{key}: expected a whole number within [{low}, {high}], got {value!r}")
         return int(value)
+
+    return check
+
+
+def choice(known: Sequence[_T]) -> Check[_T]:
+    """Check of one known name."""
+
+    def check(value: Any, key: str) -> _T:  # noqa: ANN401 (user input)
+        if value not in known:
+            raise ConfigError(f"{key}: expected one of {_listed(known)}, got {value!r}")
+        return value
 
     return check
 

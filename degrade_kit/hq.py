@@ -10,6 +10,7 @@ from typing import Any, Literal
 import cv2
 import numpy as np
 
+from degrade_kit.checks import choice, whole
 from degrade_kit.errors import TOO_LARGE, ConfigError, ImageError
 from degrade_kit.image import Decoded, Pixels, decode_image, encode_jpeg, encode_png, encode_webp
 from degrade_kit.image_files import strip_metadata
@@ -46,6 +47,11 @@ class HqConfig:
     def __post_init__(self) -> None:
         if self.size != 0 and not 16 <= self.size <= 4096:
             raise ConfigError(f"size: expected 0 or a number of pixels within [16, 4096], got {self.size}")
+        choice(HQ_FILTERS)(self.filter, "hq_filter")
+        choice(("center", "error"))(self.crop, "crop")
+        choice(HQ_FORMATS)(self.format, "hq_format")
+        whole(1, MAX_SIDE)(self.min_side, "min_side")
+        choice(("black", "white", "error"))(self.alpha, "alpha")
 
 
 @dataclass(frozen=True, slots=True)

@@ -322,12 +322,16 @@ PRESETS: dict[str, Recipe] = {recipe.name: recipe for recipe in _table()}
 """Every preset by name."""
 
 
-def resolve_recipe(name: str) -> Recipe:
-    """Look up a preset by name, or read a recipe file.
+def resolve_recipe(name: str | os.PathLike[str] | Recipe) -> Recipe:
+    """Look up a preset by name, read a recipe file by its path, or take a recipe as it is.
 
     Raises:
-        ConfigError: If it is neither, or the file is wrong.
+        ConfigError: If it is none of them, or the file is wrong.
     """
+    if isinstance(name, Recipe):
+        return name
+    if isinstance(name, os.PathLike):
+        return load_recipe(os.fspath(name))
     if name in PRESETS:
         return preset(name)
     if name.endswith((".yaml", ".yml")) or os.sep in name:

@@ -12,10 +12,7 @@ from degrade_kit.files import write_whole
 from degrade_kit.hq import HqConfig
 from degrade_kit.image import decode_image, encode_png
 from degrade_kit.pipelines.dataset.verify import verify
-from degrade_kit.pipelines.executor import ExecutorConfig
-from degrade_kit.pipelines.makers.config import SynthConfig
 from degrade_kit.pipelines.sheet import LEGEND, Tile, caption, contact_sheet
-from degrade_kit.pipelines.synth.plan import make_plan
 from degrade_kit.pipelines.synth.preview import draw_preview
 from degrade_kit.pipelines.synth.synthesize import synthesize
 from degrade_kit.presets import preset
@@ -27,8 +24,13 @@ COMPARED = ("gfpgan", "codeformer", "real-esrgan", "flipnet-paper")
 """Recipes that are drawn side by side."""
 
 
-def run_demo(out: Path, executor: ExecutorConfig) -> list[tuple[Path, str]]:
+def run_demo(out: Path, workers: int | None, ray_address: str | None) -> list[tuple[Path, str]]:
     """Write faces, shards and pictures below `out`; returns the files with a word on each.
+
+    Args:
+        out: Folder to write to.
+        workers: Worker processes, as for `synthesize`.
+        ray_address: Ray cluster to join, as for `synthesize`.
 
     Raises:
         RunError: If the shards do not verify.
@@ -36,9 +38,10 @@ def run_demo(out: Path, executor: ExecutorConfig) -> list[tuple[Path, str]]:
     faces = out / "faces"
     write_demo_faces(faces)
     shards = out / "shards"
-    plan = make_plan(SynthConfig(hq=str(faces), recipe=preset("flipnet-paper"), variants=5, samples_per_shard=1))
-    report = synthesize(plan, str(shards), executor, overwrite=True)
-    checked = verify(str(shards), executor, replay=1.0)
+    report = synthesize(
+        faces, shards, variants=5, samples_per_shard=1, overwrite=True, workers=workers, ray_address=ray_address
+    )
+    checked = verify(shards, replay=1.0, workers=workers, ray_address=ray_address)
     if checked.problems or not report.complete or report.failures:
         raise RunError(f"the demo's shards are not whole: {'; '.join(checked.problems) or report.failures}")
     recipes = [preset(name) for name in COMPARED]

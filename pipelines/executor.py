@@ -49,6 +49,30 @@ class ExecutorConfig:
     """GPUs of each worker on Ray, which makes no more workers than they suffice for; below 1, workers share one. Work
     in this process takes what it finds."""
 
+    def __post_init__(self) -> None:
+        if self.workers < 0:
+            raise ConfigError(f"workers: expected 0 or more, got {self.workers}")
+        if not self.gpus >= 0:
+            raise ConfigError(f"gpus_per_worker: expected 0 or more, got {self.gpus}")
+
+
+def choose_executor(
+    workers: int | None, ray_address: str | None = None, gpus_per_worker: float = 0.0
+) -> ExecutorConfig:
+    """Where to run, from what a user says, who need not say anything.
+
+    Args:
+        workers: Worker processes; None takes one per processor, none where Ray is not installed, and all of a cluster.
+        ray_address: See `ExecutorConfig`.
+        gpus_per_worker: See `ExecutorConfig`.
+
+    Raises:
+        ConfigError: If a number is negative.
+    """
+    if workers is None:
+        workers = 0 if ray_address else default_workers()
+    return ExecutorConfig(workers=workers, ray_address=ray_address, gpus=gpus_per_worker)
+
 
 @dataclass(frozen=True)  # with slots, `Stateful[Task, Result](...)` fails in Python 3.11
 class Stateful(Generic[_Task, _Result]):

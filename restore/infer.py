@@ -1,7 +1,7 @@
 """Restoring faces with what `degrade_kit.flipnet` and `degrade_kit.restore.train` made.
 
 restorer = Restorer.load("runs/restore")
-[restored] = restorer.run([lq], [seed], restorer.sampling)
+restored = restorer.restore(lq, seed=7)
 """
 
 # Parts of torch's own stubs are without a type.
@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -27,7 +28,7 @@ from degrade_kit.flipnet.config import Mode
 from degrade_kit.flipnet.degrader import DTYPES, start_noise
 from degrade_kit.flipnet.network import FlipNet
 from degrade_kit.flipnet.sampling import ExtraTokens, SamplingConfig, autocast, choose_device, sample
-from degrade_kit.image import Pixels
+from degrade_kit.image import ImageOrPixels, Pixels, of_type, pixels_of
 from degrade_kit.restore.attention import FaceAttention
 from degrade_kit.restore.embeddings import FaceEmbedding, load_embedding
 from degrade_kit.restore.train import RESTORER_FILE
@@ -88,6 +89,34 @@ class Restorer:
         loaded = load(folder, base_model=base_model, download=download)
         return cls(loaded, load_embedding(folder), trained_size(folder), device=device, dtype=dtype)
 
+    def restore(
+        self,
+        lq: ImageOrPixels,
+        *,
+        seed: int = 0,
+        prompt: str = "",
+        sampling: SamplingConfig | None = None,
+        color_fix: ColorFix = "none",
+    ) -> ImageOrPixels:
+        """Restore one face that is framed as in FFHQ.
+
+        Args:
+            lq: Shape (height, width, 3), RGB; uint8, or float32 in [0, 1]. Its shorter side is scaled to `size`.
+            seed: Of the noise.
+            prompt: Text condition.
+            sampling: How it is made; the model's own settings where None.
+            color_fix: See `fix_colors`.
+
+        Returns:
+            The image, of the type of `lq`, its shorter side `size` pixels; float32 comes in steps of 1/255.
+
+        Raises:
+            ValueError: If `lq` breaks the image contract.
+        """
+        pixels = scaled(pixels_of(lq, "lq"), self.size)
+        [made] = self.run([pixels], [seed], sampling or self.sampling, prompts=[prompt], color_fix=color_fix)
+        return of_type(made, lq)
+
     def attention(
         self, lq: Sequence[Pixels], seeds: Sequence[int], sampling: SamplingConfig, *, prompts: Sequence[str] = ()
     ) -> list[tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]]:
@@ -141,6 +170,17 @@ class Restorer:
         with torch.no_grad(), autocast(self.device, self.dtype):
             found = restore_images(self.net, self.embedding, images, noise, sampling, prompts=prompts or [""] * len(lq))
         return to_images(fix_colors(found.float(), images, color_fix))
+
+
+def scaled(pixels: Pixels, size: int) -> Pixels:
+    """Scale an image to a shorter side of `size` pixels; 0 keeps it."""
+    height, width = pixels.shape[:2]
+    if not size or min(height, width) == size:
+        return pixels
+    factor = size / min(height, width)
+    target = max(size, round(width * factor)), max(size, round(height * factor))
+    how = cv2.INTER_CUBIC if factor > 1 else cv2.INTER_AREA
+    return np.ascontiguousarray(cv2.resize(pixels, target, interpolation=how), np.uint8)
 
 
 @torch.no_grad()

@@ -28,7 +28,7 @@ from degrade_kit.hq import HqConfig
 from degrade_kit.pipelines.executor import ExecutorConfig
 from degrade_kit.pipelines.makers.config import SynthConfig
 from degrade_kit.pipelines.synth.plan import make_plan
-from degrade_kit.pipelines.synth.synthesize import synthesize
+from degrade_kit.pipelines.synth.synthesize import run_plan
 from degrade_kit.presets import preset
 from degrade_kit.record import ops_from_json
 from degrade_kit.shards import iterate_samples, open_shards
@@ -83,7 +83,7 @@ def make_data_set(
         samples_per_shard=samples_per_shard,
         image=HqConfig(size=SIDE),
     )
-    report = synthesize(make_plan(config), str(root), ExecutorConfig(workers=0))
+    report = run_plan(make_plan(config), str(root), ExecutorConfig(workers=0))
     assert report.num_samples == SAMPLES
     return DataSet(root, lq, read_by_hand(root))
 

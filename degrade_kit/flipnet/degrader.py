@@ -1,8 +1,7 @@
 """A FlipNet in degradation mode at work: records in, LQ images out, the same whatever else is in the batch.
 
 degrader = Degrader.load("small")
-record = degrader.record("dark, strong noise", seed=7)
-[[lq]] = degrader.run([hq], [[record]])
+dark, hazy = degrader.degrade(hq, ["dark, strong noise", "light haze"], seeds=[7, 8])
 """
 
 # Tensor.unflatten, torch.from_numpy and others have parts without a type in torch's own stubs.
@@ -24,7 +23,7 @@ from degrade_kit.flipnet.checkpoint import Loaded, Prompts, load
 from degrade_kit.flipnet.config import Mode
 from degrade_kit.flipnet.network import FlipNet
 from degrade_kit.flipnet.sampling import SamplingConfig, autocast, choose_device, latent_size, sample
-from degrade_kit.image import Pixels
+from degrade_kit.image import ImageOrPixels, Pixels, of_type, pixels_of
 from degrade_kit.ops import FlipNetImage, Seat
 from degrade_kit.record import Record
 
@@ -67,6 +66,36 @@ class Degrader:
     ) -> Degrader:
         """Load a folder, or `small`; see `degrade_kit.flipnet.checkpoint.load`."""
         return cls(load(location, base_model=base_model, download=download), device=device, dtype=dtype)
+
+    def degrade(
+        self,
+        hq: ImageOrPixels,
+        prompts: str | Sequence[str] = "",
+        *,
+        seeds: Sequence[int] | None = None,
+        sampling: SamplingConfig | None = None,
+    ) -> list[ImageOrPixels]:
+        """Make LQ images of one face.
+
+        Args:
+            hq: Shape (height, width, 3), RGB; uint8, or float32 in [0, 1].
+            prompts: One for each LQ image; "" is the null prompt.
+            seeds: Of the noise of each; 0, 1, ... where None.
+            sampling: How they are made; the model's own settings where None.
+
+        Returns:
+            Images of the size and type of `hq`, in the order of the prompts; float32 comes in steps of 1/255.
+
+        Raises:
+            ValueError: If there are not as many seeds as prompts, or `hq` breaks the image contract.
+        """
+        prompts = [prompts] if isinstance(prompts, str) else list(prompts)
+        seeds = range(len(prompts)) if seeds is None else seeds
+        if len(seeds) != len(prompts):
+            raise ValueError(f"seeds: expected {len(prompts)}, one for each prompt, got {len(seeds)}")
+        records = [self.record(prompt, seed, sampling) for prompt, seed in zip(prompts, seeds, strict=True)]
+        [made] = self.run([pixels_of(hq, "hq")], [records])
+        return [of_type(pixels, hq) for pixels in made]
 
     def record(self, prompt: str, seed: int, sampling: SamplingConfig | None = None) -> Record:
         """Write the record of one image of this model; settings are the model's own where none are given."""

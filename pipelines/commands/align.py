@@ -8,14 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from degrade_kit.pipelines.commands.options import (
-    config_option,
-    counted,
-    executor_config,
-    executor_options,
-    human_time,
-    weights_option,
-)
+from degrade_kit.pipelines.commands.options import config_option, executor_config, executor_options, weights_option
+from degrade_kit.pipelines.text import counted, human_time
 
 if TYPE_CHECKING:
     from degrade_kit.align import FaceChoice

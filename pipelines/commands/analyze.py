@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import sys
-import time
 from pathlib import Path
-from typing import Literal, cast
+from typing import Any
 
 import click
 
 from degrade_kit.pipelines.commands.options import (
     config_option,
-    executor_config,
+    echo_report,
     executor_options,
-    human_time,
     measured_images_options,
     parse_assignments,
+    parse_places,
     quiet_model_loading,
     weights_option,
 )
@@ -70,19 +69,8 @@ from degrade_kit.pipelines.commands.progress import ProgressLine
 def analyze_command(
     synth: tuple[str, ...],
     real: tuple[str, ...],
-    hq: str | None,
-    out: Path,
-    features: str,
-    weights: dict[str, Path],
-    projection: str,
-    seed: int,
-    size: int,
-    allow_resize: bool,
-    max_images: int,
-    cache: Path | None,
     fail_above: tuple[str, ...],
-    workers: int | None,
-    ray_address: str | None,
+    **options: Any,  # noqa: ANN401 (the other arguments of `analyze`, by name)
 ) -> None:
     """Show how close synthesized LQ images come to real ones: pictures, and numbers with their nulls.
 
@@ -94,39 +82,20 @@ def analyze_command(
 
     Exit status 1 if a limit is exceeded, 3 if some images could not be used.
     """  # noqa: D301 (click reads the \b itself)
-    limits = [(name, _limit(text)) for name, text in parse_assignments(fail_above, "--fail-above", "MEASURE=LIMIT")]
-    from degrade_kit.pipelines.distribution.analyze import AnalyzeConfig, above, analyze
-
+    limits = {name: _limit(text) for name, text in parse_assignments(fail_above, "--fail-above", "MEASURE=LIMIT")}
     quiet_model_loading()
-    config = AnalyzeConfig(
-        synth=tuple(parse_assignments(synth, "--synth", "NAME=PLACE")),
-        real=tuple(parse_assignments(real, "--real", "NAME=PLACE")),
-        hq=hq,
-        features=features,
-        weights=weights,
-        seed=seed,
-        projection=cast('Literal["umap", "pca"]', projection),
-        size=size,
-        allow_resize=allow_resize,
-        max_images=max_images,
-        cache=cache or out / ".features",
-    )
-    for name, _ in limits:
-        above([], name, 0)
-    start = time.monotonic()
+    from degrade_kit.pipelines.distribution.analyze import analyze
+
     with ProgressLine() as progress:
-        found = analyze(config, out, executor_config(workers, ray_address), progress)
-    for sentence in found.sentences:
-        click.echo(sentence)
-    click.echo(f"in {human_time(time.monotonic() - start)}:")
-    for file in found.files:
-        click.echo(f"  {file}")
-    exceeded = [line for name, limit in limits for line in above(found.comparisons, name, limit)]
-    for line in exceeded:
-        click.echo(line, err=True)
-    if found.failures:
-        click.echo(f"{found.failures:,} images could not be used; the report names them", err=True)
-    if exceeded:
+        found = analyze(
+            parse_places(synth, "--synth"),
+            parse_places(real, "--real"),
+            fail_above=limits,
+            progress=progress,
+            **options,
+        )
+    echo_report(found)
+    if found.exceeded:
         sys.exit(1)
     if found.failures:
         sys.exit(3)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from degrade_kit.pipelines.commands.options import executor_config, executor_options, quiet_model_loading
+from degrade_kit.pipelines.commands.options import executor_options, quiet_model_loading
 
 
 @click.command("demo")
@@ -28,8 +28,7 @@ def demo_command(out: Path, workers: int | None, ray_address: str | None) -> Non
     quiet_model_loading()
     from degrade_kit.pipelines.demo import flipnet_installed, run_demo
 
-    executor = executor_config(workers, ray_address)
-    files = run_demo(out, executor)
+    files = run_demo(out, workers, ray_address)
     click.echo("made and verified:")
     for path, what in files:
         click.echo(f"  {path}  {what}")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
 from degrade_kit.pipelines.commands.options import (
     config_option,
-    executor_config,
+    echo_report,
     executor_options,
     quiet_model_loading,
     weights_option,
@@ -50,20 +51,7 @@ PROTOCOLS = ("basicsr-rgb", "vqfr", "restoreformer", "pmrf")
 )
 @executor_options
 @config_option
-def evaluate_command(
-    restored: str,
-    reference: str | None,
-    faces: str | None,
-    protocol: str,
-    suffix: str,
-    allow_missing: bool,
-    out: Path,
-    weights: dict[str, Path],
-    device: str,
-    cache: Path | None,
-    workers: int | None,
-    ray_address: str | None,
-) -> None:
+def evaluate_command(**options: Any) -> None:  # noqa: ANN401 (arguments of `evaluate`)
     """Score a folder of restored faces: any method's, with references or without.
 
     \b
@@ -76,41 +64,10 @@ def evaluate_command(
     Files pair up by their relative names without extension; what has no partner is an error. Metrics whose weights are
     not here are left out, and the report says which file they need: see `degrade-kit weights`.
     """  # noqa: D301 (click reads the \b itself)
-    from degrade_kit.analysis.judge import METRICS
+    quiet_model_loading()
     from degrade_kit.pipelines.commands.progress import ProgressLine
     from degrade_kit.pipelines.evaluation.evaluate import evaluate
-    from degrade_kit.pipelines.evaluation.report import EvaluateConfig, shown_value
 
-    quiet_model_loading()
-    config = EvaluateConfig(
-        restored=restored,
-        reference=reference,
-        faces=faces,
-        protocol=protocol,
-        suffix=suffix,
-        allow_missing=allow_missing,
-        device=device,
-        cache=cache or out / ".features",
-    )
     with ProgressLine() as progress:
-        found = evaluate(config, weights, out, executor_config(workers, ray_address), progress)
-    click.echo(f"{len(found.rows):,} images, protocol {found.protocol.id}")
-    for name, summary in found.summaries.items():
-        metric = METRICS[name]
-        if summary.value is None:
-            click.echo(f"  {metric.title:<22} {summary.status}")
-            continue
-        interval = (
-            ""
-            if summary.low is None
-            else f"  ({shown_value(metric, summary.low)} to {shown_value(metric, summary.high)})"
-        )
-        value = f"{shown_value(metric, summary.value)} {metric.unit(found.protocol)}".strip()
-        equal = f", and {summary.infinite:,} equal to their references" if summary.infinite else ""
-        click.echo(f"  {metric.title:<22} {value}{interval}, {summary.images:,} images{equal}")
-    if found.missing or found.extra:
-        click.echo(
-            f"not in the numbers: {len(found.missing):,} references, {len(found.extra):,} restored images", err=True
-        )
-    for file in found.files:
-        click.echo(f"  {file}")
+        found = evaluate(progress=progress, **options)
+    echo_report(found)

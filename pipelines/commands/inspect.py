@@ -6,7 +6,7 @@ import json
 
 import click
 
-from degrade_kit.pipelines.commands.options import counted, human_bytes
+from degrade_kit.pipelines.text import counted, human_bytes
 
 
 @click.command("inspect")

@@ -10,7 +10,6 @@ import click
 
 from degrade_kit.pipelines.commands.options import (
     config_option,
-    counted,
     echo_licence,
     executor_config,
     executor_options,
@@ -18,6 +17,7 @@ from degrade_kit.pipelines.commands.options import (
     weights_option,
 )
 from degrade_kit.pipelines.commands.progress import ProgressLine
+from degrade_kit.pipelines.text import counted
 
 if TYPE_CHECKING:
     from degrade_kit.pipelines.evaluation.testset import Aligner, OriginalsConfig

@@ -1,8 +1,9 @@
-"""Options that several commands share, and how their values are shown."""
+"""Options that several commands share, and how their values are read."""
 
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from degrade_kit.pipelines.executor import ExecutorConfig
+    from degrade_kit.pipelines.text import Report
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -40,12 +42,10 @@ def executor_options(function: _F) -> _F:
 
 
 def executor_config(workers: int | None, ray_address: str | None, gpus: float = 0.0) -> ExecutorConfig:
-    """What the two options ask for."""
-    from degrade_kit.pipelines.executor import ExecutorConfig, default_workers
+    """What the two options ask for; see `degrade_kit.pipelines.executor.choose_executor`."""
+    from degrade_kit.pipelines.executor import choose_executor
 
-    if workers is None:
-        workers = 0 if ray_address else default_workers()
-    return ExecutorConfig(workers=workers, ray_address=ray_address, gpus=gpus)
+    return choose_executor(workers, ray_address, gpus)
 
 
 def flipnet_options(function: _F) -> _F:
@@ -238,7 +238,7 @@ def echo_licence(notice: str) -> None:
 
 def flipnet_settings(options: dict[str, Any]) -> Any:  # noqa: ANN401 (FlipNetSettings, imported where it is needed)
     """Take what `flipnet_options` gave out of a command's options."""
-    from degrade_kit.pipelines.makers.flipnet_settings import FlipNetSettings
+    from degrade_kit.pipelines.makers.flipnet_settings import FlipNetSettings, weighted_prompts
 
     if not options["download"]:
         quiet_model_loading()
@@ -246,18 +246,18 @@ def flipnet_settings(options: dict[str, Any]) -> Any:  # noqa: ANN401 (FlipNetSe
     return FlipNetSettings(
         model=options.pop("flipnet"),
         overrides=overrides,
-        prompts=parse_prompts(options.pop("prompts")),
+        prompts=weighted_prompts(parse_prompts(options.pop("prompts"))),
         **{key: options.pop(key) for key in ("base_model", "batch_size", "device", "dtype", "download")},
     )
 
 
-def parse_prompts(texts: Sequence[str]) -> tuple[tuple[str, float], ...] | None:
+def parse_prompts(texts: Sequence[str]) -> dict[str, float] | None:
     """Prompts with weights; None where none is given.
 
     >>> parse_prompts(["dark, strong noise=2", "null"])
-    (('dark, strong noise', 2.0), ('', 1.0))
+    {'dark, strong noise': 2.0, '': 1.0}
     """
-    prompts: list[tuple[str, float]] = []
+    prompts: dict[str, float] = {}
     for text in texts:
         prompt, equals, weight = text.rpartition("=")
         if not equals:
@@ -268,8 +268,11 @@ def parse_prompts(texts: Sequence[str]) -> tuple[tuple[str, float], ...] | None:
             number = 0.0
         if not 0 < number < 1e9:
             raise click.BadParameter(f"--prompt: expected TEXT or TEXT=WEIGHT with a positive weight, got {text!r}")
-        prompts.append(("" if prompt.strip() == "null" else prompt.strip(), number))
-    return tuple(prompts) or None
+        prompt = "" if prompt.strip() == "null" else prompt.strip()
+        if prompt in prompts:
+            raise click.BadParameter(f"--prompt: {text!r} is given twice; one with a weight of 2 comes twice as often")
+        prompts[prompt] = number
+    return prompts or None
 
 
 def config_option(function: _F) -> _F:
@@ -284,6 +287,20 @@ def config_option(function: _F) -> _F:
         help="YAML file with values for any of these options, such as `variants: 5`; the command line wins.  "
         "[default: none]",
     )(function)
+
+
+def parse_places(values: Sequence[str], option: str) -> dict[str, str]:
+    """Places by name, from texts of the form NAME=PLACE; a name that comes twice is refused."""
+    places = parse_assignments(values, option, "NAME=PLACE")
+    if repeated := [name for name, count in Counter(name for name, _ in places).items() if count > 1]:
+        raise click.BadParameter(f"{option}: the name {repeated[0]!r} is given twice; each set needs a name of its own")
+    return dict(places)
+
+
+def echo_report(report: Report) -> None:
+    """Print a report: what is a warning in it to standard error."""
+    for line in report.lines():
+        click.echo(line.text, err=line.warning)
 
 
 def parse_range(text: str | None) -> tuple[int, int] | None:
@@ -318,40 +335,6 @@ def parse_assignments(values: Sequence[str], option: str, form: str) -> list[tup
             raise click.BadParameter(f"{option}: expected {form}, got {text!r}")
         parsed.append((word, value))
     return parsed
-
-
-def human_bytes(count: float) -> str:
-    """Decimal bytes for people.
-
-    >>> human_bytes(1234567)
-    '1.2 MB'
-    """
-    for unit in ("B", "kB", "MB", "GB"):
-        if count < 1000:
-            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
-        count /= 1000
-    return f"{count:.1f} TB"
-
-
-def human_time(seconds: float) -> str:
-    """Time for people.
-
-    >>> human_time(42), human_time(3700)
-    ('42 s', '1 h 2 min')
-    """
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
-
-
-def counted(counts: Mapping[str, int]) -> str:
-    """Counts by name on one line.
-
-    >>> counted({"truncated": 2, "too small": 1})
-    '2 truncated, 1 too small'
-    """
-    return ", ".join(f"{count:,} {name}" for name, count in counts.items())
 
 
 def _load_config(ctx: click.Context, param: click.Parameter, value: str | None) -> None:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from degrade_kit.pipelines.commands.options import config_option, counted, parse_assignments
+from degrade_kit.pipelines.commands.options import config_option, parse_assignments
+from degrade_kit.pipelines.text import counted
 
 if TYPE_CHECKING:
     from degrade_kit.pipelines.inputs.pairs import SourceReport

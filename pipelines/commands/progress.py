@@ -8,7 +8,7 @@ from typing import Final
 
 import click
 
-from degrade_kit.pipelines.commands.options import human_bytes, human_time
+from degrade_kit.pipelines.text import human_bytes, human_time
 from degrade_kit.progress import Progress
 from degrade_kit.wording import plural
 

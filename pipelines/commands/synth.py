@@ -3,32 +3,25 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from degrade_kit.pipelines.commands.options import (
     config_option,
-    counted,
-    echo_licence,
-    executor_config,
+    echo_report,
     executor_options,
     flipnet_options,
-    flipnet_settings,
-    human_bytes,
-    human_time,
+    parse_prompts,
     parse_range,
+    quiet_model_loading,
 )
-
-if TYPE_CHECKING:
-    from degrade_kit.pipelines.synth.plan import Plan
-    from degrade_kit.pipelines.synth.synthesize import SynthReport
 
 
 @click.command("synth")
 @click.option("--hq", required=True, metavar="SOURCE", help="HQ faces: a folder tree, list file, zip, tars or LMDB.")
 @click.option(
-    "--shards", required=True, metavar="OUT", help="Where to write: a folder, or an fsspec URL such as s3://..."
+    "--shards", "out", required=True, metavar="OUT", help="Where to write: a folder, or an fsspec URL such as s3://..."
 )
 @click.option(
     "--preset", default="flipnet-paper", show_default=True, metavar="NAME|FILE.yaml", help="Recipe; see `presets`."
@@ -114,16 +107,11 @@ if TYPE_CHECKING:
 @executor_options
 @config_option
 def synth_command(
-    shards: str,
-    preset: str,
+    prompts: tuple[str, ...],
     shard_range: str | None,
     max_failures: float,
-    overwrite: bool,
     dry_run: bool,
-    workers: int | None,
-    ray_address: str | None,
-    gpus_per_worker: float,
-    **options: Any,  # noqa: ANN401 (the options of SynthConfig, by name)
+    **options: Any,  # noqa: ANN401 (the other arguments of `synthesize`, by name)
 ) -> None:
     """Make LQ/HQ pairs from faces and write them as WebDataset shards.
 
@@ -136,94 +124,22 @@ def synth_command(
     Run it again to resume: finished shards are kept. The result is the same, bit by bit, with any number of workers and
     after any number of interruptions.
     """  # noqa: D301 (click reads the \b itself)
+    if not options["download"]:
+        quiet_model_loading()
     from degrade_kit.pipelines.commands.progress import ProgressLine
-    from degrade_kit.pipelines.synth.plan import make_plan
     from degrade_kit.pipelines.synth.synthesize import synthesize
 
-    config = _config(preset, options)
-    plan = make_plan(config)
-    executor = executor_config(workers, ray_address, gpus_per_worker)
     chosen = parse_range(shard_range)
-    echo_licence("" if plan.config.flipnet is None else plan.config.flipnet.licence)
-    if dry_run:
-        _print_plan(plan, shards, executor.workers)
-        return
     with ProgressLine() as progress:
-        report = synthesize(plan, shards, executor, overwrite=overwrite, shard_range=chosen, progress=progress)
-    _print_report(report)
+        report = synthesize(
+            prompts=parse_prompts(prompts), shard_range=chosen, dry_run=dry_run, progress=progress, **options
+        )
+    echo_report(report)
+    if dry_run:
+        return
+    if report.complete:
+        click.echo(f"next: degrade-kit verify {report.out}")
     failed = sum(report.failures.values())
-    total = report.num_sources + len(plan.sources.skipped)
+    total = report.num_sources + report.num_skipped
     if report.shards_failed or failed > max_failures * total or (chosen is None and not report.complete):
         sys.exit(3)
-
-
-def _config(preset: str, options: dict[str, Any]) -> Any:  # noqa: ANN401 (SynthConfig, imported where it is needed)
-    from degrade_kit.hq import HqConfig
-    from degrade_kit.pipelines.makers.config import SynthConfig
-    from degrade_kit.presets import resolve_recipe
-
-    image = HqConfig(
-        size=options.pop("size"),
-        filter=options.pop("hq_filter"),
-        crop=options.pop("crop"),
-        min_side=options.pop("min_side"),
-        alpha=options.pop("alpha"),
-    )
-    flipnet = flipnet_settings(options)
-    if options["mode"] == "onthefly":
-        flipnet = None
-    return SynthConfig(recipe=resolve_recipe(preset), image=image, flipnet=flipnet, **options)
-
-
-def _print_plan(plan: Plan, shards: str, workers: int) -> None:
-    """What would happen, estimated from a few samples."""
-    from degrade_kit.pipelines.synth.estimate import estimate
-
-    sample = estimate(plan)
-    count = len(plan.sources.names)
-    config = plan.config
-    click.echo(f"{count:,} images in {config.hq} ({len(plan.sources.skipped):,} more cannot be read)")
-    click.echo(f"{config.maker}; {config.variants} variants, seed {config.seed}")
-    if config.flipnet is not None:
-        prompts = config.flipnet.prompts or (("", 1.0),)
-        total = sum(weight for _, weight in prompts)
-        shown = ", ".join(f"{prompt or 'null'} ({weight / total:.0%})" for prompt, weight in prompts[:8])
-        more = f" and {len(prompts) - 8} more" if len(prompts) > 8 else ""
-        click.echo(f"prompts: {shown}{more}")
-    click.echo(f"HQ as .{config.image.format} at {config.image.size or 'their own'} pixels, LQ as .{plan.lq_extension}")
-    click.echo(f"{plan.num_shards:,} shards of {config.samples_per_shard:,} samples in {shards}")
-    if not sample.usable:
-        click.echo("none of the images tried can be used")
-        return
-    processes = max(workers, 1)
-    click.echo(
-        f"about {human_bytes(sample.bytes * count)} and {human_time(sample.seconds * count / processes)} with "
-        f"{processes} process{'es' * (processes > 1)}, from {sample.usable} images tried "
-        f"({sample.seconds * 1e3:.0f} ms each)"
-    )
-    click.echo("dry run: nothing was written")
-
-
-def _print_report(report: SynthReport) -> None:
-    pairs = report.num_samples * report.variants
-    made = f"{report.shards_made} made, {report.shards_kept} kept from before" if report.shards_kept else "all made now"
-    click.echo(
-        f"{report.num_samples:,} samples, {pairs:,} pairs, {report.num_shards} shards ({made}), "
-        f"{human_bytes(report.bytes)}, {human_time(report.seconds)}"
-    )
-    if report.counters:
-        click.echo(f"HQ images: {counted(report.counters)}")
-    if report.counters.get("enlarged"):
-        click.echo(
-            "note: an enlarged HQ image has no fine detail to learn; --min-side leaves such images out", err=True
-        )
-    if report.failures:
-        click.echo(f"not usable: {counted(report.failures)}; see {report.url}/.degrade_kit/", err=True)
-    for name in report.shards_failed:
-        click.echo(f"not made: {name}; run the same command again to retry it", err=True)
-    if not report.complete:
-        click.echo("the data set is not whole yet: no manifest.json was written", err=True)
-        return
-    click.echo(f"digest {report.digest}")
-    click.echo(f"look at {report.url}/preview.png and {report.url}/README.md")
-    click.echo(f"next: degrade-kit verify {report.url}")

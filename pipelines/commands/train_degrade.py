@@ -7,7 +7,8 @@ from typing import Any
 
 import click
 
-from degrade_kit.pipelines.commands.options import human_time, parse_assignments, quiet_model_loading, training_options
+from degrade_kit.pipelines.commands.options import parse_assignments, quiet_model_loading, training_options
+from degrade_kit.pipelines.text import human_time
 
 
 @click.command("train-degrade")

@@ -7,12 +7,8 @@ from typing import Any
 
 import click
 
-from degrade_kit.pipelines.commands.options import (
-    human_time,
-    quiet_model_loading,
-    training_options,
-    weights_option,
-)
+from degrade_kit.pipelines.commands.options import quiet_model_loading, training_options, weights_option
+from degrade_kit.pipelines.text import human_time
 
 _FOLDER = click.Path(file_okay=False, path_type=Path)
 

@@ -7,7 +7,7 @@ import sys
 import click
 
 from degrade_kit.pipelines.commands.options import (
-    executor_config,
+    echo_report,
     executor_options,
     moved_flipnet_option,
     quiet_model_loading,
@@ -40,13 +40,8 @@ def verify_command(
     from degrade_kit.pipelines.dataset.verify import verify
 
     quiet_model_loading()
-    report = verify(shards, executor_config(workers, ray_address), replay=replay, flipnet=flipnet)
-    for problem in report.problems:
-        click.echo(problem, err=True)
-    click.echo(
-        f"{report.samples:,} samples in {report.shards:,} shards; {report.replayed:,} LQ images made again, "
-        f"{report.identical:,} accepted; {len(report.problems):,} problems"
-    )
+    report = verify(shards, replay=replay, flipnet=flipnet, workers=workers, ray_address=ray_address)
+    echo_report(report)
     if report.problems:
         sys.exit(1)
     if report.lq_only:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
+import os
 import tarfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -14,14 +15,16 @@ from typing import Any
 import numpy as np
 
 from degrade_kit.canvas import Canvas
+from degrade_kit.checks import probability
 from degrade_kit.errors import ConfigError, DegradeKitError, RunError, ShardError
 from degrade_kit.files import file_sha256, sha256
 from degrade_kit.hq import versions
 from degrade_kit.image import Pixels, decode_image
-from degrade_kit.pipelines.executor import ExecutorConfig, run_tasks
+from degrade_kit.pipelines.executor import choose_executor, run_tasks
 from degrade_kit.pipelines.makers.config import fingerprint, load_plan_config
 from degrade_kit.pipelines.makers.flipnet_settings import FlipNetSettings, stored_flipnet
 from degrade_kit.pipelines.makers.recipe_maker import make_variant
+from degrade_kit.pipelines.text import Line, Report
 from degrade_kit.record import Record, ops_to_json
 from degrade_kit.shards import (
     CONFIG,
@@ -64,7 +67,7 @@ class VerifyTask:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class VerifyReport:
+class VerifyReport(Report):
     """What was found wrong in a data set, if anything."""
 
     shards: int
@@ -76,6 +79,16 @@ class VerifyReport:
     problems: list[str]
     lq_only: bool = False
     """Whether the data set has no HQ images, so that none could be made again."""
+
+    def lines(self) -> list[Line]:
+        """See `Report`."""
+        return [
+            *(Line(problem, warning=True) for problem in self.problems),
+            Line(
+                f"{self.samples:,} samples in {self.shards:,} shards; {self.replayed:,} LQ images made again, "
+                f"{self.identical:,} accepted; {len(self.problems):,} problems"
+            ),
+        ]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -95,20 +108,34 @@ class Replay:
         return float(np.abs(self.stored.astype(np.int16) - self.again).mean())
 
 
-def verify(url: str, executor: ExecutorConfig, *, replay: float = 0.05, flipnet: str | None = None) -> VerifyReport:
-    """Check hashes, counts, layout, every image, and a share of the records against the pixels.
+def verify(
+    shards: str | os.PathLike[str],
+    *,
+    replay: float = 0.05,
+    flipnet: str | os.PathLike[str] | None = None,
+    workers: int | None = None,
+    ray_address: str | None = None,
+) -> VerifyReport:
+    """Check a data set, hashes, counts, layout, every image, and records against pixels: `degrade-kit verify`.
 
     Args:
-        url: Local folder or fsspec URL.
-        executor: Where to run.
-        replay: Share of the samples, in [0, 1], evenly spread.
+        shards: Folder or fsspec URL.
+        replay: Share of the samples, in [0, 1] and evenly spread, whose LQ images are made again and compared.
         flipnet: Where the FlipNet of the data set is; where it was, if None.
+        workers: Worker processes, as for `synthesize`.
+        ray_address: Ray cluster to join, as for `synthesize`.
 
     Raises:
+        ConfigError: If an argument does not fit.
         ShardError: If there is no manifest, or it is of an unknown format.
+
+    Returns:
+        What was found; all is well where it has no problems.
     """
-    shards = open_shards(url)
-    store, manifest = shards.store, shards.manifest
+    probability(replay, "replay")
+    executor = choose_executor(workers, ray_address)
+    data_set = open_shards(shards)
+    store, manifest = data_set.store, data_set.manifest
     listed = {entry["name"]: entry for entry in manifest["shards"]}
     names = [shard_name(index) for index in range(manifest["num_shards"])]
     problems = [*_check_manifest(manifest), *_check_beside(store, manifest), *_unlisted(store, set(listed))]
@@ -117,12 +144,12 @@ def verify(url: str, executor: ExecutorConfig, *, replay: float = 0.05, flipnet:
     replay = 0.0 if lq_only else replay
     if replay and "flipnet" in manifest:
         try:
-            settings = find_flipnet(store, flipnet)
+            settings = find_flipnet(store, None if flipnet is None else os.fspath(flipnet))
         except DegradeKitError as error:
             problems.append(f"LQ images of the FlipNet were not made again: {error}")
     tasks = [
         VerifyTask(
-            url=url,
+            url=store.url,
             shard=name,
             listed=listed.get(name),
             config_sha256=manifest["config_sha256"],

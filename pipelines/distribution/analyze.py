@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -15,6 +18,7 @@ from degrade_kit.analysis.comparison import Comparison, Kind, compare_all
 from degrade_kit.analysis.extractors import DEGRADATION, Extractor, parse_extractor
 from degrade_kit.analysis.probes import probe_records
 from degrade_kit.analysis.report import reading, to_html, to_markdown
+from degrade_kit.analysis.weights import parse_given
 from degrade_kit.analysis.whitening import Identity, Scaler, Space, Whitening
 from degrade_kit.errors import ConfigError, ImageError, RunError
 from degrade_kit.files import write_files
@@ -41,8 +45,9 @@ from degrade_kit.pipelines.distribution.report import (
     draw,
     report_sections,
 )
-from degrade_kit.pipelines.executor import ExecutorConfig, run_tasks
+from degrade_kit.pipelines.executor import ExecutorConfig, choose_executor, run_tasks
 from degrade_kit.pipelines.images import is_shards
+from degrade_kit.pipelines.text import Line, Report, human_time
 from degrade_kit.progress import OnProgress, Progress, silent
 from degrade_kit.shards import ShardSet, open_shards
 from degrade_kit.sources import Sources, open_sources
@@ -67,33 +72,110 @@ class _Input:
         return shard_tasks(self.name, self.content, places, config)
 
 
-@dataclass(frozen=True, slots=True)
-class Analysis:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Analysis(Report):
     """What an analysis found, and the files that it wrote."""
 
     comparisons: list[Comparison]
+    """Each synthesized set with each real one, and real ones with each other."""
     sentences: list[str]
+    """The same in words."""
     files: list[Path]
+    """That were written."""
     failures: int
+    """Images that could not be used."""
+    exceeded: list[str]
+    """Limits of `fail_above` that a set exceeds, in words."""
+    seconds: float
+
+    def lines(self) -> list[Line]:
+        """See `Report`."""
+        lines = [*map(Line, self.sentences), Line(f"in {human_time(self.seconds)}:")]
+        lines += [Line(f"  {file}") for file in self.files]
+        lines += [Line(text, warning=True) for text in self.exceeded]
+        if self.failures:
+            text = f"{self.failures:,} images could not be used; the report names them"
+            lines.append(Line(text, warning=True))
+        return lines
 
 
 def analyze(
-    config: AnalyzeConfig,
-    out: Path,
-    executor: ExecutorConfig,
+    synth: Mapping[str, str | os.PathLike[str]],
+    real: Mapping[str, str | os.PathLike[str]],
+    out: str | os.PathLike[str],
+    *,
+    hq: str | os.PathLike[str] | None = None,
+    features: str = "auto",
+    projection: Literal["umap", "pca"] = "umap",
+    seed: int = 0,
+    size: int = 512,
+    allow_resize: bool = False,
+    max_images: int = 2000,
+    weights: Mapping[str, str | os.PathLike[str]] | None = None,
+    cache: str | os.PathLike[str] | None = None,
+    fail_above: Mapping[str, float] | None = None,
+    workers: int | None = None,
+    ray_address: str | None = None,
     progress: OnProgress = silent,
 ) -> Analysis:
-    """Measure, compare and write the report.
+    """Show how close synthesized LQ images come to real ones: `degrade-kit analyze-distribution`.
 
     Args:
-        config: What to compare.
+        synth: Synthesized LQ images by name: each a data set, or whatever `synthesize` takes as `hq`.
+        real: Photographs by name.
         out: Folder of the report; files of an earlier one are replaced.
-        executor: Where images are measured.
+        hq: HQ faces, to whiten with and as a set of its own; those of the data sets where None.
+        features: `whitened` (needs HQ faces), `degradation`, or a learned space; see docs/analysis.md. `auto` whitens
+            where it can.
+        projection: Of the pictures.
+        seed: Of subsets, folds and projection.
+        size: Side that all images have, pixels.
+        allow_resize: Crop and resize images of another size, which changes what is measured.
+        max_images: Measured of each set; 0 is all.
+        weights: Where files are that `degrade-kit weights` lists, by name.
+        cache: Folder that keeps features by content; OUT/.features where None.
+        fail_above: Most that `kid`, `frechet` or `auc` of a synthesized set may be; see `Analysis.exceeded`.
+        workers: Worker processes, as for `synthesize`.
+        ray_address: Ray cluster to join, as for `synthesize`.
         progress: Told of the images measured, set by set.
 
     Raises:
         ConfigError: If a set is not there, has no image that can be used, or images of another size.
     """
+    start = time.monotonic()
+    limits = dict(fail_above or {})
+    for name, limit in limits.items():
+        above([], name, limit)  # its error comes before the work
+    config = AnalyzeConfig(
+        synth=tuple((name, os.fspath(place)) for name, place in synth.items()),
+        real=tuple((name, os.fspath(place)) for name, place in real.items()),
+        hq=None if hq is None else os.fspath(hq),
+        features=features,
+        weights=parse_given([(name, os.fspath(path)) for name, path in (weights or {}).items()]),
+        seed=seed,
+        projection=projection,
+        size=size,
+        allow_resize=allow_resize,
+        max_images=max_images,
+        cache=Path(out) / ".features" if cache is None else Path(cache),
+    )
+    comparisons, sentences, files, failures = _compare(
+        config, Path(out), choose_executor(workers, ray_address), progress
+    )
+    return Analysis(
+        comparisons=comparisons,
+        sentences=sentences,
+        files=files,
+        failures=failures,
+        exceeded=[line for name, limit in limits.items() for line in above(comparisons, name, limit)],
+        seconds=time.monotonic() - start,
+    )
+
+
+def _compare(
+    config: AnalyzeConfig, out: Path, executor: ExecutorConfig, progress: OnProgress
+) -> tuple[list[Comparison], list[str], list[Path], int]:
+    """Measure, compare and write the report; see `Analysis`."""
     extractor, whitened = _extractor(config)
     inputs = _open(config)
     extract = ExtractConfig(size=config.size, allow_resize=config.allow_resize, cache=config.cache)
@@ -125,7 +207,7 @@ def analyze(
     }
     write_files(out, files)
     written = [out / name for name in ("report.html", "report.md", *pictures.files, "metrics.json")]
-    return Analysis(comparisons, sentences, written, sum(len(entry.failures) for entry in sets))
+    return comparisons, sentences, written, sum(len(entry.failures) for entry in sets)
 
 
 def above(comparisons: Iterable[Comparison], measure: str, limit: float) -> list[str]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,14 +16,18 @@ from degrade_kit.analysis.extractors import DEGRADATION, Extractor
 from degrade_kit.analysis.fit import FitConfig, fit_mixture
 from degrade_kit.analysis.probes import probe_records
 from degrade_kit.analysis.whitening import Whitening
+from degrade_kit.checks import whole
 from degrade_kit.degradation import make_lq
 from degrade_kit.errors import ConfigError, ImageError, RunError
 from degrade_kit.files import plain_yaml, write_whole
 from degrade_kit.image import Pixels, decode_image, encode_png
 from degrade_kit.pipelines.distribution.analyze import PROBE_RECORDS, measure_tasks
 from degrade_kit.pipelines.distribution.features import ExtractConfig, ProbeTask, Task, file_tasks, pick, stack, to_size
-from degrade_kit.pipelines.executor import ExecutorConfig
+from degrade_kit.pipelines.distribution.report import check_measured
+from degrade_kit.pipelines.executor import ExecutorConfig, choose_executor
 from degrade_kit.pipelines.sheet import LEGEND, Tile, caption, contact_sheet
+from degrade_kit.pipelines.text import Line, Report, human_time
+from degrade_kit.presets import resolve_recipe
 from degrade_kit.recipe import Recipe
 from degrade_kit.record import Record
 from degrade_kit.seeding import generator
@@ -54,10 +60,12 @@ class FitRecipeConfig:
     def __post_init__(self) -> None:
         if self.faces < 2 or self.images < 2:
             raise ConfigError(f"expected at least 2 faces and 2 images, got {self.faces} and {self.images}")
+        check_measured(self.size, self.max_images)
+        whole(0, 2**63 - 1)(self.seed, "seed")
 
 
-@dataclass(frozen=True, slots=True)
-class Fitted:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Fitted(Report):
     """A fitted recipe, and how near it comes on photographs that the fit has not seen."""
 
     recipe: Recipe
@@ -69,34 +77,103 @@ class Fitted:
     chance: float
     """Mean over random halves of all photographs."""
     fitted: int
+    """Photographs that were fitted to."""
     held_out: int
+    """Photographs that were not."""
+    files: tuple[Path, Path]
+    """The recipe, and the sheet."""
+    seconds: float
 
     @property
     def gain(self) -> float:
         """Share of the distance that is gone."""
         return 1 - self.after.value / self.before.value
 
+    @property
+    def nearer(self) -> bool:
+        """Whether the fit brought the recipe nearer to photographs that it has not seen."""
+        return self.after.value < self.before.value
+
+    def lines(self) -> list[Line]:
+        """See `Report`."""
+        lines = [
+            Line(
+                f"whitened KID to {self.held_out:,} photographs that were not fitted to: {self.before.value:.3f} "
+                f"[{self.before.low:.3f}, {self.before.high:.3f}] before, {self.after.value:.3f} "
+                f"[{self.after.low:.3f}, {self.after.high:.3f}] after, {self.chance:.3f} between halves of the "
+                "photographs"
+            ),
+            Line(f"{self.parts} parts, in {human_time(self.seconds)}: {', '.join(map(str, self.files))}"),
+        ]
+        if not self.nearer:
+            text = "the fit did not bring it nearer; give more photographs, --variants or --rounds"
+            lines.append(Line(text, warning=True))
+        return lines
+
 
 def fit_recipe(
-    config: FitRecipeConfig,
-    out: Path,
-    executor: ExecutorConfig,
-    report: Callable[[str], None] = lambda line: None,
+    real: str | os.PathLike[str],
+    hq: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    *,
+    preset: str | os.PathLike[str] | Recipe = "flipnet-paper",
+    size: int = 512,
+    allow_resize: bool = False,
+    max_images: int = 2000,
+    faces: int = 40,
+    images: int = 24,
+    variants: int = 60,
+    rounds: int = 3,
+    parts: int = 6,
+    seed: int = 0,
+    workers: int | None = None,
+    ray_address: str | None = None,
+    progress: Callable[[str], None] = lambda line: None,
 ) -> Fitted:
-    """Fit, and write the recipe and a sheet beside it.
+    """Tune a recipe until its LQ images are like given photographs: `degrade-kit fit-recipe`.
 
     Half of the photographs, drawn by the seed, are held out: before and after are measured on them, with images of new
     records.
 
     Args:
-        config: What to fit.
-        out: The YAML file; a sheet goes beside it with the ending `.png`.
-        executor: Where images are made and measured.
-        report: Takes lines of progress.
+        real: Photographs to be like: whatever `synthesize` takes as `hq`.
+        hq: HQ faces to degrade.
+        out: The fitted recipe, a YAML file; a sheet goes beside it with the ending `.png`.
+        preset: Recipe to begin with: name of a preset, path of a file, or a recipe.
+        size: Side that all images have, pixels.
+        allow_resize: Crop and resize images of another size, which changes what is measured.
+        max_images: Photographs used, drawn evenly; 0 takes all.
+        faces: HQ faces used, at least 2.
+        images: Images made of each variant of the recipe, at least 2.
+        variants: Of the recipe at the start.
+        rounds: Of varying the best of them.
+        parts: Of the fitted mixture at most.
+        seed: Of everything that is drawn.
+        workers: Worker processes, as for `synthesize`.
+        ray_address: Ray cluster to join, as for `synthesize`.
+        progress: Takes lines that tell how far it has come.
 
     Raises:
         ConfigError: If there are too few photographs or faces, or images of another size.
     """
+    config = FitRecipeConfig(
+        real=os.fspath(real),
+        hq=os.fspath(hq),
+        start=resolve_recipe(preset),
+        size=size,
+        allow_resize=allow_resize,
+        max_images=max_images,
+        faces=faces,
+        images=images,
+        seed=seed,
+        search=FitConfig(variants=variants, rounds=rounds, parts=parts),
+    )
+    return _fit(config, Path(out), choose_executor(workers, ray_address), progress)
+
+
+def _fit(config: FitRecipeConfig, out: Path, executor: ExecutorConfig, report: Callable[[str], None]) -> Fitted:
+    """Fit, and write the recipe and a sheet beside it."""
+    start = time.monotonic()
     rng = np.random.default_rng(config.seed)
     photographs = open_sources(config.real)
     faces = _faces(open_sources(config.hq), config, rng)
@@ -141,20 +218,30 @@ def fit_recipe(
         lambda number, distance: report(f"round {number}: squared MMD {distance:.4f} on the half that is fitted to"),
     )
     before, after = (kid(points, held_out) for points in evaluate([config.start, recipe], _FINAL, "test"))
-    result = Fitted(
-        recipe,
-        len(parts),
-        before,
-        after,
-        kid(fitted, held_out),
-        float(np.mean([kid(points[one], points[two]).value for one, two in halves(len(points), rng, 10)])),
-        len(fitted),
-        len(held_out),
+    null = kid(fitted, held_out)
+    chance = float(np.mean([kid(points[one], points[two]).value for one, two in halves(len(points), rng, 10)]))
+    source = (
+        f"fitted by degrade-kit from {config.start.name} to {len(fitted)} photographs ({Path(config.real).name}); "
+        f"whitened KID on {len(held_out)} others {before.value:.3f} before, {after.value:.3f} after, "
+        f"{null.value:.3f} between photographs"
     )
-    recipe = _with_source(result, config)
-    write_whole(out, plain_yaml(recipe.to_mapping()))
-    _draw_sheet(out.with_suffix(".png"), photographs, places, faces, (config.start, recipe), config)
-    return result
+    recipe = Recipe(name=recipe.name, steps=recipe.steps, source=source)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(out, plain_yaml(recipe.to_mapping()).encode())
+    sheet = out.with_suffix(".png")
+    _draw_sheet(sheet, photographs, places, faces, (config.start, recipe), config)
+    return Fitted(
+        recipe=recipe,
+        parts=len(parts),
+        before=before,
+        after=after,
+        null=null,
+        chance=chance,
+        fitted=len(fitted),
+        held_out=len(held_out),
+        files=(out, sheet),
+        seconds=time.monotonic() - start,
+    )
 
 
 def _faces(sources: Sources, config: FitRecipeConfig, rng: np.random.Generator) -> list[Pixels]:
@@ -196,16 +283,6 @@ def _measure(
         for (row, number), measured in zip(places, rows, strict=True):
             made[row][number] = measured.features
     return [np.stack([each[number] for number in range(len(each))]) for each in made]
-
-
-def _with_source(result: Fitted, config: FitRecipeConfig) -> Recipe:
-    """Add to the recipe a note of what it was fitted to, and how well."""
-    source = (
-        f"fitted by degrade-kit from {config.start.name} to {result.fitted} photographs ({Path(config.real).name}); "
-        f"whitened KID on {result.held_out} others {result.before.value:.3f} before, {result.after.value:.3f} after, "
-        f"{result.null.value:.3f} between photographs"
-    )
-    return Recipe(name=result.recipe.name, steps=result.recipe.steps, source=source)
 
 
 def _draw_sheet(

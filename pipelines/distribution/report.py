@@ -18,6 +18,7 @@ from degrade_kit.analysis.probes import VERSION as PROBES_VERSION
 from degrade_kit.analysis.projection import Projection, project
 from degrade_kit.analysis.report import Picture, Section, all_numbers, headline
 from degrade_kit.analysis.whitening import Space
+from degrade_kit.checks import choice, whole
 from degrade_kit.errors import ConfigError
 from degrade_kit.files import sha256, write_whole
 from degrade_kit.hq import versions
@@ -32,6 +33,18 @@ HQ: Final = "HQ"
 """Name of the set of HQ faces."""
 _SHOWN = 16
 _PLOT = 2000
+
+
+def check_measured(size: int, max_images: int) -> None:
+    """Check the side and the number of images to measure.
+
+    Raises:
+        ConfigError: If the side is below 32 pixels, or the number below 0.
+    """
+    if size < 32:
+        raise ConfigError(f"size: expected at least 32 pixels, got {size}")
+    if max_images < 0:
+        raise ConfigError(f"max_images: expected 0 (all) or more, got {max_images}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -64,8 +77,9 @@ class AnalyzeConfig:
         for name, count in Counter(names).items():
             if count > 1:
                 raise ConfigError(f"the name {name!r} is given {count} times; each set needs a name of its own")
-        if self.size < 32:
-            raise ConfigError(f"size: expected at least 32 pixels, got {self.size}")
+        check_measured(self.size, self.max_images)
+        whole(0, 2**63 - 1)(self.seed, "seed")
+        choice(("umap", "pca"))(self.projection, "projection")
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import json
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,9 +29,10 @@ from degrade_kit.analysis.judge import (
     Situation,
     settle,
 )
-from degrade_kit.analysis.protocols import Protocol, protocol_named
+from degrade_kit.analysis.protocols import DEFAULT, Protocol, protocol_named
 from degrade_kit.analysis.report import Picture, to_html, to_markdown
 from degrade_kit.analysis.summary import MetricSummary
+from degrade_kit.analysis.weights import parse_given
 from degrade_kit.errors import ConfigError, ImageError, RunError
 from degrade_kit.files import sha256, write_files
 from degrade_kit.image import Pixels, encode_png, pixel_hash
@@ -44,8 +46,9 @@ from degrade_kit.pipelines.evaluation.report import (
     last_name,
     per_image,
     sections,
+    shown_value,
 )
-from degrade_kit.pipelines.executor import ExecutorConfig, Stateful, run_tasks
+from degrade_kit.pipelines.executor import ExecutorConfig, Stateful, choose_executor, run_tasks
 from degrade_kit.pipelines.feature_cache import cached
 from degrade_kit.pipelines.images import (
     FileImages,
@@ -56,6 +59,7 @@ from degrade_kit.pipelines.images import (
     pair_by_stem,
     stems,
 )
+from degrade_kit.pipelines.text import Line, Report
 from degrade_kit.progress import OnProgress, Progress, silent
 from degrade_kit.sources import display_name
 from degrade_kit.wording import first_few
@@ -64,15 +68,41 @@ _IN_TASK: Final = 16
 
 
 @dataclass(frozen=True, slots=True)
-class Evaluation:
+class Evaluation(Report):
     """What an evaluation measured, and the files that it wrote."""
 
     protocol: Protocol
     summaries: dict[str, MetricSummary]
+    """By name of the metric, those that were left out too."""
     rows: list[MeasuredImage]
+    """Numbers of each image."""
     missing: tuple[str, ...]
+    """References without a restored image, and images that could not be measured."""
     extra: tuple[str, ...]
+    """Restored images without a reference."""
     files: list[Path]
+    """That were written."""
+
+    def lines(self) -> list[Line]:
+        """See `Report`."""
+        lines = [Line(f"{len(self.rows):,} images, protocol {self.protocol.id}")]
+        for name, summary in self.summaries.items():
+            metric = METRICS[name]
+            if summary.value is None:
+                lines.append(Line(f"  {metric.title:<22} {summary.status}"))
+                continue
+            interval = (
+                ""
+                if summary.low is None
+                else f"  ({shown_value(metric, summary.low)} to {shown_value(metric, summary.high)})"
+            )
+            value = f"{shown_value(metric, summary.value)} {metric.unit(self.protocol)}".strip()
+            equal = f", and {summary.infinite:,} equal to their references" if summary.infinite else ""
+            lines.append(Line(f"  {metric.title:<22} {value}{interval}, {summary.images:,} images{equal}"))
+        if self.missing or self.extra:
+            left_out = f"{len(self.missing):,} references, {len(self.extra):,} restored images"
+            lines.append(Line(f"not in the numbers: {left_out}", warning=True))
+        return [*lines, *(Line(f"  {file}") for file in self.files)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,24 +130,66 @@ class _Done:
 
 
 def evaluate(
-    config: EvaluateConfig,
-    given: Mapping[str, Path],
-    out: Path,
-    executor: ExecutorConfig,
+    restored: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    *,
+    reference: str | os.PathLike[str] | None = None,
+    faces: str | os.PathLike[str] | None = None,
+    protocol: str = DEFAULT,
+    suffix: str = "",
+    allow_missing: bool = False,
+    weights: Mapping[str, str | os.PathLike[str]] | None = None,
+    device: str = "cpu",
+    cache: str | os.PathLike[str] | None = None,
+    workers: int | None = None,
+    ray_address: str | None = None,
     progress: OnProgress = silent,
 ) -> Evaluation:
-    """Measure and write the report.
+    """Score a folder of restored faces, any method's, with references or without: `degrade-kit evaluate`.
+
+    Files pair up by their relative names without extension; what has no partner is an error. Metrics whose weights are
+    not here are left out, and the report says which file they need.
 
     Args:
-        config: What to judge.
-        given: What `--weights` says, by name.
+        restored: Restored images: a folder, list, zip or tar.
         out: Folder of the report; files of an earlier one are replaced.
-        executor: Where images are measured.
+        reference: What they should be: the same, or a data set of `synthesize`; none, for real photographs, where None.
+        faces: Sharp faces that FID, KID and Frechet compare with; a statistics file, or the references, where None.
+        protocol: Whose way of measuring: basicsr-rgb, vqfr, restoreformer or pmrf; see docs/evaluation.md.
+        suffix: What the method appends to names, such as `_00`.
+        allow_missing: Count images without a partner, and measure the others.
+        weights: Where files are that `degrade-kit weights` lists, by name.
+        device: Where networks run, such as cuda.
+        cache: Folder that keeps features by content; OUT/.features where None.
+        workers: Worker processes, as for `synthesize`.
+        ray_address: Ray cluster to join, as for `synthesize`.
         progress: Told of the images measured, set by set.
 
     Raises:
         ConfigError: If images do not pair up, cannot be read, or differ from their references in size.
     """
+    config = EvaluateConfig(
+        restored=os.fspath(restored),
+        reference=None if reference is None else os.fspath(reference),
+        faces=None if faces is None else os.fspath(faces),
+        protocol=protocol,
+        suffix=suffix,
+        allow_missing=allow_missing,
+        device=device,
+        cache=Path(out) / ".features" if cache is None else Path(cache),
+    )
+    given = parse_given([(name, os.fspath(path)) for name, path in (weights or {}).items()])
+    return _evaluate(config, given, Path(out), choose_executor(workers, ray_address), progress)
+
+
+def _evaluate(
+    config: EvaluateConfig,
+    given: Mapping[str, Path],
+    out: Path,
+    executor: ExecutorConfig,
+    progress: OnProgress,
+) -> Evaluation:
+    """Measure and write the report."""
     protocol = protocol_named(config.protocol)
     for place in (config.restored, config.reference, config.faces):
         if place is not None and Path(place).resolve() in (out.resolve(), *out.resolve().parents):

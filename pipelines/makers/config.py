@@ -6,9 +6,10 @@ import json
 from dataclasses import dataclass, field
 from typing import Any, Literal, cast
 
+from degrade_kit.checks import choice, probability, whole
 from degrade_kit.errors import ConfigError, RunError
 from degrade_kit.files import parse_yaml, sha256
-from degrade_kit.hq import HqConfig
+from degrade_kit.hq import HQ_FORMATS, HqConfig
 from degrade_kit.pipelines.makers.flipnet_settings import FlipNetSettings
 from degrade_kit.recipe import Recipe, recipe_from_mapping
 from degrade_kit.shards import CONFIG
@@ -44,12 +45,19 @@ class SynthConfig:
     """The FlipNet of the modes `flipnet` and `mix`."""
 
     def __post_init__(self) -> None:
-        if not 1 <= self.variants <= 1000:
-            raise ConfigError(f"variants: expected a whole number within [1, 1000], got {self.variants}")
+        whole(1, 1000)(self.variants, "variants")
+        whole(0, 2**63 - 1)(self.seed, "seed")
         if self.samples_per_shard < 0:
             raise ConfigError(f"samples_per_shard: expected 0 (automatic) or more, got {self.samples_per_shard}")
-        if not 0 <= self.mix <= 1:
-            raise ConfigError(f"mix: expected a number within [0, 1], got {self.mix}")
+        choice(("native", "full"))(self.lq_size, "lq_size")
+        choice(("auto", *HQ_FORMATS))(self.hq_format, "hq_format")
+        choice(("onthefly", "flipnet", "mix"))(self.mode, "mode")
+        probability(self.mix, "mix")
+
+    @property
+    def licence(self) -> str:
+        """What the licence of the FlipNet's weights says first; empty where there is no FlipNet, or none beside it."""
+        return "" if self.flipnet is None or self.mode == "onthefly" else self.flipnet.licence
 
     @property
     def maker(self) -> str:

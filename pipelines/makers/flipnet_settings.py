@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from degrade_kit.checks import choice, whole
 from degrade_kit.errors import ConfigError
 
 
@@ -33,6 +35,25 @@ class FlipNetSettings:
     """`degrade_kit.flipnet.sampling.SamplingConfig`; found by `resolve_flipnet`."""
     licence: str = ""
     """What the LICENSE of the model says first; found by `resolve_flipnet`, empty where there is none."""
+
+    def __post_init__(self) -> None:
+        whole(1, 10_000)(self.batch_size, "batch_size")
+        choice(("float32", "bfloat16", "float16"))(self.dtype, "dtype")
+
+
+def weighted_prompts(prompts: Mapping[str, float] | Sequence[str] | None) -> tuple[tuple[str, float], ...] | None:
+    """Prompts with how often each is drawn, in order; equally often where only names are given.
+
+    Raises:
+        ConfigError: If a weight is not positive.
+    """
+    if prompts is None:
+        return None
+    weights = prompts if isinstance(prompts, Mapping) else dict.fromkeys(prompts, 1.0)
+    for prompt, weight in weights.items():
+        if not 0 < weight < 1e9:
+            raise ConfigError(f"prompts: expected a positive weight for {prompt!r}, got {weight}")
+    return tuple(weights.items())
 
 
 def resolve_flipnet(settings: FlipNetSettings) -> FlipNetSettings:

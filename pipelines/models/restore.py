@@ -34,7 +34,7 @@ from degrade_kit.pipelines.images import Images, is_shards, open_inputs, stems
 from degrade_kit.pipelines.sheet import Tile, contact_sheet
 from degrade_kit.progress import OnProgress, Progress, silent
 from degrade_kit.restore.embeddings import SOURCE_CONFIG
-from degrade_kit.restore.infer import ColorFix, restorer_folder, trained_size
+from degrade_kit.restore.infer import ColorFix, restorer_folder, scaled, trained_size
 from degrade_kit.seeding import generator
 from degrade_kit.shards import CONFIG, HIDDEN
 from degrade_kit.sources import display_name
@@ -249,17 +249,6 @@ def noise_seed(seed: int, name: str) -> int:
     """Derive the seed of the noise that a restoration begins with from the run's seed and the image's own name."""
     rng = generator(seed, name, 0)
     return int(rng.integers(2**48))
-
-
-def scaled(pixels: Pixels, size: int) -> Pixels:
-    """With a shorter side of `size` pixels; 0 keeps the image."""
-    height, width = pixels.shape[:2]
-    if not size or min(height, width) == size:
-        return pixels
-    factor = size / min(height, width)
-    target = max(size, round(width * factor)), max(size, round(height * factor))
-    how = cv2.INTER_CUBIC if factor > 1 else cv2.INTER_AREA
-    return np.ascontiguousarray(cv2.resize(pixels, target, interpolation=how), np.uint8)
 
 
 def _missing(plan: RestorePlan, name: str) -> bool:

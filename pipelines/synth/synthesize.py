@@ -5,20 +5,29 @@ from __future__ import annotations
 import contextlib
 import functools
 import logging
+import os
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from degrade_kit.errors import ConfigError, RunError
 from degrade_kit.files import plain_yaml
-from degrade_kit.pipelines.executor import ExecutorConfig, Stateful, Work, run_tasks
+from degrade_kit.hq import HqConfig
+from degrade_kit.pipelines.executor import ExecutorConfig, Stateful, Work, choose_executor, run_tasks
+from degrade_kit.pipelines.makers.config import SynthConfig
+from degrade_kit.pipelines.makers.flipnet_settings import FlipNetSettings, weighted_prompts
+from degrade_kit.pipelines.synth.estimate import describe_plan, estimate
 from degrade_kit.pipelines.synth.output import check_space, claim, explain, finalize, is_done, megabytes
-from degrade_kit.pipelines.synth.plan import Plan
+from degrade_kit.pipelines.synth.plan import Plan, make_plan
 from degrade_kit.pipelines.synth.shard import Crumb, ShardReport, ShardTask, synthesize_shard_by_recipe
+from degrade_kit.pipelines.text import Line, Report, counted, human_bytes, human_time
+from degrade_kit.presets import resolve_recipe
 from degrade_kit.progress import OnProgress, Progress, silent
+from degrade_kit.recipe import Recipe
 from degrade_kit.shards import CONFIG, has_tar, read_sidecar, shard_name
 from degrade_kit.store import LocalStore, Store, open_store
 
@@ -26,10 +35,10 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class SynthReport:
-    """What came of a run."""
+class SynthReport(Report):
+    """What came of a run; or, of a dry run, what would."""
 
-    url: str
+    out: str
     num_shards: int
     shards_made: int
     shards_kept: int
@@ -37,24 +46,214 @@ class SynthReport:
     shards_failed: list[str]
     num_samples: int
     num_sources: int
+    """HQ images that there are."""
+    num_skipped: int
+    """Files beside them that cannot be read at all."""
     variants: int
     bytes: int
+    """Of all shards; an estimate in a dry run."""
     seconds: float
+    """An estimate in a dry run."""
     failures: dict[str, int]
     """Inputs that could not be used, by reason."""
     counters: dict[str, int]
+    """HQ images that were passed through, enlarged, cropped and so on."""
     digest: str
     """Id of the data set; empty while shards are missing."""
+    licence: str = ""
+    """What the licence of the FlipNet's weights says first, where there is one."""
+    planned: str = ""
+    """Of a dry run: the whole plan, in lines."""
 
     @property
     def complete(self) -> bool:
         """Whether every shard of the data set is there."""
         return bool(self.digest)
 
+    def lines(self) -> list[Line]:
+        """See `Report`."""
+        licence = [Line(f"licence: {self.licence}", warning=True)] if self.licence else []
+        if self.planned:
+            return [*(Line(text) for text in self.planned.splitlines()), *licence]
+        pairs = self.num_samples * self.variants
+        kept = f"{self.shards_made} made, {self.shards_kept} kept from before"
+        made = kept if self.shards_kept else "all made now"
+        lines = [
+            Line(
+                f"{self.num_samples:,} samples, {pairs:,} pairs, {self.num_shards} shards ({made}), "
+                f"{human_bytes(self.bytes)}, {human_time(self.seconds)}"
+            ),
+            *licence,
+        ]
+        if self.counters:
+            lines.append(Line(f"HQ images: {counted(self.counters)}"))
+        if self.counters.get("enlarged"):
+            text = "note: an enlarged HQ image has no fine detail to learn; --min-side leaves such images out"
+            lines.append(Line(text, warning=True))
+        if self.failures:
+            lines.append(Line(f"not usable: {counted(self.failures)}; see {self.out}/.degrade_kit/", warning=True))
+        for name in self.shards_failed:
+            lines.append(Line(f"not made: {name}; run the same command again to retry it", warning=True))
+        if self.complete:
+            return [
+                *lines,
+                Line(f"digest {self.digest}"),
+                Line(f"look at {self.out}/preview.png and {self.out}/README.md"),
+            ]
+        return [*lines, Line("the data set is not whole yet: no manifest.json was written", warning=True)]
+
 
 def synthesize(
+    hq: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    *,
+    preset: str | os.PathLike[str] | Recipe = "flipnet-paper",
+    mode: Literal["onthefly", "flipnet", "mix"] = "onthefly",
+    mix: float = 0.5,
+    flipnet: str | os.PathLike[str] = "small",
+    base_model: str | os.PathLike[str] | None = None,
+    prompts: Mapping[str, float] | Sequence[str] | None = None,
+    num_steps: int | None = None,
+    solver: Literal["ddim", "dpm++"] | None = None,
+    guidance: float | None = None,
+    phi: float | None = None,
+    negative_prompt: str | None = None,
+    batch_size: int = 10,
+    device: str | None = None,
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32",
+    gpus_per_worker: float = 0.0,
+    download: bool = False,
+    variants: int = 1,
+    seed: int = 0,
+    size: int = 512,
+    hq_filter: Literal["lanczos", "bicubic", "area"] = "lanczos",
+    crop: Literal["center", "error"] = "center",
+    hq_format: Literal["auto", "png", "jpg", "webp"] = "auto",
+    lq_size: Literal["native", "full"] = "native",
+    min_side: int = 32,
+    alpha: Literal["black", "white", "error"] = "black",
+    include: str | None = None,
+    samples_per_shard: int = 0,
+    shard_range: tuple[int, int] | None = None,
+    overwrite: bool = False,
+    dry_run: bool = False,
+    workers: int | None = None,
+    ray_address: str | None = None,
+    progress: OnProgress = silent,
+) -> SynthReport:
+    """Make LQ/HQ pairs from faces and write them as WebDataset shards: `degrade-kit synth`.
+
+    Call it again to resume: finished shards are kept. The result is the same, bit by bit, with any number of workers
+    and after any number of interruptions.
+
+    Args:
+        hq: HQ faces: a folder tree, list file, zip, tars or LMDB.
+        out: Where to write: a folder, or an fsspec URL such as s3://bucket/folder.
+        preset: Name of a preset, path of a recipe file, or a recipe.
+        mode: What makes LQ images: the recipe, a FlipNet, or for each variant one of both.
+        mix: In the mode `mix`, the FlipNet's share, in [0, 1].
+        flipnet: `small`, which ships, or a folder that `degrade-kit train-degrade` wrote.
+        base_model: Folder in place of the FlipNet's own base model.
+        prompts: Of the FlipNet, with how often each is drawn; "" is the null prompt. The model's own where None.
+        num_steps: Solver steps, 1 to 1000; the model's where None, as in what follows.
+        solver: Solver.
+        guidance: Classifier-free guidance; 1 is none.
+        phi: Weight of the HQ image.
+        negative_prompt: What guidance leads away from.
+        batch_size: Most LQ images of a face that the FlipNet makes at once.
+        device: Such as cuda or cpu; the first GPU, or else the CPU, where None.
+        dtype: Arithmetic of the FlipNet.
+        gpus_per_worker: GPUs of each worker on Ray; may be a part.
+        download: Whether a hub's base model that is not in the local cache may be fetched.
+        variants: LQ images for each HQ image, 1 to 1000.
+        seed: Of all draws.
+        size: Side of the HQ images, pixels; 0 keeps them.
+        hq_filter: Filter for HQ images of another size; the first two are Pillow's, antialiased.
+        crop: Images that are not square: take the central square, or count them as failures.
+        hq_format: Of HQ images; files of it that need no change are passed through. `auto`: the sources', if possible.
+        lq_size: Store LQ images before their last enlargement, which readers run, or complete.
+        min_side: Smaller images are refused, pixels.
+        alpha: What shows through transparent pixels.
+        include: Glob that the relative names of sources must match, such as `*.hq.png`; all where None.
+        samples_per_shard: HQ images in a shard; 0 takes an eighth of the images, at most 1000.
+        shard_range: First shard and one past the last, for one job of several; all where None.
+        overwrite: Replace a data set of another configuration; other files stay.
+        dry_run: Report the plan with size and time, and write nothing.
+        workers: Worker processes on a Ray that is started for this run; 0 works in this process. None takes one for
+            each processor, or none where Ray is not installed.
+        ray_address: Join the Ray cluster at this address instead.
+        progress: Told of the images after each shard.
+
+    Raises:
+        ConfigError: If an argument does not fit, or there are no images.
+        RunError: If the output belongs to another configuration, or cannot be written.
+
+    Returns:
+        What was made. Inputs that could not be used, and shards that were not made, are in it and no error.
+    """
+    settings = FlipNetSettings(
+        model=os.fspath(flipnet),
+        base_model=None if base_model is None else os.fspath(base_model),
+        prompts=weighted_prompts(prompts),
+        overrides={
+            "num_steps": num_steps,
+            "solver": solver,
+            "guidance": guidance,
+            "phi": phi,
+            "negative_prompt": negative_prompt,
+        },
+        batch_size=batch_size,
+        device=device,
+        dtype=dtype,
+        download=download,
+    )
+    config = SynthConfig(
+        hq=os.fspath(hq),
+        include=include,
+        recipe=resolve_recipe(preset),
+        variants=variants,
+        seed=seed,
+        samples_per_shard=samples_per_shard,
+        lq_size=lq_size,
+        image=HqConfig(size=size, filter=hq_filter, crop=crop, min_side=min_side, alpha=alpha),
+        hq_format=hq_format,
+        mode=mode,
+        mix=mix,
+        flipnet=None if mode == "onthefly" else settings,
+    )
+    executor = choose_executor(workers, ray_address, gpus_per_worker)
+    plan = make_plan(config)
+    if dry_run:
+        return _planned(plan, os.fspath(out), executor)
+    return run_plan(plan, out, executor, overwrite=overwrite, shard_range=shard_range, progress=progress)
+
+
+def _planned(plan: Plan, out: str, executor: ExecutorConfig) -> SynthReport:
+    """What a run would make, estimated from a few samples."""
+    sample, count = estimate(plan), len(plan.sources.names)
+    return SynthReport(
+        out=out,
+        num_shards=plan.num_shards,
+        shards_made=0,
+        shards_kept=0,
+        shards_failed=[],
+        num_samples=0,
+        num_sources=count,
+        num_skipped=len(plan.sources.skipped),
+        variants=plan.config.variants,
+        bytes=round(sample.bytes * count),
+        seconds=sample.seconds * count / max(executor.workers, 1),
+        failures={},
+        counters={},
+        digest="",
+        licence=plan.config.licence,
+        planned=describe_plan(plan, sample, out, executor.workers),
+    )
+
+
+def run_plan(
     plan: Plan,
-    url: str,
+    out: str | os.PathLike[str],
     executor: ExecutorConfig,
     *,
     overwrite: bool = False,
@@ -65,9 +264,9 @@ def synthesize(
 
     Args:
         plan: From `make_plan`.
-        url: Local folder or fsspec URL.
+        out: Local folder or fsspec URL.
         executor: Where to run.
-        overwrite: Remove the files of an earlier data set at `url` first; only what degrade-kit wrote.
+        overwrite: Remove the files of an earlier data set at `out` first; only what degrade-kit wrote.
         shard_range: First shard and one past the last, for one job of several; all if None.
         progress: Told after each shard of the inputs that this run has been through, of those that it has to.
 
@@ -76,7 +275,7 @@ def synthesize(
         Interrupted: After Ctrl-C.
     """
     start = time.monotonic()
-    store = open_store(url)
+    store = open_store(out)
     wanted = range(*(shard_range or (0, plan.num_shards)))
     if wanted.stop > plan.num_shards or wanted.start < 0 or not wanted:
         raise ConfigError(f"shard range {wanted.start}:{wanted.stop}: expected START:STOP within 0:{plan.num_shards}")
@@ -86,7 +285,7 @@ def synthesize(
         check_space(store, plan, todo)
         if store.size(CONFIG) is None:
             store.write(CONFIG, plain_yaml(plan.resolved).encode())
-        failed = _make_shards(plan, url, todo, executor, progress)
+        failed = _make_shards(plan, store.url, todo, executor, progress)
         made, kept = len(todo) - len(failed), len(wanted) - len(todo)
         return _conclude(plan, store, made=made, kept=kept, failed=failed, seconds=time.monotonic() - start)
     except OSError as error:  # of the output: what is wrong with an input is an ImageError
@@ -184,17 +383,19 @@ def _conclude(plan: Plan, store: Store, *, made: int, kept: int, failed: list[st
     if len(done) == plan.num_shards:
         digest = finalize(plan, store, done)
     return SynthReport(
-        url=store.url,
+        out=store.url,
         num_shards=plan.num_shards,
         shards_made=made,
         shards_kept=kept,
         shards_failed=failed,
         num_samples=sum(sidecar.count for sidecar in done),
         num_sources=len(plan.sources.names),
+        num_skipped=len(plan.sources.skipped),
         variants=plan.config.variants,
         bytes=sum(sidecar.bytes for sidecar in done),
         seconds=seconds,
         failures=dict(failures.most_common()),
         counters=dict(sorted(counters.items())),
         digest=digest,
+        licence=plan.config.licence,
     )

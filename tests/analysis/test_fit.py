@@ -86,7 +86,7 @@ def test_equal_seeds_give_equal_recipes() -> None:
             start,
             photographs,
             lambda recipes: [noise_of(recipe, 8, 3) for recipe in recipes],
-            FitConfig(first=10, rounds=1),
+            FitConfig(variants=10, rounds=1),
             np.random.default_rng(7),
         )[0].digest()
         for _ in range(2)
@@ -95,5 +95,5 @@ def test_equal_seeds_give_equal_recipes() -> None:
 
 
 def test_too_little_effort_is_refused() -> None:
-    with pytest.raises(ConfigError, match="options: expected at least 1, got 0"):
-        FitConfig(options=0)
+    with pytest.raises(ConfigError, match="parts: expected at least 1, got 0"):
+        FitConfig(parts=0)

@@ -32,7 +32,7 @@ from degrade_kit.image import to_float
 from degrade_kit.pipelines.executor import ExecutorConfig
 from degrade_kit.pipelines.makers.config import SynthConfig
 from degrade_kit.pipelines.synth.plan import make_plan
-from degrade_kit.pipelines.synth.synthesize import synthesize
+from degrade_kit.pipelines.synth.synthesize import run_plan
 from degrade_kit.reader import PairReader
 from degrade_kit.seeding import epoch_generator
 from degrade_kit.shards import open_shards
@@ -51,7 +51,7 @@ SAMPLES = 6
 def synthesized(faces: Path, out: Path, recipe: dk.Recipe, **changes: Any) -> Path:  # noqa: ANN401
     """Shards of 4 and 2 samples, two variants each."""
     config = SynthConfig(hq=str(faces), recipe=recipe, variants=2, samples_per_shard=4, image=HqConfig(size=SIZE))
-    assert synthesize(make_plan(dataclasses.replace(config, **changes)), str(out), HERE).complete
+    assert run_plan(make_plan(dataclasses.replace(config, **changes)), str(out), HERE).complete
     return out
 
 

@@ -12,7 +12,7 @@ from degrade_kit.hq import HqConfig
 from degrade_kit.pipelines.executor import ExecutorConfig
 from degrade_kit.pipelines.makers.config import SynthConfig
 from degrade_kit.pipelines.synth.plan import make_plan
-from degrade_kit.pipelines.synth.synthesize import synthesize
+from degrade_kit.pipelines.synth.synthesize import run_plan
 from tests.degrade_kit.adapters.test_basicsr import run
 
 CONTRACT = """
@@ -79,7 +79,7 @@ print("kept")
 def test_samples_keep_the_contract_of_codeformer(faces_dir: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     config = SynthConfig(hq=str(faces_dir), recipe=dk.preset("gfpgan"), variants=2, image=HqConfig(size=64))
-    assert synthesize(make_plan(config), str(out), ExecutorConfig(workers=0)).complete
+    assert run_plan(make_plan(config), str(out), ExecutorConfig(workers=0)).complete
     assert "kept\n" in run(CONTRACT, str(out))
 
 

@@ -13,7 +13,7 @@ from degrade_kit.hq import HqConfig
 from degrade_kit.pipelines.executor import ExecutorConfig
 from degrade_kit.pipelines.makers.config import SynthConfig
 from degrade_kit.pipelines.synth.plan import make_plan
-from degrade_kit.pipelines.synth.synthesize import synthesize
+from degrade_kit.pipelines.synth.synthesize import run_plan
 from degrade_kit.streaming import PairOptions
 
 pl: Any = pytest.importorskip("lightning.pytorch")
@@ -28,7 +28,7 @@ pytestmark = [
 def shards(faces_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("lightning") / "out"
     config = SynthConfig(hq=str(faces_dir), recipe=dk.preset("gfpgan"), samples_per_shard=2, image=HqConfig(size=64))
-    assert synthesize(make_plan(config), str(out), ExecutorConfig(workers=0)).complete
+    assert run_plan(make_plan(config), str(out), ExecutorConfig(workers=0)).complete
     return out
 
 

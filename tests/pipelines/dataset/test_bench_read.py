@@ -14,14 +14,14 @@ from degrade_kit.pipelines.dataset.bench_read import PARTS, ReadConfig, bench_re
 from degrade_kit.pipelines.executor import ExecutorConfig
 from degrade_kit.pipelines.makers.config import SynthConfig
 from degrade_kit.pipelines.synth.plan import make_plan
-from degrade_kit.pipelines.synth.synthesize import synthesize
+from degrade_kit.pipelines.synth.synthesize import run_plan
 
 
 @pytest.fixture(scope="module")
 def made(faces_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("bench") / "out"
     config = SynthConfig(hq=str(faces_dir), recipe=dk.preset("gfpgan"), image=HqConfig(size=64))
-    assert synthesize(make_plan(config), str(out), ExecutorConfig(workers=0)).complete
+    assert run_plan(make_plan(config), str(out), ExecutorConfig(workers=0)).complete
     return out
 
 

@@ -18,7 +18,7 @@ from degrade_kit.pipelines.dataset.export import ExportConfig, export
 from degrade_kit.pipelines.executor import ExecutorConfig
 from degrade_kit.pipelines.makers.config import SynthConfig
 from degrade_kit.pipelines.synth.plan import make_plan
-from degrade_kit.pipelines.synth.synthesize import synthesize
+from degrade_kit.pipelines.synth.synthesize import run_plan
 from degrade_kit.shards import Sample, open_shards
 from degrade_kit.sources import open_sources
 from degrade_kit.steps import RandomBlur, RandomGray
@@ -26,7 +26,7 @@ from degrade_kit.steps import RandomBlur, RandomGray
 
 def synthesized(faces: Path, out: Path, recipe: dk.Recipe) -> Path:
     config = SynthConfig(hq=str(faces), recipe=recipe, variants=2, samples_per_shard=4, image=HqConfig(size=64))
-    assert synthesize(make_plan(config), str(out), ExecutorConfig(workers=0)).complete
+    assert run_plan(make_plan(config), str(out), ExecutorConfig(workers=0)).complete
     return out
 
 

@@ -23,7 +23,7 @@ from degrade_kit.pipelines.dataset.verify import verify
 from degrade_kit.pipelines.executor import ExecutorConfig
 from degrade_kit.pipelines.makers.config import SynthConfig
 from degrade_kit.pipelines.synth.plan import make_plan
-from degrade_kit.pipelines.synth.synthesize import synthesize
+from degrade_kit.pipelines.synth.synthesize import run_plan
 from degrade_kit.reader import PairReader
 from degrade_kit.shards import open_shards
 from tests.pipelines.models.runs import needs_ray
@@ -45,7 +45,7 @@ def whole(faces: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     config = SynthConfig(
         hq=str(faces), recipe=dk.preset("gfpgan"), variants=2, samples_per_shard=3, image=HqConfig(size=64)
     )
-    assert synthesize(make_plan(config), str(out), HERE).complete
+    assert run_plan(make_plan(config), str(out), HERE).complete
     return out
 
 
@@ -93,7 +93,7 @@ def test_it_is_verified_as_what_it_is(bare: Path, tmp_path: Path) -> None:
     data = bytearray(path.read_bytes())
     data[2000] ^= 1
     path.write_bytes(data)
-    assert any("its bytes have changed" in problem for problem in verify(str(altered), HERE).problems)
+    assert any("its bytes have changed" in problem for problem in verify(altered, workers=0).problems)
 
 
 def test_readers_of_pairs_say_what_is_missing(bare: Path, tmp_path: Path) -> None:
@@ -118,7 +118,7 @@ def test_the_faces_make_it_the_old_one_byte_by_byte(
     assert (report.samples, report.shards, report.identical, report.other_files) == (6, 3, 3, 0)
     assert report.digest == report.original_digest
     assert not report.left_out
-    verified = verify(str(tmp_path / "out"), HERE, replay=1)
+    verified = verify(tmp_path / "out", workers=0, replay=1)
     assert (verified.problems, verified.identical) == ([], 12)
 
 
@@ -150,11 +150,11 @@ def test_another_encoder_gives_the_same_pixels_in_other_files(faces_dir: Path, t
     Image.fromarray(pixels).save(theirs / "a.png", compress_level=9)
     assert (ours / "a.png").read_bytes() != (theirs / "a.png").read_bytes()
     config = SynthConfig(hq=str(ours), recipe=dk.preset("gfpgan"), image=HqConfig(size=64))
-    synthesize(make_plan(config), str(tmp_path / "whole"), HERE)
+    run_plan(make_plan(config), str(tmp_path / "whole"), HERE)
     export_lq_only(str(tmp_path / "whole"), str(tmp_path / "bare"))
     report = join(JoinJob(shards=str(tmp_path / "bare"), hq=str(theirs), out=str(tmp_path / "out")), HERE)
     assert (report.other_files, report.identical, report.left_out) == (1, 0, ())
-    verified = verify(str(tmp_path / "out"), HERE, replay=1)
+    verified = verify(tmp_path / "out", workers=0, replay=1)
     assert (verified.problems, verified.identical) == ([], 1)
     sample = next(open_shards(tmp_path / "out").samples())
     assert sample.image("hq") == (theirs / "a.png").read_bytes()
@@ -176,7 +176,7 @@ def test_missing_and_other_faces_are_left_out_and_told_and_may_come_later(
         "broken.png",
         "nested/hopper.png",
     }
-    assert verify(str(tmp_path / "out"), HERE, replay=1).problems == []
+    assert verify(tmp_path / "out", workers=0, replay=1).problems == []
     for name in ("astronaut.png", "nested/hopper.png"):
         shutil.copy(faces / name, some / name)
     assert run(*words).exit_code == 0
@@ -195,7 +195,7 @@ def test_faces_may_come_from_several_places_one_after_the_other(
     for number, place in enumerate((some, others)):
         report = join(JoinJob(shards=str(bare), hq=str(place), out=str(out)), HERE)
         assert bool(report.left_out) == (number == 0)
-        assert verify(str(out), HERE, replay=1).problems == []
+        assert verify(out, workers=0, replay=1).problems == []
     assert contents(out) == contents(whole)
 
 
@@ -207,7 +207,7 @@ def test_a_shard_that_lost_all_faces_has_no_tar(bare: Path, faces: Path, tmp_pat
     report = join(JoinJob(shards=str(bare), hq=str(none), out=str(out)), HERE)
     assert (report.samples, len(report.left_out)) == (0, 6)
     assert not list(out.glob("*.tar"))
-    assert verify(str(out), HERE).problems == []
+    assert verify(out, workers=0).problems == []
 
 
 def test_synth_does_not_add_faces_to_what_it_did_not_write(whole: Path, faces: Path, tmp_path: Path) -> None:
@@ -216,7 +216,7 @@ def test_synth_does_not_add_faces_to_what_it_did_not_write(whole: Path, faces: P
         hq=str(faces), recipe=dk.preset("gfpgan"), variants=2, samples_per_shard=3, image=HqConfig(size=64)
     )
     with pytest.raises(RunError, match="written by `export` or `join`, not by `synth`"):
-        synthesize(make_plan(config), str(tmp_path / "bare"), HERE)
+        run_plan(make_plan(config), str(tmp_path / "bare"), HERE)
 
 
 def test_a_stopped_run_goes_on(bare: Path, whole: Path, faces: Path, tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from degrade_kit.pipelines.dataset.verify import VerifyReport, replay_variant, v
 from degrade_kit.pipelines.executor import ExecutorConfig
 from degrade_kit.pipelines.makers.config import SynthConfig
 from degrade_kit.pipelines.synth.plan import Plan, make_plan
-from degrade_kit.pipelines.synth.synthesize import synthesize
+from degrade_kit.pipelines.synth.synthesize import run_plan
 from degrade_kit.presets import preset
 from degrade_kit.shards import Sample, open_shards
 from degrade_kit.store import open_store
@@ -44,7 +44,7 @@ def plan(faces_dir: Path) -> Plan:
 @pytest.fixture(scope="module")
 def made(plan: Plan, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("verify") / "out"
-    assert synthesize(plan, str(out), HERE).complete
+    assert run_plan(plan, str(out), HERE).complete
     return out
 
 
@@ -55,7 +55,7 @@ def out(made: Path, tmp_path: Path) -> Path:
 
 
 def check(out: Path, replay: float = 0.05) -> VerifyReport:
-    return verify(str(out), HERE, replay=replay)
+    return verify(out, workers=0, replay=replay)
 
 
 def files(out: Path) -> dict[str, bytes]:
@@ -171,12 +171,12 @@ def test_the_share_that_is_made_again_counts_over_all_shards(made: Path, share: 
 
 def test_a_data_set_behind_a_url_is_checked_alike(plan: Plan, out: Path) -> None:
     url = "memory://verify-test/out"
-    synthesize(plan, url, HERE)
+    run_plan(plan, url, HERE)
     store = open_store(url)
     assert {name: store.read(name) for name in store.names()} == files(out)
-    assert verify(url, HERE, replay=1).problems == []
+    assert verify(url, workers=0, replay=1).problems == []
     store.write("shard-000001.tar", store.read("shard-000001.tar")[:-1024])
-    assert [problem[:12] for problem in verify(url, HERE).problems] == ["shard-000001"] * 2
+    assert [problem[:12] for problem in verify(url, workers=0).problems] == ["shard-000001"] * 2
 
 
 def cut(tar: Path, samples: int, blocks: int = 0) -> None:
@@ -250,7 +250,7 @@ def test_tampering_is_found_and_mended_as_advised(plan: Plan, made: Path, out: P
     points_to(check(out, replay=0), "shard-000001", words)
     sidecar(out, 1).unlink(missing_ok=True)
     (out / "manifest.json").unlink()
-    report = synthesize(plan, str(out), HERE)
+    report = run_plan(plan, str(out), HERE)
     assert (report.shards_made, report.shards_kept) == (1, 2)
     assert files(out) == files(made)
 
@@ -381,7 +381,7 @@ def test_a_tar_in_the_place_of_an_empty_shard_is_found(made: Path, tmp_path: Pat
     image = HqConfig(size=64)
     config = SynthConfig(hq=str(tmp_path / "faces"), recipe=preset("gfpgan"), samples_per_shard=1, image=image)
     out = tmp_path / "out"
-    synthesize(make_plan(config), str(out), HERE)
+    run_plan(make_plan(config), str(out), HERE)
     assert check(out, replay=1).problems == []
     shutil.copy(made / SHARD, out / "shard-000000.tar")
     assert check(out).problems == ["shard-000000.tar: not in manifest.json"]
@@ -437,7 +437,7 @@ def test_replay_makes_the_stored_bytes(faces_dir: Path, tmp_path: Path, name: st
     config = SynthConfig(
         hq=str(faces_dir), recipe=preset(name), variants=2, lq_size=lq_size, image=HqConfig(size=64), hq_format="jpg"
     )
-    synthesize(make_plan(config), str(tmp_path / "out"), HERE)
+    run_plan(make_plan(config), str(tmp_path / "out"), HERE)
     for sample in samples_of(tmp_path / "out"):
         for variant in range(2):
             outcome = replay_variant(sample, variant)

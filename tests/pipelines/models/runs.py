@@ -18,7 +18,7 @@ from degrade_kit.pipelines.cli import main
 from degrade_kit.pipelines.executor import ExecutorConfig, ray_version
 from degrade_kit.pipelines.makers.config import SynthConfig
 from degrade_kit.pipelines.synth.plan import make_plan
-from degrade_kit.pipelines.synth.synthesize import synthesize
+from degrade_kit.pipelines.synth.synthesize import run_plan
 
 SIZE = 32
 LOOP: dict[str, Any] = {
@@ -57,7 +57,7 @@ def make_shards(faces: Path, out: Path) -> Path:
     config = SynthConfig(
         hq=str(faces), recipe=dk.preset("gfpgan"), variants=2, samples_per_shard=4, image=HqConfig(size=SIZE)
     )
-    assert synthesize(make_plan(config), str(out), ExecutorConfig(workers=0)).complete
+    assert run_plan(make_plan(config), str(out), ExecutorConfig(workers=0)).complete
     return out
 
 

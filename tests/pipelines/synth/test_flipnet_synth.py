@@ -36,7 +36,7 @@ from degrade_kit.pipelines.makers.flipnet_maker import FlipNetMaker
 from degrade_kit.pipelines.makers.flipnet_settings import FlipNetSettings, resolve_flipnet
 from degrade_kit.pipelines.makers.recipe_maker import Prepared
 from degrade_kit.pipelines.synth.plan import make_plan
-from degrade_kit.pipelines.synth.synthesize import SynthReport, synthesize
+from degrade_kit.pipelines.synth.synthesize import SynthReport, run_plan
 from degrade_kit.presets import preset
 from degrade_kit.record import Record
 from degrade_kit.shards import Sample, open_shards
@@ -76,7 +76,7 @@ def config(faces_dir: Path, model: Path) -> SynthConfig:
 
 
 def synth(config: SynthConfig, out: Path, executor: ExecutorConfig = HERE) -> SynthReport:
-    return synthesize(make_plan(config), str(out), executor)
+    return run_plan(make_plan(config), str(out), executor)
 
 
 def samples_in(out: Path) -> dict[str, Sample]:
@@ -234,7 +234,7 @@ def test_a_card_of_flipnet_alone_shows_no_recipe(config: SynthConfig, tmp_path: 
 
 def test_verify_makes_images_of_both_kinds_again(config: SynthConfig, tmp_path: Path) -> None:
     synth(config, tmp_path / "out")
-    report = verify(str(tmp_path / "out"), HERE, replay=1.0)
+    report = verify(tmp_path / "out", workers=0, replay=1.0)
     assert (report.problems, report.replayed, report.identical) == ([], 18, 18)
 
 
@@ -247,7 +247,7 @@ def test_verify_finds_a_changed_image_of_the_model(
     with monkeypatch.context() as patch:  # a data set whose pixels are not what its records make, with hashes that fit
         patch.setattr(degrader, "to_images", lambda images: [255 - image for image in real(images)])
         synth(replace(config, mode="flipnet", variants=1), tmp_path / "out")
-    report = verify(str(tmp_path / "out"), HERE, replay=1.0)
+    report = verify(tmp_path / "out", workers=0, replay=1.0)
     wrong = [problem for problem in report.problems if "lq0 is not what its record makes" in problem]
     assert len(wrong) == 6
 

@@ -24,7 +24,7 @@ from degrade_kit.pipelines.makers.config import SynthConfig
 from degrade_kit.pipelines.makers.recipe_maker import Prepared, RecipeMaker
 from degrade_kit.pipelines.synth.plan import Plan, make_plan
 from degrade_kit.pipelines.synth.shard import CRASH_LIMIT, ShardTask, synthesize_shard, synthesize_shard_by_recipe
-from degrade_kit.pipelines.synth.synthesize import SynthReport, synthesize
+from degrade_kit.pipelines.synth.synthesize import SynthReport, run_plan
 from degrade_kit.presets import preset
 from degrade_kit.progress import Progress
 from degrade_kit.shards import Sample, Variant, iterate_samples, open_shards, read_sidecar, shard_name
@@ -46,8 +46,8 @@ def config(faces_dir: Path) -> SynthConfig:
     )
 
 
-def synth(config: SynthConfig, out: Path, **options: Any) -> SynthReport:  # noqa: ANN401 (of `synthesize`)
-    return synthesize(make_plan(config), str(out), HERE, **options)
+def synth(config: SynthConfig, out: Path, **options: Any) -> SynthReport:  # noqa: ANN401 (of `run_plan`)
+    return run_plan(make_plan(config), str(out), HERE, **options)
 
 
 def files_in(folder: Path) -> dict[str, bytes]:

@@ -1,0 +1,44 @@
+# The one list of promised names: type checkers and editors read it, and at run time `degrade_kit.__getattr__` and
+# `dir()` do, and docs/api.md is made of it. Each line promises one name; a name that is not here is not promised.
+
+# Make pairs
+from degrade_kit.degradation import apply as apply
+from degrade_kit.degradation import degrade as degrade
+from degrade_kit.degradation import finish as finish
+from degrade_kit.degradation import make_target as make_target
+from degrade_kit.pipelines.synth.synthesize import synthesize as synthesize
+from degrade_kit.presets import PRESETS as PRESETS
+from degrade_kit.presets import preset as preset
+from degrade_kit.recipe import Recipe as Recipe
+from degrade_kit.recipe import load_recipe as load_recipe
+from degrade_kit.record import Record as Record
+from degrade_kit.seeding import generator as generator
+
+# isort: split
+# Read pairs
+from degrade_kit.reader import PairReader as PairReader
+from degrade_kit.shards import open_shards as open_shards
+from degrade_kit.streaming import PairDataset as PairDataset
+from degrade_kit.streaming import PairLoader as PairLoader
+from degrade_kit.streaming import PairMapDataset as PairMapDataset
+from degrade_kit.streaming import PairOptions as PairOptions
+
+# isort: split
+# Judge
+from degrade_kit.pipelines.dataset.verify import verify as verify
+from degrade_kit.pipelines.distribution.analyze import analyze as analyze
+from degrade_kit.pipelines.distribution.fit_recipe import fit_recipe as fit_recipe
+from degrade_kit.pipelines.evaluation.evaluate import evaluate as evaluate
+
+# isort: split
+# Use trained models
+from degrade_kit.flipnet.degrader import Degrader as Degrader
+from degrade_kit.restore.infer import Restorer as Restorer
+
+# isort: split
+# Errors
+from degrade_kit.errors import ConfigError as ConfigError
+from degrade_kit.errors import DegradeKitError as DegradeKitError
+from degrade_kit.errors import ImageError as ImageError
+from degrade_kit.errors import RunError as RunError
+from degrade_kit.errors import ShardError as ShardError
