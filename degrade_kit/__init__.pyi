@@ -1,11 +1,15 @@
 # The one list of promised names: type checkers and editors read it, and at run time `degrade_kit.__getattr__` and
 # `dir()` do, and docs/api.md is made of it. Each line promises one name; a name that is not here is not promised.
+# The comment after each `isort: split` is the title of a group.
 
+# isort: split
 # Make pairs
 from degrade_kit.degradation import apply as apply
 from degrade_kit.degradation import degrade as degrade
 from degrade_kit.degradation import finish as finish
 from degrade_kit.degradation import make_target as make_target
+from degrade_kit.pipelines.synth.synthesize import SynthProgress as SynthProgress
+from degrade_kit.pipelines.synth.synthesize import SynthReport as SynthReport
 from degrade_kit.pipelines.synth.synthesize import synthesize as synthesize
 from degrade_kit.presets import PRESETS as PRESETS
 from degrade_kit.presets import preset as preset
@@ -16,23 +20,33 @@ from degrade_kit.seeding import generator as generator
 
 # isort: split
 # Read pairs
+from degrade_kit.reader import LoadedPair as LoadedPair
 from degrade_kit.reader import PairReader as PairReader
+from degrade_kit.shards import Sample as Sample
+from degrade_kit.shards import ShardSet as ShardSet
 from degrade_kit.shards import open_shards as open_shards
 from degrade_kit.streaming import PairDataset as PairDataset
 from degrade_kit.streaming import PairLoader as PairLoader
 from degrade_kit.streaming import PairMapDataset as PairMapDataset
 from degrade_kit.streaming import PairOptions as PairOptions
+from degrade_kit.wds_pipeline import PairPipeline as PairPipeline
+from degrade_kit.wds_pipeline import webdataset as webdataset
 
 # isort: split
 # Judge
+from degrade_kit.pipelines.dataset.verify import VerifyReport as VerifyReport
 from degrade_kit.pipelines.dataset.verify import verify as verify
+from degrade_kit.pipelines.distribution.analyze import Analysis as Analysis
 from degrade_kit.pipelines.distribution.analyze import analyze as analyze
+from degrade_kit.pipelines.distribution.fit_recipe import Fitted as Fitted
 from degrade_kit.pipelines.distribution.fit_recipe import fit_recipe as fit_recipe
+from degrade_kit.pipelines.evaluation.evaluate import Evaluation as Evaluation
 from degrade_kit.pipelines.evaluation.evaluate import evaluate as evaluate
 
 # isort: split
 # Use trained models
 from degrade_kit.flipnet.degrader import Degrader as Degrader
+from degrade_kit.flipnet.sampling import SamplingConfig as SamplingConfig
 from degrade_kit.restore.infer import Restorer as Restorer
 
 # isort: split

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import functools
+import json
 import os
 from collections import OrderedDict
 from collections.abc import Callable
@@ -20,9 +21,10 @@ import numpy.typing as npt
 
 from degrade_kit.degradation import finish, make_lq, make_target
 from degrade_kit.errors import ConfigError, ImageError, ShardError
-from degrade_kit.files import file_sha256, sweep_scratch, whole_file
+from degrade_kit.files import file_sha256, sha256, sweep_scratch, whole_file
 from degrade_kit.image import Pixels, decode_image
 from degrade_kit.ops import Op
+from degrade_kit.plain_shards import PlainTars, find_tars, index_tar, plain_info
 from degrade_kit.record import Record, ops_from_json
 from degrade_kit.shards import LQ_ONLY, MAX_MEMBER_BYTES, READABLE, Sample, ShardSet, Sidecar, open_shards
 from degrade_kit.store import LocalStore, Store, open_store
@@ -70,43 +72,88 @@ class PairReader:
     It may be pickled, and copied by a fork.
 
     Args:
-        url: Folder or fsspec URL of a finished data set.
+        shards: Folder or fsspec URL of a finished data set; or plain tars, see `degrade_kit.plain_shards`: a folder or
+            URL of them, one of them, or a brace pattern such as `shards/{000000..000010}.tar`.
         cache_dir: Where whole shards are kept that come from a URL. Shards of many data sets may share it, and many
             processes: each shard is fetched once, checked by its hash and put in place at once.
-        verify: Whether to compare the hash of each local shard now; that of a fetched shard is always compared.
+        verify: Whether to compare the hash of each local shard now; that of a fetched shard is always compared. Plain
+            tars have none.
 
     Raises:
         ShardError: If a sidecar is missing or does not fit its shard, or a shard has another size.
     """
 
     def __init__(
-        self, url: str | os.PathLike[str], *, cache_dir: str | os.PathLike[str] | None = None, verify: bool = False
+        self, shards: str | os.PathLike[str], *, cache_dir: str | os.PathLike[str] | None = None, verify: bool = False
     ) -> None:
-        self._store: Store = open_store(url)
+        plain = find_tars(shards)
+        self._store: Store = open_store(shards) if plain is None else plain.store
         if not isinstance(self._store, LocalStore) and cache_dir is None:
             raise ConfigError(
                 f"{self._store.url}: shards that are not local need `cache_dir`, a folder to keep them in"
             )
         self._cache = None if cache_dir is None else Path(cache_dir)
-        shards = open_shards(url)
-        self.num_variants: int = shards.manifest["variants"]
-        self.digest: str = shards.manifest["digest"]
+        self._plain = plain is not None
+        self._open: OrderedDict[int, int] = OrderedDict()  # file descriptors by number of the shard
+        self._shards: list[dict[str, Any]]
+        self.num_variants: int
+        """LQ images of each sample."""
+        self.digest: str
         """Id of the data set."""
-        self._shards = shards.shards
-        self._extensions = _ordered(shards)
-        self._keys, self._starts, self._sizes = _index(shards)
+        if plain is None:
+            self._read_manifest(open_shards(shards))
+        else:
+            self._read_tars(plain)
         self.shard_sizes: list[int] = [shard["count"] for shard in self._shards]
         """Number of samples in each shard."""
         self._shard_ends = np.cumsum(self.shard_sizes)
-        self._open: OrderedDict[int, int] = OrderedDict()  # file descriptors by number of the shard
         if isinstance(self._store, LocalStore):
             for shard in self._shards:
                 check_tar(self._store.root / f"{shard['name']}.tar", shard, hash_it=verify)
 
+    def _read_manifest(self, shards: ShardSet) -> None:
+        """Find the members of a data set of this toolkit."""
+        self.num_variants, self.digest = shards.manifest["variants"], shards.manifest["digest"]
+        self._shards = shards.shards
+        self._members = _ordered(shards)
+        self._hq_extensions = tuple(member.partition(".")[2] for member in self._members[:1])
+        self._keys, self._starts, self._sizes = _index(shards)
+
+    def _read_tars(self, plain: PlainTars) -> None:
+        """Find the members of plain tars."""
+        self._shards = [
+            {"name": name.removesuffix(".tar"), "bytes": self._store.size(name), "sha256": ""} for name in plain.names
+        ]
+        indices = [
+            index_tar(self._local_path(number), f"{self._store.url}/{name}", self._cache)
+            for number, name in enumerate(plain.names)
+        ]
+        widths = {index.starts.shape[1] for index in indices}
+        if len(widths) > 1:
+            few, *_, many = sorted(width - 2 for width in widths)
+            raise ShardError(f"{self._store.url}: samples have {few} to {many} LQ images; each needs equally many")
+        for shard, index in zip(self._shards, indices, strict=True):
+            shard["count"] = len(index.keys)
+        self.num_variants = widths.pop() - 2
+        self._members = ["hq", "json", *(f"lq{variant}" for variant in range(self.num_variants))]
+        self._hq_extensions = tuple(sorted({extension for index in indices for extension in index.extensions}))
+        self._keys = np.concatenate([index.keys for index in indices])
+        self._starts = np.concatenate([index.starts for index in indices])
+        self._sizes = np.concatenate([index.sizes for index in indices])
+        described = [(shard["name"], shard["bytes"]) for shard in self._shards], self._sizes.tolist()
+        self.digest = sha256(json.dumps(described).encode() + b"".join(self._keys.tolist()))
+
     @property
     def hq_extension(self) -> str:
-        """Format of the HQ files: `png`, `jpg` or `webp`."""
-        return self._extensions[0].partition(".")[2]
+        """Format of the HQ files: `png`, `jpg` or `webp`.
+
+        Raises:
+            ConfigError: If they have several, which plain tars may.
+        """
+        if len(self._hq_extensions) > 1:
+            formats = ", ".join(self._hq_extensions)
+            raise ConfigError(f"{self._store.url}: the HQ images have several formats: {formats}")
+        return self._hq_extensions[0]
 
     def __len__(self) -> int:
         return len(self._keys)
@@ -114,7 +161,7 @@ class PairReader:
     @property
     def keys(self) -> list[str]:
         """Of the samples, in order."""
-        return [key.decode() for key in self._keys.tolist()]
+        return [key.decode("utf-8", "surrogateescape") for key in self._keys.tolist()]
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_open": OrderedDict()}
@@ -134,27 +181,28 @@ class PairReader:
             ShardError: If the shard is missing, cut or altered.
         """
         shard = int(np.searchsorted(self._shard_ends, index, side="right"))
-        key = self._keys[index].decode()
+        key = self._keys[index].decode("utf-8", "surrogateescape")
         where = f"{self._store.url}/{self._shards[shard]['name']}.tar: sample {key}"
         descriptor = self._descriptor(shard)
         members = [0, 1] if variant is None else [0, 1, 2 + variant]
         hq, text, *lq = (self._member(descriptor, index, member, key, where) for member in members)
         try:
-            info = Sample(key, {"json": text}).info
+            info = plain_info(key, text, self.num_variants) if self._plain else Sample(key, {"json": text}).info
         except ShardError as error:
             raise ShardError(f"{where}: {error}") from error
         if info["variants"] != self.num_variants:
             raise ShardError(f"{where}: {info['variants']} variants, expected {self.num_variants}")
         return RawPair(key, where, info, hq, lq[0] if lq else b"")
 
-    def stored_pair(self, raw: RawPair, variant: int) -> LoadedPair:
+    @staticmethod
+    def stored_pair(raw: RawPair, variant: int) -> LoadedPair:
         """The pair of a stored LQ image, equal to `Sample.pair`.
 
         Raises:
             ShardError: If anything of it is damaged.
         """
-        hq = self.decode_hq(raw)
-        lq = self.finish_lq(raw, self.decode_lq(raw), variant)
+        hq = PairReader.decode_hq(raw)
+        lq = PairReader.finish_lq(raw, PairReader.decode_lq(raw), variant)
         record = raw.info[f"lq{variant}_record"]
         if raw.info[f"lq{variant}_target"] != "[]":
             try:
@@ -163,29 +211,35 @@ class PairReader:
                 raise ShardError(f"{raw.where}: lq{variant}: {error}") from error
         return LoadedPair(hq, lq, record, raw.key, raw.info["source"], variant)
 
-    def fresh_pair(self, raw: RawPair, record: Record) -> LoadedPair:
+    @staticmethod
+    def fresh_pair(raw: RawPair, record: Record) -> LoadedPair:
         """A pair with an LQ image that is made now."""
-        hq = self.decode_hq(raw)
+        hq = PairReader.decode_hq(raw)
         return LoadedPair(
             make_target(record, hq), make_lq(record, hq), record.to_json(), raw.key, raw.info["source"], -1
         )
 
-    def decode_hq(self, raw: RawPair) -> Pixels:
-        """The HQ image, of the size that the JSON gives."""
-        hq = _decode(raw.hq, raw.where, self._extensions[0])
-        if hq.shape[:2] != (raw.info["height"], raw.info["width"]):
+    @staticmethod
+    def decode_hq(raw: RawPair) -> Pixels:
+        """The HQ image, of the size that the JSON gives, if it does."""
+        hq = _decode(raw.hq, raw.where, "HQ image")
+        height, width = raw.info.setdefault("height", hq.shape[0]), raw.info.setdefault("width", hq.shape[1])
+        if hq.shape[:2] != (height, width):
             raise ShardError(
-                f"{raw.where}: the HQ image has {hq.shape[0]} x {hq.shape[1]} pixels, its JSON says "
-                f"{raw.info['height']} x {raw.info['width']}"
+                f"{raw.where}: the HQ image has {hq.shape[0]} x {hq.shape[1]} pixels, its JSON says {height} x {width}"
             )
         return hq
 
-    def decode_lq(self, raw: RawPair) -> Pixels:
+    @staticmethod
+    def decode_lq(raw: RawPair) -> Pixels:
         """The LQ image at its native size."""
         return _decode(raw.lq, raw.where, "LQ image")
 
-    def finish_lq(self, raw: RawPair, native: Pixels, variant: int) -> Pixels:
+    @staticmethod
+    def finish_lq(raw: RawPair, native: Pixels, variant: int) -> Pixels:
         """The LQ image at its full size."""
+        if "height" not in raw.info:
+            PairReader.decode_hq(raw)
         size = raw.info["height"], raw.info["width"]
         try:
             lq = finish(native, _tail(raw.info[f"lq{variant}_tail"]), size)
@@ -197,14 +251,18 @@ class PairReader:
 
     def _member(self, descriptor: int, index: int, member: int, key: str, where: str) -> bytes:
         start, size = int(self._starts[index, member]), int(self._sizes[index, member])
-        name = f"{key}.{self._extensions[member]}"
+        if start < 0:  # plain tars need no JSON
+            return b""
+        name = f"{key}.{self._members[member]}"
         header = os.pread(descriptor, _BLOCK, start - _BLOCK)
         # The file type 0 is a regular file: no link, no device, nothing sparse.
-        if (
-            header[:100].rstrip(b"\0") != name.encode()
-            or header[124:136] != b"%011o\0" % size
-            or header[156:157] != b"0"
-        ):
+        known = (
+            (header[124:136].strip(b" \0").lstrip(b"0") or b"0")
+            == b"%o" % size  # a long name stands before this header
+            if self._plain
+            else header[:100].rstrip(b"\0") == name.encode() and header[124:136] == b"%011o\0" % size
+        )
+        if not known or header[156:157] not in ((b"0", b"\0") if self._plain else (b"0",)):
             raise ShardError(
                 f"{where}: expected {name} of {size} bytes at byte {start}, where its tar has something else"
             )
@@ -232,7 +290,9 @@ class PairReader:
         if isinstance(self._store, LocalStore):
             return self._store.root / name
         assert self._cache is not None
-        path = self._cache / f"{entry['name']}-{entry['sha256'][:16]}.tar"
+        # Of a plain tar, where it comes from stands for its hash.
+        digest = entry["sha256"] or sha256(f"{self._store.url}/{name} {entry['bytes']}".encode())
+        path = self._cache / f"{Path(entry['name']).name}-{digest[:16]}.tar"
         self._cache.mkdir(parents=True, exist_ok=True)
         with path.with_suffix(".lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
@@ -253,7 +313,7 @@ def _fetch(store: Store, name: str, path: Path, entry: dict[str, Any]) -> None:
 
 
 def check_tar(path: Path, entry: dict[str, Any], *, hash_it: bool = False, where: str | None = None) -> None:
-    """Compare a tar with its entry in the manifest: its size, and its hash if asked for.
+    """Compare a tar with its entry in the manifest: its size, and its hash if asked for and known.
 
     Raises:
         ShardError: If it is missing or another one; `where` names it, in place of its path.
@@ -265,7 +325,7 @@ def check_tar(path: Path, entry: dict[str, Any], *, hash_it: bool = False, where
         raise ShardError(f"{where} is missing; `degrade-kit verify` says what to do") from error
     if size != entry["bytes"]:
         raise ShardError(f"{where} has {size} bytes, expected {entry['bytes']}; `degrade-kit verify` says what to do")
-    if hash_it:
+    if hash_it and entry["sha256"]:
         found = file_sha256(path)
         if found != entry["sha256"]:
             raise ShardError(f"{where}: its hash is {found[:16]}..., expected {entry['sha256'][:16]}...")

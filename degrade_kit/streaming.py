@@ -75,12 +75,23 @@ class PairOptions:
         if not isinstance(self.variant, int) and self.variant not in ("random", "cycle", "all"):
             raise ConfigError(f'variant: expected a number, "random", "cycle" or "all"; got {self.variant!r}')
 
+    def check(self, num_variants: int, where: str) -> None:
+        """Check that samples with so many LQ images can give such pairs.
+
+        Raises:
+            ConfigError: If they cannot.
+        """
+        if num_variants == 0 and (self.onthefly is None or self.onthefly_prob < 1):
+            raise ConfigError(f"{where}: holds no LQ images; give a recipe as onthefly, and onthefly_prob=1")
+        if isinstance(self.variant, int) and not 0 <= self.variant < max(num_variants, 1):
+            raise ConfigError(f"variant: expected 0 to {num_variants - 1}, which {where} has; got {self.variant}")
+
 
 class PairMapDataset(Dataset[Pair]):
     """Pairs by number, for a sampler of one's own; `PairDataset` brings an order.
 
     Args:
-        shards: Folder or fsspec URL of a finished data set.
+        shards: Folder or fsspec URL of a finished data set, or plain tars; see `PairReader`.
         options: What a pair is.
         cache_dir: Where whole shards are kept that come from a URL; see `PairReader`.
         verify: Whether to hash all local shards first.
@@ -96,9 +107,7 @@ class PairMapDataset(Dataset[Pair]):
     ) -> None:
         self.options = options or PairOptions()
         self.reader = PairReader(shards, cache_dir=cache_dir, verify=verify)
-        variants, variant = self.reader.num_variants, self.options.variant
-        if isinstance(variant, int) and not 0 <= variant < variants:
-            raise ConfigError(f"variant: expected 0 to {variants - 1}, which {shards} has; got {variant}")
+        self.options.check(self.reader.num_variants, str(shards))
         # In shared memory: workers that live on from epoch to epoch hold copies of everything else.
         self._epoch: Tensor = torch.zeros(1, dtype=torch.int64).share_memory_()
         self._drawn: tuple[int, Draws] | None = None
@@ -115,7 +124,7 @@ class PairMapDataset(Dataset[Pair]):
     @property
     def shard_sizes(self) -> list[int]:
         """Items in each shard; see `degrade_kit.epoch_order`."""
-        times = self.reader.num_variants if self.options.variant == "all" else 1
+        times = max(self.reader.num_variants, 1) if self.options.variant == "all" else 1
         return [size * times for size in self.reader.shard_sizes]
 
     def __len__(self) -> int:
@@ -137,13 +146,9 @@ class PairMapDataset(Dataset[Pair]):
         """
         if not -len(self) <= item < len(self):
             raise IndexError(f"item {item} of {len(self)}")
-        _one_thread_in_workers()
+        one_thread_in_workers()
         draws = self._draws(epoch)
-        loaded = self._load(draws, item, epoch)
-        sides = [self._augment(pixels, draws, item, loaded.key) for pixels in (loaded.hq, loaded.lq)]
-        hq, lq = (to_tensor(pixels, self.options.dtype) for pixels in sides)
-        texts = {"record": loaded.record, "key": loaded.key, "source": loaded.source, "variant": loaded.variant}
-        return {"hq": hq, "lq": lq, **texts}
+        return make_pair(self._load(draws, item, epoch), self.options, draws, item)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_drawn": None}
@@ -153,7 +158,7 @@ class PairMapDataset(Dataset[Pair]):
         if self._drawn is None or self._drawn[0] != epoch:
             drawn = draw_epoch(
                 len(self.reader),
-                self.reader.num_variants,
+                max(self.reader.num_variants, 1),
                 options.seed,
                 epoch,
                 variant=options.variant,
@@ -172,16 +177,6 @@ class PairMapDataset(Dataset[Pair]):
         rng = epoch_generator(self.options.seed, epoch, raw.info["source"], variant)
         return self.reader.fresh_pair(raw, recipe.draw(rng))
 
-    def _augment(self, pixels: Pixels, draws: Draws, item: int, key: str) -> Pixels:
-        """The crop and the flip of an item, the same for both of its images."""
-        if (side := self.options.crop) is not None:
-            places = [length - side + 1 for length in pixels.shape[:2]]
-            if min(places) < 1:
-                raise ConfigError(f"crop: sample {key} has {pixels.shape[0]} x {pixels.shape[1]} pixels, not {side}")
-            top, left = int(draws.top[item] * places[0]), int(draws.left[item] * places[1])
-            pixels = pixels[top : top + side, left : left + side]
-        return np.asarray(cv2.flip(pixels, 1), np.uint8) if draws.flip[item] else pixels
-
 
 class PairDataset(IterableDataset[Pair]):
     """The pairs of an epoch in a shuffled order, each once over all ranks and workers.
@@ -190,7 +185,7 @@ class PairDataset(IterableDataset[Pair]):
     epochs and state; with a plain `DataLoader`, give `batch_size` as the loader has it, and call `set_epoch`.
 
     Args:
-        shards: Folder or fsspec URL of a finished data set.
+        shards: Folder or fsspec URL of a finished data set, or plain tars; see `PairReader`.
         options: What a pair is.
         batch_size: Of the DataLoader, so that its workers take turns by whole batches; 1 where it makes no batches.
         shuffle: Whether the order is a new one in each epoch, or that of the shards.
@@ -385,6 +380,25 @@ class PairLoader(DataLoader[Any]):
         self._resumes, self._handed_out, self._all_of = True, 0, None
 
 
+def make_pair(loaded: LoadedPair, options: PairOptions, draws: Draws, item: int) -> Pair:
+    """Make the pair of an item: cropped, mirrored and as tensors."""
+    sides = [_augment(pixels, options.crop, draws, item, loaded.key) for pixels in (loaded.hq, loaded.lq)]
+    hq, lq = (to_tensor(pixels, options.dtype) for pixels in sides)
+    texts = {"record": loaded.record, "key": loaded.key, "source": loaded.source, "variant": loaded.variant}
+    return {"hq": hq, "lq": lq, **texts}
+
+
+def _augment(pixels: Pixels, side: int | None, draws: Draws, item: int, key: str) -> Pixels:
+    """The crop and the flip of an item, the same for both of its images."""
+    if side is not None:
+        places = [length - side + 1 for length in pixels.shape[:2]]
+        if min(places) < 1:
+            raise ConfigError(f"crop: sample {key} has {pixels.shape[0]} x {pixels.shape[1]} pixels, not {side}")
+        top, left = int(draws.top[item] * places[0]), int(draws.left[item] * places[1])
+        pixels = pixels[top : top + side, left : left + side]
+    return np.asarray(cv2.flip(pixels, 1), np.uint8) if draws.flip[item] else pixels
+
+
 def to_tensor(pixels: Pixels, dtype: Literal["uint8", "float32"] = "uint8") -> Tensor:
     """CHW of HWC; uint8, or float32 in [0, 1]."""
     planes = np.empty((3, *pixels.shape[:2]), np.uint8)
@@ -411,7 +425,7 @@ def _place(rank: int | None, world_size: int | None) -> tuple[int, int]:
     return rank, world_size
 
 
-def _one_thread_in_workers() -> None:
+def one_thread_in_workers() -> None:
     """Let the workers be the parallelism: OpenCV's threads in each would get in one another's way.
 
     The number 0 means none but the caller's. At 1, OpenCV would end the threads that it believes to have, and a fork of

@@ -53,7 +53,7 @@ def violation(path: Path, name: str) -> str | None:
     layer, wanted, top = layer_of(".".join(path.with_suffix("").parts)), layer_of(name), name.split(".")[0]
     assert layer is not None
     in_flipnet = path.parts[:2] == ("degrade_kit", "flipnet")
-    feeds_torch = path == Path("degrade_kit/streaming.py") or path.parts[:2] == ("degrade_kit", "adapters")
+    feeds_torch = path.parts[1] in ("streaming.py", "wds_pipeline.py", "adapters")
     if wanted is not None and LAYERS.index(wanted) > LAYERS.index(layer):
         return f"{layer} is left of {wanted}"
     if top in LINKED:
@@ -66,7 +66,7 @@ def violation(path: Path, name: str) -> str | None:
         if name.startswith("degrade_kit.flipnet"):
             return "nothing else in degrade_kit imports degrade_kit.flipnet"
         if top in TORCH_FAMILY and not (feeds_torch and top == "torch"):
-            return "in degrade_kit, torch and its family belong to flipnet; streaming.py and adapters/ may use torch"
+            return "in degrade_kit, torch and its family belong to flipnet; what feeds trainers may use torch"
     if path.name == "__init__.py" and path.parts[1] in LINKED and name != "__future__.annotations":
         return "the __init__.py of analysis, restore and pipelines import nothing"
     if layer == "degrade_kit.pipelines" and wanted == layer and path.parts[2] not in ABOVE_FEATURES:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -9,7 +10,9 @@ from hypothesis import strategies as st
 
 from degrade_kit.errors import ConfigError
 from degrade_kit.flipnet.checkpoint import Loaded
+from degrade_kit.flipnet.config import Mode
 from degrade_kit.flipnet.sampling import SamplingConfig
+from degrade_kit.image import Pixels, to_float
 from degrade_kit.restore.infer import COLOR_FIXES, ColorFix, Restorer, fix_colors, restorer_folder
 from tests.degrade_kit.flipnet.models import tiny_flipnet
 
@@ -46,3 +49,16 @@ def test_a_network_that_degrades_is_refused() -> None:
 def test_a_folder_without_a_restorer_says_what_was_expected(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"no restorer; expected a run of `degrade-kit train-restore`"):
         restorer_folder(tmp_path)
+
+
+def test_an_array_is_restored_at_the_size_of_the_training(astronaut: Pixels) -> None:
+    net = tiny_flipnet(mode=Mode.RESTORE)
+    restorer = Restorer(
+        Loaded(net=net, prompts=(), sampling=SamplingConfig(num_steps=2), digest="x"), None, 32, device="cpu"
+    )
+    lq = np.ascontiguousarray(astronaut[:80, :64])
+    pixels, image = restorer.restore(lq, seed=3), restorer.restore(to_float(lq), seed=3)
+
+    assert (pixels.shape, pixels.dtype) == ((40, 32, 3), np.uint8)
+    np.testing.assert_array_equal(to_float(pixels), image)
+    assert not np.array_equal(pixels, restorer.restore(lq, seed=4))

@@ -11,7 +11,7 @@ from degrade_kit.flipnet.checkpoint import Loaded
 from degrade_kit.flipnet.config import FlipNetConfig, Mode
 from degrade_kit.flipnet.degrader import Degrader, choose_device, draw_prompt, flipnet_record, start_noise
 from degrade_kit.flipnet.sampling import SamplingConfig, latent_size
-from degrade_kit.image import Pixels
+from degrade_kit.image import Pixels, to_float
 from degrade_kit.ops import Clip
 from degrade_kit.record import Record
 from tests.degrade_kit.flipnet.models import gated_flipnet, tiny_flipnet
@@ -117,3 +117,23 @@ def test_prompts_are_drawn_by_weight() -> None:
     drawn = [draw_prompt((("a", 3.0), ("", 1.0)), rng) for _ in range(400)]
     assert 270 < drawn.count("a") < 330
     assert draw_prompt((), rng) == ""
+
+
+def test_an_array_gives_arrays_of_its_type(degrader: Degrader, faces: list[Pixels]) -> None:
+    prompts = ["haze", ""]
+    pixels = degrader.degrade(faces[0], prompts, seeds=[7, 8])
+    images = degrader.degrade(to_float(faces[0]), prompts, seeds=[7, 8])
+    [[recorded]] = degrader.run([faces[0]], [[degrader.record("", 8)]])
+
+    assert [image.dtype for image in (*pixels, *images)] == [np.uint8, np.uint8, np.float32, np.float32]
+    for made, image in zip(pixels, images, strict=True):
+        np.testing.assert_array_equal(to_float(made), image)
+    assert differ(pixels[1], recorded) <= 1
+    assert len(degrader.degrade(faces[0], "haze")) == 1
+
+
+def test_each_prompt_has_a_seed(degrader: Degrader, faces: list[Pixels]) -> None:
+    with pytest.raises(ValueError, match="seeds: expected 2, one for each prompt, got 1"):
+        degrader.degrade(faces[0], ["haze", "dark"], seeds=[1])
+    with pytest.raises(ValueError, match="hq: expected an RGB image"):
+        degrader.degrade(to_float(faces[0]) * 2, "haze")
