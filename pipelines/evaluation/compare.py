@@ -99,7 +99,7 @@ def compare_evaluations(
     tiles, headings, note = _tiles(groups[0][1], lq, images)
     pictures: list[Picture] = []
     if tiles:
-        sheet = contact_sheet(tiles, title=groups[0][0], headings=headings, details=True)
+        sheet = contact_sheet(tiles, title=f"Results on {groups[0][0]}", headings=headings, details=True)
         pictures.append(Picture("sheet.png", encode_png(sheet), "results side by side"))
     if pictures:
         sections.append(Section("Side by side", tuple(pictures)))
