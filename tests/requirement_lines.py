@@ -14,7 +14,7 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-FLAGS = {"--no-build-isolation", "--no-deps", "--upgrade", "-U"}
+FLAGS = {"--force-reinstall", "--no-build-isolation", "--no-deps", "--no-index", "--upgrade", "-U"}
 VALUED = {"--constraint", "-c", "--requirement", "-r", "--index-url", "--extra-index-url", "--find-links"}
 EDITABLE = {"--editable", "-e"}
 

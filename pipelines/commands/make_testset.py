@@ -90,7 +90,7 @@ def make_testset_command(
 
     \b
     Examples:
-      degrade-kit make-testset --hq celeba_hq --out celeba_test --flipnet small --share 0.5 --count 3000
+      degrade-kit make-testset --hq celeba_hq --out celeba_test --flipnet runs/degrade/model --share 0.5 --count 3000
       degrade-kit make-testset --from-originals lfw --align --out lfw_test
 
     Writes OUT/lq, OUT/hq and OUT/records.jsonl. The same faces, options and library versions give the same bytes. A

@@ -119,7 +119,7 @@ def synth_command(
     Examples:
       degrade-kit synth --hq ffhq/images1024x1024 --shards out/ffhq --preset gfpgan
       degrade-kit synth --hq faces --shards out/faces --variants 5 --seed 1 --dry-run
-      degrade-kit synth --hq faces --shards out/mixed --mode mix --flipnet small --variants 5
+      degrade-kit synth --hq faces --shards out/mixed --mode mix --flipnet runs/degrade/model --variants 5
 
     Run it again to resume: finished shards are kept. The result is the same, bit by bit, with any number of workers and
     after any number of interruptions.
