@@ -10,6 +10,11 @@ numbers follow from it, so it depends on neither the machine nor its locale: nam
 bytes that are not UTF-8 stand as surrogates (`errors="surrogateescape"`). `display_name` makes them fit for people and
 JSON.
 
+What a name is relative to: a folder's names, to the folder. A list's, to the list's own folder where all lines are
+relative and stay below it; else to the deepest folder that holds every file that the list names, whether they are there
+or not. So a list of absolute paths gives the same names wherever the list lies and wherever the tree of images is
+mounted; but a part of such a list may have a deeper folder in common, and then names its images otherwise.
+
 What a listing refuses is never dropped in silence: `Sources.skipped` has its name, a reason and the detail. Reasons are
 those of `degrade_kit.image` ("unreadable": a dangling link, a loop of links, no permission; "truncated"; "too large";
 "unsupported format") and three more: "not a file" (a folder, pipe or device; a link within an archive), "unsafe name"
@@ -35,7 +40,7 @@ import threading
 import zipfile
 import zlib
 from collections import Counter
-from collections.abc import Generator, Iterable
+from collections.abc import Collection, Generator, Iterable
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -97,25 +102,24 @@ class Sources:
         return Sources(kept, (), self._reader.narrow(kept))
 
 
-def open_sources(spec: str | Path, *, include: str | None = None, list_root: Path | None = None) -> Sources:
+def open_sources(spec: str | Path, *, include: str | None = None) -> Sources:
     """List the images that `spec` names.
 
     A folder is listed with all below it but hidden folders. Links are followed, and each real folder is listed once.
     Where it holds .tar files and no images, or is a data set of this toolkit, the members of the tars are the images.
 
     Args:
-        spec: A folder of images, an image, a list (.txt or .lst, one path per line), a .zip, a .tar, a folder or a
-            glob or brace pattern of .tar files, or an .lmdb folder in BasicSR's layout. Members of a tar are named
-            `TAR/MEMBER`. URLs are not read.
+        spec: A folder of images, an image, a list (.txt or .lst, one path per line, absolute or relative to the list's
+            folder), a .zip, a .tar, a folder or a glob or brace pattern of .tar files, or an .lmdb folder in BasicSR's
+            layout. Members of a tar are named `TAR/MEMBER`. URLs are not read.
         include: Glob that the whole name must match, such as `*.hq.png`; `*` matches slashes too.
-        list_root: Folder that the paths of a list are relative to; the list's own where this is None.
 
     Raises:
         ConfigError: If `spec` is none of these, or no image is found.
     """
     given = os.path.expanduser(str(spec))
     listing = _Listing(include)
-    reader = _list(given, list_root, listing)
+    reader = _list(given, listing)
     if not listing.names:
         raise ConfigError(f"{display_name(given)}: {listing.explain_nothing()}")
     listing.warn_of_repeated()
@@ -185,11 +189,8 @@ class _Listing:
         return "; ".join(parts)
 
 
-def _list(spec: str, list_root: Path | None, listing: _Listing) -> _Reader:
+def _list(spec: str, listing: _Listing) -> _Reader:
     """Find out what `spec` names, and list it."""
-    is_list = spec.lower().endswith((".txt", ".lst"))
-    if list_root is not None and not is_list:
-        raise ConfigError(f"{display_name(spec)}: a list root is for lists (.txt, .lst) only; leave it out")
     try:
         mode = os.stat(spec).st_mode
     except (OSError, ValueError) as error:
@@ -199,8 +200,8 @@ def _list(spec: str, list_root: Path | None, listing: _Listing) -> _Reader:
         return _list_lmdb(path, listing) if path.lower().endswith(".lmdb") else _list_folder(path, listing)
     if not stat.S_ISREG(mode):
         raise ConfigError(f"{display_name(spec)}: {_kind(mode)}; expected {_ACCEPTED}")
-    if is_list:
-        return _list_lines(path, os.path.abspath(list_root or os.path.dirname(path)), listing)
+    if path.lower().endswith((".txt", ".lst")):
+        return _list_lines(path, listing)
     if path.lower().endswith(".zip"):
         return _list_zip(path, listing)
     if path.lower().endswith(".tar"):
@@ -299,18 +300,20 @@ def _sort_entry(
         listing.skip(name, NOT_A_FILE, _kind(mode))
 
 
-def _list_lines(path: str, root: str, listing: _Listing) -> _Reader:
+def _list_lines(path: str, listing: _Listing) -> _Reader:
     """List what the lines of a file name; an explicit list needs no image extensions."""
-    top, names = os.path.join(os.fsencode(root), b""), set[str]()
-    for number, line in enumerate(_read_lines(path), start=1):
-        if not line.strip():
-            continue
-        target = os.path.normpath(os.path.join(top, line))
-        if not target.startswith(top):
-            raise ConfigError(
-                f"{display_name(path)}, line {number}: {display_name(_name(line))} is outside of the folder that names"
-                f" are relative to, {display_name(root)}; name another one as list root, such as /"
-            )
+    folder = os.fsencode(os.path.dirname(path))
+    lines = {number: line for number, line in enumerate(_read_lines(path), start=1) if line.strip()}
+    targets = {number: os.path.normpath(os.path.join(folder, line)) for number, line in lines.items()}
+    root = _list_root(folder, lines.values(), targets.values())
+    if root == b"/" != folder:
+        text = (
+            "%s: its paths have no folder in common but /, so names, and the random numbers that follow from them, hold"
+            " where the images lie on this machine"
+        )
+        log.warning(text, display_name(path))
+    top, names = os.path.join(root, b""), set[str]()
+    for number, target in targets.items():
         name = _name(target.removeprefix(top))
         if not listing.includes(name):
             continue
@@ -326,7 +329,21 @@ def _list_lines(path: str, root: str, listing: _Listing) -> _Reader:
         else:
             names.add(name)
     listing.names.extend(names)
-    return _Files(root)
+    return _Files(os.fsdecode(root))
+
+
+def _list_root(folder: bytes, lines: Iterable[bytes], targets: Collection[bytes]) -> bytes:
+    """Return the folder that a list's names are relative to; the text of the list and its place alone decide.
+
+    Args:
+        folder: The list's own.
+        lines: As they stand in the list.
+        targets: The same as absolute paths without `..`.
+    """
+    top = os.path.join(folder, b"")
+    if all(target.startswith(top) for target in targets) and not any(os.path.isabs(line) for line in lines):
+        return folder
+    return os.path.commonpath([os.path.dirname(target) for target in targets])
 
 
 def _read_lines(path: str) -> list[bytes]:

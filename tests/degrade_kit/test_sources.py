@@ -374,50 +374,74 @@ def test_include_matches_the_whole_relative_name(tmp_path: Path) -> None:
 # ---------------------------------------- lists
 
 
-def test_a_list_names_files_relative_to_its_folder_or_a_root(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    fill(tmp_path, ["d/b.png", "d/a b.png", "d/sub/c.dat", "d/unlisted.png"])
-    text = f"\ufeffb.png\r\n\n./a b.png\nsub/../sub/c.dat\n{tmp_path}/d/b.png\nmissing.png\nsub\n  \n"
+def test_a_list_of_relative_paths_names_files_relative_to_its_folder(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    fill(tmp_path, ["d/x/b.png", "d/x/a b.png", "d/x/sub/c.dat", "d/x/unlisted.png"])
+    text = "\ufeffx/b.png\r\n\n./x/a b.png\nx/sub/../sub/c.dat\n./x/b.png\nx/missing.png\nx/sub\n  \n"
     (tmp_path / "d/list.txt").write_text(text, encoding="utf-8", newline="")
-    (tmp_path / "list.lst").write_text(text, encoding="utf-8", newline="")
-    for sources in (
-        open_sources(tmp_path / "d/list.txt"),
-        open_sources(tmp_path / "list.lst", list_root=tmp_path / "d"),
-    ):
-        assert read_all(sources) == {"a b.png": b"d/a b.png", "b.png": b"d/b.png", "sub/c.dat": b"d/sub/c.dat"}
-        assert sources.skipped == (
-            ("missing.png", "unreadable", "No such file or directory"),
-            ("sub", "not a file", "folder"),
-        )
-    assert (
-        caplog.text.count("1 links or lines lead to what is listed already, which counts once; the first: b.png") == 2
+    sources = open_sources(tmp_path / "d/list.txt")
+    assert read_all(sources) == {"x/a b.png": b"d/x/a b.png", "x/b.png": b"d/x/b.png", "x/sub/c.dat": b"d/x/sub/c.dat"}
+    assert sources.skipped == (
+        ("x/missing.png", "unreadable", "No such file or directory"),
+        ("x/sub", "not a file", "folder"),
     )
+    assert "1 links or lines lead to what is listed already, which counts once; the first: x/b.png" in caplog.text
 
 
-def test_a_list_may_name_any_file_below_the_root_folder(tmp_path: Path) -> None:
-    fill(tmp_path, ["a.png", "caf\udce9.png"])
-    (tmp_path / "list.txt").write_bytes(os.fsencode(tmp_path) + b"/a.png\n" + os.fsencode(tmp_path) + b"/caf\xe9.png")
-    sources = open_sources(tmp_path / "list.txt", list_root=Path("/"))
-    assert sources.names == (str(tmp_path)[1:] + "/a.png", str(tmp_path)[1:] + "/caf\udce9.png")
-    assert len(read_all(sources)) == 2
+def test_a_list_of_absolute_paths_gives_the_names_of_the_tree_wherever_list_and_tree_lie(tmp_path: Path) -> None:
+    found: list[tuple[str, ...]] = []
+    for mount, place in (("a", "elsewhere"), ("b/deeper", "b/deeper/ffhq"), ("c", "c/ffhq/00000")):
+        fill(tmp_path / mount, ["ffhq/00000/1.png", "ffhq/01000/1.png", "ffhq/unlisted.png"])
+        (tmp_path / place).mkdir(exist_ok=True)
+        lines = [f"{tmp_path}/{mount}/ffhq/{name}" for name in ("01000/1.png", "./00000/1.png")]
+        (tmp_path / place / "list.txt").write_text("\n".join(lines))
+        sources = open_sources(tmp_path / place / "list.txt")
+        assert read_all(sources) == {f"{n}/1.png": f"ffhq/{n}/1.png".encode() for n in ("00000", "01000")}
+        found.append(sources.names)
+    assert found[0] == found[1] == found[2]
 
 
-@pytest.mark.parametrize("line", ["/etc/a.png", "../a.png", "x/../../a.png"])
-def test_a_list_that_leads_out_of_its_root_says_how_to_name_another(line: str, tmp_path: Path) -> None:
-    (tmp_path / "list.txt").write_text(f"\n{line}\n")
-    with pytest.raises(ConfigError, match=r"line 2: .* is outside of the folder .* list root"):
-        open_sources(tmp_path / "list.txt")
+@pytest.mark.parametrize("outside", ["../faces/1.png", "{root}/faces/1.png"])
+def test_a_list_that_leads_out_of_its_folder_is_relative_to_what_its_files_have_in_common(
+    outside: str, tmp_path: Path
+) -> None:
+    fill(tmp_path, ["faces/1.png", "lists/own/2.png"])
+    (tmp_path / "lists/list.txt").write_text(f"own/2.png\n{outside.format(root=tmp_path)}\n")
+    assert read_all(open_sources(tmp_path / "lists/list.txt")) == {
+        "faces/1.png": b"faces/1.png",
+        "lists/own/2.png": b"lists/own/2.png",
+    }
+
+
+def test_what_a_list_has_in_common_does_not_depend_on_what_is_there(tmp_path: Path) -> None:
+    fill(tmp_path, ["faces/b/2.png"])
+    (tmp_path / "list.txt").write_text(f"{tmp_path}/faces/a/1.png\n{tmp_path}/faces/b/2.png\n")
+    sources = open_sources(tmp_path / "list.txt")
+    assert sources.names == ("b/2.png",)
+    assert [name for name, _, _ in sources.skipped] == ["a/1.png"]
+
+
+def test_include_is_asked_of_the_names_that_an_absolute_list_gives(tmp_path: Path) -> None:
+    fill(tmp_path, ["faces/a/1.png", "faces/b/1.png"])
+    (tmp_path / "list.txt").write_text(f"{tmp_path}/faces/a/1.png\n{tmp_path}/faces/b/1.png\n")
+    assert open_sources(tmp_path / "list.txt", include="b/*").names == ("b/1.png",)
+
+
+def test_a_list_of_files_that_have_only_the_root_in_common_is_warned_of(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    fill(tmp_path, ["caf\udce9.png"])
+    (tmp_path / "list.txt").write_bytes(os.fsencode(tmp_path) + b"/caf\xe9.png\n/no-such-folder/1.png\n")
+    sources = open_sources(tmp_path / "list.txt")
+    assert sources.names == (f"{tmp_path}"[1:] + "/caf\udce9.png",)
+    assert "no folder in common but /" in caplog.text
 
 
 def test_a_list_of_missing_files_shows_the_first(tmp_path: Path) -> None:
     (tmp_path / "list.txt").write_text("a.png\nb.png\n")
     with pytest.raises(ConfigError, match=r"refused 2, the first: a\.png: unreadable, No such file"):
         open_sources(tmp_path / "list.txt")
-
-
-def test_a_list_root_is_for_lists(tmp_path: Path) -> None:
-    fill(tmp_path, ["a.png"])
-    with pytest.raises(ConfigError, match="a list root is for lists"):
-        open_sources(tmp_path, list_root=tmp_path)
 
 
 # ---------------------------------------- zip
