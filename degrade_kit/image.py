@@ -510,3 +510,14 @@ def _as_pixels(array: npt.NDArray[Any]) -> Pixels:
 def pixel_hash(pixels: Pixels) -> str:
     """Hash what an image shows, whatever file it came from: hexadecimal SHA-256."""
     return hashlib.sha256(f"{pixels.shape}".encode() + pixels.tobytes()).hexdigest()
+
+
+def scaled(pixels: Pixels, size: int) -> Pixels:
+    """Scale an image to a shorter side of `size` pixels; 0 keeps it."""
+    height, width = pixels.shape[:2]
+    if not size or min(height, width) == size:
+        return pixels
+    factor = size / min(height, width)
+    target = max(size, round(width * factor)), max(size, round(height * factor))
+    how = cv2.INTER_CUBIC if factor > 1 else cv2.INTER_AREA
+    return np.ascontiguousarray(cv2.resize(pixels, target, interpolation=how), np.uint8)

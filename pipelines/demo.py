@@ -77,8 +77,8 @@ def draw_modes(faces: Path, out: Path) -> list[tuple[Path, str]]:
     """
     if not flipnet_installed():
         return []
-    from degrade_kit.flipnet.checkpoint import SMALL
     from degrade_kit.flipnet.degrader import Degrader
+    from degrade_kit.flipnet.folder import SMALL
     from degrade_kit.flipnet.licence import licence_notice
 
     if not SMALL.is_dir():

@@ -89,7 +89,7 @@ def _flipnet() -> list[Finding]:
         return []
     import torch
 
-    from degrade_kit.flipnet.checkpoint import CONFIG_FILE, SMALL
+    from degrade_kit.flipnet.folder import CONFIG_FILE, SMALL
 
     count = torch.cuda.device_count()
     devices = [f"cuda:{i} {torch.cuda.get_device_name(i)}" for i in range(count)]

@@ -19,11 +19,12 @@ from degrade_kit.errors import ConfigError
 from degrade_kit.flipnet import foreign
 from degrade_kit.flipnet.weights import check_finite, load_weights, write_weights
 from degrade_kit.restore.autoencoder import latent_factor
+from degrade_kit.restore.folder import SOURCE_CONFIG
 
 EmbeddingKind = Literal["bfr", "arcface", "none"]
 """`bfr` is the paper's: the LQ encoder of the association stage. `arcface` is an identity network, to compare with."""
 
-SOURCE_CONFIG, SOURCE_FILE, ADAPTER_FILE = "embedding.json", "embedding.safetensors", "adapter.safetensors"
+SOURCE_FILE, ADAPTER_FILE = "embedding.safetensors", "adapter.safetensors"
 
 IDENTITY_SIZE = 112
 """Side of the crop that an identity network sees, pixels."""

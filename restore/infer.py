@@ -9,12 +9,10 @@ restored = restorer.restore(lq, seed=7)
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -23,15 +21,15 @@ from torch import Tensor
 
 from degrade_kit.errors import ConfigError
 from degrade_kit.flipnet.batch import from_images, to_images
-from degrade_kit.flipnet.checkpoint import CONFIG_FILE, Loaded, load
+from degrade_kit.flipnet.checkpoint import Loaded, load
 from degrade_kit.flipnet.config import Mode
 from degrade_kit.flipnet.degrader import DTYPES, start_noise
 from degrade_kit.flipnet.network import FlipNet
 from degrade_kit.flipnet.sampling import ExtraTokens, SamplingConfig, autocast, choose_device, sample
-from degrade_kit.image import ImageOrPixels, Pixels, of_type, pixels_of
+from degrade_kit.image import ImageOrPixels, Pixels, of_type, pixels_of, scaled
 from degrade_kit.restore.attention import FaceAttention
 from degrade_kit.restore.embeddings import FaceEmbedding, load_embedding
-from degrade_kit.restore.train import RESTORER_FILE
+from degrade_kit.restore.folder import restorer_folder, trained_size
 
 ColorFix = Literal["none", "wavelet", "adain"]
 COLOR_FIXES: tuple[ColorFix, ...] = ("none", "wavelet", "adain")
@@ -172,17 +170,6 @@ class Restorer:
         return to_images(fix_colors(found.float(), images, color_fix))
 
 
-def scaled(pixels: Pixels, size: int) -> Pixels:
-    """Scale an image to a shorter side of `size` pixels; 0 keeps it."""
-    height, width = pixels.shape[:2]
-    if not size or min(height, width) == size:
-        return pixels
-    factor = size / min(height, width)
-    target = max(size, round(width * factor)), max(size, round(height * factor))
-    how = cv2.INTER_CUBIC if factor > 1 else cv2.INTER_AREA
-    return np.ascontiguousarray(cv2.resize(pixels, target, interpolation=how), np.uint8)
-
-
 @torch.no_grad()
 def restore_images(
     net: FlipNet,
@@ -196,33 +183,6 @@ def restore_images(
     """Restore LQ images, both (B, 3, H, W) in [-1, 1]; see `degrade_kit.flipnet.sampling.sample`."""
     extra = None if embedding is None else ExtraTokens(embedding(images))
     return sample(net, images, noise, prompts, sampling, extra=extra)
-
-
-def restorer_folder(location: str | Path) -> Path:
-    """Find the model of a run, or the folder itself where it is one."""
-    folder = Path(location)
-    for candidate in (folder, folder / "restoration" / "model", folder / "model"):
-        if (candidate / CONFIG_FILE).is_file():
-            return candidate
-    raise ConfigError(
-        f"{folder}: no restorer; expected a run of `degrade-kit train-restore` with a finished or running restoration "
-        "stage (restoration/model), or such a model's folder"
-    )
-
-
-def trained_size(folder: Path) -> int:
-    """Read the side of the images that a restorer was trained on, pixels.
-
-    Raises:
-        ConfigError: If the folder does not say.
-    """
-    path = folder / RESTORER_FILE
-    try:
-        return int(json.loads(path.read_text(encoding="utf-8"))["size"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ConfigError(
-            f"{path}: cannot be read: {error}; expected a model of `degrade-kit train-restore`"
-        ) from error
 
 
 def fix_colors(images: Tensor, like: Tensor, kind: ColorFix) -> Tensor:

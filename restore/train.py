@@ -27,8 +27,7 @@ from degrade_kit.flipnet.sampling import ExtraTokens, SamplingConfig
 from degrade_kit.flipnet.training import DiffusionLoss, TrainConfig
 from degrade_kit.restore.autoencoder import AutoencoderConfig, AutoencoderLoss, Autoencoders, save_autoencoders
 from degrade_kit.restore.embeddings import EmbeddingKind, FaceEmbedding, save_embedding
-
-RESTORER_FILE = "restorer.json"
+from degrade_kit.restore.folder import RESTORER_FILE
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

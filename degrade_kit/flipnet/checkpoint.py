@@ -14,10 +14,8 @@ Half a folder is never seen: it is written beside its place and renamed.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 import logging
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,9 +27,19 @@ from torch import Tensor, nn
 from degrade_kit.errors import ConfigError, RunError
 from degrade_kit.files import whole_folder
 from degrade_kit.flipnet import foreign
-from degrade_kit.flipnet.config import FlipNetConfig, read_fields
+from degrade_kit.flipnet.config import SamplingConfig
+from degrade_kit.flipnet.folder import (
+    BASE_DIR,
+    CONFIG_FILE,
+    BaseReference,
+    Prompts,
+    check_parts,
+    folder_digest,
+    is_hub_id,
+    model_folder,
+    read_config,
+)
 from degrade_kit.flipnet.network import FlipNet, lora_config
-from degrade_kit.flipnet.sampling import SamplingConfig
 from degrade_kit.flipnet.weights import (
     check_finite,
     check_shapes,
@@ -43,28 +51,10 @@ from degrade_kit.flipnet.weights import (
 
 log = logging.getLogger(__name__)
 
-SMALL = Path(__file__).parent / "small"
-"""The model that ships with this package: `--flipnet small`."""
-
-CONFIG_FILE = "flipnet.json"
 BOOSTHUB_FILE = "boosthub.safetensors"
 HEAD_FILE = "head.safetensors"
 LORA_DIR = "lora"
-BASE_DIR = "base"
-_PARTS = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
 _PEFT_PREFIX = "base_model.model."
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class BaseReference:
-    """Which base model a FlipNet stands on."""
-
-    location: str
-    """A hub id, a local folder, or `base` for the bundled one."""
-    revision: str | None = None
-    """Revision of a hub id."""
-    fingerprint: str = ""
-    """See `degrade_kit.flipnet.weights.network_fingerprint`; empty is not checked."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -76,10 +66,6 @@ class BaseModel:
     text_encoder: Any
     tokenizer: Any
     scheduler: Any
-
-
-Prompts = tuple[tuple[str, float], ...]
-"""Prompts to sample with, and how often each is drawn."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -115,7 +101,7 @@ def load_base(
     local = folder.is_dir()
     if local:
         _check_parts(folder)
-    elif os.sep in location and (location.startswith((".", os.sep, "~")) or location.count("/") != 1):
+    elif not is_hub_id(location):
         raise ConfigError(f"base model {location}: no such folder")
     options: dict[str, Any] = {"revision": revision, "local_files_only": local or not download}
     bars = transformers.utils.logging
@@ -274,69 +260,10 @@ def _vae_class(location: str, options: dict[str, Any]) -> Any:  # noqa: ANN401 (
 
 
 def _check_parts(folder: Path) -> None:
-    missing = [part for part in _PARTS if not (folder / part).is_dir()]
-    if missing:
-        raise ConfigError(
-            f"base model {folder}: no folder {', '.join(missing)}; expected diffusers' layout, with {', '.join(_PARTS)}"
-        )
+    check_parts(folder)
     for part in ("unet", "vae", "text_encoder"):
-        files = sorted((folder / part).glob("*.safetensors"))
-        if not files:
-            pickled = next(iter((folder / part).glob("*.bin")), None)
-            found = f"{pickled.name}, a pickled file; convert it to safetensors" if pickled else "none"
-            raise ConfigError(f"base model {folder}: expected {part}/*.safetensors, found {found}")
-        for path in files:
+        for path in sorted((folder / part).glob("*.safetensors")):
             read_weights(path)
-
-
-def model_folder(location: str | Path) -> Path:
-    """Find the folder of a model: `small`, or a path."""
-    return SMALL if str(location) == "small" else Path(location)
-
-
-def read_config(folder: Path) -> tuple[FlipNetConfig, BaseReference, Prompts, SamplingConfig]:
-    """Read the configuration in `flipnet.json`.
-
-    Raises:
-        ConfigError: If it is missing or says something else.
-    """
-    path = folder / CONFIG_FILE
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        if folder == SMALL:
-            raise ConfigError(
-                f"the small FlipNet is not in this installation (expected in {folder}); give a folder that `"
-                "degrade-kit train-degrade` wrote"
-            ) from error
-        raise ConfigError(
-            f"{folder}: no {CONFIG_FILE}: not a FlipNet; give a folder that `degrade-kit train-degrade` wrote, or small"
-        ) from error
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"{path}: cannot be read: {error}") from error
-    if not isinstance(data, dict):
-        raise ConfigError(f"{path}: expected a JSON object, got {type(data).__name__}")
-    fields = cast("dict[str, Any]", data)
-    reference = read_fields(BaseReference, fields.pop("base", None), f"{path}: base")
-    prompts = fields.pop("prompts", [])
-    sampling = read_fields(SamplingConfig, fields.pop("sampling", {}), f"{path}: sampling")
-    try:
-        pairs = tuple((str(text), float(weight)) for text, weight in prompts)
-    except (TypeError, ValueError) as error:
-        raise ConfigError(f"{path}: prompts: expected [text, weight] pairs: {error}") from error
-    return FlipNetConfig.from_mapping(fields, str(path)), reference, pairs, sampling
-
-
-def folder_digest(folder: Path) -> str:
-    """Hash the files of weights that the folder itself holds, and its configuration: twelve hexadecimal digits."""
-    digest = hashlib.sha256()
-    for path in sorted(folder.rglob("*")):
-        if path.is_file() and path.suffix in (".json", ".safetensors"):
-            digest.update(path.relative_to(folder).as_posix().encode())
-            with path.open("rb") as stream:
-                while chunk := stream.read(1 << 20):
-                    digest.update(chunk)
-    return digest.hexdigest()[:12]
 
 
 def _hub_tensors(net: FlipNet, *, half: bool) -> dict[str, Tensor]:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -22,36 +22,9 @@ from torch import Tensor
 
 from degrade_kit.errors import ConfigError, RunError
 from degrade_kit.flipnet import foreign
+from degrade_kit.flipnet.config import SamplingConfig
 from degrade_kit.flipnet.network import FlipNet
 from degrade_kit.flipnet.text import join_tokens
-
-Solver = Literal["ddim", "dpm++"]
-SOLVERS: tuple[Solver, ...] = ("ddim", "dpm++")
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class SamplingConfig:
-    """How images are made; every field changes pixels."""
-
-    num_steps: int = 20
-    """Steps of the solver."""
-    solver: Solver = "ddim"
-    """`ddim` is deterministic (eta 0); `dpm++` is DPM-Solver++ of second order, for few steps."""
-    guidance: float = 1.5
-    """Classifier-free guidance: 1 is none. Does and costs nothing where the prompt equals the negative one."""
-    negative_prompt: str = ""
-    phi: float = 1.0
-    """Enhance weight of the condition; 0 ignores it."""
-
-    def __post_init__(self) -> None:
-        if not 1 <= self.num_steps <= 1000:
-            raise ConfigError(f"num_steps: expected a whole number within [1, 1000], got {self.num_steps}")
-        if self.solver not in SOLVERS:
-            raise ConfigError(f"solver: expected one of {', '.join(SOLVERS)}, got {self.solver!r}")
-        if not self.guidance >= 0:
-            raise ConfigError(f"guidance: expected 0 or more, got {self.guidance}")
-        if not self.phi >= 0:
-            raise ConfigError(f"phi: expected 0 or more, got {self.phi}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -240,7 +240,7 @@ def find_flipnet(store: Store, moved_to: str | None = None) -> FlipNetSettings:
     from degrade_kit.flipnet.config import require_packages
 
     require_packages()
-    from degrade_kit.flipnet.checkpoint import folder_digest, model_folder, read_config
+    from degrade_kit.flipnet.folder import folder_digest, model_folder, read_config
 
     folder = model_folder(settings.model)
     hint = f"; say where the FlipNet {settings.digest} is (--flipnet)"

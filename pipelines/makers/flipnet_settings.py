@@ -62,10 +62,10 @@ def resolve_flipnet(settings: FlipNetSettings) -> FlipNetSettings:
     Raises:
         ConfigError: If there is no such model, or it does not degrade.
     """
-    from degrade_kit.flipnet.checkpoint import folder_digest, model_folder, read_config
+    from degrade_kit.flipnet.folder import check_model, folder_digest, read_config
     from degrade_kit.flipnet.licence import licence_notice
 
-    folder = model_folder(settings.model)
+    folder = check_model(settings.model, settings.base_model, download=settings.download)
     config, _, prompts, sampling = read_config(folder)
     if config.mode.value != "degrade":
         raise ConfigError(f"{folder}: a FlipNet that restores; `synth` needs one that degrades")

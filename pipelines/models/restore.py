@@ -25,23 +25,22 @@ import numpy as np
 import numpy.typing as npt
 
 from degrade_kit.errors import ConfigError, DegradeKitError, ImageError, RunError
-from degrade_kit.flipnet.checkpoint import folder_digest, read_config
-from degrade_kit.flipnet.sampling import SamplingConfig
-from degrade_kit.image import Pixels, decode_image, encode_png
+from degrade_kit.flipnet.config import SamplingConfig
+from degrade_kit.flipnet.folder import check_model, folder_digest, read_config
+from degrade_kit.image import Pixels, decode_image, encode_png, scaled
 from degrade_kit.pipelines.claim import Claim, plain
 from degrade_kit.pipelines.executor import ExecutorConfig, Stateful, run_tasks
 from degrade_kit.pipelines.images import Images, is_shards, open_inputs, stems
 from degrade_kit.pipelines.sheet import Tile, contact_sheet
 from degrade_kit.progress import OnProgress, Progress, silent
-from degrade_kit.restore.embeddings import SOURCE_CONFIG
-from degrade_kit.restore.infer import ColorFix, restorer_folder, scaled, trained_size
+from degrade_kit.restore.folder import SOURCE_CONFIG, restorer_folder, trained_size
 from degrade_kit.seeding import generator
 from degrade_kit.shards import CONFIG, HIDDEN
 from degrade_kit.sources import display_name
 from degrade_kit.store import LocalStore
 
 if TYPE_CHECKING:
-    from degrade_kit.restore.infer import Restorer
+    from degrade_kit.restore.infer import ColorFix, Restorer
 
 SHEET_FACES = 24
 MIN_SIDE = 16
@@ -109,7 +108,7 @@ def plan_restoration(job: RestoreJob) -> RestorePlan:
     Raises:
         ConfigError: If there is no such model, a number is out of its range, or there is no attention to show.
     """
-    folder = restorer_folder(job.model)
+    folder = check_model(restorer_folder(job.model), job.base_model, download=job.download)
     if job.attention and not (folder / SOURCE_CONFIG).exists():
         raise ConfigError(f"--attention: {folder} was trained without a face embedding, so there is none to show")
     _, _, _, own = read_config(folder)

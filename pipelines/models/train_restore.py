@@ -25,8 +25,8 @@ from degrade_kit.analysis.weights import find
 from degrade_kit.errors import ConfigError
 from degrade_kit.files import file_sha256
 from degrade_kit.flipnet.base_small import SmallBase, new_net
-from degrade_kit.flipnet.checkpoint import folder_digest
 from degrade_kit.flipnet.config import FlipNetConfig, Mode, read_fields
+from degrade_kit.flipnet.folder import folder_digest
 from degrade_kit.flipnet.loop import LoopConfig
 from degrade_kit.flipnet.mixture import PairSample
 from degrade_kit.flipnet.sampling import SamplingConfig

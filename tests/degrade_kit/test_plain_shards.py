@@ -28,7 +28,7 @@ def face(number: int, side: int = SIDE) -> Pixels:
     return np.random.default_rng(number).integers(0, 256, (side, side, 3), dtype=np.uint8)
 
 
-def sample(number: int, **members: Any) -> dict[str, Any]:
+def sample(number: int, **members: bytes | dict[str, Any] | str) -> dict[str, Any]:
     found: dict[str, Any] = {"__key__": f"face{number:04d}", **{key.replace("_", "."): v for key, v in members.items()}}
     return found
 
@@ -119,7 +119,7 @@ def test_a_tar_is_walked_once_and_again_when_it_has_changed(plain: Path, monkeyp
     opened: list[str] = []
     whole = tarfile.open
 
-    def note(*arguments: Any, **keywords: Any) -> tarfile.TarFile:
+    def note(*arguments: Any, **keywords: Any) -> tarfile.TarFile:  # noqa: ANN401 (as `tarfile.open` has it)
         opened.append(str(keywords["fileobj"].name))
         return whole(*arguments, **keywords)
 

@@ -10,9 +10,9 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from degrade_kit.errors import ConfigError, RunError
-from degrade_kit.flipnet.config import FlipNetConfig
+from degrade_kit.flipnet.config import FlipNetConfig, Solver
 from degrade_kit.flipnet.network import FlipNet
-from degrade_kit.flipnet.sampling import ExtraTokens, SamplingConfig, Solver, latent_size, make_scheduler, sample
+from degrade_kit.flipnet.sampling import ExtraTokens, SamplingConfig, latent_size, make_scheduler, sample
 from tests.degrade_kit.flipnet.models import fine_flipnet, gated_flipnet, tiny_flipnet
 
 BATCH, VARIANTS = 2, 5

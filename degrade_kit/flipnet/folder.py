@@ -1,0 +1,164 @@
+"""What the folder of a FlipNet says of itself, read without torch: so that a wrong name costs no more than a look.
+
+`degrade_kit.flipnet.checkpoint` says what is in it, and loads it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from degrade_kit.errors import ConfigError
+from degrade_kit.flipnet.config import FlipNetConfig, SamplingConfig, read_fields
+
+SMALL = Path(__file__).parent / "small"
+"""The model that ships with this package: `--flipnet small`."""
+
+CONFIG_FILE = "flipnet.json"
+BASE_DIR = "base"
+PARTS = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
+"""Folders of a base model."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BaseReference:
+    """Which base model a FlipNet stands on."""
+
+    location: str
+    """A hub id, a local folder, or `base` for the bundled one."""
+    revision: str | None = None
+    """Revision of a hub id."""
+    fingerprint: str = ""
+    """See `degrade_kit.flipnet.weights.network_fingerprint`; empty is not checked."""
+
+
+Prompts = tuple[tuple[str, float], ...]
+"""Prompts to sample with, and how often each is drawn."""
+
+
+def model_folder(location: str | Path) -> Path:
+    """Find the folder of a model: `small`, or a path."""
+    return SMALL if str(location) == "small" else Path(location)
+
+
+def read_config(folder: Path) -> tuple[FlipNetConfig, BaseReference, Prompts, SamplingConfig]:
+    """Read the configuration in `flipnet.json`.
+
+    Raises:
+        ConfigError: If it is missing or says something else.
+    """
+    path = folder / CONFIG_FILE
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        if folder == SMALL:
+            raise ConfigError(
+                f"the small FlipNet is not in this installation (expected in {folder}); give a folder that `"
+                "degrade-kit train-degrade` wrote"
+            ) from error
+        raise ConfigError(
+            f"{folder}: no {CONFIG_FILE}: not a FlipNet; give a folder that `degrade-kit train-degrade` wrote, or small"
+        ) from error
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path}: cannot be read: {error}") from error
+    if not isinstance(data, dict):
+        raise ConfigError(f"{path}: expected a JSON object, got {type(data).__name__}")
+    fields = cast("dict[str, Any]", data)
+    reference = read_fields(BaseReference, fields.pop("base", None), f"{path}: base")
+    prompts = fields.pop("prompts", [])
+    sampling = read_fields(SamplingConfig, fields.pop("sampling", {}), f"{path}: sampling")
+    try:
+        pairs = tuple((str(text), float(weight)) for text, weight in prompts)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"{path}: prompts: expected [text, weight] pairs: {error}") from error
+    return FlipNetConfig.from_mapping(fields, str(path)), reference, pairs, sampling
+
+
+def folder_digest(folder: Path) -> str:
+    """Hash the files of weights that the folder itself holds, and its configuration: twelve hexadecimal digits."""
+    digest = hashlib.sha256()
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and path.suffix in (".json", ".safetensors"):
+            digest.update(path.relative_to(folder).as_posix().encode())
+            with path.open("rb") as stream:
+                while chunk := stream.read(1 << 20):
+                    digest.update(chunk)
+    return digest.hexdigest()[:12]
+
+
+def check_base(location: str, *, revision: str | None = None, download: bool = False) -> None:
+    """Make sure that a base model is here, without reading its weights.
+
+    Args:
+        location: A local folder, or a hub id.
+        revision: Revision of a hub id.
+        download: Whether a hub id that is not in the local cache may be fetched, and so need not be here.
+
+    Raises:
+        ConfigError: If it is not, or a part of it is missing.
+    """
+    if Path(location).is_dir():
+        check_parts(Path(location))
+    elif not is_hub_id(location):
+        raise ConfigError(f"base model {location}: no such folder")
+    elif not download:
+        from huggingface_hub import try_to_load_from_cache
+
+        try:
+            cached = try_to_load_from_cache(location, "unet/config.json", revision=revision)
+        except ValueError as error:
+            raise ConfigError(f"base model {location}: neither a folder nor a hub id: {error}") from error
+        if not isinstance(cached, str):
+            raise ConfigError(
+                f"base model {location}: it is not in the local cache: allow the download (--download), or give a "
+                "folder in diffusers' layout (--base-model)"
+            )
+
+
+def check_model(location: str | Path, base_model: str | None = None, *, download: bool = False) -> Path:
+    """Make sure that a FlipNet and its base model are here, without reading their weights; return its folder.
+
+    Args:
+        location: A folder, or `small` for the model that ships with this package.
+        base_model: In place of the base model that the folder names.
+        download: Whether a base model may be fetched from a hub.
+
+    Raises:
+        ConfigError: If one of them is not.
+    """
+    folder = model_folder(location)
+    _, reference, _, _ = read_config(folder)
+    if base_model is not None:
+        check_base(base_model, download=download)
+    elif reference.location == BASE_DIR:
+        check_parts(folder / BASE_DIR)
+    else:
+        check_base(reference.location, revision=reference.revision, download=download)
+    return folder
+
+
+def is_hub_id(location: str) -> bool:
+    """Whether a text has the form of a hub id, such as `owner/model`, and not of a path."""
+    return os.sep not in location or not (location.startswith((".", os.sep, "~")) or location.count("/") != 1)
+
+
+def check_parts(folder: Path) -> None:
+    """Make sure that a base model's folder has the layout of diffusers, with weights as safetensors.
+
+    Raises:
+        ConfigError: If a part is missing.
+    """
+    missing = [part for part in PARTS if not (folder / part).is_dir()]
+    if missing:
+        raise ConfigError(
+            f"base model {folder}: no folder {', '.join(missing)}; expected diffusers' layout, with {', '.join(PARTS)}"
+        )
+    for part in ("unet", "vae", "text_encoder"):
+        if not any((folder / part).glob("*.safetensors")):
+            pickled = next(iter((folder / part).glob("*.bin")), None)
+            found = f"{pickled.name}, a pickled file; convert it to safetensors" if pickled else "none"
+            raise ConfigError(f"base model {folder}: expected {part}/*.safetensors, found {found}")
