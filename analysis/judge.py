@@ -55,7 +55,15 @@ class MetricSetup:
     protocol: Protocol
     paths: tuple[Path, ...]
     """Its files, in the order in which it asked for them."""
-    device: str = "cpu"
+    device: str | None = None
+    """Where its network runs; the first GPU, or else the CPU, where None."""
+
+    @property
+    def torch_device(self) -> str:
+        """The device by its name."""
+        from degrade_kit.flipnet.sampling import choose_device
+
+        return str(choose_device(self.device))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -139,13 +147,13 @@ def _load_lpips(setup: MetricSetup) -> Callable[[Pixels, Pixels], float]:
     from degrade_kit.analysis.perceptual import load_lpips
 
     trunk, heads = setup.paths
-    return load_lpips(trunk, heads, setup.protocol, setup.device)
+    return load_lpips(trunk, heads, setup.protocol, setup.torch_device)
 
 
 def _load_angle(setup: MetricSetup) -> Callable[[Pixels, Pixels], float]:
     from degrade_kit.analysis.perceptual import load_identity_angle
 
-    degrees = load_identity_angle(setup.paths[0], setup.protocol, setup.device)
+    degrees = load_identity_angle(setup.paths[0], setup.protocol, setup.torch_device)
     if setup.protocol.identity_unit == "degrees":
         return degrees
     return lambda restored, reference: math.radians(degrees(restored, reference))
@@ -160,7 +168,7 @@ def _summarise_angles(values: Sequence[float], protocol: Protocol) -> MetricSumm
 def _load_landmarks(setup: MetricSetup) -> Callable[[Pixels, Pixels], float]:
     from degrade_kit.analysis.perceptual import load_landmarks
 
-    return load_landmarks(setup.paths[0], setup.device)
+    return load_landmarks(setup.paths[0], setup.torch_device)
 
 
 def _load_niqe(setup: MetricSetup) -> Callable[[Pixels], float]:
@@ -192,7 +200,7 @@ def _load_fid(setup: MetricSetup) -> Callable[[Pixels], Features]:
 
     for statistics in setup.paths[1:]:
         read_fid_statistics(statistics)  # now, since a wrong file would be found out after all images are measured
-    return load_inception(setup.paths[0], setup.protocol.fid_resize, setup.device)
+    return load_inception(setup.paths[0], setup.protocol.fid_resize, setup.torch_device)
 
 
 def _compare_fid(sets: ComparedSets) -> MetricSummary:
@@ -392,7 +400,8 @@ class JudgeConfig:
     protocol: Protocol
     paths: Mapping[str, tuple[Path, ...]]
     """Files of each metric that is measured."""
-    device: str = "cpu"
+    device: str | None = None
+    """Where networks run; the first GPU, or else the CPU, where None."""
 
     def setup(self, name: str) -> MetricSetup:
         """What a metric is loaded from."""
@@ -407,13 +416,18 @@ class Settled:
     skipped: dict[str, str]
     """Metrics that cannot be, and why."""
 
+    @property
+    def networks(self) -> tuple[str, ...]:
+        """Metrics among them that a network measures."""
+        return tuple(name for name in self.config.paths if "torch" in METRICS[name].packages)
 
-def settle(situation: Situation, device: str = "cpu") -> Settled:
+
+def settle(situation: Situation, device: str | None = None) -> Settled:
     """Look for what each metric needs.
 
     Args:
         situation: What there is.
-        device: Where networks run.
+        device: Where networks run; the first GPU, or else the CPU, where None.
 
     Raises:
         ConfigError: If a file that is given is not there, or is none for this protocol.

@@ -38,8 +38,9 @@ MAX_RETRIES = 3
 class ExecutorConfig:
     """Where tasks run."""
 
-    workers: int
-    """Worker processes; 0 runs the tasks in this process."""
+    workers: int | None = None
+    """Worker processes; 0 runs the tasks in this process. None leaves it to the job, which knows how much there is to
+    do: see `degrade_kit.pipelines.effort.resolve_workers`; on a cluster, None is one for each of its processors."""
     ray_address: str | None = None
     """Address of a running Ray cluster to join; None starts a local one where there are workers."""
     threads: int = 1
@@ -50,28 +51,10 @@ class ExecutorConfig:
     in this process takes what it finds."""
 
     def __post_init__(self) -> None:
-        if self.workers < 0:
+        if self.workers is not None and self.workers < 0:
             raise ConfigError(f"workers: expected 0 or more, got {self.workers}")
         if not self.gpus >= 0:
             raise ConfigError(f"gpus_per_worker: expected 0 or more, got {self.gpus}")
-
-
-def choose_executor(
-    workers: int | None, ray_address: str | None = None, gpus_per_worker: float = 0.0
-) -> ExecutorConfig:
-    """Where to run, from what a user says, who need not say anything.
-
-    Args:
-        workers: Worker processes; None takes one per processor, none where Ray is not installed, and all of a cluster.
-        ray_address: See `ExecutorConfig`.
-        gpus_per_worker: See `ExecutorConfig`.
-
-    Raises:
-        ConfigError: If a number is negative.
-    """
-    if workers is None:
-        workers = 0 if ray_address else default_workers()
-    return ExecutorConfig(workers=workers, ray_address=ray_address, gpus=gpus_per_worker)
 
 
 @dataclass(frozen=True)  # with slots, `Stateful[Task, Result](...)` fails in Python 3.11
@@ -127,7 +110,8 @@ def run_tasks(
         RunError: If Ray cannot be started or joined, or has no GPU for a worker that needs one.
         ConfigError: If workers are asked for and Ray is not installed.
     """
-    if config.workers == 0 and config.ray_address is None:
+    assert config.workers is not None or config.ray_address is not None, "resolve_workers comes first"
+    if not config.workers and config.ray_address is None:
         yield from _run_here(work, tasks, config)
     else:
         yield from _run_on_ray(work, tasks, config)
@@ -191,7 +175,7 @@ def ray_version() -> str | None:
 
 
 def default_workers() -> int:
-    """One worker per processor that this process may use, or 0 where Ray is not installed."""
+    """Most workers worth starting: one per processor that this process may use, or 0 where Ray is not installed."""
     if ray_version() is None:
         return 0
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -421,6 +405,7 @@ def _ray(config: ExecutorConfig) -> Generator[tuple[Any, int]]:
                 ray.init(address=config.ray_address, log_to_driver=False, logging_level=logging.ERROR)
                 slots = config.workers or int(ray.cluster_resources().get("CPU", 1))
             else:
+                assert config.workers is not None, "there is no cluster to ask"
                 slots = config.workers
                 ray.init(
                     address="local",  # RAY_ADDRESS is not ours to follow

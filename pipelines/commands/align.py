@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING
 import click
 
 from degrade_kit.pipelines.commands.options import config_option, executor_config, executor_options, weights_option
-from degrade_kit.pipelines.text import counted, human_time
+from degrade_kit.pipelines.commands.plan import print_estimate
+from degrade_kit.pipelines.text import counted
 
 if TYPE_CHECKING:
     from degrade_kit.align import FaceChoice
+    from degrade_kit.pipelines.executor import ExecutorConfig
     from degrade_kit.pipelines.inputs.align import AlignPlan, AlignReport
 
 
@@ -113,7 +115,7 @@ def align_command(
     )
     executor = executor_config(workers, ray_address)
     if dry_run:
-        _print_plan(plan_alignment(config), executor.workers)
+        _print_plan(plan_alignment(config), executor)
         return
     with ProgressLine() as progress:
         report = align_sources(config, executor, progress=progress)
@@ -122,15 +124,12 @@ def align_command(
         sys.exit(3)
 
 
-def _print_plan(plan: AlignPlan, workers: int) -> None:
-    from degrade_kit.pipelines.inputs.align import estimate_seconds
+def _print_plan(plan: AlignPlan, executor: ExecutorConfig) -> None:
+    from degrade_kit.pipelines.inputs.align import effort
 
-    todo, processes = len(plan.stems) - len(plan.done), max(workers, 1)
     click.echo(f"{len(plan.stems):,} photos in {plan.config.input}, {len(plan.done):,} of them done")
     click.echo(f"the first face is {plan.example()}, {plan.config.size} x {plan.config.size} pixels")
-    seconds = estimate_seconds(plan) * todo / processes
-    click.echo(f"about {human_time(seconds)} with {processes} process{'es' * (processes > 1)}")
-    click.echo("dry run: nothing was written")
+    print_estimate(executor, effort(plan))
 
 
 def _print_report(report: AlignReport, out_dir: Path) -> None:

@@ -64,6 +64,7 @@ from degrade_kit.pipelines.commands.progress import ProgressLine
     metavar="MEASURE=LIMIT",
     help="Exit with status 1 if kid, frechet or auc of a synthesized set exceeds this.  [default: none]",
 )
+@click.option("--dry-run", is_flag=True, help="Print the plan and do nothing.  [default: off]")
 @executor_options
 @config_option
 def analyze_command(
@@ -95,6 +96,8 @@ def analyze_command(
             **options,
         )
     echo_report(found)
+    if options["dry_run"]:
+        return
     if found.exceeded:
         sys.exit(1)
     if found.failures:

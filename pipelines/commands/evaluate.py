@@ -43,12 +43,17 @@ PROTOCOLS = ("basicsr-rgb", "vqfr", "restoreformer", "pmrf")
 )
 @click.option("--out", required=True, type=click.Path(file_okay=False, path_type=Path), help="Folder of the report.")
 @weights_option
-@click.option("--device", default="cpu", show_default=True, metavar="NAME", help="Where networks run, such as cuda.")
+@click.option(
+    "--device",
+    metavar="NAME",
+    help="Where networks run, such as cuda or cpu.  [default: the first GPU, or else the CPU]",
+)
 @click.option(
     "--cache",
     type=click.Path(file_okay=False, path_type=Path),
     help="Folder that keeps features by content.  [default: OUT/.features]",
 )
+@click.option("--dry-run", is_flag=True, help="Print the plan and do nothing.  [default: off]")
 @executor_options
 @config_option
 def evaluate_command(**options: Any) -> None:  # noqa: ANN401 (arguments of `evaluate`)

@@ -7,6 +7,8 @@ from typing import Literal
 
 import click
 
+from degrade_kit.pipelines.commands.plan import print_estimate
+
 
 @click.command("export")
 @click.argument("shards", metavar="SHARDS")
@@ -28,12 +30,14 @@ import click
     type=click.Path(file_okay=False, path_type=Path),
     help="Folder to keep shards in that come from a URL.  [default: none, which is for local shards]",
 )
+@click.option("--dry-run", is_flag=True, help="Print the plan and do nothing.  [default: off]")
 def export_command(
     shards: str,
     out: Path,
     form: Literal["folder", "lmdb", "parquet", "lq-only"],
     variant: int | None,
     cache_dir: Path | None,
+    dry_run: bool,
 ) -> None:
     """Write pairs for trainers that read folders, LMDB or Parquet: HQ and LQ of one size under one name.
 
@@ -49,20 +53,32 @@ def export_command(
     `lq-only` writes shards as they are, but for the HQ images: for faces that you may not pass on.
     """  # noqa: D301 (click reads the \b itself)
     from degrade_kit.pipelines.commands.progress import ProgressLine
+    from degrade_kit.pipelines.executor import ExecutorConfig
 
+    here = ExecutorConfig(workers=0)
     if form == "lq-only":
-        from degrade_kit.pipelines.dataset.lq_only import export_lq_only
+        from degrade_kit.pipelines.dataset.lq_only import check_lq_only, export_lq_only, lq_only_effort
 
         if variant is not None:
             raise click.UsageError("--variant: --to lq-only keeps all LQ images")
+        if dry_run:
+            whole = check_lq_only(shards, str(out))
+            click.echo(f"{whole.manifest['num_samples']:,} samples without HQ images into {out}")
+            print_estimate(here, *lq_only_effort(whole))
+            return
         with ProgressLine() as progress:
             count = export_lq_only(shards, str(out), progress)
         click.echo(f"{count:,} samples without HQ images in {out}")
         click.echo(f"next: degrade-kit join {out} --hq FACES --out PAIRS")
         return
-    from degrade_kit.pipelines.dataset.export import ExportConfig, export
+    from degrade_kit.pipelines.dataset.export import ExportConfig, export, plan_export
 
     config = ExportConfig(shards=shards, out=out, to=form, variant=variant, cache_dir=cache_dir)
+    if dry_run:
+        total, size, effort = plan_export(config)
+        click.echo(f"{total:,} pairs into {out}, as {form}")
+        print_estimate(here, effort, size)
+        return
     with ProgressLine() as progress:
         count = export(config, progress)
     if form == "parquet":

@@ -38,6 +38,7 @@ from degrade_kit.pipelines.commands.options import (
 @click.option("--rounds", type=click.IntRange(0), default=3, show_default=True, help="Of varying the best of them.")
 @click.option("--parts", type=click.IntRange(1), default=6, show_default=True, help="Of the fitted mixture at most.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of everything that is drawn.")
+@click.option("--dry-run", is_flag=True, help="Print the plan and do nothing.  [default: off]")
 @executor_options
 @config_option
 def fit_recipe_command(**options: Any) -> None:  # noqa: ANN401 (the arguments of `fit_recipe`, by name)
@@ -55,6 +56,8 @@ def fit_recipe_command(**options: Any) -> None:  # noqa: ANN401 (the arguments o
 
     found = fit_recipe(progress=lambda line: click.echo(line, err=True), **options)
     echo_report(found)
+    if options["dry_run"]:
+        return
     if not found.nearer:
         sys.exit(1)
     click.echo(f"next: degrade-kit synth --hq {options['hq']} --shards OUT --preset {options['out']}")

@@ -7,6 +7,7 @@ import sys
 import click
 
 from degrade_kit.pipelines.commands.options import executor_config, executor_options
+from degrade_kit.pipelines.commands.plan import print_estimate
 
 
 @click.command("join")
@@ -18,8 +19,9 @@ from degrade_kit.pipelines.commands.options import executor_config, executor_opt
     help="Your own copy of the faces: a folder, list, .zip, tars or .lmdb, as in `synth`.",
 )
 @click.option("--out", required=True, metavar="DIR|URL", help="Where to write the data set to.")
+@click.option("--dry-run", is_flag=True, help="Print the plan and do nothing.  [default: off]")
 @executor_options
-def join_command(shards: str, hq: str, out: str, workers: int | None, ray_address: str | None) -> None:
+def join_command(shards: str, hq: str, out: str, dry_run: bool, workers: int | None, ray_address: str | None) -> None:
     """Put HQ images back into a data set that was published without them.
 
     \b
@@ -34,11 +36,23 @@ def join_command(shards: str, hq: str, out: str, workers: int | None, ray_addres
     OUT/.degrade_kit/failures.jsonl.
     """  # noqa: D301 (click reads the \b itself)
     from degrade_kit.pipelines.commands.progress import ProgressLine
-    from degrade_kit.pipelines.dataset.join import JoinJob, join
+    from degrade_kit.pipelines.dataset.join import JoinJob, join, plan_join
+    from degrade_kit.shards import LQ_ONLY
 
-    job = JoinJob(shards=shards, hq=hq, out=out)
+    job, executor = JoinJob(shards=shards, hq=hq, out=out), executor_config(workers, ray_address)
+    if dry_run:
+        plan = plan_join(job)
+        total = plan.bare.manifest["num_shards"]
+        click.echo(
+            f"{plan.samples:,} samples in {len(plan.todo):,} of {total:,} shards to put together, with faces from "
+            f"{plan.faces:,} images in {hq}"
+        )
+        # Known beforehand where the faces are found: the shards that the LQ images were taken from.
+        whole = {entry["name"]: entry["bytes"] for entry in plan.bare.manifest[LQ_ONLY]["shards"]}
+        print_estimate(executor, plan.effort, sum(whole.get(name, 0) for name in plan.todo))
+        return
     with ProgressLine() as progress:
-        report = join(job, executor_config(workers, ray_address), progress)
+        report = join(job, executor, progress)
     click.echo(f"{report.samples:,} samples in {report.shards:,} shards; {report.kept:,} shards kept from before")
     if report.digest == report.original_digest:
         click.echo(f"byte by byte the data set {report.digest[:12]} that the LQ images were taken from")

@@ -16,12 +16,14 @@ from degrade_kit.pipelines.commands.options import (
     quiet_model_loading,
     weights_option,
 )
+from degrade_kit.pipelines.commands.plan import print_estimate
 from degrade_kit.pipelines.commands.progress import ProgressLine
 from degrade_kit.pipelines.text import counted
 
 if TYPE_CHECKING:
     from degrade_kit.pipelines.evaluation.testset import Aligner, OriginalsConfig
     from degrade_kit.pipelines.executor import ExecutorConfig
+    from degrade_kit.pipelines.inputs.align import AlignConfig
     from degrade_kit.progress import OnProgress
 
 
@@ -64,6 +66,7 @@ if TYPE_CHECKING:
     metavar="FILE.json",
     help="Five points of each photograph, in place of a detector; see `align`.  [default: none]",
 )
+@click.option("--dry-run", is_flag=True, help="Print the plan and do nothing.  [default: off]")
 @executor_options
 @config_option
 def make_testset_command(
@@ -83,6 +86,7 @@ def make_testset_command(
     detector: str,
     weights: dict[str, Path],
     landmarks: Path | None,
+    dry_run: bool,
     workers: int | None,
     ray_address: str | None,
 ) -> None:
@@ -110,6 +114,9 @@ def make_testset_command(
             size=size,
             yunet=weights.get("yunet"),
         )
+        if dry_run:
+            _print_real_plan(real, out, executor)
+            return
         with ProgressLine() as progress:
             found = testset.make_real_testset(real, out, progress, align=_align(executor))
         click.echo(f"{found.images:,} images in {out / 'lq'}, digest {found.digest[:16]}")
@@ -138,6 +145,14 @@ def make_testset_command(
     config = testset.TestsetConfig(
         hq=hq, recipe=resolve_recipe(preset), count=count, seed=seed, flipnet=settings, share=share, size=size
     )
+    if dry_run:
+        config, sources = testset.check_testset(config, out, executor)
+        click.echo(f"{count:,} pairs of {size} pixels from {len(sources):,} faces in {hq}, in {out}/lq and {out}/hq")
+        if flipnet is not None:
+            click.echo(f"{share:.0%} of the LQ images by FlipNet {flipnet}, the others by {config.recipe.name}")
+        effort, written = testset.effort(config, sources)
+        print_estimate(executor, effort, written)
+        return
     with ProgressLine() as progress:
         made = testset.make_testset(config, out, executor, progress)
     click.echo(f"{made.pairs:,} pairs in {out}, {made.offshelf:,} of them by the FlipNet, digest {made.digest[:16]}")
@@ -146,20 +161,41 @@ def make_testset_command(
     click.echo(f"next: restore {out / 'lq'}, then degrade-kit evaluate --restored RESULTS --reference {out / 'hq'}")
 
 
+def _print_real_plan(real: OriginalsConfig, out: Path, executor: ExecutorConfig) -> None:
+    from degrade_kit.pipelines.evaluation import testset
+
+    sources = testset.check_real_testset(real, out)
+    click.echo(f"{len(sources):,} photographs in {real.originals}, {real.size} pixels, into {out}/lq")
+    if real.align:
+        from degrade_kit.pipelines.inputs.align import effort, plan_alignment
+
+        print_estimate(executor, effort(plan_alignment(_align_config(real, out / "lq"))))
+    else:
+        from degrade_kit.pipelines.executor import ExecutorConfig
+
+        print_estimate(ExecutorConfig(workers=0), *testset.real_effort(real, sources))
+
+
+def _align_config(real: OriginalsConfig, out: Path) -> AlignConfig:
+    """As `align` has it; of several faces in a photograph the central one, as LFW does."""
+    from degrade_kit.pipelines.inputs.align import AlignConfig
+
+    return AlignConfig(
+        input=real.originals,
+        out_dir=out,
+        detector=real.detector,
+        yunet=real.yunet,
+        landmarks=real.landmarks,
+        size=real.size,
+        face="central",
+    )
+
+
 def _align(executor: ExecutorConfig) -> Aligner:
-    """Frame the faces of originals as `align` does; of several in a photograph, take the central one, as LFW does."""
-    from degrade_kit.pipelines.inputs.align import AlignConfig, align_sources
+    """Frame the faces of originals as `align` does."""
+    from degrade_kit.pipelines.inputs.align import align_sources
 
     def align(config: OriginalsConfig, out: Path, progress: OnProgress) -> dict[str, int]:
-        settings = AlignConfig(
-            input=config.originals,
-            out_dir=out,
-            detector=config.detector,
-            yunet=config.yunet,
-            landmarks=config.landmarks,
-            size=config.size,
-            face="central",
-        )
-        return align_sources(settings, executor, progress=progress).failures
+        return align_sources(_align_config(config, out), executor, progress=progress).failures
 
     return align

@@ -31,7 +31,7 @@ def executor_options(function: _F) -> _F:
         "--workers",
         type=click.IntRange(0),
         help="Worker processes on a Ray that is started for this run; 0 works in this process.  "
-        "[default: one per processor, 0 without Ray]",
+        "[default: one per processor where that saves more time than Ray takes to start, else 0]",
     )
     address = click.option(
         "--ray-address",
@@ -42,10 +42,10 @@ def executor_options(function: _F) -> _F:
 
 
 def executor_config(workers: int | None, ray_address: str | None, gpus: float = 0.0) -> ExecutorConfig:
-    """What the two options ask for; see `degrade_kit.pipelines.executor.choose_executor`."""
-    from degrade_kit.pipelines.executor import choose_executor
+    """What the two options ask for."""
+    from degrade_kit.pipelines.executor import ExecutorConfig
 
-    return choose_executor(workers, ray_address, gpus)
+    return ExecutorConfig(workers=workers, ray_address=ray_address, gpus=gpus)
 
 
 def flipnet_options(function: _F) -> _F:

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from degrade_kit.pipelines.commands.options import executor_config, executor_options, quiet_model_loading
+from degrade_kit.pipelines.commands.plan import print_estimate
 
 
 def parse_numbers(text: str | None, option: str) -> tuple[float, ...]:
@@ -108,24 +109,30 @@ def restore_command(
     if not options["download"]:
         quiet_model_loading()
     from degrade_kit.pipelines.commands.progress import ProgressLine
-    from degrade_kit.pipelines.models.restore import RestoreJob, list_inputs, plan_restoration, restore
+    from degrade_kit.pipelines.models.restore import RestoreJob, check_run, effort, plan_restoration, restore
 
     overrides = {key: options.pop(key) for key in ("num_steps", "solver", "guidance", "negative_prompt")}
     job = RestoreJob(input=source, phis=parse_numbers(phi, "--phi"), overrides=overrides, **options)
     plan = plan_restoration(job)
+    executor = executor_config(workers, ray_address, gpus_per_worker)
     if dry_run:
         sampling = plan.sampling[0]
-        click.echo(f"{len(list_inputs(job)[1]):,} images at {plan.size or 'their own'} pixels, seed {job.seed}")
+        _, names, todo = check_run(plan, executor)
+        waiting = sum(len(chunk.indices) for chunk in todo)
+        click.echo(
+            f"{len(names):,} images at {plan.size or 'their own'} pixels, {waiting:,} of them to do, seed {job.seed}"
+        )
         click.echo(
             f"restorer {plan.digest}: {sampling.num_steps} steps of {sampling.solver}, guidance {sampling.guidance:g}, "
             f"phi {', '.join(f'{each.phi:g}' for each in plan.sampling)}"
         )
         click.echo(f"writes {', '.join(map(str, plan.folders))}")
-        click.echo("dry run: nothing was written")
+        click.echo("the time is that of a small model on a CPU: a large one takes more, and on a GPU less")
+        print_estimate(executor, effort(plan, todo))
         return
 
     with ProgressLine() as progress:
-        report = restore(plan, executor_config(workers, ray_address, gpus_per_worker), progress=progress)
+        report = restore(plan, executor, progress=progress)
     click.echo(f"{report.made:,} images made, {report.kept:,} kept from before")
     for name, why in report.failures[:5]:
         click.echo(f"not restored: {name}: {why}", err=True)

@@ -24,9 +24,10 @@ from degrade_kit.pipelines.commands.options import (
     help="Share of the samples whose LQ images are made again from their records and compared.",
 )
 @moved_flipnet_option
+@click.option("--dry-run", is_flag=True, help="Print the plan and do nothing.  [default: off]")
 @executor_options
 def verify_command(
-    shards: str, replay: float, flipnet: str | None, workers: int | None, ray_address: str | None
+    shards: str, replay: float, flipnet: str | None, dry_run: bool, workers: int | None, ray_address: str | None
 ) -> None:
     """Check a data set: hashes, counts, layout, every image, and records against stored pixels.
 
@@ -40,8 +41,10 @@ def verify_command(
     from degrade_kit.pipelines.dataset.verify import verify
 
     quiet_model_loading()
-    report = verify(shards, replay=replay, flipnet=flipnet, workers=workers, ray_address=ray_address)
+    report = verify(shards, replay=replay, flipnet=flipnet, dry_run=dry_run, workers=workers, ray_address=ray_address)
     echo_report(report)
+    if dry_run:
+        return
     if report.problems:
         sys.exit(1)
     if report.lq_only:

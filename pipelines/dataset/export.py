@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import importlib.util
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -19,8 +20,11 @@ from typing import Any, Literal
 from degrade_kit.errors import ConfigError, RunError
 from degrade_kit.files import publish, scratch_path, sweep_scratch, whole_file, whole_folder, write_whole
 from degrade_kit.image import encode_png
+from degrade_kit.pipelines.effort import DECODE_SECONDS, ENCODE_SECONDS, Effort, seconds_each, spread
 from degrade_kit.progress import OnProgress, Progress, silent
 from degrade_kit.reader import PairReader
+from degrade_kit.shards import open_shards
+from degrade_kit.store import LocalStore, check_writable, open_store
 
 RECORDS = "records.jsonl"
 """Written last: one line for each pair, with its name, source, what made the LQ image, and its record."""
@@ -66,10 +70,7 @@ def export(config: ExportConfig, progress: OnProgress = silent) -> int:
         RunError: If lmdb or pyarrow is needed and not installed.
         ShardError: If a shard is missing, cut or altered.
     """
-    reader = PairReader(config.shards, cache_dir=config.cache_dir)
-    if config.variant is not None and not 0 <= config.variant < reader.num_variants:
-        raise ConfigError(f"variant: expected 0 to {reader.num_variants - 1}, got {config.variant}")
-    variants = range(reader.num_variants) if config.variant is None else [config.variant]
+    reader, variants = _check(config)
     config.out.mkdir(parents=True, exist_ok=True)
     (config.out / RECORDS).unlink(missing_ok=True)
     total = len(reader) * len(variants)
@@ -82,25 +83,77 @@ def export(config: ExportConfig, progress: OnProgress = silent) -> int:
     return total
 
 
-def _pairs(reader: PairReader, variants: range | list[int], *, named: bool) -> Iterator[ExportedPair]:
+def plan_export(config: ExportConfig) -> tuple[int, float, Effort]:
+    """Find all that would stop `export` before its work; write nothing.
+
+    Returns:
+        The number of pairs, the bytes that they take, and what it takes to write them: as some of them tell or, so that
+        no shard need be fetched from a URL, as the data set's size does.
+
+    Raises:
+        ConfigError: As `export`.
+        RunError: As `export`, or if the folder cannot be written to.
+        ShardError: As `export`.
+    """
+    reader, variants = _check(config)
+    total = len(reader) * len(variants)
+    sizes: list[int] = []
+    store = open_store(config.shards)
+    if not isinstance(store, LocalStore):
+        manifest = open_shards(store).manifest
+        megapixels = total * (manifest["size"] or 512) ** 2 / 1e6
+        effort = Effort(seconds=(2 * DECODE_SECONDS + ENCODE_SECONDS) * megapixels, tasks=1)
+        return total, manifest["bytes"] + 1e6 * megapixels, effort  # a PNG has about a byte for each pixel
+
+    def make(number: int) -> None:
+        pair = _pair(reader, number // len(variants), variants[number % len(variants)], named=True)
+        # In folders all LQ images of a face share its HQ file.
+        copies = len(variants) if config.to == "folder" else 1
+        sizes.append(len(pair.hq) // copies + len(pair.lq))
+
+    seconds = seconds_each(spread(total, 8), make)
+    mean = sum(sizes) / max(len(sizes), 1)
+    return total, mean * total, Effort(seconds=seconds * total, tasks=1)
+
+
+def _check(config: ExportConfig) -> tuple[PairReader, Sequence[int]]:
+    """Open the data set, and make sure that its pairs can be written; returns the variants to write, too."""
+    reader = PairReader(config.shards, cache_dir=config.cache_dir)
+    if config.variant is not None and not 0 <= config.variant < reader.num_variants:
+        raise ConfigError(f"variant: expected 0 to {reader.num_variants - 1}, got {config.variant}")
+    check_writable(LocalStore(config.out))
+    package = {"folder": None, "lmdb": "lmdb", "parquet": "pyarrow"}[config.to]
+    if package is not None and importlib.util.find_spec(package) is None:
+        raise RunError(f"exporting to {config.to} needs {package}: pip install 'degrade-kit[{config.to}]'")
+    for side in ("hq", "lq") if config.to == "lmdb" else ():
+        if (config.out / f"{side}.lmdb").exists():
+            raise ConfigError(f"{config.out}/{side}.lmdb is there already; remove it or name another folder")
+    return reader, range(reader.num_variants) if config.variant is None else [config.variant]
+
+
+def _pairs(reader: PairReader, variants: Sequence[int], *, named: bool) -> Iterator[ExportedPair]:
     for index in range(len(reader)):
         for variant in variants:
-            raw = reader.read(index, variant)
-            pair = reader.stored_pair(raw, variant)
-            changed = raw.info[f"lq{variant}_target"] != "[]"
-            yield ExportedPair(
-                f"{pair.key}_{variant}" if named else pair.key,
-                encode_png(pair.hq) if changed else raw.hq,
-                "png" if changed else reader.hq_extension,
-                encode_png(pair.lq),
-                (pair.lq.shape[0], pair.lq.shape[1]),
-                {
-                    "source": pair.source,
-                    "source_sha256": raw.info["source_sha256"],
-                    "origin": raw.info[f"lq{variant}_origin"],
-                    "record": pair.record,
-                },
-            )
+            yield _pair(reader, index, variant, named=named)
+
+
+def _pair(reader: PairReader, index: int, variant: int, *, named: bool) -> ExportedPair:
+    raw = reader.read(index, variant)
+    pair = reader.stored_pair(raw, variant)
+    changed = raw.info[f"lq{variant}_target"] != "[]"
+    return ExportedPair(
+        f"{pair.key}_{variant}" if named else pair.key,
+        encode_png(pair.hq) if changed else raw.hq,
+        "png" if changed else reader.hq_extension,
+        encode_png(pair.lq),
+        (pair.lq.shape[0], pair.lq.shape[1]),
+        {
+            "source": pair.source,
+            "source_sha256": raw.info["source_sha256"],
+            "origin": raw.info[f"lq{variant}_origin"],
+            "record": pair.record,
+        },
+    )
 
 
 def _to_folder(pairs: Iterator[ExportedPair], out: Path) -> Iterator[ExportedPair]:
@@ -129,14 +182,9 @@ def _link(source: Path, path: Path) -> bool:
 
 def _to_lmdb(pairs: Iterator[ExportedPair], out: Path) -> Iterator[ExportedPair]:
     """`hq.lmdb` and `lq.lmdb` as BasicSR has them: keys without extension, and `meta_info.txt`, written last."""
-    try:
-        import lmdb
-    except ImportError as error:
-        raise RunError("exporting to LMDB needs lmdb: pip install 'degrade-kit[lmdb]'") from error
+    import lmdb
+
     folders = {side: out / f"{side}.lmdb" for side in ("hq", "lq")}
-    for folder in folders.values():
-        if folder.exists():
-            raise ConfigError(f"{folder} is there already; remove it or name another folder")
     with contextlib.ExitStack() as stack:
         parts = {side: stack.enter_context(whole_folder(folder)) for side, folder in folders.items()}
         environments: dict[str, Any] = {
@@ -167,10 +215,7 @@ _ROW_GROUP = 100
 
 def _to_parquet(pairs: Iterator[ExportedPair], out: Path) -> Iterator[ExportedPair]:
     """`data/train-NNNNN.parquet` with the images as `datasets.Image`, and a README.md that names them to `datasets`."""
-    try:
-        pa: Any = importlib.import_module("pyarrow")  # it has no types
-    except ImportError as error:
-        raise RunError("exporting to Parquet needs pyarrow: pip install 'degrade-kit[parquet]'") from error
+    pa: Any = importlib.import_module("pyarrow")  # it has no types
     image = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
     texts = ("name", "source", "source_sha256", "origin", "record")
     features = {

@@ -20,11 +20,12 @@ from degrade_kit.image import pixel_hash
 from degrade_kit.pipelines.card import write_card
 from degrade_kit.pipelines.dataset.lq_only import (
     PIXELS,
-    claim_copy,
     compact_json,
+    copy_claim,
     extra_fields,
     publish_sidecar,
 )
+from degrade_kit.pipelines.effort import DECODE_SECONDS, ENCODE_SECONDS, Effort, resolve_workers
 from degrade_kit.pipelines.executor import ExecutorConfig, Stateful, run_tasks
 from degrade_kit.pipelines.makers.config import load_plan_config
 from degrade_kit.progress import OnProgress, Progress, silent
@@ -97,15 +98,12 @@ def join(job: JoinJob, executor: ExecutorConfig, progress: OnProgress = silent) 
         RunError: If the output holds something else, or a shard was not made.
         ShardError: If a shard is missing, cut or altered.
     """
-    bare = open_shards(job.shards)
-    if LQ_ONLY not in bare.manifest:
-        raise ConfigError(f"{job.shards}: this data set has its HQ images; nothing is to be joined")
-    open_sources(job.hq)  # its errors come before anything is written
+    plan = plan_join(job)
+    bare, sidecars, todo = plan.bare, plan.bare.sidecars(), plan.todo
     target, resolved = open_store(job.out), load_plan_config(bare.store)
-    claim_copy(target, bare.manifest["digest"])
+    executor = resolve_workers(executor, lambda: plan.effort)
+    copy_claim(bare.manifest["digest"]).take(target)
     target.write(CONFIG, bare.store.read(CONFIG))
-    sidecars = bare.sidecars()
-    todo = [sidecar.shard for sidecar in sidecars if not _is_joined(target, sidecar)]
     if todo:
         target.delete(MANIFEST)  # of a run that left samples out: while shards change, the data set is not whole
     kept = len(sidecars) - len(todo)
@@ -138,6 +136,49 @@ def join(job: JoinJob, executor: ExecutorConfig, progress: OnProgress = silent) 
         digest=open_shards(job.out).manifest["digest"],
         original_digest=bare.manifest[LQ_ONLY]["digest"],
     )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class JoinPlan:
+    """A job that nothing stands in the way of."""
+
+    bare: ShardSet
+    """The data set without faces."""
+    todo: tuple[str, ...]
+    """Shards that are not put together yet, or lack some faces."""
+    faces: int
+    """Images in the place of the faces."""
+
+    @property
+    def samples(self) -> int:
+        """Samples in the shards to put together."""
+        return sum(sidecar.count for sidecar in self.bare.sidecars() if sidecar.shard in self.todo)
+
+    @property
+    def effort(self) -> Effort:
+        """What it takes, by the known costs of images."""
+        megapixels = (self.bare.manifest["size"] or 512) ** 2 / 1e6
+        # A face is often larger than what is made of it.
+        each = (4 * DECODE_SECONDS + ENCODE_SECONDS) * megapixels
+        return Effort(seconds=each * self.samples, tasks=len(self.todo))
+
+
+def plan_join(job: JoinJob) -> JoinPlan:
+    """Find all that would stop `join` before its work, and what is to do; write nothing.
+
+    Raises:
+        ConfigError: As `join`.
+        RunError: If the output holds something else, or cannot be written to.
+        ShardError: If the data set is not whole.
+    """
+    bare = open_shards(job.shards)
+    if LQ_ONLY not in bare.manifest:
+        raise ConfigError(f"{job.shards}: this data set has its HQ images; nothing is to be joined")
+    faces, target = len(open_sources(job.hq)), open_store(job.out)
+    load_plan_config(bare.store)
+    copy_claim(bare.manifest["digest"]).check(target)
+    todo = tuple(sidecar.shard for sidecar in bare.sidecars() if not _is_joined(target, sidecar))
+    return JoinPlan(bare=bare, todo=todo, faces=faces)
 
 
 def _is_joined(target: Store, bare: Sidecar) -> bool:

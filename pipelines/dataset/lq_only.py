@@ -16,6 +16,7 @@ from degrade_kit.errors import ConfigError
 from degrade_kit.image import pixel_hash
 from degrade_kit.pipelines.card import card_text
 from degrade_kit.pipelines.claim import Claim
+from degrade_kit.pipelines.effort import DECODE_SECONDS, Effort
 from degrade_kit.pipelines.makers.config import load_plan_config
 from degrade_kit.progress import OnProgress, Progress, silent
 from degrade_kit.reader import check_tar
@@ -60,11 +61,9 @@ def export_lq_only(shards: str, out: str, progress: OnProgress = silent) -> int:
         RunError: If `out` holds something else.
         ShardError: If a shard is missing, cut or altered.
     """
-    whole = open_shards(shards)
-    if LQ_ONLY in whole.manifest:
-        raise ConfigError(f"{shards}: this data set has LQ images alone already")
+    whole = check_lq_only(shards, out)
     target, resolved = open_store(out), load_plan_config(whole.store)
-    claim_copy(target, whole.manifest["digest"])
+    copy_claim(whole.manifest["digest"]).take(target)
     target.write(CONFIG, whole.store.read(CONFIG))
     listed = {shard["name"]: shard for shard in whole.shards}
     written: list[Sidecar] = []
@@ -84,6 +83,30 @@ def export_lq_only(shards: str, out: str, progress: OnProgress = silent) -> int:
     target.write("README.md", card_text(json.loads(manifest), whole.statistics(), resolved).encode())
     target.write(MANIFEST, manifest)
     return total
+
+
+def check_lq_only(shards: str, out: str) -> ShardSet:
+    """Find all that would stop `export_lq_only` before its work, and write nothing; returns the data set.
+
+    Raises:
+        ConfigError: If the data set has no HQ images to leave out.
+        RunError: If `out` holds something else, or cannot be written to.
+        ShardError: If the data set is not whole.
+    """
+    whole = open_shards(shards)
+    if LQ_ONLY in whole.manifest:
+        raise ConfigError(f"{shards}: this data set has LQ images alone already")
+    load_plan_config(whole.store)
+    copy_claim(whole.manifest["digest"]).check(open_store(out))
+    return whole
+
+
+def lq_only_effort(whole: ShardSet) -> tuple[Effort, float]:
+    """Say what `export_lq_only` takes, and the bytes that it writes, from the sizes in the data set."""
+    megapixels = whole.manifest["num_samples"] * (whole.manifest["size"] or 512) ** 2 / 1e6
+    kept = [place for place, name in enumerate(whole.manifest["extensions"]) if not name.startswith("hq.")]
+    size = sum(entry[2 + place] for sidecar in whole.sidecars() for entry in sidecar.index for place in kept)
+    return Effort(seconds=DECODE_SECONDS * megapixels, tasks=1), size
 
 
 def _leave_out(whole: ShardSet, sidecar: Sidecar, listed: Mapping[str, Any], target: Store) -> Sidecar:
@@ -133,6 +156,6 @@ def extra_fields(manifest: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in manifest.items() if key not in (*_FROM_SHARDS, LQ_ONLY)}
 
 
-def claim_copy(target: Store, of: str) -> None:
-    """Make sure that an output is empty, or was begun from the data set of this digest."""
-    Claim(what="a data set made of another one", file=ORIGIN, resolved={"digest": of}).take(target)
+def copy_claim(of: str) -> Claim:
+    """What makes an output a copy of the data set of this digest, in another form."""
+    return Claim(what="a data set made of another one", file=ORIGIN, resolved={"digest": of})

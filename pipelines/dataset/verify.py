@@ -8,7 +8,7 @@ import math
 import os
 import tarfile
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +20,20 @@ from degrade_kit.errors import ConfigError, DegradeKitError, RunError, ShardErro
 from degrade_kit.files import file_sha256, sha256
 from degrade_kit.hq import versions
 from degrade_kit.image import Pixels, decode_image
-from degrade_kit.pipelines.executor import choose_executor, run_tasks
+from degrade_kit.pipelines.effort import (
+    DECODE_SECONDS,
+    DEGRADE_SECONDS,
+    MODEL_SECONDS,
+    MODEL_SECONDS_PER_STEP,
+    Effort,
+    estimate_lines,
+    resolve_workers,
+)
+from degrade_kit.pipelines.executor import ExecutorConfig, run_tasks
 from degrade_kit.pipelines.makers.config import fingerprint, load_plan_config
 from degrade_kit.pipelines.makers.flipnet_settings import FlipNetSettings, stored_flipnet
 from degrade_kit.pipelines.makers.recipe_maker import make_variant
-from degrade_kit.pipelines.text import Line, Report
+from degrade_kit.pipelines.text import Line, Report, human_bytes
 from degrade_kit.record import Record, ops_to_json
 from degrade_kit.shards import (
     CONFIG,
@@ -42,6 +51,7 @@ from degrade_kit.shards import (
 )
 from degrade_kit.statistics import Statistics
 from degrade_kit.store import Store, open_store
+from degrade_kit.wording import counted_noun
 
 _SHOWN = 20
 """Problems of one shard that are listed; a broken one may have thousands."""
@@ -70,18 +80,22 @@ class VerifyTask:
 class VerifyReport(Report):
     """What was found wrong in a data set, if anything."""
 
-    shards: int
-    samples: int
-    replayed: int
+    shards: int = 0
+    samples: int = 0
+    replayed: int = 0
     """LQ images that were made again."""
-    identical: int
+    identical: int = 0
     """Those of them that are equal to the last bit."""
-    problems: list[str]
+    problems: list[str] = field(default_factory=list[str])
     lq_only: bool = False
     """Whether the data set has no HQ images, so that none could be made again."""
+    planned: tuple[str, ...] = ()
+    """Of a dry run: the plan in lines, and nothing else."""
 
     def lines(self) -> list[Line]:
         """See `Report`."""
+        if self.planned:
+            return [Line(text) for text in self.planned]
         return [
             *(Line(problem, warning=True) for problem in self.problems),
             Line(
@@ -113,6 +127,7 @@ def verify(
     *,
     replay: float = 0.05,
     flipnet: str | os.PathLike[str] | None = None,
+    dry_run: bool = False,
     workers: int | None = None,
     ray_address: str | None = None,
 ) -> VerifyReport:
@@ -122,6 +137,7 @@ def verify(
         shards: Folder or fsspec URL.
         replay: Share of the samples, in [0, 1] and evenly spread, whose LQ images are made again and compared.
         flipnet: Where the FlipNet of the data set is; where it was, if None.
+        dry_run: Report the plan with its time, and check nothing.
         workers: Worker processes, as for `synthesize`.
         ray_address: Ray cluster to join, as for `synthesize`.
 
@@ -133,9 +149,16 @@ def verify(
         What was found; all is well where it has no problems.
     """
     probability(replay, "replay")
-    executor = choose_executor(workers, ray_address)
+    executor = ExecutorConfig(workers=workers, ray_address=ray_address)
     data_set = open_shards(shards)
     store, manifest = data_set.store, data_set.manifest
+    if dry_run:
+        first = (
+            f"{counted_noun(manifest['num_samples'], 'sample')} in {counted_noun(manifest['num_shards'], 'shard')}, "
+            f"{human_bytes(manifest['bytes'])}; LQ images of {replay:.0%} of them made again"
+        )
+        return VerifyReport(planned=(first, *estimate_lines(executor, effort(manifest, replay))))
+    executor = resolve_workers(executor, lambda: effort(manifest, replay))
     listed = {entry["name"]: entry for entry in manifest["shards"]}
     names = [shard_name(index) for index in range(manifest["num_shards"])]
     problems = [*_check_manifest(manifest), *_check_beside(store, manifest), *_unlisted(store, set(listed))]
@@ -176,6 +199,21 @@ def verify(
         problems=sorted(problems),
         lq_only=lq_only,
     )
+
+
+def effort(manifest: Mapping[str, Any], replay: float) -> Effort:
+    """Say what a check takes, from the sizes of the data set and the known costs of images.
+
+    Args:
+        manifest: Of the data set.
+        replay: Share of the samples whose LQ images are made again.
+    """
+    megapixels = (manifest["size"] or 512) ** 2 / 1e6
+    replay = 0.0 if LQ_ONLY in manifest else replay
+    again = 20 * MODEL_SECONDS_PER_STEP if "flipnet" in manifest else DEGRADE_SECONDS
+    each = DECODE_SECONDS * (1 + manifest["variants"]) + replay * manifest["variants"] * again
+    setup = MODEL_SECONDS if replay and "flipnet" in manifest else 0.0
+    return Effort(seconds=each * megapixels * manifest["num_samples"], tasks=manifest["num_shards"], setup=setup)
 
 
 def verify_shard(task: VerifyTask) -> VerifyReport:

@@ -29,6 +29,7 @@ from degrade_kit.pipelines.distribution.features import (
     Row,
     Task,
     count_images,
+    effort,
     file_tasks,
     measuring,
     pick,
@@ -45,12 +46,14 @@ from degrade_kit.pipelines.distribution.report import (
     draw,
     report_sections,
 )
-from degrade_kit.pipelines.executor import ExecutorConfig, choose_executor, run_tasks
+from degrade_kit.pipelines.effort import Effort, estimate_lines, resolve_workers
+from degrade_kit.pipelines.executor import ExecutorConfig, run_tasks
 from degrade_kit.pipelines.images import is_shards
 from degrade_kit.pipelines.text import Line, Report, human_time
 from degrade_kit.progress import OnProgress, Progress, silent
 from degrade_kit.shards import ShardSet, open_shards
 from degrade_kit.sources import Sources, open_sources
+from degrade_kit.store import LocalStore, check_writable
 from degrade_kit.wording import first_few
 
 PROBE_FACES, PROBE_RECORDS = 14, 72
@@ -76,20 +79,24 @@ class _Input:
 class Analysis(Report):
     """What an analysis found, and the files that it wrote."""
 
-    comparisons: list[Comparison]
+    comparisons: list[Comparison] = field(default_factory=list[Comparison])
     """Each synthesized set with each real one, and real ones with each other."""
-    sentences: list[str]
+    sentences: list[str] = field(default_factory=list[str])
     """The same in words."""
-    files: list[Path]
+    files: list[Path] = field(default_factory=list[Path])
     """That were written."""
-    failures: int
+    failures: int = 0
     """Images that could not be used."""
-    exceeded: list[str]
+    exceeded: list[str] = field(default_factory=list[str])
     """Limits of `fail_above` that a set exceeds, in words."""
-    seconds: float
+    seconds: float = 0.0
+    planned: tuple[str, ...] = ()
+    """Of a dry run: the plan in lines, and nothing else."""
 
     def lines(self) -> list[Line]:
         """See `Report`."""
+        if self.planned:
+            return [Line(text) for text in self.planned]
         lines = [*map(Line, self.sentences), Line(f"in {human_time(self.seconds)}:")]
         lines += [Line(f"  {file}") for file in self.files]
         lines += [Line(text, warning=True) for text in self.exceeded]
@@ -114,6 +121,7 @@ def analyze(
     weights: Mapping[str, str | os.PathLike[str]] | None = None,
     cache: str | os.PathLike[str] | None = None,
     fail_above: Mapping[str, float] | None = None,
+    dry_run: bool = False,
     workers: int | None = None,
     ray_address: str | None = None,
     progress: OnProgress = silent,
@@ -135,6 +143,7 @@ def analyze(
         weights: Where files are that `degrade-kit weights` lists, by name.
         cache: Folder that keeps features by content; OUT/.features where None.
         fail_above: Most that `kid`, `frechet` or `auc` of a synthesized set may be; see `Analysis.exceeded`.
+        dry_run: Report the plan with its time, and measure nothing.
         workers: Worker processes, as for `synthesize`.
         ray_address: Ray cluster to join, as for `synthesize`.
         progress: Told of the images measured, set by set.
@@ -159,9 +168,10 @@ def analyze(
         max_images=max_images,
         cache=Path(out) / ".features" if cache is None else Path(cache),
     )
-    comparisons, sentences, files, failures = _compare(
-        config, Path(out), choose_executor(workers, ray_address), progress
-    )
+    executor = ExecutorConfig(workers=workers, ray_address=ray_address)
+    if dry_run:
+        return Analysis(planned=_describe(plan_analysis(config, Path(out)), Path(out), executor))
+    comparisons, sentences, files, failures = _compare(config, Path(out), executor, progress)
     return Analysis(
         comparisons=comparisons,
         sentences=sentences,
@@ -172,23 +182,25 @@ def analyze(
     )
 
 
+def _describe(plan: AnalysisPlan, out: Path, executor: ExecutorConfig) -> tuple[str, ...]:
+    """Say what an analysis would do."""
+    images = ", ".join(f"{count:,} of {name}" for name, count in plan.totals.items())
+    whitened = ", whitened against HQ faces" if plan.whitened else ""
+    return (
+        f"images to measure: {images}",
+        f"by {plan.extractor.title}{whitened}; report in {out}",
+        *estimate_lines(executor, plan.effort),
+    )
+
+
 def _compare(
     config: AnalyzeConfig, out: Path, executor: ExecutorConfig, progress: OnProgress
 ) -> tuple[list[Comparison], list[str], list[Path], int]:
     """Measure, compare and write the report; see `Analysis`."""
-    extractor, whitened = _extractor(config)
-    inputs = _open(config)
-    extract = ExtractConfig(size=config.size, allow_resize=config.allow_resize, cache=config.cache)
-    tasks: list[Task] = []
-    totals: dict[str, int] = {}
-    for entry in inputs:
-        # From the name too: sets of one size must not be subsampled alike.
-        seed = [config.seed, *hashlib.sha256(entry.name.encode()).digest()[:4]]
-        places = pick(entry.count(), config.max_images, np.random.default_rng(seed))
-        totals[entry.name] = len(places)
-        tasks += entry.tasks(places, extract)
-    probes = _probe_tasks(inputs, config) if whitened else []
-    found = measure_tasks(extractor, [*probes, *tasks], totals, executor, progress)
+    plan = plan_analysis(config, out)
+    inputs, extractor, whitened = plan.inputs, plan.extractor, plan.whitened
+    executor = resolve_workers(executor, lambda: plan.effort)
+    found = measure_tasks(extractor, plan.tasks, plan.totals, executor, progress)
     sets = [_collect(entry, found[entry.name], config) for entry in inputs]
     space, spectrum = _space(sets, found, extractor, whitened)
     points = [entry.as_points(space(entry.features)) for entry in sets]
@@ -208,6 +220,47 @@ def _compare(
     write_files(out, files)
     written = [out / name for name in ("report.html", "report.md", *pictures.files, "metrics.json")]
     return comparisons, sentences, written, sum(len(entry.failures) for entry in sets)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AnalysisPlan:
+    """An analysis that nothing stands in the way of, as far as can be told before images are measured."""
+
+    inputs: list[_Input]
+    extractor: Extractor
+    whitened: bool
+    """Whether the features are whitened against HQ faces."""
+    tasks: list[Task]
+    totals: dict[str, int]
+    """Images to measure, by name of the set."""
+
+    @property
+    def effort(self) -> Effort:
+        """What it takes to measure them; what follows is short."""
+        return effort(self.extractor, self.tasks)
+
+
+def plan_analysis(config: AnalyzeConfig, out: Path) -> AnalysisPlan:
+    """Open the sets and choose the images to measure; write nothing.
+
+    Raises:
+        ConfigError: If a set is not there or empty, or the features cannot be had.
+        RunError: If the folder of the report cannot be written to.
+    """
+    extractor, whitened = _extractor(config)
+    inputs = _open(config)
+    check_writable(LocalStore(out))
+    extract = ExtractConfig(size=config.size, allow_resize=config.allow_resize, cache=config.cache)
+    tasks: list[Task] = []
+    totals: dict[str, int] = {}
+    for entry in inputs:
+        # From the name too: sets of one size must not be subsampled alike.
+        seed = [config.seed, *hashlib.sha256(entry.name.encode()).digest()[:4]]
+        places = pick(entry.count(), config.max_images, np.random.default_rng(seed))
+        totals[entry.name] = len(places)
+        tasks += entry.tasks(places, extract)
+    probes = _probe_tasks(inputs, config) if whitened else []
+    return AnalysisPlan(inputs=inputs, extractor=extractor, whitened=whitened, tasks=[*probes, *tasks], totals=totals)
 
 
 def above(comparisons: Iterable[Comparison], measure: str, limit: float) -> list[str]:

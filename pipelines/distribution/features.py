@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -16,6 +16,7 @@ from degrade_kit.analysis.extractors import Extractor, Measure
 from degrade_kit.degradation import finish, make_lq
 from degrade_kit.errors import ImageError, ShardError
 from degrade_kit.image import Pixels, decode_image, encode_jpeg
+from degrade_kit.pipelines.effort import MODEL_SECONDS, NETWORK_SECONDS, Effort, seconds_each, spread
 from degrade_kit.pipelines.executor import Stateful
 from degrade_kit.pipelines.feature_cache import cached
 from degrade_kit.record import Record, ops_from_json
@@ -187,6 +188,32 @@ def shard_tasks(
             number += 1
         if picks:
             yield ShardMeasureTask(owner, shards.store.url, shard["name"], shard["bytes"], tuple(picks), config)
+
+
+def effort(extractor: Extractor, tasks: Sequence[Task]) -> Effort:
+    """Say what it takes to measure images: as some of them tell or, of a network, as such usually take.
+
+    Images whose features are kept from before count as the others do.
+    """
+    images = sum(map(_count, tasks))
+    if not extractor.handcrafted:
+        return Effort(seconds=NETWORK_SECONDS * images, tasks=len(tasks), setup=MODEL_SECONDS)
+    load, key = extractor.load(), extractor.key()
+
+    def measure(place: int) -> None:
+        task = tasks[place]
+        plain = replace(task.config, cache=None)
+        first = next(iter(replace(task, config=plain).images()), None)
+        if first is not None:
+            _measure(first, load, key, plain, Measured([], [], []))
+
+    return Effort(seconds=seconds_each(spread(len(tasks), 6), measure) * images, tasks=len(tasks))
+
+
+def _count(task: Task) -> int:
+    if isinstance(task, FilesTask):
+        return len(task.sources)
+    return len(task.records) if isinstance(task, ProbeTask) else sum(len(variants) for _, variants in task.picks)
 
 
 def count_images(shards: ShardSet) -> int:

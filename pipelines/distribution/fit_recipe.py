@@ -21,10 +21,20 @@ from degrade_kit.degradation import make_lq
 from degrade_kit.errors import ConfigError, ImageError, RunError
 from degrade_kit.files import plain_yaml, write_whole
 from degrade_kit.image import Pixels, decode_image, encode_png
-from degrade_kit.pipelines.distribution.analyze import PROBE_RECORDS, measure_tasks
-from degrade_kit.pipelines.distribution.features import ExtractConfig, ProbeTask, Task, file_tasks, pick, stack, to_size
+from degrade_kit.pipelines.distribution.analyze import PROBE_FACES, PROBE_RECORDS, measure_tasks
+from degrade_kit.pipelines.distribution.features import (
+    ExtractConfig,
+    ProbeTask,
+    Task,
+    effort,
+    file_tasks,
+    pick,
+    stack,
+    to_size,
+)
 from degrade_kit.pipelines.distribution.report import check_measured
-from degrade_kit.pipelines.executor import ExecutorConfig, choose_executor
+from degrade_kit.pipelines.effort import Effort, estimate_lines, resolve_workers
+from degrade_kit.pipelines.executor import ExecutorConfig
 from degrade_kit.pipelines.sheet import LEGEND, Tile, caption, contact_sheet
 from degrade_kit.pipelines.text import Line, Report, human_time
 from degrade_kit.presets import resolve_recipe
@@ -32,9 +42,11 @@ from degrade_kit.recipe import Recipe
 from degrade_kit.record import Record
 from degrade_kit.seeding import generator
 from degrade_kit.sources import Sources, display_name, open_sources
+from degrade_kit.store import LocalStore, check_writable
 
 _SHEET_COLUMNS = 6
 _FINAL = 400
+LEAST_PHOTOGRAPHS = 12
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -83,6 +95,8 @@ class Fitted(Report):
     files: tuple[Path, Path]
     """The recipe, and the sheet."""
     seconds: float
+    planned: tuple[str, ...] = ()
+    """Of a dry run: the plan in lines; nothing was fitted then."""
 
     @property
     def gain(self) -> float:
@@ -96,6 +110,8 @@ class Fitted(Report):
 
     def lines(self) -> list[Line]:
         """See `Report`."""
+        if self.planned:
+            return [Line(text) for text in self.planned]
         lines = [
             Line(
                 f"whitened KID to {self.held_out:,} photographs that were not fitted to: {self.before.value:.3f} "
@@ -126,6 +142,7 @@ def fit_recipe(
     rounds: int = 3,
     parts: int = 6,
     seed: int = 0,
+    dry_run: bool = False,
     workers: int | None = None,
     ray_address: str | None = None,
     progress: Callable[[str], None] = lambda line: None,
@@ -149,6 +166,7 @@ def fit_recipe(
         rounds: Of varying the best of them.
         parts: Of the fitted mixture at most.
         seed: Of everything that is drawn.
+        dry_run: Report the plan with its time, and measure nothing.
         workers: Worker processes, as for `synthesize`.
         ray_address: Ray cluster to join, as for `synthesize`.
         progress: Takes lines that tell how far it has come.
@@ -168,25 +186,45 @@ def fit_recipe(
         seed=seed,
         search=FitConfig(variants=variants, rounds=rounds, parts=parts),
     )
-    return _fit(config, Path(out), choose_executor(workers, ray_address), progress)
+    executor = ExecutorConfig(workers=workers, ray_address=ray_address)
+    if dry_run:
+        return _planned(config, Path(out), executor)
+    return _fit(config, Path(out), executor, progress)
+
+
+def _planned(config: FitRecipeConfig, out: Path, executor: ExecutorConfig) -> Fitted:
+    """Say what a fit would do."""
+    plan, unknown = plan_fit(config, out), Interval(float("nan"), float("nan"), float("nan"))
+    sheet = out.with_suffix(".png")
+    return Fitted(
+        recipe=config.start,
+        parts=0,
+        before=unknown,
+        after=unknown,
+        null=unknown,
+        chance=float("nan"),
+        fitted=0,
+        held_out=0,
+        files=(out, sheet),
+        seconds=0.0,
+        planned=(
+            f"{len(plan.places):,} of {len(plan.photographs):,} photographs and {len(plan.faces):,} faces measured; "
+            f"then at most {plan.search_images:,} images made from {config.start.name} and its variants, in "
+            f"{plan.rounds} rounds",
+            f"writes {out}, {sheet}",
+            *estimate_lines(executor, plan.effort),
+        ),
+    )
 
 
 def _fit(config: FitRecipeConfig, out: Path, executor: ExecutorConfig, report: Callable[[str], None]) -> Fitted:
     """Fit, and write the recipe and a sheet beside it."""
     start = time.monotonic()
-    rng = np.random.default_rng(config.seed)
-    photographs = open_sources(config.real)
-    faces = _faces(open_sources(config.hq), config, rng)
-    extract = ExtractConfig(size=config.size, allow_resize=config.allow_resize, cache=None, thumbnails=False)
-    plain = ExtractConfig(size=config.size, allow_resize=False, cache=None, thumbnails=False)
-    places = pick(len(photographs), config.max_images, rng)
-    probes = tuple(probe_records(PROBE_RECORDS))
-    chosen = faces[: min(14, len(faces))]
-    tasks: list[Task] = [
-        *(ProbeTask(number, face, probes, plain) for number, face in enumerate(chosen)),
-        *file_tasks("real", photographs, places, extract),
-    ]
-    found = measure_tasks(Extractor(DEGRADATION), tasks, {"real": len(places)}, executor)
+    plan = plan_fit(config, out)
+    executor = resolve_workers(executor, lambda: plan.effort)
+    photographs, faces, places, rng = plan.photographs, plan.faces, plan.places, plan.rng
+    plain = _extract_config(config, allow_resize=False)
+    found = measure_tasks(Extractor(DEGRADATION), plan.tasks, {"real": len(places)}, executor)
     real = found["real"]
     if real.wrong_size:
         label, width, height = sorted(real.wrong_size)[0]
@@ -194,10 +232,13 @@ def _fit(config: FitRecipeConfig, out: Path, executor: ExecutorConfig, report: C
             f"{len(real.wrong_size):,} photographs are not {config.size} x {config.size}, such as {label} "
             f"({width} x {height}); give images of one size, another --size, or --allow-resize"
         )
-    if len(real.rows) < 12:
-        raise ConfigError(f"expected at least 12 photographs that can be used, found {len(real.rows)} in {config.real}")
+    if len(real.rows) < LEAST_PHOTOGRAPHS:
+        raise ConfigError(
+            f"expected at least {LEAST_PHOTOGRAPHS} photographs that can be used, found {len(real.rows)} in "
+            f"{config.real}"
+        )
     report(f"{len(real.rows):,} photographs and {len(faces)} faces measured; {len(real.failures):,} could not be used")
-    whitening = Whitening.fit(np.stack([stack(found[number].rows) for number in range(len(chosen))], axis=1))
+    whitening = Whitening.fit(np.stack([stack(found[number].rows) for number in range(plan.probed)], axis=1))
     points = whitening(stack(sorted(real.rows, key=lambda row: (row.label, row.key))))
     order = rng.permutation(len(points))
     fitted, held_out = points[order[: len(order) // 2]], points[order[len(order) // 2 :]]
@@ -242,6 +283,79 @@ def _fit(config: FitRecipeConfig, out: Path, executor: ExecutorConfig, report: C
         files=(out, sheet),
         seconds=time.monotonic() - start,
     )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FitPlan:
+    """A fit that nothing stands in the way of, as far as can be told before images are measured."""
+
+    photographs: Sources
+    places: list[int]
+    """Which of the photographs are used."""
+    faces: list[Pixels]
+    probed: int
+    """How many of the faces the features are whitened with."""
+    tasks: list[Task]
+    """Images to measure before the fit."""
+    rng: np.random.Generator
+    """Goes on where the plan left it."""
+    search_images: int
+    """Images to make and measure in the fit, at most."""
+    rounds: int
+    """Times that images are made and measured in it."""
+
+    @property
+    def effort(self) -> Effort:
+        """What it takes, as some of the images before the fit tell."""
+        before = effort(Extractor(DEGRADATION), self.tasks)
+        probes = effort(Extractor(DEGRADATION), self.tasks[: self.probed])
+        each = probes.seconds / (self.probed * PROBE_RECORDS)
+        return Effort(
+            seconds=before.seconds + each * self.search_images,
+            tasks=min(len(self.tasks), len(self.faces)),
+            starts=1 + self.rounds,
+        )
+
+
+def plan_fit(config: FitRecipeConfig, out: Path) -> FitPlan:
+    """Open photographs and faces, and choose what is measured; write nothing.
+
+    Raises:
+        ConfigError: If there are too few photographs or faces.
+        RunError: If the recipe's folder cannot be written to.
+    """
+    rng = np.random.default_rng(config.seed)
+    photographs = open_sources(config.real)
+    check_writable(LocalStore(out.parent))
+    if len(photographs) < LEAST_PHOTOGRAPHS:
+        raise ConfigError(
+            f"expected at least {LEAST_PHOTOGRAPHS} photographs that can be used, found {len(photographs)} in "
+            f"{config.real}"
+        )
+    faces = _faces(open_sources(config.hq), config, rng)
+    places = pick(len(photographs), config.max_images, rng)
+    probes = tuple(probe_records(PROBE_RECORDS))
+    probed = min(PROBE_FACES, len(faces))
+    plain = _extract_config(config, allow_resize=False)
+    search = config.search
+    recipes = 1 + search.variants + search.rounds * search.parts * search.children
+    return FitPlan(
+        photographs=photographs,
+        places=places,
+        faces=faces,
+        probed=probed,
+        tasks=[
+            *(ProbeTask(number, face, probes, plain) for number, face in enumerate(faces[:probed])),
+            *file_tasks("real", photographs, places, _extract_config(config, allow_resize=config.allow_resize)),
+        ],
+        rng=rng,
+        search_images=recipes * config.images + 2 * _FINAL,
+        rounds=2 + search.rounds,
+    )
+
+
+def _extract_config(config: FitRecipeConfig, *, allow_resize: bool) -> ExtractConfig:
+    return ExtractConfig(size=config.size, allow_resize=allow_resize, cache=None, thumbnails=False)
 
 
 def _faces(sources: Sources, config: FitRecipeConfig, rng: np.random.Generator) -> list[Pixels]:

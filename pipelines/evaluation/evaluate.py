@@ -12,7 +12,7 @@ import functools
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
@@ -36,6 +36,16 @@ from degrade_kit.analysis.weights import parse_given
 from degrade_kit.errors import ConfigError, ImageError, RunError
 from degrade_kit.files import sha256, write_files
 from degrade_kit.image import Pixels, encode_png, pixel_hash
+from degrade_kit.pipelines.devices import check_device
+from degrade_kit.pipelines.effort import (
+    MODEL_SECONDS,
+    NETWORK_SECONDS,
+    Effort,
+    estimate_lines,
+    resolve_workers,
+    seconds_each,
+    spread,
+)
 from degrade_kit.pipelines.evaluation.report import (
     METRICS_FILE,
     PER_IMAGE,
@@ -48,7 +58,7 @@ from degrade_kit.pipelines.evaluation.report import (
     sections,
     shown_value,
 )
-from degrade_kit.pipelines.executor import ExecutorConfig, Stateful, choose_executor, run_tasks
+from degrade_kit.pipelines.executor import ExecutorConfig, Stateful, run_tasks
 from degrade_kit.pipelines.feature_cache import cached
 from degrade_kit.pipelines.images import (
     FileImages,
@@ -62,6 +72,7 @@ from degrade_kit.pipelines.images import (
 from degrade_kit.pipelines.text import Line, Report
 from degrade_kit.progress import OnProgress, Progress, silent
 from degrade_kit.sources import display_name
+from degrade_kit.store import LocalStore, check_writable
 from degrade_kit.wording import first_few
 
 _IN_TASK: Final = 16
@@ -72,19 +83,23 @@ class Evaluation(Report):
     """What an evaluation measured, and the files that it wrote."""
 
     protocol: Protocol
-    summaries: dict[str, MetricSummary]
+    summaries: dict[str, MetricSummary] = field(default_factory=dict[str, MetricSummary])
     """By name of the metric, those that were left out too."""
-    rows: list[MeasuredImage]
+    rows: list[MeasuredImage] = field(default_factory=list[MeasuredImage])
     """Numbers of each image."""
-    missing: tuple[str, ...]
+    missing: tuple[str, ...] = ()
     """References without a restored image, and images that could not be measured."""
-    extra: tuple[str, ...]
+    extra: tuple[str, ...] = ()
     """Restored images without a reference."""
-    files: list[Path]
+    files: list[Path] = field(default_factory=list[Path])
     """That were written."""
+    planned: tuple[str, ...] = ()
+    """Of a dry run: the plan in lines, and nothing else."""
 
     def lines(self) -> list[Line]:
         """See `Report`."""
+        if self.planned:
+            return [Line(text) for text in self.planned]
         lines = [Line(f"{len(self.rows):,} images, protocol {self.protocol.id}")]
         for name, summary in self.summaries.items():
             metric = METRICS[name]
@@ -139,8 +154,9 @@ def evaluate(
     suffix: str = "",
     allow_missing: bool = False,
     weights: Mapping[str, str | os.PathLike[str]] | None = None,
-    device: str = "cpu",
+    device: str | None = None,
     cache: str | os.PathLike[str] | None = None,
+    dry_run: bool = False,
     workers: int | None = None,
     ray_address: str | None = None,
     progress: OnProgress = silent,
@@ -159,8 +175,9 @@ def evaluate(
         suffix: What the method appends to names, such as `_00`.
         allow_missing: Count images without a partner, and measure the others.
         weights: Where files are that `degrade-kit weights` lists, by name.
-        device: Where networks run, such as cuda.
+        device: Where networks run, such as cuda or cpu; the first GPU, or else the CPU, where None.
         cache: Folder that keeps features by content; OUT/.features where None.
+        dry_run: Report the plan with its time, and measure nothing.
         workers: Worker processes, as for `synthesize`.
         ray_address: Ray cluster to join, as for `synthesize`.
         progress: Told of the images measured, set by set.
@@ -179,7 +196,19 @@ def evaluate(
         cache=Path(out) / ".features" if cache is None else Path(cache),
     )
     given = parse_given([(name, os.fspath(path)) for name, path in (weights or {}).items()])
-    return _evaluate(config, given, Path(out), choose_executor(workers, ray_address), progress)
+    executor = ExecutorConfig(workers=workers, ray_address=ray_address)
+    if dry_run:
+        return _planned(plan_evaluation(config, given, Path(out)), Path(out), config.device, executor)
+    return _evaluate(config, given, Path(out), executor, progress)
+
+
+def _planned(plan: EvaluationPlan, out: Path, device: str | None, executor: ExecutorConfig) -> Evaluation:
+    """Say what an evaluation would do."""
+    if plan.settled.networks:
+        check_device(device, executor)
+    metrics = (f"  {metric.title:<22} {plan.settled.skipped.get(name, 'measured')}" for name, metric in METRICS.items())
+    first = f"{len(plan.images):,} images by protocol {plan.protocol.id}, report in {out}"
+    return Evaluation(protocol=plan.protocol, planned=(first, *metrics, *estimate_lines(executor, plan.effort)))
 
 
 def _evaluate(
@@ -190,24 +219,13 @@ def _evaluate(
     progress: OnProgress,
 ) -> Evaluation:
     """Measure and write the report."""
-    protocol = protocol_named(config.protocol)
-    for place in (config.restored, config.reference, config.faces):
-        if place is not None and Path(place).resolve() in (out.resolve(), *out.resolve().parents):
-            raise ConfigError(f"--out {out} is inside {place}: a rerun would judge its own pictures")
-    situation = Situation(
-        protocol=protocol, given=given, reference=config.reference is not None, faces=config.faces is not None
-    )
-    settled = settle(situation, config.device)
-    restored = open_files(config.restored, "--restored")
-    reference, images, missing, extra = _pair(config, restored)
-    faces = None if config.faces is None else open_files(config.faces, "--faces")
-    tasks = list(_tasks("restored", images, restored, reference, config))
-    totals = {"restored": len(images)}
-    if faces is not None:
-        listed = tuple((name, place, place) for place, name in enumerate(faces.names))
-        tasks += _tasks("faces", listed, faces, None, config)
-        totals["faces"] = len(listed)
-    done = _measure(tasks, totals, settled.config, executor, progress)
+    plan = plan_evaluation(config, given, out)
+    protocol, settled, restored, reference = plan.protocol, plan.settled, plan.restored, plan.reference
+    images, missing, extra = plan.images, plan.missing, plan.extra
+    if settled.networks:
+        check_device(config.device, executor)
+    executor = resolve_workers(executor, lambda: plan.effort)
+    done = _measure(plan.tasks, plan.totals, settled.config, executor, progress)
     ours = done["restored"]
     if ours.failures and not config.allow_missing:
         raise ConfigError(
@@ -232,6 +250,79 @@ def _evaluate(
         METRICS_FILE: json.dumps(described, indent=2, sort_keys=True, allow_nan=False) + "\n",
     }
     return Evaluation(protocol, summaries, ours.rows, missing, extra, write_files(out, files))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EvaluationPlan:
+    """An evaluation that nothing stands in the way of, as far as can be told before images are measured."""
+
+    protocol: Protocol
+    settled: Settled
+    restored: FileImages
+    reference: Images | None
+    images: tuple[tuple[str, int, int], ...]
+    """Stem, place of the image and of its reference."""
+    missing: tuple[str, ...]
+    extra: tuple[str, ...]
+    tasks: list[_Task]
+    totals: dict[str, int]
+    """Images to measure, by group."""
+
+    @property
+    def effort(self) -> Effort:
+        """What it takes: as some images tell, and for networks as such usually take."""
+        networks = self.settled.networks
+        light = replace(
+            self.settled.config,
+            paths={name: paths for name, paths in self.settled.config.paths.items() if name not in networks},
+        )
+        judge = Judge(light)
+
+        def measure(place: int) -> None:
+            task = self.tasks[place]
+            _measure_task(judge, replace(task, images=task.images[:1], cache=None))
+
+        each = seconds_each(spread(len(self.tasks), 3), measure) + NETWORK_SECONDS * len(networks)
+        setup = MODEL_SECONDS if networks else 0.0
+        return Effort(seconds=each * sum(self.totals.values()), tasks=len(self.tasks), setup=setup)
+
+
+def plan_evaluation(config: EvaluateConfig, given: Mapping[str, Path], out: Path) -> EvaluationPlan:
+    """Find all that would stop `evaluate` before its work; write nothing.
+
+    Raises:
+        ConfigError: If images do not pair up, or a place or a file of weights is not there.
+        RunError: If the folder of the report cannot be written to.
+    """
+    protocol = protocol_named(config.protocol)
+    for place in (config.restored, config.reference, config.faces):
+        if place is not None and Path(place).resolve() in (out.resolve(), *out.resolve().parents):
+            raise ConfigError(f"--out {out} is inside {place}: a rerun would judge its own pictures")
+    check_writable(LocalStore(out))
+    situation = Situation(
+        protocol=protocol, given=given, reference=config.reference is not None, faces=config.faces is not None
+    )
+    settled = settle(situation, config.device)
+    restored = open_files(config.restored, "--restored")
+    reference, images, missing, extra = _pair(config, restored)
+    faces = None if config.faces is None else open_files(config.faces, "--faces")
+    tasks = list(_tasks("restored", images, restored, reference, config))
+    totals = {"restored": len(images)}
+    if faces is not None:
+        listed = tuple((name, place, place) for place, name in enumerate(faces.names))
+        tasks += _tasks("faces", listed, faces, None, config)
+        totals["faces"] = len(listed)
+    return EvaluationPlan(
+        protocol=protocol,
+        settled=settled,
+        restored=restored,
+        reference=reference,
+        images=images,
+        missing=missing,
+        extra=extra,
+        tasks=tasks,
+        totals=totals,
+    )
 
 
 def _pair(

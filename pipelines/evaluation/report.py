@@ -53,7 +53,7 @@ class EvaluateConfig:
     suffix: str = ""
     """What the method appends to names, such as `_00`."""
     allow_missing: bool = False
-    device: str = "cpu"
+    device: str | None = None
     cache: Path | None = None
     """Folder of features by content."""
 

@@ -28,6 +28,15 @@ from degrade_kit.files import file_sha256, sha256
 from degrade_kit.hq import HqConfig, prepare, versions
 from degrade_kit.image import Pixels, encode_png
 from degrade_kit.pipelines.claim import Claim
+from degrade_kit.pipelines.devices import check_device
+from degrade_kit.pipelines.effort import (
+    MODEL_SECONDS,
+    MODEL_SECONDS_PER_STEP,
+    Effort,
+    resolve_workers,
+    seconds_each,
+    spread,
+)
 from degrade_kit.pipelines.executor import ExecutorConfig, Stateful, run_tasks
 from degrade_kit.pipelines.makers.config import SynthConfig
 from degrade_kit.pipelines.makers.flipnet_settings import FlipNetSettings, flipnet_mapping, resolve_flipnet
@@ -138,13 +147,10 @@ def make_testset(
         ConfigError: If there are too few faces that can be used, or the FlipNet cannot.
         RunError: If the folder holds something else.
     """
-    if config.flipnet is not None:
-        config = replace(config, flipnet=resolve_flipnet(config.flipnet))
-    sources = open_sources(config.hq)
-    if len(sources) < config.count:
-        raise ConfigError(f"count: {config.count:,} pairs need as many faces; {config.hq} has {len(sources):,}")
+    config, sources = check_testset(config, out, executor)
+    executor = resolve_workers(executor, lambda: effort(config, sources)[0])
     store = LocalStore(out)
-    Claim(what="a test set", file=SETTINGS, resolved=config.to_mapping()).take(store)
+    _claim(config.to_mapping()).take(store)
     order: npt.NDArray[np.int64] = epoch_generator(config.seed, 0, "\0testset").permutation(len(sources))
     waiting = iter([sources.names[int(place)] for place in order.tolist()])
     slots = _slots(config, waiting)
@@ -175,6 +181,46 @@ def make_testset(
                 progress(Progress(noun="pair", done=len(finished), total=config.count, kept=kept))
             slots = _replace(sorted(failed, key=lambda slot: slot.number), waiting, config, unusable)
     return _finish(store, config, [finished[number] for number in range(config.count)], sorted(unusable))
+
+
+def check_testset(config: TestsetConfig, out: Path, executor: ExecutorConfig) -> tuple[TestsetConfig, Sources]:
+    """Find all that would stop `make_testset` before its work; write nothing.
+
+    Returns:
+        The configuration with what the FlipNet's folder says, and the faces.
+
+    Raises:
+        ConfigError: If there are too few faces, the FlipNet is not there, or the device is not.
+        RunError: If the folder holds something else, or cannot be written to.
+    """
+    if config.flipnet is not None:
+        config = replace(config, flipnet=resolve_flipnet(config.flipnet))
+        check_device(config.flipnet.device if config.flipnet else None, executor)
+    sources = open_sources(config.hq)
+    if len(sources) < config.count:
+        raise ConfigError(f"count: {config.count:,} pairs need as many faces; {config.hq} has {len(sources):,}")
+    _claim(config.to_mapping()).check(LocalStore(out))
+    return config, sources
+
+
+def effort(config: TestsetConfig, sources: Sources) -> tuple[Effort, float]:
+    """Say what the pairs take, and how many bytes they are, as some tell; the FlipNet's by its known cost."""
+    sizes: list[int] = []
+
+    def make(place: int) -> None:
+        hq = prepare(sources.read(place), HqConfig(size=config.size))
+        record = config.recipe.draw(generator(config.seed, sources.names[place], 0))
+        sizes.append(len(hq.data) + len(encode_png(make_lq(record, hq.pixels))))
+
+    tasks = -(-config.count // _IN_TASK)
+    share = config.share if config.flipnet is not None else 0.0
+    seconds = seconds_each(spread(len(sources), 6), make) * config.count * (1 - share)
+    setup = 0.0
+    if config.flipnet is not None:
+        steps = MODEL_SECONDS_PER_STEP * config.size**2 / 1e6 * config.flipnet.sampling.num_steps
+        seconds, setup = seconds + steps * share * config.count, MODEL_SECONDS
+    size = sum(sizes) / max(len(sizes), 1) * config.count
+    return Effort(seconds=seconds, tasks=tasks, setup=setup), size
 
 
 def _slots(config: TestsetConfig, names: Iterable[str]) -> list[_Slot]:
@@ -287,6 +333,10 @@ def _make(offshelf: Callable[[str, Pixels], tuple[Record, Pixels]] | None, task:
 # -------------------------------------------------------------------------------------------------------------- writing
 
 
+def _claim(wanted: dict[str, Any]) -> Claim:
+    return Claim(what="a test set", file=SETTINGS, resolved=wanted)
+
+
 def _journal(out: Path) -> list[dict[str, Any]]:
     """Lines of earlier runs; one that was cut short by a kill is left out."""
     lines: list[dict[str, Any]] = []
@@ -371,9 +421,9 @@ def make_real_testset(
         ConfigError: If there are no photographs, or the detector cannot be used.
         RunError: If the folder holds something else.
     """
+    check_real_testset(config, out)
     store = LocalStore(out)
-    wanted = {key: str(value) if isinstance(value, Path) else value for key, value in asdict(config).items()}
-    Claim(what="a test set", file=SETTINGS, resolved={**wanted, "versions": versions()}).take(store)
+    _claim(_originals_mapping(config)).take(store)
     if config.align:
         assert align is not None, "align: expected a function, since the configuration asks for it"
         failures = align(config, out / "lq", progress)
@@ -385,6 +435,35 @@ def make_real_testset(
     summary = {"images": len(images), "failures": failures, "digest": digest, "versions": versions()}
     store.write(SUMMARY, (json.dumps(summary, indent=2) + "\n").encode())
     return RealTestset(len(images), failures, digest)
+
+
+def check_real_testset(config: OriginalsConfig, out: Path) -> Sources:
+    """Find all that would stop `make_real_testset` before its work, but for the detector; write nothing.
+
+    Raises:
+        ConfigError: If there are no photographs.
+        RunError: If the folder holds something else, or cannot be written to.
+    """
+    sources = open_sources(config.originals)
+    _claim(_originals_mapping(config)).check(LocalStore(out))
+    return sources
+
+
+def real_effort(config: OriginalsConfig, sources: Sources) -> tuple[Effort, float]:
+    """Say what the central squares of photographs take, and how many bytes they are, as some tell."""
+    sizes: list[int] = []
+
+    def make(place: int) -> None:
+        sizes.append(len(prepare(sources.read(place), HqConfig(size=config.size)).data))
+
+    seconds = seconds_each(spread(len(sources), 6), make) * len(sources)
+    return Effort(seconds=seconds, tasks=1), sum(sizes) / max(len(sizes), 1) * len(sources)
+
+
+def _originals_mapping(config: OriginalsConfig) -> dict[str, Any]:
+    """What decides the bytes, for `testset.yaml`."""
+    plain = {key: str(value) if isinstance(value, Path) else value for key, value in asdict(config).items()}
+    return {**plain, "versions": versions()}
 
 
 def _squares(config: OriginalsConfig, store: LocalStore, progress: OnProgress) -> dict[str, int]:

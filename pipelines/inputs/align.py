@@ -12,11 +12,9 @@ among them those that failed before.
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import json
 import logging
-import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
@@ -40,6 +38,7 @@ from degrade_kit.analysis.weights import find
 from degrade_kit.errors import ConfigError, ImageError
 from degrade_kit.image import Pixels, decode_image, encode_png
 from degrade_kit.pipelines.claim import Claim
+from degrade_kit.pipelines.effort import Effort, resolve_workers, seconds_each, spread
 from degrade_kit.pipelines.executor import ExecutorConfig, run_tasks
 from degrade_kit.progress import OnProgress, Progress, silent
 from degrade_kit.sources import Sources, display_name, open_sources
@@ -215,17 +214,18 @@ def _locate_yunet(config: AlignConfig) -> AlignConfig:
     return replace(config, yunet=found.path.resolve())
 
 
-def estimate_seconds(plan: AlignPlan, tries: int = 5) -> float:
-    """Seconds for one photo in one process, measured on some of them; nothing is written."""
+def effort(plan: AlignPlan) -> Effort:
+    """Say what the photos that are not done take, measured on some of them; nothing is written."""
     find, _ = _face_finder(plan.config)
-    chosen = range(0, len(plan.stems), -(-len(plan.stems) // tries))
-    start = time.monotonic()
-    for index in chosen:
-        with contextlib.suppress(ImageError):
-            pixels = decode_image(plan.sources.read(index)).pixels
-            for face in find(display_name(plan.sources.names[index]), pixels):
-                encode_png(align_face(pixels, face.landmarks, plan.config.size).pixels)
-    return (time.monotonic() - start) / len(chosen)
+
+    def align(index: int) -> None:
+        pixels = decode_image(plan.sources.read(index)).pixels
+        for face in find(display_name(plan.sources.names[index]), pixels):
+            encode_png(align_face(pixels, face.landmarks, plan.config.size).pixels)
+
+    todo = len(plan.stems) - len(plan.done)
+    seconds = seconds_each(spread(len(plan.stems), 5), align) if todo else 0.0
+    return Effort(seconds=seconds * todo, tasks=-(-todo // PHOTOS_PER_TASK))
 
 
 def align_sources(
@@ -247,6 +247,7 @@ def align_sources(
         Interrupted: After Ctrl-C; a rerun goes on.
     """
     plan = plan_alignment(config)
+    executor = resolve_workers(executor, lambda: effort(plan))
     store = LocalStore(config.out_dir)
     _claim(config).take(store)
     lines, failures = dict(plan.done), dict[int, FailureLine]()

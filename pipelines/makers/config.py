@@ -60,6 +60,11 @@ class SynthConfig:
         return "" if self.flipnet is None or self.mode == "onthefly" else self.flipnet.licence
 
     @property
+    def flipnet_share(self) -> float:
+        """Share of the LQ images that a FlipNet makes."""
+        return {"onthefly": 0.0, "mix": self.mix, "flipnet": 1.0}[self.mode]
+
+    @property
     def maker(self) -> str:
         """Name of what makes the LQ images."""
         recipe = f"recipe {self.recipe.name} ({self.recipe.digest()})"

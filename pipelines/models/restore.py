@@ -29,6 +29,8 @@ from degrade_kit.flipnet.config import SamplingConfig
 from degrade_kit.flipnet.folder import check_model, folder_digest, read_config
 from degrade_kit.image import Pixels, decode_image, encode_png, scaled
 from degrade_kit.pipelines.claim import Claim, plain
+from degrade_kit.pipelines.devices import check_device
+from degrade_kit.pipelines.effort import MODEL_SECONDS, MODEL_SECONDS_PER_STEP, Effort, resolve_workers
 from degrade_kit.pipelines.executor import ExecutorConfig, Stateful, run_tasks
 from degrade_kit.pipelines.images import Images, is_shards, open_inputs, stems
 from degrade_kit.pipelines.sheet import Tile, contact_sheet
@@ -167,11 +169,10 @@ def restore(plan: RestorePlan, executor: ExecutorConfig, *, progress: OnProgress
         RunError: If the output holds something else, a result cannot be written, or a worker failed.
     """
     job = plan.job
-    inputs, names = list_inputs(job)
-    Claim(what="restored images", file=CONFIG, resolved=_resolved(plan)).take(LocalStore(job.out_dir))
+    inputs, names, todo = check_run(plan, executor)
+    executor = resolve_workers(executor, lambda: effort(plan, todo))
+    _claim(plan).take(LocalStore(job.out_dir))
     count = len(names)
-    chunks = [Chunk(tuple(range(i, min(i + job.batch_size, count)))) for i in range(0, count, job.batch_size)]
-    todo = [chunk for chunk in chunks if any(_missing(plan, names[index]) for index in chunk.indices)]
     waiting = sum(len(chunk.indices) for chunk in todo)
     kept = count - waiting
     done, made = kept, 0
@@ -192,6 +193,38 @@ def restore(plan: RestorePlan, executor: ExecutorConfig, *, progress: OnProgress
     results = count * len(plan.folders)
     attention = _write_attention(plan, inputs, names) if job.attention else None
     return RestoreReport(made, results - made - len(failures) * len(plan.folders), tuple(failures), sheet, attention)
+
+
+def check_run(plan: RestorePlan, executor: ExecutorConfig) -> tuple[Images, list[str], list[Chunk]]:
+    """Find all that would stop `restore` before its work, and write nothing.
+
+    Returns:
+        The inputs, the names of their results, and what is to do.
+
+    Raises:
+        ConfigError: If there are no inputs, or the device is not here.
+        RunError: If the output holds something else, or cannot be written to.
+        ShardError: If the input is a data set that is not whole.
+    """
+    job = plan.job
+    inputs, names = list_inputs(job)
+    _claim(plan).check(LocalStore(job.out_dir))
+    check_device(job.device, executor)
+    count = len(names)
+    chunks = [Chunk(tuple(range(i, min(i + job.batch_size, count)))) for i in range(0, count, job.batch_size)]
+    return inputs, names, [chunk for chunk in chunks if any(_missing(plan, names[index]) for index in chunk.indices)]
+
+
+def _claim(plan: RestorePlan) -> Claim:
+    return Claim(what="restored images", file=CONFIG, resolved=_resolved(plan))
+
+
+def effort(plan: RestorePlan, todo: Sequence[Chunk]) -> Effort:
+    """Say what it takes to restore some inputs, by the known cost of a small model on one core."""
+    megapixels = (plan.size or 512) ** 2 / 1e6
+    steps = sum(sampling.num_steps for sampling in plan.sampling)
+    images = sum(len(chunk.indices) for chunk in todo)
+    return Effort(seconds=MODEL_SECONDS_PER_STEP * megapixels * steps * images, tasks=len(todo), setup=MODEL_SECONDS)
 
 
 def restore_worker(plan: RestorePlan, threads: int) -> Callable[[Chunk], ChunkReport]:

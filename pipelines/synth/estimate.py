@@ -2,15 +2,30 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from degrade_kit.errors import ImageError
 from degrade_kit.hq import prepare
-from degrade_kit.pipelines.executor import limited_threads
-from degrade_kit.pipelines.makers.recipe_maker import Prepared, RecipeMaker, VariantMaker
+from degrade_kit.image import Pixels, encode_png
+from degrade_kit.pipelines.effort import (
+    MODEL_SECONDS,
+    MODEL_SECONDS_PER_STEP,
+    NOTHING_DONE,
+    Effort,
+    estimate_lines,
+    resolve_workers,
+    seconds_each,
+    spread,
+)
+from degrade_kit.pipelines.executor import ExecutorConfig, limited_threads
+from degrade_kit.pipelines.makers.flipnet_settings import FlipNetSettings
+from degrade_kit.pipelines.makers.recipe_maker import Prepared, RecipeMaker
 from degrade_kit.pipelines.synth.plan import Plan
-from degrade_kit.pipelines.text import human_bytes, human_time
+from degrade_kit.wording import counted_noun
+
+_TRIES = 8
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -21,39 +36,115 @@ class Estimate:
     bytes: float
     usable: int
     """How many of the inputs tried could be used."""
+    setup: float = 0.0
+    """Seconds before a process can make its first."""
 
 
 def estimate(plan: Plan) -> Estimate:
-    """Make a few samples, evenly spread, and keep nothing of them."""
-    count = len(plan.sources.names)
-    maker: VariantMaker = RecipeMaker(plan.config, plan.lq_extension)
-    tries = 8
-    if plan.config.mode != "onthefly":
-        from degrade_kit.pipelines.makers.flipnet_maker import FlipNetMaker, load_degrader
+    """Make a few samples, evenly spread, and keep nothing of them.
 
-        maker, tries = FlipNetMaker(plan.config, load_degrader(plan.config.flipnet)), 2
-    size = usable = 0
+    Of a FlipNet only two steps on one image are run, whatever the solver has, and the rest is reckoned from them.
+    """
+    sizes: list[int] = []
+    maker = RecipeMaker(plan.config, plan.lq_extension)
+    faces: list[Pixels] = []
+
+    def make(index: int) -> None:
+        hq = prepare(plan.sources.read(index), plan.config.image)
+        faces[:] = [hq.pixels]
+        size = len(hq.data) + 4096
+        if plan.config.mode != "flipnet":
+            made = next(maker.variants([Prepared(plan.sources.names[index], hq.pixels)]))
+            size += sum(len(variant.data) + 1024 for variant in made)
+        sizes.append(size)
+
+    seconds = seconds_each(spread(len(plan.sources.names), _TRIES), make)
+    found = Estimate(seconds=seconds, bytes=sum(sizes) / max(len(sizes), 1), usable=len(sizes))
+    settings, share = plan.config.flipnet, plan.config.flipnet_share
+    if settings is None or not share or not faces:
+        return found
+    setup, seconds_by_model = _time_model(settings, faces[0])
+    by_recipe = 1 - share if plan.config.mode == "mix" else 1.0  # reading a face takes as long for either
+    return dataclasses.replace(
+        found,
+        seconds=found.seconds * by_recipe + plan.config.variants * share * seconds_by_model,
+        # What a model makes is stored whole, without loss.
+        bytes=found.bytes * by_recipe + plan.config.variants * share * len(encode_png(faces[0])),
+        setup=setup,
+    )
+
+
+def effort(plan: Plan, samples: int, shards: int, found: Estimate | None = None) -> Effort:
+    """Say what it takes to make some shards.
+
+    Where a FlipNet makes images, its known cost is taken: to measure it, this process would have to load it first.
+
+    Args:
+        plan: Of the data set.
+        samples: Samples in those shards.
+        shards: Number of the shards.
+        found: From `estimate`, if it was asked already.
+    """
+    if found is not None or plan.config.flipnet is None:
+        found = found or estimate(plan)
+        return Effort(seconds=found.seconds * samples, tasks=shards, setup=found.setup)
+    return model_effort(plan.config.flipnet, samples * plan.config.variants * plan.config.flipnet_share,
+                        plan.config.image.size, shards)  # fmt: skip
+
+
+def model_effort(settings: FlipNetSettings, images: float, size: int, tasks: int) -> Effort:
+    """Say what a FlipNet takes for some images, by its known cost.
+
+    Args:
+        settings: Of the FlipNet, resolved.
+        images: Number of the images.
+        size: Their side, pixels; 0 where it is not known, and 512 is assumed.
+        tasks: Parts that the work falls into.
+    """
+    megapixels = (size or 512) ** 2 / 1e6
+    each = MODEL_SECONDS_PER_STEP * megapixels * settings.sampling.num_steps
+    return Effort(seconds=each * images, tasks=tasks, setup=MODEL_SECONDS)
+
+
+def _time_model(settings: FlipNetSettings, face: Pixels) -> tuple[float, float]:
+    """Seconds to load a FlipNet, and for one image by it, from runs of one step and of two."""
     start = time.perf_counter()
+    import torch
+
+    from degrade_kit.flipnet.degrader import flipnet_record
+    from degrade_kit.pipelines.makers.flipnet_maker import load_degrader, make_images
+
+    torch.set_num_threads(1)  # as a worker has it
+    degrader = load_degrader(settings, download=settings.download)
+    setup = time.perf_counter() - start
+    prompt = settings.prompts[0][0] if settings.prompts else ""
+    taken: list[float] = []
     with limited_threads(1):
-        for index in sorted({i * (count - 1) // (tries - 1) for i in range(tries)}):
-            try:
-                hq = prepare(plan.sources.read(index), plan.config.image)
-            except ImageError:
-                continue
-            usable += 1
-            size += len(hq.data) + 4096
-            face = Prepared(plan.sources.names[index], hq.pixels)
-            size += sum(len(variant.data) + 1024 for variant in next(maker.variants([face])))
-    divisor = max(usable, 1)
-    return Estimate(seconds=(time.perf_counter() - start) / divisor, bytes=size / divisor, usable=usable)
+        for steps in (1, 2):
+            sampling = dataclasses.replace(settings.sampling, num_steps=steps)
+            start = time.perf_counter()
+            make_images(degrader, face, [flipnet_record(settings.digest, prompt, 0, sampling)], 1)
+            taken.append(time.perf_counter() - start)
+    step = max(taken[1] - taken[0], 0.1 * taken[1])  # the first run pays for what is made once, too
+    return setup, taken[1] + step * (settings.sampling.num_steps - 2)
 
 
-def describe_plan(plan: Plan, sample: Estimate, out: str, workers: int) -> str:
-    """Say in lines what a run would do, estimated from a few samples."""
+def describe_plan(
+    plan: Plan, sample: Estimate, out: str, todo: Sequence[int], executor: ExecutorConfig
+) -> tuple[str, ...]:
+    """Say in lines what a run would do, estimated from a few samples.
+
+    Args:
+        plan: From `make_plan`.
+        sample: From `estimate`.
+        out: Where the data set goes.
+        todo: Numbers of the shards to make.
+        executor: Where to run.
+    """
     count, config = len(plan.sources.names), plan.config
     lines = [
         f"{count:,} images in {config.hq} ({len(plan.sources.skipped):,} more cannot be read)",
-        f"{config.maker}; {config.variants} variants, seed {config.seed}",
+        f"{config.maker}; {counted_noun(config.variants, 'variant')}, seed {config.seed}",
     ]
     if config.flipnet is not None:
         prompts = config.flipnet.prompts or (("", 1.0),)
@@ -63,14 +154,15 @@ def describe_plan(plan: Plan, sample: Estimate, out: str, workers: int) -> str:
         lines.append(f"prompts: {shown}{more}")
     lines += [
         f"HQ as .{config.image.format} at {config.image.size or 'their own'} pixels, LQ as .{plan.lq_extension}",
-        f"{plan.num_shards:,} shards of {config.samples_per_shard:,} samples in {out}",
+        f"{counted_noun(plan.num_shards, 'shard')} of {counted_noun(config.samples_per_shard, 'sample')} in {out}, "
+        f"{len(todo):,} of them to make",
     ]
     if not sample.usable:
-        return "\n".join([*lines, "none of the images tried can be used"])
-    processes = max(workers, 1)
-    lines.append(
-        f"about {human_bytes(sample.bytes * count)} and {human_time(sample.seconds * count / processes)} with "
-        f"{processes} process{'es' * (processes > 1)}, from {sample.usable} images tried "
-        f"({sample.seconds * 1e3:.0f} ms each)"
+        return (*lines, "none of the images tried can be used", NOTHING_DONE)
+    lines.append(f"{sample.seconds * 1e3:.0f} ms for an image with its variants, from {sample.usable} tried")
+    samples = plan.count(todo)
+    measured = effort(plan, samples, len(todo), sample)
+    decided = resolve_workers(
+        executor, lambda: measured if config.flipnet is None else effort(plan, samples, len(todo))
     )
-    return "\n".join([*lines, "dry run: nothing was written"])
+    return (*lines, *estimate_lines(decided, measured, sample.bytes * samples))

@@ -34,12 +34,26 @@ from degrade_kit.store import LocalStore, Store, check_writable, free_bytes
 
 
 def claim(store: Store, plan: Plan, *, overwrite: bool) -> None:
-    """Make sure that the output is empty, or of this very configuration."""
+    """Make the output ready for a run: as `check_claim`, and rid of what it replaces and of what dead runs left.
+
+    Raises:
+        RunError: As `check_claim`.
+    """
+    check_claim(store, plan, overwrite=overwrite)
     if isinstance(store, LocalStore):
         store.sweep()
     if overwrite and store.size(CONFIG) is not None:
-        check_writable(store)
         _remove_ours(store, store.names())
+
+
+def check_claim(store: Store, plan: Plan, *, overwrite: bool) -> None:
+    """Make sure that the output is empty, of this very configuration, or may be replaced; write nothing.
+
+    Raises:
+        RunError: If it is not, or cannot be written to.
+    """
+    if overwrite and store.size(CONFIG) is not None:
+        check_writable(store)
         return
     if store.size(ORIGIN) is not None:
         raise RunError(f"{store.url} was written by `export` or `join`, not by `synth`; give another --shards")

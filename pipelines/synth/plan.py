@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -29,6 +30,10 @@ class Plan:
         """Return the first source of a shard, and one past its last."""
         first = index * self.config.samples_per_shard
         return first, min(first + self.config.samples_per_shard, len(self.sources.names))
+
+    def count(self, shards: Iterable[int]) -> int:
+        """Sources in some shards."""
+        return sum(last - first for first, last in map(self.extent, shards))
 
     @property
     def fingerprint(self) -> str:

@@ -17,11 +17,21 @@ from typing import Literal
 from degrade_kit.errors import ConfigError, RunError
 from degrade_kit.files import plain_yaml
 from degrade_kit.hq import HqConfig
-from degrade_kit.pipelines.executor import ExecutorConfig, Stateful, Work, choose_executor, run_tasks
+from degrade_kit.pipelines.devices import check_device
+from degrade_kit.pipelines.effort import resolve_workers
+from degrade_kit.pipelines.executor import ExecutorConfig, Stateful, Work, run_tasks
 from degrade_kit.pipelines.makers.config import SynthConfig
 from degrade_kit.pipelines.makers.flipnet_settings import FlipNetSettings, weighted_prompts
-from degrade_kit.pipelines.synth.estimate import describe_plan, estimate
-from degrade_kit.pipelines.synth.output import check_space, claim, explain, finalize, is_done, megabytes
+from degrade_kit.pipelines.synth.estimate import describe_plan, effort, estimate
+from degrade_kit.pipelines.synth.output import (
+    check_claim,
+    check_space,
+    claim,
+    explain,
+    finalize,
+    is_done,
+    megabytes,
+)
 from degrade_kit.pipelines.synth.plan import Plan, make_plan
 from degrade_kit.pipelines.synth.shard import Crumb, ShardReport, ShardTask, synthesize_shard_by_recipe
 from degrade_kit.pipelines.text import Line, Report, counted, human_bytes, human_time
@@ -53,7 +63,7 @@ class SynthReport(Report):
     bytes: int
     """Of all shards; an estimate in a dry run."""
     seconds: float
-    """An estimate in a dry run."""
+    """Of a dry run, an estimate for one process."""
     failures: dict[str, int]
     """Inputs that could not be used, by reason."""
     counters: dict[str, int]
@@ -62,8 +72,8 @@ class SynthReport(Report):
     """Id of the data set; empty while shards are missing."""
     licence: str = ""
     """What the licence of the FlipNet's weights says first, where there is one."""
-    planned: str = ""
-    """Of a dry run: the whole plan, in lines."""
+    planned: tuple[str, ...] = ()
+    """Of a dry run: the plan in lines."""
 
     @property
     def complete(self) -> bool:
@@ -74,7 +84,7 @@ class SynthReport(Report):
         """See `Report`."""
         licence = [Line(f"licence: {self.licence}", warning=True)] if self.licence else []
         if self.planned:
-            return [*(Line(text) for text in self.planned.splitlines()), *licence]
+            return [*map(Line, self.planned), *licence]
         pairs = self.num_samples * self.variants
         kept = f"{self.shards_made} made, {self.shards_kept} kept from before"
         made = kept if self.shards_kept else "all made now"
@@ -221,33 +231,34 @@ def synthesize(
         mix=mix,
         flipnet=None if mode == "onthefly" else settings,
     )
-    executor = choose_executor(workers, ray_address, gpus_per_worker)
+    executor = ExecutorConfig(workers=workers, ray_address=ray_address, gpus=gpus_per_worker)
     plan = make_plan(config)
     if dry_run:
-        return _planned(plan, os.fspath(out), executor)
+        _, todo = check_plan(plan, out, executor, overwrite=overwrite, shard_range=shard_range)
+        return _planned(plan, os.fspath(out), todo, executor)
     return run_plan(plan, out, executor, overwrite=overwrite, shard_range=shard_range, progress=progress)
 
 
-def _planned(plan: Plan, out: str, executor: ExecutorConfig) -> SynthReport:
-    """What a run would make, estimated from a few samples."""
-    sample, count = estimate(plan), len(plan.sources.names)
+def _planned(plan: Plan, out: str, todo: Sequence[int], executor: ExecutorConfig) -> SynthReport:
+    """Say what a run would make, estimated from a few samples."""
+    sample, count = estimate(plan), plan.count(todo)
     return SynthReport(
         out=out,
         num_shards=plan.num_shards,
         shards_made=0,
-        shards_kept=0,
+        shards_kept=plan.num_shards - len(todo),
         shards_failed=[],
         num_samples=0,
-        num_sources=count,
+        num_sources=len(plan.sources.names),
         num_skipped=len(plan.sources.skipped),
         variants=plan.config.variants,
         bytes=round(sample.bytes * count),
-        seconds=sample.seconds * count / max(executor.workers, 1),
+        seconds=sample.setup + sample.seconds * count,
         failures={},
         counters={},
         digest="",
         licence=plan.config.licence,
-        planned=describe_plan(plan, sample, out, executor.workers),
+        planned=describe_plan(plan, sample, out, todo, executor),
     )
 
 
@@ -276,13 +287,10 @@ def run_plan(
     """
     start = time.monotonic()
     store = open_store(out)
-    wanted = range(*(shard_range or (0, plan.num_shards)))
-    if wanted.stop > plan.num_shards or wanted.start < 0 or not wanted:
-        raise ConfigError(f"shard range {wanted.start}:{wanted.stop}: expected START:STOP within 0:{plan.num_shards}")
     try:
+        wanted, todo = check_plan(plan, out, executor, overwrite=overwrite, shard_range=shard_range)
         claim(store, plan, overwrite=overwrite)
-        todo = [index for index in wanted if not is_done(store, plan, index)]
-        check_space(store, plan, todo)
+        executor = resolve_workers(executor, lambda: effort(plan, plan.count(todo), len(todo)))
         if store.size(CONFIG) is None:
             store.write(CONFIG, plain_yaml(plan.resolved).encode())
         failed = _make_shards(plan, store.url, todo, executor, progress)
@@ -294,6 +302,35 @@ def run_plan(
         if isinstance(store, LocalStore):
             with contextlib.suppress(OSError):
                 store.sweep()
+
+
+def check_plan(
+    plan: Plan,
+    out: str | os.PathLike[str],
+    executor: ExecutorConfig,
+    *,
+    overwrite: bool = False,
+    shard_range: tuple[int, int] | None = None,
+) -> tuple[range, list[int]]:
+    """Find all that would stop `run_plan` before its work, and write nothing; the arguments are the same.
+
+    Returns:
+        The shards that are asked for, and those of them that are to be made.
+
+    Raises:
+        ConfigError: If there are no such shards, or the device is not here.
+        RunError: If the output belongs to another configuration, cannot be written to, or has too little room.
+    """
+    store = open_store(out)
+    wanted = range(*(shard_range or (0, plan.num_shards)))
+    if wanted.stop > plan.num_shards or wanted.start < 0 or not wanted:
+        raise ConfigError(f"shard range {wanted.start}:{wanted.stop}: expected START:STOP within 0:{plan.num_shards}")
+    check_claim(store, plan, overwrite=overwrite)
+    todo = [index for index in wanted if overwrite or not is_done(store, plan, index)]
+    check_space(store, plan, todo)
+    if plan.config.flipnet is not None:
+        check_device(plan.config.flipnet.device, executor)
+    return wanted, todo
 
 
 def _make_shards(
