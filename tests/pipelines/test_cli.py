@@ -177,7 +177,7 @@ def test_dry_run_tells_the_plan_and_writes_nothing(faces_dir: Path, made: Path, 
     assert "HQ as .png at 64 pixels, LQ as .png" in output
     assert "dry run: nothing was written" in output
     assert not any(tmp_path.iterdir())
-    found = re.search(r"about ([0-9.]+) kB and", output)
+    found = re.search(r"about ([0-9.]+) kB; about", output)
     assert found is not None
     real = json.loads((made / "manifest.json").read_bytes())["bytes"] / 1000
     assert 0.5 * real < float(found[1]) < 1.5 * real
