@@ -145,6 +145,16 @@ def word_tokenizer(words: Sequence[str], max_length: int) -> Any:  # noqa: ANN40
     )
 
 
+def check_base_choice(base_model: str, *, train_base: bool) -> None:
+    """Make sure that a network which starts from nothing is trained as a whole.
+
+    Raises:
+        ConfigError: If it is not.
+    """
+    if not base_model and not train_base:
+        raise ConfigError("a new base model must be trained: set train_base, or give --base-model")
+
+
 def new_net(
     network: FlipNetConfig,
     stream: PairStream,
@@ -182,8 +192,7 @@ def new_net(
             fingerprint=network_fingerprint(base.unet),
         )
         return FlipNet(base.unet, base.vae, base.text_encoder, base.tokenizer, base.scheduler, network), reference
-    if not train_base:
-        raise ConfigError("a new base model must be trained: set train_base, or give --base-model")
+    check_base_choice(base_model, train_base=train_base)
     # Samples of their own numbers, beyond those of the run.
     batch = collate([stream.sample(2**40 + number, crop_size) for number in range(samples)])
     target, condition = network.mode.flip(batch.hq, batch.lq)

@@ -10,7 +10,7 @@ import functools
 import json
 import logging
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,12 +20,13 @@ import torch
 
 from degrade_kit.errors import ConfigError
 from degrade_kit.files import write_whole
-from degrade_kit.flipnet.base_small import SmallBase, new_net
+from degrade_kit.flipnet.base_small import SmallBase, check_base_choice, new_net
 from degrade_kit.flipnet.batch import collate, pair_generators, to_images
 from degrade_kit.flipnet.checkpoint import BaseReference, Prompts
 from degrade_kit.flipnet.config import FlipNetConfig, read_fields
 from degrade_kit.flipnet.crops import DEFAULT_POLICY, POLICIES, CropPolicy
 from degrade_kit.flipnet.degrader import start_noise
+from degrade_kit.flipnet.folder import check_base
 from degrade_kit.flipnet.measures import energy_distance, features_of
 from degrade_kit.flipnet.mixture import FACE, FacePairs, ImageCache, Mixture, PairSample, PairSource, RealPairs
 from degrade_kit.flipnet.network import FlipNet
@@ -35,6 +36,7 @@ from degrade_kit.flipnet.sampling import SamplingConfig, sample
 from degrade_kit.flipnet.training import DiffusionLoss, TrainConfig, train
 from degrade_kit.image import encode_png
 from degrade_kit.pipelines.claim import FREE, Claim, plain, read_run_config
+from degrade_kit.pipelines.devices import check_device
 from degrade_kit.pipelines.executor import Interrupt
 from degrade_kit.pipelines.sheet import Tile, contact_sheet
 from degrade_kit.presets import resolve_recipe
@@ -58,7 +60,8 @@ class DataConfig:
     limits: Mapping[str, int] = field(default_factory=dict[str, int])
     """Pairs drawn, by the word in `--pairs`; the paper's numbers where absent."""
     weights: Mapping[str, float] = field(default_factory=dict[str, float])
-    """Share of each kind, `face` among them; every pair and face alike where empty."""
+    """Share of each kind, `face` among them, and of those alone that are there; every pair and face alike where
+    empty."""
     native: Mapping[str, float] = field(default_factory=dict[str, float])
     """Share of crops at native resolution by kind, in place of the built-in policy's."""
     crops: int = 1
@@ -193,6 +196,69 @@ def read_data(run: DegradeRun) -> PairData:
     )
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DegradePlan:
+    """A run that nothing stands in the way of."""
+
+    data: PairData
+    weights: Mapping[str, float] | None
+    """Share of each kind that is there; every pair and face alike where None."""
+    unused: tuple[str, ...]
+    """Kinds that the configuration has a weight for and that are not there."""
+
+
+def make_plan(run: DegradeRun) -> DegradePlan:
+    """Find all that would stop a run before its work, and write nothing.
+
+    Raises:
+        ConfigError: If the data, the base model or the configuration is wrong, the device is not here, or `out_dir`
+            holds a run of another configuration.
+        RunError: If `out_dir` cannot be written to.
+    """
+    config = run.config
+    check_device(run.device)
+    check_base_choice(config.base_model, train_base=config.train.train_base)
+    if config.base_model:
+        check_base(config.base_model, revision=config.revision, download=run.download)
+    data = read_data(run)
+    weights, unused = kind_weights(config.data.weights, data.counts())
+    largest, least = max(*config.train.crop_sizes, config.validation_size), min(config.data.face_sizes)
+    if data.faces is not None and largest > least:
+        raise ConfigError(
+            f"data: face_sizes: faces of {least} pixels hold no crop of {largest}; lower crop_sizes and "
+            "validation_size, or prepare larger faces"
+        )
+    _claim(run, data).check(LocalStore(run.out_dir))
+    return DegradePlan(data=data, weights=weights, unused=unused)
+
+
+def kind_weights(
+    weights: Mapping[str, float], kinds: Iterable[str]
+) -> tuple[Mapping[str, float] | None, tuple[str, ...]]:
+    """Take the weights of the kinds that are there, so that one configuration serves whatever data one has.
+
+    Args:
+        weights: By kind, from the configuration; empty for none.
+        kinds: Kinds of the training pairs, `face` among them where there are faces.
+
+    Returns:
+        The weights of these kinds, None for no weights at all; and the kinds that have one and are not there.
+
+    Raises:
+        ConfigError: If one of the kinds has no weight.
+    """
+    if not weights:
+        return None, ()
+    there = list(kinds)
+    lacking = [kind for kind in there if kind not in weights]
+    if lacking:
+        raise ConfigError(
+            f"data: weights: expected one for each kind of --pairs and for face; {', '.join(lacking)} has none, only "
+            f"{', '.join(weights)} have. Add it to a configuration of your own, or leave its weights out"
+        )
+    return {kind: weights[kind] for kind in there}, tuple(kind for kind in weights if kind not in there)
+
+
 def pair_sources(run: DegradeRun, data: PairData, cache: ImageCache, *, held_out: bool = False) -> list[PairSource]:
     """Everything that pairs are drawn from."""
     config = run.config.data
@@ -258,15 +324,15 @@ def train_degrade(
     """
     if run.threads:
         torch.set_num_threads(run.threads)
-    data = read_data(run)
+    plan = make_plan(run)
+    data = plan.data
     for line in data.refused:
         log.warning("left out %s", line)
-    _claim(run, data)
+    _claim(run, data).take(LocalStore(run.out_dir))
     cache = ImageCache(round(run.config.data.cache_gigabytes * 1e9))
     train_config = run.config.train
-    weights = run.config.data.weights or None
     stream = Mixture(
-        pair_sources(run, data, cache), seed=train_config.seed, weights=weights, crops=run.config.data.crops
+        pair_sources(run, data, cache), seed=train_config.seed, weights=plan.weights, crops=run.config.data.crops
     )
     net, base = build_net(run, stream)
     prompts = caption_prompts(stream, max(train_config.crop_sizes)) if run.config.data.captions == "template" else ()
@@ -384,17 +450,19 @@ def _caption_faces(run: DegradeRun, faces: FacePairs) -> list[str] | None:
     )
 
 
-def _claim(run: DegradeRun, data: PairData) -> None:
-    """Make the run's folder, or make sure that it is of this very run."""
-    resolved = {
+def _resolved(run: DegradeRun, data: PairData) -> dict[str, Any]:
+    """What a run writes down of itself."""
+    return {
         "config": plain(run.config),
         "pairs": [list(entry) for entry in run.pairs],
         "faces": run.faces or "",
         "counts": data.counts(),
         "recipes": [f"{recipe.name}@{recipe.digest()}" for recipe in map(resolve_recipe, run.config.data.presets)],
     }
-    claim = Claim(what="a run", file="config.yaml", resolved=resolved, comparable=_comparable)
-    claim.take(LocalStore(run.out_dir))
+
+
+def _claim(run: DegradeRun, data: PairData) -> Claim:
+    return Claim(what="a run", file="config.yaml", resolved=_resolved(run, data), comparable=_comparable)
 
 
 def _comparable(resolved: dict[str, Any]) -> dict[str, Any]:
@@ -424,10 +492,18 @@ def train_here(run: DegradeRun, report: Callable[[dict[str, float | int]], None]
 
 def plan_text(run: DegradeRun) -> str:
     """What a run would do."""
-    data = read_data(run)
-    config = run.config.train
+    plan = make_plan(run)
+    data, config = plan.data, run.config.train
+    total = sum((plan.weights or {}).values())
+    shares = ", ".join(f"{kind} {weight / total:.0%}" for kind, weight in (plan.weights or {}).items())
     lines = [
         f"pairs to train on: {', '.join(f'{count:,} {kind}' for kind, count in data.counts().items())}",
+        f"of the samples: {shares}" if shares else "every pair and face is as likely as any other",
+        *(
+            [f"note: the configuration's weights of {', '.join(plan.unused)} are left out: there are no such pairs"]
+            if plan.unused
+            else []
+        ),
         f"held out: {len(data.held_out):,} pairs, {len(data.held_out_faces or ()):,} faces; "
         f"left out: {len(data.refused):,} that cannot be used",
         f"base model: {run.config.base_model or 'a new one'}; "

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 import signal
 import time
 from collections.abc import Mapping
@@ -16,6 +18,7 @@ import torch
 import yaml
 
 from degrade_kit.flipnet.checkpoint import load
+from degrade_kit.pipelines.commands.train_degrade import train_degrade_command
 from tests.pipelines.models.runs import PATIENCE, metrics, run, weights_of
 from tests.processes import CommandProcess
 
@@ -64,6 +67,8 @@ def raw(tmp_path_factory: pytest.TempPathFactory, astronaut: npt.NDArray[np.uint
         write(f"Dense_Haze_NTIRE19/hazy/{number:02}_hazy.png", crop * 0.5 + 110)
         write(f"LOLdataset/our485/high/{number}.png", crop)
         write(f"LOLdataset/our485/low/{number}.png", crop * 0.25)
+        write(f"noise/hq/{number}.png", crop)
+        write(f"noise/lq/{number}.png", crop + np.random.default_rng(number).normal(0, 20, crop.shape))
         write(f"faces/{number}.png", crop)
     return root
 
@@ -222,6 +227,62 @@ def test_a_dry_run_tells_the_plan_and_writes_nothing(raw: Path, config: Path, tm
     assert "haze" in result.output
     assert "low-light" in result.output
     assert not (tmp_path / "run").exists()
+
+
+def small_example(raw: Path, out: Path) -> list[str]:
+    """The example of the help that begins a small run, on the data of these tests."""
+    assert train_degrade_command.help is not None
+    (line,) = re.findall(r"degrade-kit (train-degrade --config small .*)", train_degrade_command.help)
+    places = {"noise=pairs/noise": f"noise={raw / 'noise'}", "faces": str(raw / "faces"), "runs/small": str(out)}
+    return [places.get(word, word) for word in shlex.split(line)]
+
+
+def test_the_small_example_of_the_help_is_planned_with_the_kinds_that_are_there(raw: Path, tmp_path: Path) -> None:
+    result = run([*small_example(raw, tmp_path / "run"), "--dry-run"])
+    assert result.exit_code == 0, result.output
+    assert "pairs to train on: 4 noise, 4 face" in result.output
+    assert "of the samples: noise 26%, face 74%" in result.output
+    assert "weights of low-light, blur, haze are left out" in result.output
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
+def test_the_small_example_of_the_help_trains(raw: Path, tmp_path: Path) -> None:
+    result = run([*small_example(raw, tmp_path / "run"), "--steps", "2", "--device", "cpu"])
+    assert result.exit_code == 0, result.output
+    assert load(tmp_path / "run" / "model").prompts
+
+
+def test_a_run_takes_the_weights_of_the_kinds_that_are_there(raw: Path, config: Path, tmp_path: Path) -> None:
+    words = ["train-degrade", "--pairs", f"lol={raw / 'LOLdataset'}", "--config", str(config), "--device", "cpu"]
+    result = run([*words, "--steps", "2", "--out", str(tmp_path / "run")])
+    assert result.exit_code == 0, result.output
+    assert [line["step"] for line in metrics(tmp_path / "run")] == [1, 2]
+
+
+def refusals(raw: Path, config: Path, tmp_path: Path) -> dict[str, list[str]]:
+    (tmp_path / "small.yaml").write_text(yaml.safe_dump({**CONFIG, "data": {**CONFIG["data"], "face_sizes": [16]}}))
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "config.yaml").write_text("stage: another\n")
+    (tmp_path / "file").touch()
+    noise = ["train-degrade", "--pairs", f"noise={raw / 'noise'}", "--config", str(config), "--out", f"{tmp_path}/r"]
+    return {
+        "noise has none, only face, haze, low-light have": noise,
+        "faces of 16 pixels hold no crop of 32": words(raw, tmp_path / "small.yaml", tmp_path / "run"),
+        "holds a run of another configuration": words(raw, config, tmp_path / "other"),
+        "cannot write to": words(raw, config, tmp_path / "file" / "run"),
+        "no such folder": words(raw, config, tmp_path / "run", "--base-model", "./nowhere"),
+        "not in the local cache": words(raw, config, tmp_path / "run", "--base-model", "nobody/nothing"),
+        "device gpu7": [*words(raw, config, tmp_path / "run"), "--device", "gpu7"],
+    }
+
+
+def test_a_dry_run_finds_what_would_stop_the_run(raw: Path, config: Path, tmp_path: Path) -> None:
+    for told, arguments in refusals(raw, config, tmp_path).items():
+        dry, real = run([*arguments, "--dry-run"]), run(arguments)
+        assert dry.exit_code == real.exit_code != 0, dry.output
+        assert told in dry.output
+        assert dry.output == real.output
 
 
 def test_nothing_to_train_on_is_said(config: Path, tmp_path: Path) -> None:
