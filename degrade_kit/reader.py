@@ -88,6 +88,7 @@ class PairReader:
     ) -> None:
         plain = find_tars(shards)
         self._store: Store = open_store(shards) if plain is None else plain.store
+        self.url = self._store.url
         if not isinstance(self._store, LocalStore) and cache_dir is None:
             raise ConfigError(
                 f"{self._store.url}: shards that are not local need `cache_dir`, a folder to keep them in"
@@ -100,6 +101,8 @@ class PairReader:
         """LQ images of each sample."""
         self.digest: str
         """Id of the data set."""
+        self.size: int
+        """Side of the HQ images, pixels; 0 where each has its own."""
         if plain is None:
             self._read_manifest(open_shards(shards))
         else:
@@ -114,6 +117,7 @@ class PairReader:
     def _read_manifest(self, shards: ShardSet) -> None:
         """Find the members of a data set of this toolkit."""
         self.num_variants, self.digest = shards.manifest["variants"], shards.manifest["digest"]
+        self.size = shards.manifest["size"]
         self._shards = shards.shards
         self._members = _ordered(shards)
         self._hq_extensions = tuple(member.partition(".")[2] for member in self._members[:1])
@@ -134,7 +138,7 @@ class PairReader:
             raise ShardError(f"{self._store.url}: samples have {few} to {many} LQ images; each needs equally many")
         for shard, index in zip(self._shards, indices, strict=True):
             shard["count"] = len(index.keys)
-        self.num_variants = widths.pop() - 2
+        self.num_variants, self.size = widths.pop() - 2, 0
         self._members = ["hq", "json", *(f"lq{variant}" for variant in range(self.num_variants))]
         self._hq_extensions = tuple(sorted({extension for index in indices for extension in index.extensions}))
         self._keys = np.concatenate([index.keys for index in indices])

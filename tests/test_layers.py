@@ -8,13 +8,17 @@ In pipelines, a folder is a thing that a user does; no such feature imports anot
 from __future__ import annotations
 
 import ast
+import json
 import os
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 import pytest
+from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[1]
 LAYERS = ("degrade_kit", "degrade_kit.analysis", "degrade_kit.restore", "degrade_kit.pipelines")
@@ -206,6 +210,102 @@ def test_import_degrade_kit_loads_nothing_heavy(tmp_path: Path) -> None:
 
 def test_help_loads_nothing_heavy(tmp_path: Path) -> None:
     assert heavy_modules_after(SHOW_HELP, tmp_path) == set()
+
+
+MISTAKES = {
+    "synth": [
+        "--hq {nowhere} --shards {out}",
+        "--hq {faces} --shards {out} --preset nowhere",
+        "--hq {faces} --shards {out} --mode flipnet --flipnet {nowhere}",
+        "--hq {faces} --shards {out} --mode flipnet --base-model {nowhere}",
+        "--hq {faces} --shards {out} --config {nowhere}",
+    ],
+    "align": ["--input {nowhere} --out {out}", "--input {faces} --out {out} --detector yunet:{nowhere}"],
+    "verify": ["{nowhere}"],
+    "inspect": ["{nowhere}"],
+    "replay": ["{nowhere} 000000000 --out {out}"],
+    "bench-read": ["{nowhere}"],
+    "export": ["{nowhere} --out {out}", "{nowhere} --to lq-only --out {out}"],
+    "join": ["{nowhere} --hq {faces} --out {out}"],
+    "preview": ["--hq {nowhere} --out {out}", "--hq {faces} --preset nowhere --out {out}"],
+    "presets": ["nowhere"],
+    "weights": ["nowhere"],
+    "pairs inspect": ["--pairs noise={nowhere} --out {out}"],
+    "degrade": ["{nowhere} --out {out}", "{faces}/a.png --flipnet {nowhere} --out {out}"],
+    "make-testset": [
+        "--hq {nowhere} --out {out}",
+        "--from-originals {nowhere} --out {out}",
+        "--hq {faces} --count 1 --flipnet {nowhere} --out {out}",
+        "--hq {faces} --count 1 --preset nowhere --out {out}",
+    ],
+    "analyze-distribution": [
+        "--synth a={nowhere} --real b={faces} --out {out}",
+        "--synth a={faces} --real b={nowhere} --out {out}",
+        "--synth a={faces} --real b={faces} --features checkpoint:{nowhere} --out {out}",
+    ],
+    "fit-recipe": [
+        "--real {nowhere} --hq {faces} --out {out}/a.yaml",
+        "--real {faces} --hq {faces} --preset nowhere --out {out}/a.yaml",
+    ],
+    "evaluate": [
+        "--restored {nowhere} --out {out}",
+        "--restored {faces} --reference {nowhere} --out {out}",
+        "--restored {faces} --protocol nowhere --out {out}",
+        "--restored {faces} --weights nowhere={nowhere} --out {out}",
+        "--restored {faces} --weights niqe={nowhere} --out {out}",
+    ],
+    "compare": ["{nowhere} --out {out}"],
+    "train-degrade": [
+        "--faces {faces} --config {nowhere} --out {out}",
+        "--faces {nowhere} --config small --out {out}",
+        "--pairs noise={nowhere} --config small --out {out}",
+        "--faces {faces} --base-model {nowhere} --out {out}",
+    ],
+    "train-restore": [
+        "--shards {nowhere} --config small --out {out}",
+        "--shards {nowhere} --config {nowhere} --out {out}",
+    ],
+    "restore": ["--model {nowhere} --input {faces} --out {out}"],
+}
+"""Wrong names, by command: each must be said before anything heavy is imported."""
+WITHOUT_NAMES = {"demo", "doctor", "pairs"}
+RUN_EACH = """
+import json
+from pathlib import Path
+from click.testing import CliRunner
+from degrade_kit.pipelines.cli import main
+wrong = []
+for words in json.loads(Path({file!r}).read_text()):
+    before = set(sys.modules)
+    result = CliRunner().invoke(main, words)
+    heavy = {heavy!r} & (set(sys.modules) - before)
+    said = "nowhere" in result.output and isinstance(result.exception, SystemExit)
+    if heavy or not said:
+        wrong.append((words, heavy, result.output, repr(result.exception)))
+assert not wrong, "\\n".join(map(str, wrong))
+"""
+
+
+def test_every_command_says_a_wrong_name_before_it_loads_anything_heavy(
+    tmp_path: Path, astronaut: npt.NDArray[np.uint8]
+) -> None:
+    from degrade_kit.pipelines.cli import main
+
+    assert {*(name.split()[0] for name in MISTAKES), *WITHOUT_NAMES} == set(main.commands)
+    places = {"nowhere": str(tmp_path / "nowhere"), "faces": str(tmp_path / "faces"), "out": str(tmp_path / "out")}
+    (tmp_path / "faces").mkdir()
+    Image.fromarray(astronaut).save(tmp_path / "faces/a.png")
+    lines = [
+        [*name.split(), *(word.format_map(places) for word in line.split())]
+        for name, listed in MISTAKES.items()
+        for line in listed
+    ]
+    (tmp_path / "lines.json").write_text(json.dumps(lines))
+    (tmp_path / "stand_ins").mkdir()
+    code = RUN_EACH.format(file=str(tmp_path / "lines.json"), heavy=HEAVY)
+
+    assert heavy_modules_after(code, tmp_path / "stand_ins") == set()
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_heavy_import_is_found(tmp_path: Path) -> None:

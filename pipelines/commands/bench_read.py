@@ -30,6 +30,10 @@ def bench_read_command(shards: str, samples: int, workers: int | None, batch_siz
     """  # noqa: D301 (click reads the \b itself)
     import os
 
+    from degrade_kit.shards import open_shards
+    from degrade_kit.store import open_store
+
+    open_shards(open_store(shards))  # what is not there is said before torch is imported
     from degrade_kit.pipelines.dataset.bench_read import ReadConfig, bench_read
 
     config = ReadConfig(

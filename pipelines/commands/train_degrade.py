@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -67,16 +68,19 @@ def train_degrade_command(
     `OUT/best` the one of the lowest validation distance, `OUT/samples` shows what it makes of held-out pairs.
     """  # noqa: D301 (click reads the \b itself)
     from degrade_kit.flipnet.config import require_packages
+    from degrade_kit.pipelines.models.paths import check_degrade_paths
 
     require_packages()
     if not download:
         quiet_model_loading()
+    named = tuple(parse_assignments(pairs, "--pairs", "KIND=DIR"))
+    check_degrade_paths(config_name, pairs=named, faces=faces, base_model=base_model, download=download)
     from degrade_kit.pipelines.models.train_degrade import DegradeRun, load_run_config, plan_text
 
     given = {key: value for key, value in {**overrides, "base_model": base_model}.items() if value is not None}
     run = DegradeRun(
         config=load_run_config(config_name, given),
-        pairs=tuple(parse_assignments(pairs, "--pairs", "KIND=DIR")),
+        pairs=named,
         faces=faces,
         out_dir=out_dir,
         registration=registration,
@@ -113,4 +117,4 @@ def train_degrade_command(
         model = out_dir / "model"
     click.echo(f"model {model}")
     click.echo(f"look at {out_dir}/samples, {out_dir}/metrics.jsonl")
-    click.echo(f"next: degrade-kit degrade FACE.png --flipnet {model} --out look")
+    click.echo(f"next: degrade-kit degrade FACE.png --flipnet {shlex.quote(str(model))} --out look")

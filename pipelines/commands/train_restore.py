@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Any
 
 import click
 
+from degrade_kit.pipelines.commands.again import command_again
 from degrade_kit.pipelines.commands.options import quiet_model_loading, training_options, weights_option
 from degrade_kit.pipelines.text import human_time
 
@@ -46,6 +48,13 @@ _FOLDER = click.Path(file_okay=False, path_type=Path)
     "--onthefly-prob",
     type=click.FloatRange(0, 1),
     help="Share of the pairs whose LQ image is made on the fly, the rest being stored ones.  [default: the config's]",
+)
+@click.option(
+    "--crop",
+    is_flag=True,
+    default=None,
+    help="Train on random crops where images are larger than the configuration's.  [default: the config's, which "
+    "refuses them]",
 )
 @click.option(
     "--autoencoders",
@@ -88,14 +97,26 @@ def train_restore_command(
       degrade-kit train-restore --shards shards --config small --out runs/restore
       degrade-kit train-restore --shards shards --config small --stage restoration --embedding none --out runs/plain
 
+    The data set's images have the side that the configuration is for: `synth --size 64` for `small`, 512 for `sd21`.
+
     Run it again to go on from the last checkpoint; Ctrl-C writes one. `OUT/restoration/model` is the restorer,
     `OUT/restoration/samples` shows what it makes of held-out pairs.
     """  # noqa: D301 (click reads the \b itself)
     from degrade_kit.flipnet.config import require_packages
+    from degrade_kit.pipelines.models.paths import check_restore_paths
 
     require_packages()
     if not download:
         quiet_model_loading()
+    check_restore_paths(
+        config_name,
+        data_sets=[shards, *([validation] if validation else [])],
+        weights=weights,
+        autoencoders=autoencoders,
+        restores=stage in ("restoration", "all"),
+        base_model=overrides["base_model"],
+        download=download,
+    )
     from degrade_kit.pipelines.models.train_restore import (
         STAGES,
         RestoreRun,
@@ -148,6 +169,7 @@ def train_restore_command(
     click.echo(f"model {model}")
     click.echo(f"look at {model.parent}/samples, {model.parent}/metrics.jsonl")
     if model.parent.name == "restoration":
-        click.echo(f"next: degrade-kit restore --model {out_dir} --input PHOTOS --out restored")
+        click.echo(f"next: degrade-kit restore --model {shlex.quote(str(out_dir))} --input PHOTOS --out restored")
     else:
-        click.echo(f"next: degrade-kit train-restore --shards {shards} --stage restoration --out {out_dir}")
+        following = STAGES[STAGES.index(chosen_stages(run)[-1]) + 1]
+        click.echo(f"next: {command_again(click.get_current_context(), stage=following)}")

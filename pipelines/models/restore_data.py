@@ -32,6 +32,9 @@ class RestoreDataConfig:
     """Share of the pairs that it makes."""
     flip: bool = True
     """Whether half of the pairs are mirrored left to right."""
+    crop: bool = False
+    """Whether images larger than the model's are cropped at random places. A model of whole faces sees parts of them
+    then; without it, a data set of another side than the model's is refused."""
     held_out: float = 0.02
     """Share of the samples that is kept for validation, where no other data set is given for it."""
     captions: str = ""
@@ -116,6 +119,30 @@ class RestoreData:
         """Held-out pairs, the same ones every time, cut from the middle."""
         chosen = self.held_out[:count]
         return [cropped(self.held_out_pairs.at(0, item), size, 0.5, 0.5) for item in chosen]
+
+
+def check_side(data: RestoreData, loop: LoopConfig, crop: bool) -> None:
+    """Make sure that the images of a run are of the model's side, or may be cropped to it.
+
+    Args:
+        data: The data sets.
+        loop: Of a stage; the largest of its crops is the model's side.
+        crop: Whether larger images may be cropped.
+
+    Raises:
+        ConfigError: If they are not.
+    """
+    side = max(loop.crop_sizes)
+    for pairs in (data.pairs, data.held_out_pairs):
+        size, place = pairs.reader.size, pairs.reader.url
+        if size == side or (crop and (size > side or not size)):
+            continue
+        found = f"images of {size} pixels" if size else "images of their own sizes"
+        crops = "" if 0 < size < side else f", or give --crop to train on crops of {side} pixels, parts of faces"
+        raise ConfigError(
+            f"{place}: {found}, and the configuration is for {side} pixels; make a data set with `degrade-kit synth "
+            f"--size {side}`, or give a configuration whose crop_sizes are [{size or side}]{crops}"
+        )
 
 
 def read_restore_data(

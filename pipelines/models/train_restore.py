@@ -13,6 +13,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,16 +25,17 @@ from degrade_kit.analysis.networks import load_iresnet
 from degrade_kit.analysis.weights import find
 from degrade_kit.errors import ConfigError
 from degrade_kit.files import file_sha256
-from degrade_kit.flipnet.base_small import SmallBase, new_net
+from degrade_kit.flipnet.base_small import SmallBase, check_base_choice, new_net
 from degrade_kit.flipnet.config import FlipNetConfig, Mode, read_fields
-from degrade_kit.flipnet.folder import folder_digest
+from degrade_kit.flipnet.folder import check_base, folder_digest
 from degrade_kit.flipnet.loop import LoopConfig
 from degrade_kit.flipnet.mixture import PairSample
 from degrade_kit.flipnet.sampling import SamplingConfig
 from degrade_kit.flipnet.training import TrainConfig
 from degrade_kit.pipelines.claim import FREE, Claim, plain, read_run_config
+from degrade_kit.pipelines.devices import check_device
 from degrade_kit.pipelines.executor import Interrupt
-from degrade_kit.pipelines.models.restore_data import RestoreData, RestoreDataConfig, read_restore_data
+from degrade_kit.pipelines.models.restore_data import RestoreData, RestoreDataConfig, check_side, read_restore_data
 from degrade_kit.pipelines.models.restore_validation import AutoencoderValidator, RestorationValidator
 from degrade_kit.restore.autoencoder import (
     AutoencoderConfig,
@@ -46,7 +48,9 @@ from degrade_kit.restore.autoencoder import (
 from degrade_kit.restore.embeddings import FaceEmbedding, IdentitySource, LatentSource
 from degrade_kit.restore.losses import GradientPyramid, PerceptualKind, VggLoss, perceptual_loss
 from degrade_kit.restore.train import RestorationConfig, train_autoencoders, train_restorer
-from degrade_kit.store import LocalStore
+from degrade_kit.store import LocalStore, check_writable
+
+log = logging.getLogger(__name__)
 
 Stage = Literal["reconstruction", "association", "restoration"]
 STAGES: Final[tuple[Stage, ...]] = ("reconstruction", "association", "restoration")
@@ -115,8 +119,8 @@ def load_restore_config(name: str, overrides: Mapping[str, Any]) -> RestoreRunCo
 
     Args:
         name: The file, or one of the names.
-        overrides: `base_model`, `revision`, `perceptual`, `embedding` or `onthefly_prob`; all others go to the loop of
-            every stage.
+        overrides: `base_model`, `revision`, `perceptual`, `embedding`, `onthefly_prob` or `crop`; all others go to the
+            loop of every stage.
 
     Raises:
         ConfigError: If it cannot be read, or a key or value is wrong.
@@ -125,7 +129,7 @@ def load_restore_config(name: str, overrides: Mapping[str, Any]) -> RestoreRunCo
     for key, value in overrides.items():
         if key in ("base_model", "revision", "perceptual"):
             merged[key] = value
-        elif key in ("embedding", "onthefly_prob"):
+        elif key in ("embedding", "onthefly_prob", "crop"):
             section = "losses" if key == "embedding" else "data"
             merged[section] = {**merged.get(section, {}), key: value}
         else:
@@ -163,13 +167,12 @@ def train_restore(
     run = locate_weights(run)
     if run.threads:
         torch.set_num_threads(run.threads)
-    stages = chosen_stages(run)
-    if len({run.config.loop(stage).mixed_precision for stage in stages}) > 1:
-        raise ConfigError("mixed_precision: stages that are trained in one go need the same one")
-    data = open_data(run)
+    stages, data = chosen_stages(run), check_run(run)
+    if not data.held_out:
+        log.warning(NOTHING_HELD_OUT, run.config.data.held_out, len(data.training))
     for stage in stages:
         folder = run.out_dir / stage
-        _claim(run, stage, data)
+        _claim(run, stage, data).take(LocalStore(folder))
         options: dict[str, Any] = {
             "report": functools.partial(_log_metrics, folder / "metrics.jsonl", report, stage),
             "should_stop": should_stop,
@@ -185,6 +188,42 @@ def train_restore(
         if should_stop():
             break
     return run.out_dir / stages[-1] / "model"
+
+
+def check_run(run: RestoreRun) -> RestoreData:
+    """Find all that would stop a run before its work, and write nothing; returns its pairs.
+
+    Raises:
+        ConfigError: If data, weights or configuration are wrong, the device is not here, or a folder holds a run of
+            another configuration.
+        RunError: If a folder cannot be written to.
+        ShardError: If a data set is not whole.
+    """
+    config, stages = run.config, chosen_stages(run)
+    check_device(run.device)
+    if len({config.loop(stage).mixed_precision for stage in stages}) > 1:
+        raise ConfigError("mixed_precision: stages that are trained in one go need the same one")
+    if "restoration" in stages:
+        check_base_choice(config.base_model, train_base=config.restoration.train_base)
+    if config.base_model and ("restoration" in stages or config.autoencoder.base == config.base_model):
+        check_base(config.base_model, revision=config.revision, download=run.download)
+    data = open_data(run)
+    for stage in stages:
+        check_side(data, config.loop(stage), config.data.crop)
+        check_writable(LocalStore(run.out_dir / stage))
+        if stage == "association" and "reconstruction" not in stages:
+            _reconstructed(run)
+        if stage == "restoration" and config.losses.embedding == "bfr" and "association" not in stages:
+            _associated(run)
+        if (run.out_dir / stage / "config.yaml").exists():  # so what it began with is there, too
+            _claim(run, stage, data).check(LocalStore(run.out_dir / stage))
+    return data
+
+
+NOTHING_HELD_OUT: Final = (
+    "nothing is held out for validation: held_out %g of %d samples is less than one; give --validation, or a larger "
+    "held_out in the configuration"
+)
 
 
 def chosen_stages(run: RestoreRun) -> tuple[Stage, ...]:
@@ -342,8 +381,8 @@ def _captions(run: RestoreRun, data: RestoreData) -> list[str] | None:
     )
 
 
-def _claim(run: RestoreRun, stage: Stage, data: RestoreData) -> None:
-    """Make the stage's folder, or make sure that it is of this very run."""
+def _resolved(run: RestoreRun, stage: Stage, data: RestoreData) -> dict[str, Any]:
+    """What a stage writes down of itself."""
     config = run.config
     resolved: dict[str, Any] = {
         "stage": stage,
@@ -366,8 +405,11 @@ def _claim(run: RestoreRun, stage: Stage, data: RestoreData) -> None:
         resolved["autoencoder"] = plain(config.autoencoder)
         if stage == "association":
             resolved["start"] = folder_digest(_reconstructed(run))
-    claim = Claim(what="a run", file="config.yaml", resolved=resolved, comparable=_comparable)
-    claim.take(LocalStore(run.out_dir / stage))
+    return resolved
+
+
+def _claim(run: RestoreRun, stage: Stage, data: RestoreData) -> Claim:
+    return Claim(what="a run", file="config.yaml", resolved=_resolved(run, stage, data), comparable=_comparable)
 
 
 def _comparable(resolved: dict[str, Any]) -> dict[str, Any]:
@@ -403,7 +445,7 @@ def restore_plan_text(run: RestoreRun) -> str:
         ConfigError: If data or weights are missing, as in `train_restore`.
     """
     run = locate_weights(run)
-    data, config = open_data(run), run.config
+    data, config = check_run(run), run.config
     lines = [
         f"pairs: {len(data.training):,} samples with {data.pairs.reader.num_variants} stored LQ images each; "
         + (
@@ -412,6 +454,7 @@ def restore_plan_text(run: RestoreRun) -> str:
             else "none made on the fly"
         ),
         f"held out: {len(data.held_out):,} samples{f' of {run.validation}' if run.validation else ''}",
+        *([] if data.held_out else [f"warning: {NOTHING_HELD_OUT % (config.data.held_out, len(data.training))}"]),
         f"perceptual loss: {_PERCEPTUAL[config.perceptual].format_map(run.weights)}",
     ]
     for stage in chosen_stages(run):

@@ -9,12 +9,13 @@ from degrade_kit.files import write_files, write_whole
 from degrade_kit.hq import HqConfig
 from degrade_kit.hq import prepare as prepare_hq
 from degrade_kit.image import encode_png
+from degrade_kit.pipelines.devices import check_device
 from degrade_kit.pipelines.makers.config import SynthConfig
-from degrade_kit.pipelines.makers.flipnet_maker import FlipNetMaker, load_degrader, make_images
 from degrade_kit.pipelines.makers.flipnet_settings import FlipNetSettings, resolve_flipnet
 from degrade_kit.pipelines.sheet import Tile, caption, contact_sheet
 from degrade_kit.presets import preset
 from degrade_kit.sources import display_name
+from degrade_kit.store import LocalStore, check_writable
 
 
 def degrade_image(
@@ -25,7 +26,7 @@ def degrade_image(
     The images are those that `synth` makes of a source with this file's name.
 
     Raises:
-        ConfigError: If the model cannot be used.
+        ConfigError: If the model cannot be used, or the device is not here.
         RunError: If the image cannot be used, or a file not written.
     """
     settings = resolve_flipnet(settings)
@@ -33,6 +34,10 @@ def degrade_image(
         hq = prepare_hq(image.read_bytes(), HqConfig(size=size)).pixels
     except (OSError, ImageError) as error:
         raise RunError(f"{image}: {error}") from error
+    check_writable(LocalStore(out))
+    check_device(settings.device)
+    from degrade_kit.pipelines.makers.flipnet_maker import FlipNetMaker, load_degrader, make_images
+
     config = SynthConfig(
         hq=str(image), recipe=preset("flipnet-paper"), variants=variants, seed=seed, mode="flipnet", flipnet=settings
     )

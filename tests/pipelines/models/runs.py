@@ -52,10 +52,10 @@ CONFIG: dict[str, Any] = {
 }
 
 
-def make_shards(faces: Path, out: Path) -> Path:
-    """Six samples of 32 pixels, two LQ images each."""
+def make_shards(faces: Path, out: Path, size: int = SIZE) -> Path:
+    """Six samples of 32 pixels, or of another side, two LQ images each."""
     config = SynthConfig(
-        hq=str(faces), recipe=dk.preset("gfpgan"), variants=2, samples_per_shard=4, image=HqConfig(size=SIZE)
+        hq=str(faces), recipe=dk.preset("gfpgan"), variants=2, samples_per_shard=4, image=HqConfig(size=size)
     )
     assert run_plan(make_plan(config), str(out), ExecutorConfig(workers=0)).complete
     return out

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from degrade_kit.files import file_sha256
 from degrade_kit.flipnet.loop import LoopConfig
 from degrade_kit.flipnet.weights import read_weights
 from degrade_kit.image import read_image
+from degrade_kit.pipelines.cli import main
 from degrade_kit.pipelines.models.restore_data import ShardPairs
 from degrade_kit.pipelines.models.train_restore import load_restore_config
 from degrade_kit.restore.infer import Restorer
@@ -46,6 +49,14 @@ def words(shards: Path, config: Path, out: Path, *more: str) -> list[str]:
         *["train-restore", "--shards", str(shards), "--config", str(config), "--out", str(out)],
         *["--device", "cpu", "--threads", "1", *more],
     ]
+
+
+def both(arguments: list[str]) -> str:
+    """What the run and its dry run say alike before they stop."""
+    dry, real = run([*arguments, "--dry-run"]), run(arguments)
+    assert dry.exit_code == real.exit_code == 2, dry.output
+    assert dry.output == real.output
+    return dry.output
 
 
 def assert_equal_weights(one: Path, other: Path, stage: str, tolerance: float = 0.0) -> None:
@@ -243,9 +254,8 @@ def test_autoencoders_of_another_run_may_serve(finished: Path, shards: Path, con
     ],
 )
 def test_what_is_missing_is_said(more: list[str], told: str, shards: Path, config: Path, tmp_path: Path) -> None:
-    result = run(words(shards, config, tmp_path / "run", *more))
-    assert result.exit_code == 2
-    assert told in result.output
+    assert told in both(words(shards, config, tmp_path / "run", *more))
+    assert not (tmp_path / "run").exists()
 
 
 def test_another_configuration_in_the_same_folder_is_refused(finished: Path, shards: Path, tmp_path: Path) -> None:
@@ -264,29 +274,93 @@ def test_an_unknown_key_names_the_nearest(shards: Path, tmp_path: Path) -> None:
     assert "image_weight" in result.output
 
 
-def test_images_smaller_than_a_crop_are_told(shards: Path, tmp_path: Path) -> None:
-    path = write_config(tmp_path / "config.yaml", reconstruction={"crop_sizes": [64]})
-    result = run(words(shards, path, tmp_path / "run"))
-    assert result.exit_code == 2
-    assert "32 x 32 pixels, fewer than a crop of 64" in result.output
+def test_images_of_another_side_than_the_models_are_refused(shards: Path, tmp_path: Path) -> None:
+    larger = write_config(tmp_path / "larger.yaml", reconstruction={"crop_sizes": [64]})
+    smaller = write_config(tmp_path / "smaller.yaml", association={"crop_sizes": [16]})
+    told = both(words(shards, larger, tmp_path / "run"))
+    assert "images of 32 pixels, and the configuration is for 64 pixels" in told
+    assert "synth --size 64" in told
+    assert "--crop" not in told
+    assert "--crop" in both(words(shards, smaller, tmp_path / "run"))
+    assert "for 64 pixels" in both(words(shards, larger, tmp_path / "run", "--crop"))
+    assert not (tmp_path / "run").exists()
+
+
+def test_larger_images_are_cropped_where_that_is_asked_for(shards: Path, tmp_path: Path) -> None:
+    path = write_config(tmp_path / "config.yaml", restoration={"crop_sizes": [16], "num_steps": 1})
+    result = run(words(shards, path, tmp_path / "run", "--embedding", "none", "--crop"))
+    assert result.exit_code == 0, result.output
+    assert Restorer.load(tmp_path / "run", device="cpu").size == 16
+
+
+def test_a_data_set_of_another_side_is_no_validation(
+    shards: Path, config: Path, faces_dir: Path, tmp_path: Path
+) -> None:
+    other = make_shards(faces_dir, tmp_path / "other", 48)
+    assert "other: images of 48 pixels" in both(words(shards, config, tmp_path / "run", "--validation", str(other)))
+
+
+def test_that_nothing_is_held_out_is_warned_of(shards: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = write_config(tmp_path / "config.yaml", data={"held_out": 0.01}, restoration={"num_steps": 1})
+    arguments = words(shards, path, tmp_path / "run", "--embedding", "none")
+    assert "warning: nothing is held out" in run([*arguments, "--dry-run"]).output
+    assert run(arguments).exit_code == 0
+    assert "nothing is held out for validation: held_out 0.01 of 6 samples is less than one" in caplog.text
+
+
+def parsed(line: str) -> tuple[str, dict[str, Any]]:
+    """The name and the arguments of a command line, as click reads them."""
+    program, name, *rest = shlex.split(line)
+    assert program == "degrade-kit"
+    return name, main.commands[name].make_context(name, rest).params
+
+
+def next_line(output: str) -> str:
+    (line,) = [line.removeprefix("next: ") for line in output.splitlines() if line.startswith("next: ")]
+    return line
+
+
+def test_the_next_lines_lead_through_all_stages_and_keep_what_was_given(
+    shards: Path, config: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "a run"
+    output = run(words(shards, config, out, "--stage", "reconstruction", "--steps", "1")).output
+    for stage in ("association", "restoration"):
+        name, arguments = parsed(next_line(output))
+        assert name == "train-restore"
+        assert arguments["stage"] == stage
+        assert (arguments["config_name"], arguments["out_dir"]) == (str(config), out)
+        assert (arguments["shards"], arguments["num_steps"]) == (str(shards), 1)
+        output = run(shlex.split(next_line(output))[1:]).output
+    name, arguments = parsed(next_line(output))
+    assert (name, arguments["model"]) == ("restore", str(out))
 
 
 @pytest.mark.parametrize(
-    ("name", "loss"), [("small", "gradient-pyramid, a stand-in without weights"), ("sd21", "vgg19, {vgg}")]
+    ("name", "size", "loss"),
+    [("small", 64, "gradient-pyramid, a stand-in without weights"), ("sd21", 512, "vgg19, {vgg}")],
 )
 def test_a_dry_run_tells_the_plan_and_writes_nothing(
-    name: str, loss: str, shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, size: int, loss: str, faces_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DEGRADE_KIT_WEIGHTS", str(tmp_path))
     vgg = tmp_path / "vgg19-dcbb9e9d.pth"
     vgg.touch()
-    result = run(
-        ["train-restore", "--shards", str(shards), "--config", name, "--out", str(tmp_path / "run"), "--dry-run"]
-    )
+    shards = make_shards(faces_dir, tmp_path / "shards", size)
+    arguments = ["train-restore", "--shards", str(shards), "--config", name, "--out", str(tmp_path / "run")]
+    result = run([*arguments, "--download", "--dry-run"])
     assert result.exit_code == 0, result.output
     assert f"perceptual loss: {loss.format(vgg=vgg)}" in result.output
     assert "restoration:" in result.output
     assert not (tmp_path / "run").exists()
+
+
+def test_a_base_model_that_is_not_here_is_said_before_any_work(
+    faces_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda *words, **options: None)
+    shards = make_shards(faces_dir, tmp_path / "shards", 512)
+    assert "not in the local cache" in both(["train-restore", "--shards", str(shards), "--out", str(tmp_path / "run")])
 
 
 def test_the_papers_numbers_are_in_its_configuration() -> None:
