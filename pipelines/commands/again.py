@@ -16,7 +16,7 @@ def command_again(context: click.Context, **changes: str) -> str:
         context: Of the command.
         changes: Options to give another value, by the names of the command's arguments.
     """
-    words = context.command_path.split()
+    words = ["degrade-kit", *context.command_path.split()[1:]]  # the first is how the program was started
     for parameter in context.command.params:
         name = parameter.name or ""
         given = context.get_parameter_source(name) is ParameterSource.COMMANDLINE
