@@ -16,8 +16,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from degrade_kit.errors import ConfigError, nearest
-from degrade_kit.presets import PRESETS, preset
-from degrade_kit.recipe import Recipe, load_recipe
+from degrade_kit.presets import resolve_recipe
 from degrade_kit.streaming import Pair, PairMapDataset, PairOptions, place_of_process
 
 OPTIONS = {"dataroot", "cache_dir", "variant", "onthefly", "onthefly_prob", "crop", "use_hflip", "seed"}
@@ -53,9 +52,10 @@ def open_pairs(whose: str, options: Mapping[str, Any], also: Collection[str] = (
             raise ConfigError(f"{whose}: unknown option `{key}`; {nearest(key, sorted({*OPTIONS, *also}))}")
     if options.get("dataroot") is None:
         raise ConfigError(f"{whose}: `dataroot` is missing: the folder or URL of a data set")
+    onthefly = options.get("onthefly")
     pair_options = PairOptions(
         variant=options.get("variant", "random"),
-        onthefly=_recipe(options.get("onthefly")),
+        onthefly=None if onthefly is None else resolve_recipe(onthefly),
         onthefly_prob=options.get("onthefly_prob", 0.5),
         crop=options.get("crop"),
         flip=options.get("use_hflip", False),
@@ -161,10 +161,3 @@ class CountedPairs(Dataset[Any]):
             pair: See `degrade_kit.streaming`; its images are float32 in [0, 1], and may be changed.
         """
         raise NotImplementedError
-
-
-def _recipe(name: str | None) -> Recipe | None:
-    """Look up a preset, or read the recipe of a YAML file."""
-    if name is None:
-        return None
-    return preset(name) if name in PRESETS or not name.endswith((".yaml", ".yml")) else load_recipe(name)

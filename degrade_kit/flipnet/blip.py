@@ -23,6 +23,8 @@ from degrade_kit.progress import OnProgress, Progress, silent
 
 BLIP: Final = "Salesforce/blip-image-captioning-base"
 """The usual model, 990 MB, BSD-3-Clause. Nothing fetches it unless it is named."""
+CAPTIONS: Final = "captions.jsonl"
+"""File of a training run in which its captions are kept."""
 _MAX_TOKENS: Final = 30
 
 

@@ -5,7 +5,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -112,11 +113,12 @@ class RestorationValidator:
             self._folder,
             step,
         )
-        return {
+        found = {
             "val_loss": float(np.mean(losses)),
-            "val_psnr": float(np.mean([_psnr(made, pair.hq) for pair, made in pairs])),
-            "val_psnr_lq": float(np.mean([_psnr(pair.lq, pair.hq) for pair in self._samples])),
+            "val_psnr": _mean_psnr((made, pair.hq) for pair, made in pairs),
+            "val_psnr_lq": _mean_psnr((pair.lq, pair.hq) for pair in self._samples),
         }
+        return {name: value for name, value in found.items() if value is not None}
 
 
 _VALIDATION_BATCH = 4
@@ -127,9 +129,11 @@ def _batches(samples: Sequence[PairSample], device: torch.device) -> list[Batch]
     return [batch.to(device) for batch in batches]
 
 
-def _psnr(one: Pixels, other: Pixels) -> float:
-    """Measure over all channels, dB; 100 for equal images, so that means stay finite."""
-    return min(100.0, psnr(one, other, PROTOCOLS[DEFAULT]))
+def _mean_psnr(pairs: Iterable[tuple[Pixels, Pixels]]) -> float | None:
+    """Average over the images that differ from their reference, as `evaluate` does; None where none does."""
+    values = (psnr(one, other, PROTOCOLS[DEFAULT]) for one, other in pairs)
+    finite = [value for value in values if math.isfinite(value)]
+    return float(np.mean(finite)) if finite else None
 
 
 def _write_sheet(rows: Sequence[Sequence[Tile]], folder: Path, step: int) -> None:
