@@ -17,6 +17,7 @@ from degrade_kit.pipelines.synth.preview import draw_preview
 from degrade_kit.pipelines.synth.synthesize import synthesize
 from degrade_kit.presets import preset
 from degrade_kit.seeding import generator
+from degrade_kit.wording import counted_noun
 
 _PROMPTS = ("slight blur, medium noise", "strong noise", "strong blur", "slightly dark", "slightly dark, medium noise")
 """What the small FlipNet does well; its card says what it does not."""
@@ -47,12 +48,13 @@ def run_demo(out: Path, workers: int | None, ray_address: str | None) -> list[tu
     recipes = [preset(name) for name in COMPARED]
     compared = out / "recipes.png"
     draw_preview(str(faces), recipes, compared, images=1, variants=5, seed=0, image=HqConfig())
+    pairs = counted_noun(report.num_samples * report.variants, "pair")
     tars = sorted(shards.glob("*.tar"))
     modes = draw_modes(faces, out / "modes.png")
     return [
         (faces, "the portraits, framed as FFHQ is"),
         *((tar, "a WebDataset shard") for tar in tars),
-        (shards / "manifest.json", f"{report.num_samples * report.variants} pairs, digest {report.digest[:16]}"),
+        (shards / "manifest.json", f"{pairs}, digest {report.digest[:16]}"),
         (shards / "README.md", "the data set card"),
         (shards / "preview.png", "HQ beside its LQ variants"),
         (compared, f"the recipes {', '.join(COMPARED)} side by side"),

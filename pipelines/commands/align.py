@@ -11,6 +11,7 @@ import click
 from degrade_kit.pipelines.commands.options import config_option, executor_config, executor_options, weights_option
 from degrade_kit.pipelines.commands.plan import print_estimate
 from degrade_kit.pipelines.text import counted
+from degrade_kit.wording import counted_noun
 
 if TYPE_CHECKING:
     from degrade_kit.align import FaceChoice
@@ -127,16 +128,18 @@ def align_command(
 def _print_plan(plan: AlignPlan, executor: ExecutorConfig) -> None:
     from degrade_kit.pipelines.inputs.align import effort
 
-    click.echo(f"{len(plan.stems):,} photos in {plan.config.input}, {len(plan.done):,} of them done")
+    click.echo(f"{counted_noun(len(plan.stems), 'photo')} in {plan.config.input}, {len(plan.done):,} of them done")
     click.echo(f"the first face is {plan.example()}, {plan.config.size} x {plan.config.size} pixels")
     print_estimate(executor, effort(plan))
 
 
 def _print_report(report: AlignReport, out_dir: Path) -> None:
     click.echo(
-        f"{report.faces:,} faces of {report.photos:,} photos in {out_dir}; {report.resumed:,} photos done before"
+        f"{counted_noun(report.faces, 'face')} of {counted_noun(report.photos, 'photo')} in {out_dir}; "
+        f"{counted_noun(report.resumed, 'photo')} done before"
     )
-    click.echo(f"{report.enlarged:,} faces enlarged, {report.padded:,} with more than a tenth outside the photo")
+    enlarged = counted_noun(report.enlarged, "face")
+    click.echo(f"{enlarged} enlarged, {report.padded:,} with more than a tenth outside the photo")
     if report.failures:
         click.echo(f"not usable: {counted(report.failures)}; see {out_dir / 'align_failures.jsonl'}", err=True)
     if report.faces:

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from degrade_kit.wording import counted_noun
+
 
 @click.command("bench-read")
 @click.argument("shards", metavar="SHARDS")
@@ -45,9 +47,9 @@ def bench_read_command(shards: str, samples: int, workers: int | None, batch_siz
     )
     report = bench_read(config)
     total = sum(report.parts.values())
-    click.echo(f"{shards}: {report.samples:,} pairs, PNG decoder: {report.decoder}")
+    click.echo(f"{shards}: {counted_noun(report.samples, 'pair')}, PNG decoder: {report.decoder}")
     for part, milliseconds in report.parts.items():
         click.echo(f"  {part:12} {milliseconds:8.2f} ms  {milliseconds / total:4.0%}")
     click.echo(f"  {'all':12} {total:8.2f} ms  {1e3 / total:.0f} pairs/s on one core")
     for workers, rate in report.rates.items():
-        click.echo(f"{workers} workers: {rate:.0f} pairs/s")
+        click.echo(f"{counted_noun(workers, 'worker')}: {rate:.0f} pairs/s")

@@ -8,6 +8,7 @@ from typing import Literal
 import click
 
 from degrade_kit.pipelines.commands.plan import print_estimate
+from degrade_kit.wording import counted_noun
 
 
 @click.command("export")
@@ -68,7 +69,7 @@ def export_command(
             return
         with ProgressLine() as progress:
             count = export_lq_only(shards, str(out), progress)
-        click.echo(f"{count:,} samples without HQ images in {out}")
+        click.echo(f"{counted_noun(count, 'sample')} without HQ images in {out}")
         click.echo(f"next: degrade-kit join {out} --hq FACES --out PAIRS")
         return
     from degrade_kit.pipelines.dataset.export import ExportConfig, export, plan_export
@@ -82,8 +83,9 @@ def export_command(
     with ProgressLine() as progress:
         count = export(config, progress)
     if form == "parquet":
-        click.echo(f"{count:,} pairs in {out}/data; what they are in {out}/records.jsonl")
+        click.echo(f"{counted_noun(count, 'pair')} in {out}/data; what they are in {out}/records.jsonl")
         click.echo(f'next: datasets.load_dataset("{out}")')
         return
     ending = "" if form == "folder" else ".lmdb"
-    click.echo(f"{count:,} pairs in {out}/hq{ending} and {out}/lq{ending}; what they are in {out}/records.jsonl")
+    pairs = counted_noun(count, "pair")
+    click.echo(f"{pairs} in {out}/hq{ending} and {out}/lq{ending}; what they are in {out}/records.jsonl")

@@ -7,6 +7,7 @@ import json
 import click
 
 from degrade_kit.pipelines.text import counted, human_bytes
+from degrade_kit.wording import counted_noun
 
 
 @click.command("inspect")
@@ -29,7 +30,8 @@ def inspect_command(shards: str, as_json: bool) -> None:
     for name, line in found.origins.items():
         click.echo(f"{shards}: {name} {line}" if name == next(iter(found.origins)) else f"{name} {line}")
     click.echo(
-        f"{manifest['num_samples']:,} samples x {manifest['variants']} variants in {len(manifest['shards'])} shards, "
+        f"{counted_noun(manifest['num_samples'], 'sample')} x {counted_noun(manifest['variants'], 'variant')} in "
+        f"{counted_noun(len(manifest['shards']), 'shard')}, "
         f"{human_bytes(manifest['bytes'])}; digest {manifest['digest'][:16]}"
     )
     for extension, (count, size) in found.sizes.items():

@@ -8,6 +8,7 @@ import click
 
 from degrade_kit.pipelines.commands.options import executor_config, executor_options
 from degrade_kit.pipelines.commands.plan import print_estimate
+from degrade_kit.wording import counted_noun
 
 
 @click.command("join")
@@ -53,7 +54,10 @@ def join_command(shards: str, hq: str, out: str, dry_run: bool, workers: int | N
         return
     with ProgressLine() as progress:
         report = join(job, executor, progress)
-    click.echo(f"{report.samples:,} samples in {report.shards:,} shards; {report.kept:,} shards kept from before")
+    click.echo(
+        f"{counted_noun(report.samples, 'sample')} in {counted_noun(report.shards, 'shard')}; "
+        f"{report.kept:,} of them kept from before"
+    )
     if report.digest == report.original_digest:
         click.echo(f"byte by byte the data set {report.digest[:12]} that the LQ images were taken from")
     elif report.other_files:
@@ -61,6 +65,7 @@ def join_command(shards: str, hq: str, out: str, dry_run: bool, workers: int | N
     for failure in report.left_out[:5]:
         click.echo(f"left out: {failure.source}: {failure.reason}: {failure.detail}", err=True)
     if report.left_out:
-        click.echo(f"{len(report.left_out):,} samples left out; see {out}/.degrade_kit/failures.jsonl", err=True)
+        left_out = counted_noun(len(report.left_out), "sample")
+        click.echo(f"{left_out} left out; see {out}/.degrade_kit/failures.jsonl", err=True)
         sys.exit(3)
     click.echo(f"next: degrade-kit verify {out}")

@@ -19,6 +19,7 @@ from degrade_kit.pipelines.commands.options import (
 from degrade_kit.pipelines.commands.plan import print_estimate
 from degrade_kit.pipelines.commands.progress import ProgressLine
 from degrade_kit.pipelines.text import counted
+from degrade_kit.wording import counted_noun
 
 if TYPE_CHECKING:
     from degrade_kit.pipelines.evaluation.testset import Aligner, OriginalsConfig
@@ -119,7 +120,7 @@ def make_testset_command(
             return
         with ProgressLine() as progress:
             found = testset.make_real_testset(real, out, progress, align=_align(executor))
-        click.echo(f"{found.images:,} images in {out / 'lq'}, digest {found.digest[:16]}")
+        click.echo(f"{counted_noun(found.images, 'image')} in {out / 'lq'}, digest {found.digest[:16]}")
         click.echo(f"next: restore them, then degrade-kit evaluate --restored RESULTS --faces FACES --out {out}_eval")
         if found.failures:
             click.echo(f"not usable: {counted(found.failures)}", err=True)
@@ -155,7 +156,8 @@ def make_testset_command(
         return
     with ProgressLine() as progress:
         made = testset.make_testset(config, out, executor, progress)
-    click.echo(f"{made.pairs:,} pairs in {out}, {made.offshelf:,} of them by the FlipNet, digest {made.digest[:16]}")
+    pairs = counted_noun(made.pairs, "pair")
+    click.echo(f"{pairs} in {out}, {made.offshelf:,} of them by the FlipNet, digest {made.digest[:16]}")
     for name, reason in made.unusable[:5]:
         click.echo(f"another face took the place of {name}: {reason}", err=True)
     click.echo(f"next: restore {out / 'lq'}, then degrade-kit evaluate --restored RESULTS --reference {out / 'hq'}")

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from degrade_kit.wording import counted_noun
+
 
 @click.command("preview")
 @click.option("--hq", required=True, metavar="SOURCE", help="HQ faces, as in `synth`.")
@@ -47,5 +49,6 @@ def preview_command(
 
     recipes = [resolve_recipe(name) for name in presets]
     shown = draw_preview(hq, recipes, out, images=images, variants=variants, seed=seed, image=HqConfig(size=size))
-    click.echo(f"{out}: {shown} images, {len(recipes)} recipe(s), {variants} variants")
+    counts = {"image": shown, "recipe": len(recipes), "variant": variants}
+    click.echo(f"{out}: {', '.join(counted_noun(count, noun) for noun, count in counts.items())}")
     click.echo(f"next: degrade-kit synth --hq {hq} --preset {presets[0]} --shards OUT")

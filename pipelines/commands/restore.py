@@ -10,6 +10,7 @@ import click
 
 from degrade_kit.pipelines.commands.options import executor_config, executor_options, quiet_model_loading
 from degrade_kit.pipelines.commands.plan import print_estimate
+from degrade_kit.wording import counted_noun
 
 
 def parse_numbers(text: str | None, option: str) -> tuple[float, ...]:
@@ -120,7 +121,8 @@ def restore_command(
         _, names, todo = check_run(plan, executor)
         waiting = sum(len(chunk.indices) for chunk in todo)
         click.echo(
-            f"{len(names):,} images at {plan.size or 'their own'} pixels, {waiting:,} of them to do, seed {job.seed}"
+            f"{counted_noun(len(names), 'image')} at {plan.size or 'their own'} pixels, {waiting:,} of them to do, "
+            f"seed {job.seed}"
         )
         click.echo(
             f"restorer {plan.digest}: {sampling.num_steps} steps of {sampling.solver}, guidance {sampling.guidance:g}, "
@@ -133,11 +135,14 @@ def restore_command(
 
     with ProgressLine() as progress:
         report = restore(plan, executor, progress=progress)
-    click.echo(f"{report.made:,} images made, {report.kept:,} kept from before")
+    click.echo(f"{counted_noun(report.made, 'image')} made, {report.kept:,} kept from before")
     for name, why in report.failures[:5]:
         click.echo(f"not restored: {name}: {why}", err=True)
     if report.failures:
-        click.echo(f"{len(report.failures):,} inputs could not be used; see {job.out_dir}/.degrade_kit/", err=True)
+        click.echo(
+            f"{counted_noun(len(report.failures), 'input')} could not be used; see {job.out_dir}/.degrade_kit/",
+            err=True,
+        )
     if report.sheet is not None:
         click.echo(f"look at {report.sheet}")
     if report.attention is not None:

@@ -99,8 +99,9 @@ class VerifyReport(Report):
         return [
             *(Line(problem, warning=True) for problem in self.problems),
             Line(
-                f"{self.samples:,} samples in {self.shards:,} shards; {self.replayed:,} LQ images made again, "
-                f"{self.identical:,} accepted; {len(self.problems):,} problems"
+                f"{counted_noun(self.samples, 'sample')} in {counted_noun(self.shards, 'shard')}; "
+                f"{counted_noun(self.replayed, 'LQ image')} made again, {self.identical:,} accepted; "
+                f"{counted_noun(len(self.problems), 'problem')}"
             ),
         ]
 

@@ -54,7 +54,7 @@ from degrade_kit.progress import OnProgress, Progress, silent
 from degrade_kit.shards import ShardSet, open_shards
 from degrade_kit.sources import Sources, open_sources
 from degrade_kit.store import LocalStore, check_writable
-from degrade_kit.wording import first_few
+from degrade_kit.wording import counted_noun, first_few
 
 PROBE_FACES, PROBE_RECORDS = 14, 72
 
@@ -101,7 +101,7 @@ class Analysis(Report):
         lines += [Line(f"  {file}") for file in self.files]
         lines += [Line(text, warning=True) for text in self.exceeded]
         if self.failures:
-            text = f"{self.failures:,} images could not be used; the report names them"
+            text = f"{counted_noun(self.failures, 'image')} could not be used; the report names them"
             lines.append(Line(text, warning=True))
         return lines
 

@@ -73,7 +73,7 @@ from degrade_kit.pipelines.text import Line, Report
 from degrade_kit.progress import OnProgress, Progress, silent
 from degrade_kit.sources import display_name
 from degrade_kit.store import LocalStore, check_writable
-from degrade_kit.wording import first_few
+from degrade_kit.wording import counted_noun, first_few
 
 _IN_TASK: Final = 16
 
@@ -100,7 +100,7 @@ class Evaluation(Report):
         """See `Report`."""
         if self.planned:
             return [Line(text) for text in self.planned]
-        lines = [Line(f"{len(self.rows):,} images, protocol {self.protocol.id}")]
+        lines = [Line(f"{counted_noun(len(self.rows), 'image')}, protocol {self.protocol.id}")]
         for name, summary in self.summaries.items():
             metric = METRICS[name]
             if summary.value is None:
@@ -113,9 +113,13 @@ class Evaluation(Report):
             )
             value = f"{shown_value(metric, summary.value)} {metric.unit(self.protocol)}".strip()
             equal = f", and {summary.infinite:,} equal to their references" if summary.infinite else ""
-            lines.append(Line(f"  {metric.title:<22} {value}{interval}, {summary.images:,} images{equal}"))
+            lines.append(
+                Line(f"  {metric.title:<22} {value}{interval}, {counted_noun(summary.images, 'image')}{equal}")
+            )
         if self.missing or self.extra:
-            left_out = f"{len(self.missing):,} references, {len(self.extra):,} restored images"
+            left_out = (
+                f"{counted_noun(len(self.missing), 'reference')}, {counted_noun(len(self.extra), 'restored image')}"
+            )
             lines.append(Line(f"not in the numbers: {left_out}", warning=True))
         return [*lines, *(Line(f"  {file}") for file in self.files)]
 

@@ -20,7 +20,7 @@ from degrade_kit.image import Pixels
 from degrade_kit.pipelines.images import FileImages, Images, read_or_none
 from degrade_kit.pipelines.sheet import Tile, contact_sheet
 from degrade_kit.sources import display_name
-from degrade_kit.wording import first_few
+from degrade_kit.wording import counted_noun, first_few
 
 METRICS_FILE: Final = "metrics.json"
 
@@ -179,7 +179,7 @@ def sections(
         ),
     )
     place = config.reference or "no references"
-    intro = f"{len(rows):,} images of {config.restored}; references: {place}."
+    intro = f"{counted_noun(len(rows), 'image')} of {config.restored}; references: {place}."
     lines = [f"{METRICS[name].title}: {summary.status}" for name, summary in summaries.items() if summary.value is None]
     notes = filter(None, (METRICS[name].note(summary) for name, summary in measured.items()))
     made = [Section("Numbers", (intro, table, *notes))]

@@ -22,6 +22,7 @@ from degrade_kit.errors import ConfigError
 from degrade_kit.files import write_whole
 from degrade_kit.flipnet.base_small import SmallBase, check_base_choice, new_net
 from degrade_kit.flipnet.batch import collate, pair_generators, to_images
+from degrade_kit.flipnet.blip import CAPTIONS, blip_captions
 from degrade_kit.flipnet.checkpoint import BaseReference, Prompts
 from degrade_kit.flipnet.config import FlipNetConfig, read_fields
 from degrade_kit.flipnet.crops import DEFAULT_POLICY, POLICIES, CropPolicy
@@ -43,6 +44,7 @@ from degrade_kit.presets import resolve_recipe
 from degrade_kit.seeding import generator
 from degrade_kit.sources import Sources, open_sources
 from degrade_kit.store import LocalStore
+from degrade_kit.wording import counted_noun
 
 log = logging.getLogger(__name__)
 
@@ -270,7 +272,8 @@ def pair_sources(run: DegradeRun, data: PairData, cache: ImageCache, *, held_out
         policy = POLICIES.get(kind, DEFAULT_POLICY)
         if kind in config.native:
             policy = dataclasses.replace(policy, native=config.native[kind])
-        sources.append(RealPairs(chosen, captions=_captions(run, chosen), policy=policy, cache=cache))
+        captions = _captions(run, lambda index, chosen=chosen: chosen[index].hq_path.read_bytes(), len(chosen))
+        sources.append(RealPairs(chosen, captions=captions, policy=policy, cache=cache))
     if faces is not None:
         for name in config.presets:
             for side in config.face_sizes:
@@ -284,7 +287,9 @@ def pair_sources(run: DegradeRun, data: PairData, cache: ImageCache, *, held_out
                     policy=CropPolicy(native=config.native.get(FACE, 1.0)),
                     cache=cache,
                 )
-                sources.append(make(captions=_caption_faces(run, make())))
+                drawn = make()
+                captions = _captions(run, lambda index, drawn=drawn: encode_png(drawn.face(index)), len(drawn))
+                sources.append(make(captions=captions))
     return sources
 
 
@@ -420,34 +425,10 @@ class Validator:
         write_whole(self._run.out_dir / "samples" / f"step-{step:08d}.png", encode_png(sheet))
 
 
-def _captions(run: DegradeRun, pairs: Sequence[Pair]) -> list[str] | None:
-    """Captions of a captioning model for these pairs; None for templates, which follow each crop."""
-    if run.config.data.captions == "template":
-        return None
-    from degrade_kit.flipnet.blip import blip_captions
-
-    run.out_dir.mkdir(parents=True, exist_ok=True)
-    return blip_captions(
-        lambda index: pairs[index].hq_path.read_bytes(),
-        len(pairs),
-        model=run.config.data.captions,
-        cache=run.out_dir / "captions.jsonl",
-    )
-
-
-def _caption_faces(run: DegradeRun, faces: FacePairs) -> list[str] | None:
-    """As `_captions`, of the faces that were drawn."""
-    if run.config.data.captions == "template":
-        return None
-    from degrade_kit.flipnet.blip import blip_captions
-
-    run.out_dir.mkdir(parents=True, exist_ok=True)
-    return blip_captions(
-        lambda index: encode_png(faces.face(index)),
-        len(faces),
-        model=run.config.data.captions,
-        cache=run.out_dir / "captions.jsonl",
-    )
+def _captions(run: DegradeRun, read: Callable[[int], bytes], count: int) -> list[str] | None:
+    """Captions of a captioning model for these images; None for templates, which follow each crop."""
+    model = run.config.data.captions
+    return None if model == "template" else blip_captions(read, count, model=model, cache=run.out_dir / CAPTIONS)
 
 
 def _resolved(run: DegradeRun, data: PairData) -> dict[str, Any]:
@@ -504,8 +485,8 @@ def plan_text(run: DegradeRun) -> str:
             if plan.unused
             else []
         ),
-        f"held out: {len(data.held_out):,} pairs, {len(data.held_out_faces or ()):,} faces; "
-        f"left out: {len(data.refused):,} that cannot be used",
+        f"held out: {counted_noun(len(data.held_out), 'pair')}, "
+        f"{counted_noun(len(data.held_out_faces or ()), 'face')}; left out: {len(data.refused):,} that cannot be used",
         f"base model: {run.config.base_model or 'a new one'}; "
         + (
             "all of it trains"

@@ -26,6 +26,7 @@ from degrade_kit.analysis.weights import find
 from degrade_kit.errors import ConfigError
 from degrade_kit.files import file_sha256
 from degrade_kit.flipnet.base_small import SmallBase, check_base_choice, new_net
+from degrade_kit.flipnet.blip import CAPTIONS, blip_captions
 from degrade_kit.flipnet.config import FlipNetConfig, Mode, read_fields
 from degrade_kit.flipnet.folder import check_base, folder_digest
 from degrade_kit.flipnet.loop import LoopConfig
@@ -49,6 +50,7 @@ from degrade_kit.restore.embeddings import FaceEmbedding, IdentitySource, Latent
 from degrade_kit.restore.losses import GradientPyramid, PerceptualKind, VggLoss, perceptual_loss
 from degrade_kit.restore.train import RestorationConfig, train_autoencoders, train_restorer
 from degrade_kit.store import LocalStore, check_writable
+from degrade_kit.wording import counted_noun
 
 log = logging.getLogger(__name__)
 
@@ -303,7 +305,15 @@ def _train_autoencoders(
 
 def _train_restoration(run: RestoreRun, data: RestoreData, folder: Path, options: dict[str, Any]) -> None:
     config, loop = run.config, run.config.restoration
-    captions = _captions(run, data)
+    captions = None
+    if config.data.captions:
+        reader = data.pairs.reader
+        captions = blip_captions(
+            lambda index: reader.read(index, None).hq,
+            len(data.pairs),
+            model=config.data.captions,
+            cache=run.out_dir / CAPTIONS,
+        )
     stream = data.stream(loop, captions)
     net, base = new_net(
         config.network,
@@ -365,20 +375,6 @@ def _stage_model(run: RestoreRun, stage: Stage, otherwise: str) -> Path:
             f"{otherwise}"
         )
     return folder
-
-
-def _captions(run: RestoreRun, data: RestoreData) -> list[str] | None:
-    if not run.config.data.captions:
-        return None
-    from degrade_kit.flipnet.blip import blip_captions
-
-    reader = data.pairs.reader
-    return blip_captions(
-        lambda index: reader.read(index, None).hq,
-        len(data.pairs),
-        model=run.config.data.captions,
-        cache=run.out_dir / "captions.jsonl",
-    )
 
 
 def _resolved(run: RestoreRun, stage: Stage, data: RestoreData) -> dict[str, Any]:
@@ -447,13 +443,14 @@ def restore_plan_text(run: RestoreRun) -> str:
     run = locate_weights(run)
     data, config = check_run(run), run.config
     lines = [
-        f"pairs: {len(data.training):,} samples with {data.pairs.reader.num_variants} stored LQ images each; "
+        f"pairs: {counted_noun(len(data.training), 'sample')} with "
+        f"{counted_noun(data.pairs.reader.num_variants, 'stored LQ image')} each; "
         + (
             f"{config.data.onthefly_prob:.0%} of the pairs made on the fly by {config.data.onthefly}"
             if config.data.onthefly
             else "none made on the fly"
         ),
-        f"held out: {len(data.held_out):,} samples{f' of {run.validation}' if run.validation else ''}",
+        f"held out: {counted_noun(len(data.held_out), 'sample')}{f' of {run.validation}' if run.validation else ''}",
         *([] if data.held_out else [f"warning: {NOTHING_HELD_OUT % (config.data.held_out, len(data.training))}"]),
         f"perceptual loss: {_PERCEPTUAL[config.perceptual].format_map(run.weights)}",
     ]

@@ -31,6 +31,7 @@ from degrade_kit.shards import (
 from degrade_kit.sources import display_name
 from degrade_kit.statistics import Statistics
 from degrade_kit.store import LocalStore, Store, check_writable, free_bytes
+from degrade_kit.wording import counted_noun
 
 
 def claim(store: Store, plan: Plan, *, overwrite: bool) -> None:
@@ -95,8 +96,8 @@ def check_space(store: Store, plan: Plan, todo: Sequence[int]) -> None:
     needed = estimate(plan).bytes * samples
     if needed > free:
         raise RunError(
-            f"{store.url}: {megabytes(free)} are free there, and the {len(todo)} shards to make need about "
-            f"{megabytes(needed)}; make room, or give another --shards"
+            f"{store.url}: {megabytes(free)} are free there, and {counted_noun(len(todo), 'shard')} to make would take "
+            f"about {megabytes(needed)}; make room, or give another --shards"
         )
 
 
@@ -109,9 +110,9 @@ def explain(error: OSError, store: Store, plan: Plan) -> str:
     samples = sum(last - first for first, last in (plan.extent(index) for index in todo))
     free, folder = free_bytes(store)
     return (
-        f"{text}: {megabytes(free)} are free in {folder}, and the {len(todo)} shards that are missing need about "
-        f"{megabytes(estimate(plan).bytes * samples)}. Make room and run the same command again: the "
-        f"{plan.num_shards - len(todo)} finished shards are kept"
+        f"{text}: {megabytes(free)} are free in {folder}, and {counted_noun(len(todo), 'missing shard')} would take "
+        f"about {megabytes(estimate(plan).bytes * samples)}. Make room and run the same command again; "
+        f"{counted_noun(plan.num_shards - len(todo), 'finished shard')} will be kept"
     )
 
 

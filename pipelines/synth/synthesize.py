@@ -40,6 +40,7 @@ from degrade_kit.progress import OnProgress, Progress, silent
 from degrade_kit.recipe import Recipe
 from degrade_kit.shards import CONFIG, has_tar, read_sidecar, shard_name
 from degrade_kit.store import LocalStore, Store, open_store
+from degrade_kit.wording import counted_noun
 
 log = logging.getLogger(__name__)
 
@@ -90,7 +91,8 @@ class SynthReport(Report):
         made = kept if self.shards_kept else "all made now"
         lines = [
             Line(
-                f"{self.num_samples:,} samples, {pairs:,} pairs, {self.num_shards} shards ({made}), "
+                f"{counted_noun(self.num_samples, 'sample')}, {counted_noun(pairs, 'pair')}, "
+                f"{counted_noun(self.num_shards, 'shard')} ({made}), "
                 f"{human_bytes(self.bytes)}, {human_time(self.seconds)}"
             ),
             *licence,

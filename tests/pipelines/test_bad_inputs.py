@@ -37,15 +37,16 @@ import webdataset
 from click.testing import CliRunner
 from PIL import Image, PngImagePlugin
 
+import degrade_kit.files
 import degrade_kit.pipelines.commands.progress
 import degrade_kit.pipelines.synth.plan
-import degrade_kit.store
 from degrade_kit.errors import ConfigError, ShardError
 from degrade_kit.image import decode_image, encode_jpeg, encode_png, encode_webp
 from degrade_kit.pipelines.cli import main
 from degrade_kit.presets import PRESETS
 from degrade_kit.shards import Sample, iterate_samples, open_shards
 from degrade_kit.store import open_store
+from degrade_kit.wording import counted_noun
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -634,7 +635,7 @@ def small_disk(folder: Path, size: str) -> Generator[None]:
 
 def is_full(box: Box, run: Run, left: int) -> None:
     """Check what a full disk must leave behind."""
-    run.says("No space left on device", "MB are free", f"the {left} shards that are missing need about 0.")
+    run.says("No space left on device", "MB are free", f"{counted_noun(left, 'missing shard')} would take about 0.")
     assert run.output.count("error:") == 1
     assert not list(box.out.rglob("tmp/*"))
     assert not (box.out / "manifest.json").exists()
@@ -689,7 +690,7 @@ def disk_too_small_from_the_start(box: Box) -> None:
     disk = box.folder / "disk"
     with small_disk(disk, "32k"):
         box.out = disk / "out"
-        box.run(*box.arguments(), code=1).says("are free there", "the 2 shards to make need about 0.")
+        box.run(*box.arguments(), code=1).says("are free there", "2 shards to make would take about 0.")
         assert not box.out.exists()
 
 

@@ -332,7 +332,7 @@ def test_preview_shows_what_synth_will_write(faces_dir: Path, tmp_path: Path) ->
         *("preview", "--hq", faces_dir, "--preset", "gfpgan", "--preset", "flipnet-paper", "--size", 208),
         *("--images", 2, "--variants", 3, "--seed", 3, "--out", picture),
     )
-    assert "2 images, 2 recipe(s), 3 variants" in output
+    assert "2 images, 2 recipes, 3 variants" in output
     sheet = decode_image(picture.read_bytes()).pixels
     assert sheet.shape[1] == 6 + 4 * (208 + 6)
     synth(faces_dir, tmp_path / "out", "--preset", "gfpgan", "--size", 208, "--variants", 3, "--seed", 3)

@@ -331,7 +331,7 @@ def test_the_command_says_what_it_made_and_what_comes_next(config: AlignConfig) 
     assert status == 0
     assert output.splitlines()[-3:] == [
         f"6 faces of 6 photos in {config.out_dir}; 0 photos done before",
-        "1 faces enlarged, 0 with more than a tenth outside the photo",
+        "1 face enlarged, 0 with more than a tenth outside the photo",
         f"next: degrade-kit synth --hq {config.out_dir} --shards shards",
     ]
 

@@ -70,7 +70,7 @@ def test_what_is_there_is_kept_and_what_is_not_is_made_to_the_same_pixels(
     kept = (out / "nested/hopper.png").stat().st_mtime_ns
     result = restored(model, faces_dir, out)
     assert result.exit_code == 0, result.output
-    assert "1 images made, 5 kept from before" in result.output
+    assert "1 image made, 5 kept from before" in result.output
     assert made(out) == made(whole)
     assert (out / "nested/hopper.png").stat().st_mtime_ns == kept
 

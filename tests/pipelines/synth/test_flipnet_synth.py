@@ -264,7 +264,7 @@ def test_verify_says_that_the_model_is_gone_and_checks_the_rest(
     assert result.exit_code == 1
     assert "were not made again" in result.output
     assert folder_digest(model) in result.output
-    assert "1 problems" in result.output
+    assert "1 problem" in result.output
     assert run("verify", tmp_path / "out", "--replay", "0", "--workers", "0").exit_code == 0
     found = run("verify", tmp_path / "out", "--replay", "1", "--workers", "0", "--flipnet", model)
     assert (found.exit_code, "18 LQ images made again" in found.output) == (0, True)
