@@ -258,14 +258,17 @@ def plain_info(key: str, text: bytes, variants: int) -> dict[str, Any]:
         variants: LQ images that it has.
 
     Raises:
-        ShardError: If the JSON is one that `degrade-kit synth` wrote, and damaged.
+        ShardError: If the JSON is one that `degrade-kit synth` wrote, and damaged or of other LQ images.
     """
     found: object = None
     with contextlib.suppress(ValueError):
         found = json.loads(text)
     fields = cast("Mapping[str, Any]", found) if isinstance(found, dict) else {}
     if {"format", "hq_changes", "source_sha256"} <= set(fields):
-        return {**Sample(key, {"json": text}).info, "variants": variants}
+        info = Sample(key, {"json": text}).info
+        if info["variants"] != variants:
+            raise ShardError(f"sample {key} has {variants} LQ images, its JSON says {info['variants']}")
+        return info
     info: dict[str, Any] = {"source": str(fields.get("source", key)), "variants": variants}
     for number in range(variants):
         info |= {f"lq{number}_tail": ENLARGE, f"lq{number}_target": "[]", f"lq{number}_record": ""}

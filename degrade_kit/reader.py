@@ -260,13 +260,13 @@ class PairReader:
         name = f"{key}.{self._members[member]}"
         header = os.pread(descriptor, _BLOCK, start - _BLOCK)
         # The file type 0 is a regular file: no link, no device, nothing sparse.
-        known = (
-            (header[124:136].strip(b" \0").lstrip(b"0") or b"0")
-            == b"%o" % size  # a long name stands before this header
-            if self._plain
-            else header[:100].rstrip(b"\0") == name.encode() and header[124:136] == b"%011o\0" % size
-        )
-        if not known or header[156:157] not in ((b"0", b"\0") if self._plain else (b"0",)):
+        if self._plain:  # whose writers have ways of their own, and put long names before this header
+            written = header[124:136].strip(b" \0").lstrip(b"0") or b"0"
+            known = written == b"%o" % size and header[156:157] in (b"0", b"\0")
+        else:
+            exact = header[:100].rstrip(b"\0") == name.encode() and header[124:136] == b"%011o\0" % size
+            known = exact and header[156:157] == b"0"
+        if not known:
             raise ShardError(
                 f"{where}: expected {name} of {size} bytes at byte {start}, where its tar has something else"
             )

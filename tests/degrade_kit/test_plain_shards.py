@@ -3,7 +3,7 @@ from __future__ import annotations
 import os
 import tarfile
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, Literal
 
 import cv2
 import numpy as np
@@ -28,7 +28,7 @@ def face(number: int, side: int = SIDE) -> Pixels:
     return np.random.default_rng(number).integers(0, 256, (side, side, 3), dtype=np.uint8)
 
 
-def sample(number: int, **members: bytes | dict[str, Any] | str) -> dict[str, Any]:
+def sample(number: int, **members: object) -> dict[str, Any]:
     found: dict[str, Any] = {"__key__": f"face{number:04d}", **{key.replace("_", "."): v for key, v in members.items()}}
     return found
 
@@ -119,9 +119,9 @@ def test_a_tar_is_walked_once_and_again_when_it_has_changed(plain: Path, monkeyp
     opened: list[str] = []
     whole = tarfile.open
 
-    def note(*arguments: Any, **keywords: Any) -> tarfile.TarFile:  # noqa: ANN401 (as `tarfile.open` has it)
-        opened.append(str(keywords["fileobj"].name))
-        return whole(*arguments, **keywords)
+    def note(*, fileobj: BinaryIO, mode: Literal["r:"]) -> tarfile.TarFile:
+        opened.append(fileobj.name)
+        return whole(fileobj=fileobj, mode=mode)
 
     monkeypatch.setattr("degrade_kit.plain_shards.tarfile.open", note)
     first = dk.PairReader(plain)
