@@ -1,9 +1,8 @@
 from __future__ import annotations
 
 import os
-import tarfile
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import Any
 
 import cv2
 import numpy as np
@@ -11,9 +10,10 @@ import pytest
 import webdataset as wds
 
 import degrade_kit as dk
+from degrade_kit import plain_shards
 from degrade_kit.degradation import finish
 from degrade_kit.image import Pixels, encode_jpeg, encode_png
-from degrade_kit.plain_shards import ENLARGE, INDEX, assign_roles, find_tars
+from degrade_kit.plain_shards import ENLARGE, INDEX, TarIndex, assign_roles, find_tars
 from degrade_kit.record import ops_from_json
 
 pytestmark = [
@@ -116,25 +116,25 @@ def test_tars_of_synth_are_read_without_their_manifest(faces_dir: Path, tmp_path
 
 
 def test_a_tar_is_walked_once_and_again_when_it_has_changed(plain: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    opened: list[str] = []
-    whole = tarfile.open
+    walked: list[str] = []
 
-    def note(*, fileobj: BinaryIO, mode: Literal["r:"]) -> tarfile.TarFile:
-        opened.append(fileobj.name)
-        return whole(fileobj=fileobj, mode=mode)
+    def note(path: Path, where: str) -> TarIndex:
+        walked.append(path.name)
+        return walk(path, where)
 
-    monkeypatch.setattr("degrade_kit.plain_shards.tarfile.open", note)
+    walk = plain_shards._walk
+    monkeypatch.setattr(plain_shards, "_walk", note)
     first = dk.PairReader(plain)
-    assert len(opened) == 3
+    assert len(walked) == 3
     assert dk.PairReader(plain).digest == first.digest
-    assert len(opened) == 3
+    assert len(walked) == 3
     (plain / INDEX / "000000.tar.npz").write_bytes(b"damaged")
     assert dk.PairReader(plain).digest == first.digest
-    assert len(opened) == 4
+    assert len(walked) == 4
     write_tars(plain, [pair(number) for number in (8, 9)])
     os.utime(plain / "000000.tar", ns=(1, 1))
     assert dk.PairReader(plain).keys[:2] == ["face0008", "face0009"]
-    assert len(opened) == 5
+    assert len(walked) == 5
 
 
 def test_the_index_goes_to_the_cache_where_the_folder_cannot_be_written(plain: Path, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from degrade_kit.errors import ConfigError
 from degrade_kit.flipnet.checkpoint import Loaded
-from degrade_kit.flipnet.config import Mode
+from degrade_kit.flipnet.config import FlipNetConfig, Mode
 from degrade_kit.flipnet.sampling import SamplingConfig
 from degrade_kit.image import Pixels, to_float
 from degrade_kit.restore.infer import COLOR_FIXES, ColorFix, Restorer, fix_colors, restorer_folder
@@ -52,7 +52,7 @@ def test_a_folder_without_a_restorer_says_what_was_expected(tmp_path: Path) -> N
 
 
 def test_an_array_is_restored_at_the_size_of_the_training(astronaut: Pixels) -> None:
-    net = tiny_flipnet(mode=Mode.RESTORE)
+    net = tiny_flipnet(FlipNetConfig(lora_rank=4, mode=Mode.RESTORE))
     restorer = Restorer(
         Loaded(net=net, prompts=(), sampling=SamplingConfig(num_steps=2), digest="x"), None, 32, device="cpu"
     )
