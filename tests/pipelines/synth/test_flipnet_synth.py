@@ -35,6 +35,7 @@ from degrade_kit.pipelines.makers.config import Mode, SynthConfig
 from degrade_kit.pipelines.makers.flipnet_maker import FlipNetMaker
 from degrade_kit.pipelines.makers.flipnet_settings import FlipNetSettings, resolve_flipnet
 from degrade_kit.pipelines.makers.recipe_maker import Prepared
+from degrade_kit.pipelines.synth.estimate import effort
 from degrade_kit.pipelines.synth.plan import make_plan
 from degrade_kit.pipelines.synth.synthesize import SynthReport, run_plan
 from degrade_kit.presets import preset
@@ -415,3 +416,36 @@ def test_a_killed_run_ends_in_the_same_bytes(victim: str, config: SynthConfig, m
             done = subprocess.run(words, env=environment, capture_output=True, text=True, check=False, timeout=180)
             assert done.returncode == 0, done.stderr
     assert files_in(out) == files_in(tmp_path / "expected")
+
+
+def test_a_dry_run_measures_a_flipnet_by_three_steps_on_one_image(
+    faces_dir: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_steps: list[int] = []
+
+    def make_images(degrader: object, hq: Pixels, records: Sequence[Record], batch_size: int) -> list[Pixels]:
+        run_steps.extend(getattr(record.steps[0], "num_steps") for record in records)  # noqa: B009 (a step of many kinds)
+        return [hq for _ in records]
+
+    monkeypatch.setattr("degrade_kit.pipelines.makers.flipnet_maker.make_images", make_images)
+    result = run(
+        "synth", "--hq", faces_dir, "--shards", tmp_path / "out", "--mode", "flipnet", "--flipnet", model,
+        "--steps", "50", "--variants", "5", "--size", "64", "--device", "cpu", "--workers", "0", "--dry-run",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    assert run_steps == [1, 2]
+    assert "in this process" in result.output
+    assert not (tmp_path / "out").exists()
+
+
+def test_where_a_flipnet_runs_is_decided_without_loading_it(
+    config: SynthConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*words: object, **options: object) -> None:
+        raise AssertionError("the model was loaded")
+
+    monkeypatch.setattr("degrade_kit.pipelines.makers.flipnet_maker.load_degrader", refuse)
+    plan = make_plan(config)
+    few, many = effort(plan, 1, 1), effort(plan, 10**6, 1000)
+    assert many.seconds == pytest.approx(10**6 * few.seconds)
+    assert many.setup == few.setup > 0
