@@ -45,31 +45,32 @@ def estimate(plan: Plan) -> Estimate:
 
     Of a FlipNet only two steps on one image are run, whatever the solver has, and the rest is reckoned from them.
     """
-    sizes: list[int] = []
+    hq_sizes: list[int] = []
+    lq_sizes: list[int] = []
     maker = RecipeMaker(plan.config, plan.lq_extension)
     faces: list[Pixels] = []
 
     def make(index: int) -> None:
         hq = prepare(plan.sources.read(index), plan.config.image)
         faces[:] = [hq.pixels]
-        size = len(hq.data) + 4096
+        hq_sizes.append(len(hq.data) + 4096)
         if plan.config.mode != "flipnet":
             made = next(maker.variants([Prepared(plan.sources.names[index], hq.pixels)]))
-            size += sum(len(variant.data) + 1024 for variant in made)
-        sizes.append(size)
+            lq_sizes.append(sum(len(variant.data) + 1024 for variant in made))
 
     seconds = seconds_each(spread(len(plan.sources.names), _TRIES), make)
-    found = Estimate(seconds=seconds, bytes=sum(sizes) / max(len(sizes), 1), usable=len(sizes))
+    hq_size, lq_size = (sum(sizes) / max(len(sizes), 1) for sizes in (hq_sizes, lq_sizes))
+    found = Estimate(seconds=seconds, bytes=hq_size + lq_size, usable=len(hq_sizes))
     settings, share = plan.config.flipnet, plan.config.flipnet_share
     if settings is None or not share or not faces:
         return found
     setup, seconds_by_model = _time_model(settings, faces[0])
-    by_recipe = 1 - share if plan.config.mode == "mix" else 1.0  # reading a face takes as long for either
+    by_model = plan.config.variants * share
     return dataclasses.replace(
         found,
-        seconds=found.seconds * by_recipe + plan.config.variants * share * seconds_by_model,
+        seconds=seconds * (1 - share) + by_model * seconds_by_model,
         # What a model makes is stored whole, without loss.
-        bytes=found.bytes * by_recipe + plan.config.variants * share * len(encode_png(faces[0])),
+        bytes=hq_size + lq_size * (1 - share) + by_model * len(encode_png(faces[0])),
         setup=setup,
     )
 

@@ -292,6 +292,7 @@ def run_plan(
     try:
         wanted, todo = check_plan(plan, out, executor, overwrite=overwrite, shard_range=shard_range)
         claim(store, plan, overwrite=overwrite)
+        check_space(store, plan, todo)  # what is replaced has made room by now
         executor = resolve_workers(executor, lambda: effort(plan, plan.count(todo), len(todo)))
         if store.size(CONFIG) is None:
             store.write(CONFIG, plain_yaml(plan.resolved).encode())
@@ -329,7 +330,8 @@ def check_plan(
         raise ConfigError(f"shard range {wanted.start}:{wanted.stop}: expected START:STOP within 0:{plan.num_shards}")
     check_claim(store, plan, overwrite=overwrite)
     todo = [index for index in wanted if overwrite or not is_done(store, plan, index)]
-    check_space(store, plan, todo)
+    if not overwrite:
+        check_space(store, plan, todo)
     if plan.config.flipnet is not None:
         check_device(plan.config.flipnet.device, executor)
     return wanted, todo
