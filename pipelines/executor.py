@@ -416,7 +416,7 @@ def _ray(config: ExecutorConfig) -> Generator[tuple[Any, int]]:
                     object_store_memory=128 * 1024 * 1024,
                     _temp_dir=cleanup.enter_context(_session_folder()),
                 )
-        except (ConnectionError, RuntimeError, ValueError, OSError, ray.exceptions.RayError) as error:
+        except Exception as error:  # Ray raises a bare one where a busy machine makes its start time out
             # Ray's own error may name the address alone; that the token was refused stands last in its cause.
             reasons = [str(error), *str(error.__cause__ or "").strip().splitlines()[-1:]]
             raise RunError(f"Ray could not be started or joined: {': '.join(reasons)}") from error
