@@ -20,7 +20,7 @@ from degrade_kit.seeding import generator
 from degrade_kit.wording import counted_noun
 
 _PROMPTS = ("slight blur, medium noise", "strong noise", "strong blur", "slightly dark", "slightly dark, medium noise")
-"""What the small FlipNet does well; its card says what it does not."""
+"""Prompts under which the small FlipNet keeps a face; its card says which lose it."""
 COMPARED = ("gfpgan", "codeformer", "real-esrgan", "flipnet-paper")
 """Recipes that are drawn side by side."""
 
