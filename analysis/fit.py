@@ -67,8 +67,8 @@ Evaluate = Callable[[Sequence[Recipe]], list[Features]]
 class FitConfig:
     """How hard to look."""
 
-    variants: int = 60
-    """Variants of the start."""
+    candidates: int = 60
+    """Variations of the recipe that are tried at first."""
     rounds: int = 3
     """Rounds of variation of the best."""
     children: int = 5
@@ -77,7 +77,7 @@ class FitConfig:
     """Parts of the mixture at most."""
 
     def __post_init__(self) -> None:
-        for name in ("variants", "rounds", "children", "parts"):
+        for name in ("candidates", "rounds", "children", "parts"):
             if getattr(self, name) < (0 if name == "rounds" else 1):
                 raise ConfigError(f"{name}: expected at least 1, got {getattr(self, name)}")
 
@@ -111,7 +111,7 @@ def fit_mixture(
         seen.update(recipe.digest() for recipe in fresh)
         pool.extend(Candidate(*pair) for pair in zip(fresh, evaluate(fresh), strict=True))
 
-    add([start, *(vary(start, rng, width) for width, _ in zip(_widths(rng), range(config.variants), strict=False))])
+    add([start, *(vary(start, rng, width) for width, _ in zip(_widths(rng), range(config.candidates), strict=False))])
     number = 0
     while True:
         kernel, affinity, own = _embedding(pool, photographs)

@@ -180,18 +180,18 @@ def _load_niqe(setup: MetricSetup) -> Callable[[Pixels], float]:
 
 def _fid_weights(situation: Situation) -> Mapping[str, str]:
     statistics = situation.protocol.fid_weights
-    return {"inception": ""} | ({} if situation.faces or not statistics else {statistics: "sharp faces as --faces"})
+    return {"inception": ""} | ({} if situation.faces or not statistics else {statistics: "sharp faces as --hq"})
 
 
 def _fid_hindrance(situation: Situation) -> str:
     protocol, name = situation.protocol, situation.protocol.fid_weights
     if situation.faces and name in situation.given:
-        raise ConfigError(f"FID compares with one set: give --weights {name}=PATH or --faces, not both")
+        raise ConfigError(f"FID compares with one set: give --weights {name}=PATH or --hq, not both")
     if situation.faces or name:
         return ""
     return (
         f"{protocol.name} compares with {protocol.fid_reference}, resized as TensorFlow 1 does: give these images as "
-        "--faces. Statistics such as inception_FFHQ_512.pth are of another resizing"
+        "--hq. Statistics such as inception_FFHQ_512.pth are of another resizing"
     )
 
 
@@ -257,7 +257,7 @@ def read_fid_statistics(path: Path) -> tuple[Features, Features]:
 
 
 def _degradation_hindrance(situation: Situation) -> str:
-    return "" if situation.reference or situation.faces else "needs sharp faces to compare with: give --faces"
+    return "" if situation.reference or situation.faces else "needs sharp faces to compare with: give --hq"
 
 
 def _load_degradation(setup: MetricSetup) -> Callable[[Pixels], Features]:

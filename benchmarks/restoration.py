@@ -1,7 +1,7 @@
 """What a restorer is measured against: a plain regression network of its size, trained as long on the same pairs.
 
     python -m benchmarks.restoration --shards shards --config small --input testset/lq --out baselines
-    degrade-kit evaluate --restored baselines/regression --reference testset/hq --faces sharp --out eval/regression
+    degrade-kit evaluate --restored baselines/regression --reference testset/hq --hq sharp --out eval/regression
 
 The regression network is the restorer's U-Net, with BoostHub and its head. It takes the LQ image in place of the noisy
 one and learns the mean squared error alone, over the pairs that `train-restore` sees in the same order: what a mean

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Mapping
+from typing import Any
 
 from degrade_kit.checks import Range
 from degrade_kit.errors import ConfigError, nearest
 from degrade_kit.ops import KernelKind
-from degrade_kit.recipe import Recipe, load_recipe
+from degrade_kit.recipe import Recipe, load_recipe, recipe_from_mapping
 from degrade_kit.steps import (
     OneOf,
     Option,
@@ -322,14 +324,16 @@ PRESETS: dict[str, Recipe] = {recipe.name: recipe for recipe in _table()}
 """Every preset by name."""
 
 
-def resolve_recipe(name: str | os.PathLike[str] | Recipe) -> Recipe:
-    """Look up a preset by name, read a recipe file by its path, or take a recipe as it is.
+def resolve_recipe(name: str | os.PathLike[str] | Mapping[str, Any] | Recipe) -> Recipe:
+    """Look up a preset by name, read a recipe file by its path, or take a recipe, or what such a file holds, as it is.
 
     Raises:
-        ConfigError: If it is none of them, or the file is wrong.
+        ConfigError: If it is none of them, or something in it is wrong.
     """
     if isinstance(name, Recipe):
         return name
+    if isinstance(name, Mapping):
+        return recipe_from_mapping(name, "recipe")
     if isinstance(name, os.PathLike):
         return load_recipe(os.fspath(name))
     if name in PRESETS:

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # From a folder of faces to a table that compares a restorer's results with their inputs.
 #
-#   examples/restore_faces.sh [--faces DIR] [--out DIR] [--steps N] [--count N] [--workers N]
+#   examples/restore_faces.sh [--hq DIR] [--out DIR] [--steps N] [--count N] [--workers N]
 #
-#   --faces    faces framed as FFHQ's (see `degrade-kit align`)   [default: two public-domain portraits, to see it work]
+#   --hq       faces framed as FFHQ's (see `degrade-kit align`)   [default: two public-domain portraits, to see it work]
 #   --out      folder of everything that is made                  [default: restore-output]
 #   --steps    training steps of each of the three stages         [default: 20; a restorer needs thousands]
 #   --count    faces of the test set                              [default: 2]
@@ -18,7 +18,7 @@ faces="" out=restore-output steps=20 count=2 workers=0
 while (($#)); do
   if (($# < 2)); then echo "expected a value after $1" >&2; exit 2; fi
   case $1 in
-    --faces) faces=$2 ;;
+    --hq) faces=$2 ;;
     --out) out=$2 ;;
     --steps) steps=$2 ;;
     --count) count=$2 ;;
@@ -27,7 +27,7 @@ while (($#)); do
   esac
   shift 2
 done
-configs=$(python3 -c 'import degrade_kit.pipelines as p; print(p.__path__[0])')/configs
+configs=$(python3 -c 'from degrade_kit.pipelines.claim import CONFIGS; print(CONFIGS)')
 # The small configuration restores faces of this side, in pixels; its recipe is the paper's, scaled to it.
 size=64 recipe=$configs/flipnet-64.yaml
 

@@ -20,7 +20,7 @@ CONFIGS: Final = Path(__file__).parent / "configs"
 
 
 def read_run_config(name: str, command: str) -> tuple[Path, dict[str, Any]]:
-    """The file of a training run's configuration, and its sections before they are checked.
+    """The file of a training run's configuration, and its sections before they are checked, recipe files found.
 
     Args:
         name: A file, or `small` or `sd21`.
@@ -36,7 +36,19 @@ def read_run_config(name: str, command: str) -> tuple[Path, dict[str, Any]]:
         raise ConfigError(f"cannot read configuration {path}: {error}; expected a file, `small` or `sd21`") from error
     if not isinstance(data, dict):
         raise ConfigError(f"{path.name}: expected `key: value` pairs, got {data!r}")
-    return path, cast("dict[str, Any]", data)
+    sections = cast("dict[str, Any]", data)
+    if isinstance(sections.get("data"), dict):
+        sections["data"] = {key: _beside(path, value) for key, value in sections["data"].items()}
+    return path, sections
+
+
+def _beside(path: Path, value: Any) -> Any:  # noqa: ANN401 (parsed YAML)
+    """A value of a configuration; files of recipes in it stand beside the configuration that names them."""
+    if isinstance(value, list):
+        return [_beside(path, each) for each in cast("list[Any]", value)]
+    if isinstance(value, str) and value.endswith((".yaml", ".yml")):
+        return str(path.parent / value)
+    return value
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -7,6 +7,7 @@ import io
 import logging
 import sys
 import traceback
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 import click
@@ -24,7 +25,7 @@ from degrade_kit.pipelines.commands.fit_recipe import fit_recipe_command
 from degrade_kit.pipelines.commands.inspect import inspect_command
 from degrade_kit.pipelines.commands.join import join_command
 from degrade_kit.pipelines.commands.make_testset import make_testset_command
-from degrade_kit.pipelines.commands.pairs import pairs_group
+from degrade_kit.pipelines.commands.pairs import pairs_command
 from degrade_kit.pipelines.commands.presets import presets_command
 from degrade_kit.pipelines.commands.preview import preview_command
 from degrade_kit.pipelines.commands.replay import replay_command
@@ -38,8 +39,50 @@ from degrade_kit.pipelines.commands.weights import weights_command
 EXIT_ERROR, EXIT_USAGE, EXIT_INCOMPLETE, EXIT_INTERRUPTED = 1, 2, 3, 130
 
 
+GROUPS: Mapping[str, Sequence[click.Command]] = {
+    "Make data": (demo_command, presets_command, preview_command, align_command, synth_command, degrade_command),
+    "Look at data": (
+        inspect_command,
+        verify_command,
+        replay_command,
+        export_command,
+        join_command,
+        bench_read_command,
+        doctor_command,
+    ),
+    "Judge data and models": (
+        analyze_command,
+        fit_recipe_command,
+        make_testset_command,
+        evaluate_command,
+        compare_command,
+    ),
+    "Train and run models": (
+        pairs_command,
+        train_degrade_command,
+        train_restore_command,
+        restore_command,
+        weights_command,
+    ),
+}
+"""Every command, under the heading that the help gives it, in the order of the help and of docs/cli.md."""
+
+
 class _Group(click.Group):
     """Turns errors of this project into one message, and hints at the command that was meant."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Names in the order of the help."""
+        del ctx
+        return list(self.commands)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write each group of commands under its heading."""
+        del ctx
+        width = max(map(len, self.commands))
+        for heading, members in GROUPS.items():
+            with formatter.section(heading):
+                formatter.write_dl([(f"{member.name:{width}}", member.get_short_help_str(54)) for member in members])
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -104,32 +147,9 @@ def main(debug: bool) -> None:
             logging.getLogger(noisy).setLevel(logging.INFO)
 
 
-for command in (
-    align_command,
-    analyze_command,
-    bench_read_command,
-    compare_command,
-    degrade_command,
-    demo_command,
-    doctor_command,
-    evaluate_command,
-    export_command,
-    fit_recipe_command,
-    inspect_command,
-    join_command,
-    make_testset_command,
-    pairs_group,
-    presets_command,
-    preview_command,
-    replay_command,
-    restore_command,
-    synth_command,
-    train_degrade_command,
-    train_restore_command,
-    verify_command,
-    weights_command,
-):
-    main.add_command(command)
+for each in GROUPS.values():
+    for member in each:
+        main.add_command(member)
 
 
 if __name__ == "__main__":

@@ -139,7 +139,7 @@ def train_on_workers(
             from ray.train.torch import TorchTrainer
         except ImportError as error:
             raise ConfigError(
-                f"several processes need Ray Train: pip install 'degrade-kit[train]' ({error}); or give --num-workers 1"
+                f"several processes need Ray Train: pip install 'degrade-kit[train]' ({error}); or give --workers 0"
             ) from error
         scaling: Any = ScalingConfig(
             num_workers=count, use_gpu=gpus > 0, resources_per_worker={"CPU": 1, **({"GPU": gpus} if gpus else {})}

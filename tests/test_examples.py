@@ -30,7 +30,7 @@ def run(name: str, *words: object) -> subprocess.CompletedProcess[str]:
 def test_a_restorer_is_trained_and_compared_with_its_inputs(tmp_path: Path, faces_dir: Path) -> None:
     pytest.importorskip("diffusers")
     out = tmp_path / "with a space"
-    found = run("restore_faces.sh", "--faces", faces_dir, "--out", out, "--steps", 1, "--count", 3)
+    found = run("restore_faces.sh", "--hq", faces_dir, "--out", out, "--steps", 1, "--count", 3)
 
     assert found.returncode == 0, found.stdout + found.stderr
     table = (out / "table" / "compare.md").read_text()

@@ -3,32 +3,33 @@
 from __future__ import annotations
 
 import shlex
-from typing import Any, cast
+from typing import Final
 
 import click
-from click.core import ParameterSource
+
+ARGUMENTS: Final = "degrade_kit.arguments"
+"""Key of a context's `meta` under which a command keeps its words as they were typed."""
 
 
 def command_again(context: click.Context, **changes: str) -> str:
-    """Write down the command that is running, with every option that was given, so that it can be pasted.
+    """Write down the command that is running, as it was typed, so that it can be pasted.
 
     Args:
         context: Of the command.
-        changes: Options to give another value, by the names of the command's arguments.
+        changes: Options with a value to give another one, by the names of the command's arguments.
     """
-    words = ["degrade-kit", *context.command_path.split()[1:]]  # the first is how the program was started
-    for parameter in context.command.params:
-        name = parameter.name or ""
-        given = context.get_parameter_source(name) is ParameterSource.COMMANDLINE
-        if name in changes or given:
-            words += _words(parameter, changes.get(name, context.params.get(name)))
-    return shlex.join(words)
-
-
-def _words(parameter: click.Parameter, value: Any) -> list[str]:  # noqa: ANN401 (of any option)
-    values = cast("tuple[Any, ...]", value) if parameter.multiple or parameter.nargs == -1 else (value,)
-    if isinstance(parameter, click.Argument):
-        return [str(each) for each in values]
-    if isinstance(parameter, click.Option) and parameter.is_flag:
-        return parameter.opts[:1] if value else parameter.secondary_opts[:1]
-    return [word for each in values for word in (parameter.opts[0], str(each))]
+    options = {option: param for param in context.command.params for option in param.opts}
+    words: list[str] = []
+    typed = iter(context.meta[ARGUMENTS])
+    for word in typed:
+        option, equals, _ = word.partition("=")
+        param = options.get(option) if option.startswith("--") else None
+        if param is not None and param.name in changes:
+            if not equals:
+                next(typed)  # its value
+            continue
+        words.append(word)
+    for name, value in changes.items():
+        (param,) = [param for param in context.command.params if param.name == name]
+        words += [param.opts[0], value]
+    return shlex.join(["degrade-kit", *context.command_path.split()[1:], *words])

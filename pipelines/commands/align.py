@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from degrade_kit.pipelines.commands.options import config_option, executor_config, executor_options, weights_option
+from degrade_kit.pipelines.commands.options import executor_config, executor_options, weights_option
 from degrade_kit.pipelines.commands.plan import print_estimate
+from degrade_kit.pipelines.commands.words import command, not_with, option, word
 from degrade_kit.pipelines.text import counted
 from degrade_kit.wording import counted_noun
 
@@ -19,67 +20,37 @@ if TYPE_CHECKING:
     from degrade_kit.pipelines.inputs.align import AlignPlan, AlignReport
 
 
-@click.command(name="align")
-@click.option(
-    "--input",
-    "source",
-    required=True,
-    metavar="DIR",
-    help="Photos: a folder with all below it, a list (.txt), a .zip or a .tar.",
-)
-@click.option(
-    "--out",
-    "out_dir",
-    required=True,
-    metavar="DIR",
-    type=click.Path(path_type=Path, file_okay=False),
-    help="Folder for the faces, PNG, with names and sub-folders as in the input.",
-)
-@click.option(
-    "--detector",
-    default="packaged",
-    show_default=True,
-    type=click.Choice(["packaged", "yunet"]),
-    help="What finds the faces: MTCNN, which the `align` extra brings, or YuNet, whose file `degrade-kit weights` "
-    "lists.",
-)
+@command("align", "Cut faces out of photos, framed as in FFHQ")
+@word("--input", ": photos", required=True)
+@word("--out", ": the faces, PNG, with names and sub-folders as in the input", required=True)
+@word("--detector", default="packaged", needs=not_with("landmarks"))
 @weights_option
-@click.option(
+@word(
     "--landmarks",
-    metavar="FILE.json",
-    type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help='Take the points from here, with no detector: {"sub/name.jpg": [[x, y], ... five] or null, ...}, in pixels:'
-    " left eye, right eye, nose, left and right corner of the mouth; left is left in the picture.  [default: none]",
+    ': {"sub/name.jpg": [[x, y], ... five] or null, ...}, in pixels: left eye, right eye, nose, left and right corner '
+    "of the mouth; left is left in the picture",
+    unset="none",
 )
-@click.option(
-    "--size",
-    default=512,
-    show_default=True,
-    metavar="PX",
-    type=click.IntRange(min=1),
-    help="Side of the aligned faces, pixels.",
-)
-@click.option(
+@word("--size", ", of the aligned faces", default=512, type=click.IntRange(1))
+@option(
     "--face",
     default="largest",
-    show_default=True,
     type=click.Choice(["largest", "central", "all"]),
     help="Which of several faces in a photo; `all` writes NAME_0.png, NAME_1.png, ..., the largest first.",
 )
-@click.option(
+@option(
     "--min-score",
     default=0.8,
-    show_default=True,
     metavar="SCORE",
     type=click.FloatRange(0, 1),
+    needs=not_with("landmarks"),
     help="Least confidence of the detector, 0 to 1.",
 )
-@click.option("--dry-run", is_flag=True, help="Print the plan and an estimate, and do nothing.  [default: off]")
+@word("--dry-run")
 @executor_options
-@config_option
 def align_command(
     source: str,
-    out_dir: Path,
+    out: Path,
     detector: str,
     weights: dict[str, Path],
     landmarks: Path | None,
@@ -96,7 +67,7 @@ def align_command(
     Example:
       degrade-kit align --input photos --out aligned
 
-    A rerun takes up what is not done. OUT/align.jsonl says of each face where it was, how much of its square lay
+    A rerun resumes. OUT/align.jsonl says of each face where it was, how much of its square lay
     outside the photo (shown by mirroring), and whether it had to be enlarged: such a face is no HQ image.
 
     Exit status: 0 if every photo gave a face, 3 if some did not (see OUT/align_failures.jsonl), 2 for wrong options.
@@ -106,7 +77,7 @@ def align_command(
 
     config = AlignConfig(
         input=source,
-        out_dir=out_dir,
+        out_dir=out,
         detector=detector,
         yunet=weights.get("yunet"),
         landmarks=landmarks,
@@ -120,7 +91,7 @@ def align_command(
         return
     with ProgressLine() as progress:
         report = align_sources(config, executor, progress=progress)
-    _print_report(report, out_dir)
+    _print_report(report, out)
     if not report.complete:
         sys.exit(3)
 

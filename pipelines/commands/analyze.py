@@ -3,74 +3,63 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import Any
 
 import click
 
 from degrade_kit.pipelines.commands.options import (
-    config_option,
     echo_report,
     executor_options,
     measured_images_options,
-    parse_assignments,
-    parse_places,
+    named_places,
     quiet_model_loading,
     weights_option,
 )
 from degrade_kit.pipelines.commands.progress import ProgressLine
+from degrade_kit.pipelines.commands.types import FEATURES, MEASURE_LIMIT, NAMED_PLACE
+from degrade_kit.pipelines.commands.words import command, option, word
 
 
-@click.command("analyze-distribution")
-@click.option(
+@command("analyze-distribution", "Compare LQ images with real photographs: UMAP, KID")
+@option(
     "--synth",
     multiple=True,
     required=True,
+    type=NAMED_PLACE,
     metavar="NAME=PLACE",
     help="Synthesized LQ images: a data set of `synth`, or a folder; several times for several.",
 )
-@click.option(
-    "--real", multiple=True, required=True, metavar="NAME=PLACE", help="Photographs; several times for several."
-)
-@click.option(
-    "--hq",
-    metavar="PLACE",
-    help="HQ faces: to whiten with, and as a set of its own.  [default: those of the data sets]",
-)
-@click.option("--out", required=True, type=click.Path(file_okay=False, path_type=Path), help="Folder of the report.")
-@click.option(
+@word("--real", "; several times for several", metavar="NAME=PLACE", type=NAMED_PLACE, multiple=True, required=True)
+@word("--hq", "; to whiten with, and as a set of its own", unset="those of the data sets")
+@word("--out", ": a folder for the report", required=True)
+@option(
     "--features",
     default="auto",
-    show_default=True,
+    type=FEATURES,
     metavar="KIND[:DIR]",
     help="`whitened` (needs HQ faces), `degradation`, or a learned space: `arniqa` or `inception`, whose files "
     "`degrade-kit weights` lists, or from a folder, checkpoint:DIR of a FlipNet, dinov2:DIR, vae:DIR. `auto` whitens "
     "where it can.",
 )
 @weights_option
-@click.option(
-    "--projection", type=click.Choice(["umap", "pca"]), default="umap", show_default=True, help="Of the pictures."
-)
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of subsets, folds and projection.")
+@option("--projection", type=click.Choice(["umap", "pca"]), default="umap", help="How the pictures are projected.")
+@word("--seed", ": subsets, folds and projection", default=0)
 @measured_images_options
-@click.option(
-    "--cache",
-    type=click.Path(file_okay=False, path_type=Path),
-    help="Folder that keeps features by content.  [default: OUT/.features]",
-)
-@click.option(
+@word("--feature-cache", unset="OUT/.features")
+@option(
     "--fail-above",
     multiple=True,
+    type=MEASURE_LIMIT,
     metavar="MEASURE=LIMIT",
-    help="Exit with status 1 if kid, frechet or auc of a synthesized set exceeds this.  [default: none]",
+    unset="none",
+    help="Exit with status 1 if kid, frechet or auc of a synthesized set exceeds this.",
 )
-@click.option("--dry-run", is_flag=True, help="Print the plan and do nothing.  [default: off]")
+@word("--dry-run")
 @executor_options
-@config_option
 def analyze_command(
-    synth: tuple[str, ...],
-    real: tuple[str, ...],
-    fail_above: tuple[str, ...],
+    synth: tuple[tuple[str, str], ...],
+    real: tuple[tuple[str, str], ...],
+    fail_above: tuple[tuple[str, float], ...],
     **options: Any,  # noqa: ANN401 (the other arguments of `analyze`, by name)
 ) -> None:
     """Show how close synthesized LQ images come to real ones: pictures, and numbers with their nulls.
@@ -83,15 +72,14 @@ def analyze_command(
 
     Exit status 1 if a limit is exceeded, 3 if some images could not be used.
     """  # noqa: D301 (click reads the \b itself)
-    limits = {name: _limit(text) for name, text in parse_assignments(fail_above, "--fail-above", "MEASURE=LIMIT")}
     quiet_model_loading()
     from degrade_kit.pipelines.distribution.analyze import analyze
 
     with ProgressLine() as progress:
         found = analyze(
-            parse_places(synth, "--synth"),
-            parse_places(real, "--real"),
-            fail_above=limits,
+            named_places(synth, "--synth"),
+            named_places(real, "--real"),
+            fail_above=dict(fail_above),
             progress=progress,
             **options,
         )
@@ -102,10 +90,3 @@ def analyze_command(
         sys.exit(1)
     if found.failures:
         sys.exit(3)
-
-
-def _limit(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError as error:
-        raise click.BadParameter(f"--fail-above: expected MEASURE=NUMBER, got {text!r}") from error

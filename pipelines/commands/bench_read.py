@@ -6,43 +6,40 @@ from pathlib import Path
 
 import click
 
+from degrade_kit.pipelines.commands.types import PLACE
+from degrade_kit.pipelines.commands.words import command, option, url_of, word
 from degrade_kit.wording import counted_noun
 
 
-@click.command("bench-read")
-@click.argument("shards", metavar="SHARDS")
-@click.option("--samples", type=click.IntRange(1), default=256, show_default=True, help="Pairs to read at least.")
-@click.option(
-    "--workers", type=click.IntRange(1), help="Workers of the loader.  [default: one per processor]", metavar="N"
-)
-@click.option("--batch-size", type=click.IntRange(1), default=8, show_default=True, help="Pairs in a batch.")
-@click.option(
-    "--cache-dir",
-    type=click.Path(file_okay=False, path_type=Path),
-    help="Folder to keep shards in that come from a URL.  [default: none, which is for local shards]",
-)
-def bench_read_command(shards: str, samples: int, workers: int | None, batch_size: int, cache_dir: Path | None) -> None:
+@command("bench-read", "Measure how fast a data set is read into torch")
+@click.argument("shards", metavar="SHARDS", type=PLACE)
+@option("--samples", type=click.IntRange(1), default=256, help="Pairs to read at least.")
+@word("--data-workers", type=click.IntRange(1), unset="one per processor")
+@word("--batch-size", default=8)
+@word("--cache-dir", unset="none, which is for local shards", needs=url_of("shards"))
+def bench_read_command(
+    shards: str, samples: int, data_workers: int | None, batch_size: int, cache_dir: Path | None
+) -> None:
     """Measure how fast pairs come out of a data set into torch, and where the time goes.
 
     The parts are CPU time of one thread; the rates are of whole loaders, the start of their workers left out.
 
     \b
     Example:
-      degrade-kit bench-read out/ffhq --workers 4
+      degrade-kit bench-read out/ffhq --data-workers 4
     """  # noqa: D301 (click reads the \b itself)
     import os
 
     from degrade_kit.shards import open_shards
-    from degrade_kit.store import open_store
 
-    open_shards(open_store(shards))  # what is not there is said before torch is imported
+    open_shards(shards)  # what is not there is said before torch is imported
     from degrade_kit.pipelines.dataset.bench_read import ReadConfig, bench_read
 
     config = ReadConfig(
         shards=shards,
         cache_dir=cache_dir,
         samples=samples,
-        workers=workers or os.cpu_count() or 1,
+        workers=data_workers or os.cpu_count() or 1,
         batch_size=batch_size,
     )
     report = bench_read(config)

@@ -6,16 +6,17 @@ from pathlib import Path
 
 import click
 
+from degrade_kit.pipelines.commands.types import PLACE
+from degrade_kit.pipelines.commands.words import command, option, word
 
-@click.command("compare")
-@click.argument("evaluations", nargs=-1, required=True, metavar="[NAME=]EVALUATION...")
-@click.option("--out", required=True, type=click.Path(file_okay=False, path_type=Path), help="Folder of the tables.")
-@click.option("--lq", metavar="PLACE", help="LQ images, as the first column of the sheet.  [default: none]")
-@click.option("--images", type=click.IntRange(1, 50), default=6, show_default=True, help="Rows of the sheet.")
-@click.option(
-    "--several-sets", is_flag=True, help="Take evaluations of several test sets, a table for each.  [default: off]"
-)
-def compare_command(evaluations: tuple[str, ...], out: Path, lq: str | None, images: int, several_sets: bool) -> None:
+
+@command("compare", "Put several evaluations into one table and sheet")
+@click.argument("evaluations", nargs=-1, required=True, metavar="[NAME=]EVALUATION...", type=PLACE)
+@word("--out", ": a folder for the tables and the sheet", required=True)
+@option("--lq", metavar="PLACE", type=PLACE, unset="none", help="LQ images, as the first column of the sheet.")
+@option("--rows", type=click.IntRange(1, 50), default=6, help="Rows of the sheet, an image each.")
+@option("--several-sets", is_flag=True, help="Take evaluations of several test sets, a table for each.")
+def compare_command(evaluations: tuple[str, ...], out: Path, lq: str | None, rows: int, several_sets: bool) -> None:
     """Put several evaluations into one table, and their images side by side.
 
     \b
@@ -33,7 +34,7 @@ def compare_command(evaluations: tuple[str, ...], out: Path, lq: str | None, ima
         name, equals, place = text.partition("=")
         path = Path(place) if equals and not Path(text).is_dir() else Path(text)
         named.append((name if path != Path(text) else path.resolve().name, path))
-    found = compare_evaluations(named, out, lq=lq, images=images, several_sets=several_sets)
+    found = compare_evaluations(named, out, lq=lq, images=rows, several_sets=several_sets)
     click.echo(found.text)
     if found.note:
         click.echo(found.note, err=True)

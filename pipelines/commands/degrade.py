@@ -8,20 +8,17 @@ from typing import Any
 import click
 
 from degrade_kit.pipelines.commands.options import echo_licence, flipnet_options, flipnet_settings
+from degrade_kit.pipelines.commands.types import Side
+from degrade_kit.pipelines.commands.words import command, word
 
 
-@click.command("degrade")
+@command("degrade", "Degrade one photo with FlipNet, the learned way")
 @click.argument("image", type=click.Path(dir_okay=False, path_type=Path))
-@flipnet_options
-@click.option("--variants", type=click.IntRange(1, 100), default=5, show_default=True, help="LQ images to make.")
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of noise and prompts.")
-@click.option("--size", type=int, default=512, show_default=True, help="Side of the HQ image, pixels; 0 keeps it.")
-@click.option(
-    "--out",
-    required=True,
-    type=click.Path(file_okay=False, path_type=Path),
-    help="Folder for lq0.png, ... and sheet.png.",
-)
+@flipnet_options()
+@word("--variants", type=click.IntRange(1, 100), default=5)
+@word("--seed", ": noise and prompts", default=0)
+@word("--size", "; the image is brought to it, and 0 keeps its own", type=Side(), default=512)
+@word("--out", ": a folder for lq0.png, ... and sheet.png", required=True)
 def degrade_command(image: Path, variants: int, seed: int, size: int, out: Path, **options: Any) -> None:  # noqa: ANN401
     """Degrade one photograph by a FlipNet, for a look.
 
@@ -30,12 +27,11 @@ def degrade_command(image: Path, variants: int, seed: int, size: int, out: Path,
       degrade-kit degrade face.png --out look
       degrade-kit degrade face.png --prompt "very dark, medium noise" --prompt "dense haze" --out look
     """  # noqa: D301 (click reads the \b itself)
-    options.pop("gpus_per_worker")
     from degrade_kit.flipnet.config import require_packages
 
     require_packages()
     settings = flipnet_settings(options)
-    from degrade_kit.flipnet.checkpoint import model_folder
+    from degrade_kit.flipnet.folder import model_folder
     from degrade_kit.flipnet.licence import licence_notice
     from degrade_kit.pipelines.synth.degrade_photo import degrade_image
 

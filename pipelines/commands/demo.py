@@ -7,16 +7,11 @@ from pathlib import Path
 import click
 
 from degrade_kit.pipelines.commands.options import executor_options, quiet_model_loading
+from degrade_kit.pipelines.commands.words import command, word
 
 
-@click.command("demo")
-@click.option(
-    "--out",
-    type=click.Path(file_okay=False, path_type=Path),
-    default=Path("demo-output"),
-    show_default=True,
-    help="Folder to write to.",
-)
+@command("demo", "Make a small data set from two bundled portraits")
+@word("--out", ": a folder", default=Path("demo-output"))
 @executor_options
 def demo_command(out: Path, workers: int | None, ray_address: str | None) -> None:
     """Make and verify a small data set from two public-domain portraits that come with Python packages.

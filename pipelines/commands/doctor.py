@@ -7,13 +7,15 @@ from pathlib import Path
 
 import click
 
+from degrade_kit.pipelines.commands.words import command, option
 
-@click.command("doctor")
-@click.option(
+
+@command("doctor", "Show versions, hardware, and what is missing")
+@option(
     "--folder",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     default=Path(),
-    show_default="this one",
+    unset="this one",
     help="Folder whose free space is shown.",
 )
 def doctor_command(folder: Path) -> None:

@@ -2,60 +2,58 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import click
 
 from degrade_kit.pipelines.commands.options import (
-    config_option,
+    DEVICE,
     echo_report,
     executor_options,
     quiet_model_loading,
     weights_option,
 )
+from degrade_kit.pipelines.commands.types import PLACE
+from degrade_kit.pipelines.commands.words import command, only_with, option, word
 
 PROTOCOLS = ("basicsr-rgb", "vqfr", "restoreformer", "pmrf")
 
 
-@click.command("evaluate")
-@click.option("--restored", required=True, metavar="PLACE", help="Restored images: a folder, list, zip or tar.")
-@click.option(
+@command("evaluate", "Score a folder of restored faces, any method's")
+@option(
+    "--restored",
+    required=True,
+    type=PLACE,
+    metavar="PLACE",
+    help="Restored images: a folder with all below it, a list (.txt), a .zip or a .tar.",
+)
+@option(
     "--reference",
+    type=PLACE,
     metavar="PLACE",
-    help="What they should be: the same, or a data set of `synth`.  [default: none, for real photographs]",
+    unset="none, for real photographs",
+    help="What they should be, image by image: the same kinds of place, or a data set of `synth`.",
 )
-@click.option(
-    "--faces",
-    metavar="PLACE",
-    help="Sharp faces that FID, KID and Frechet compare with.  [default: a statistics file; the references]",
-)
-@click.option(
+@word("--hq", "; FID, KID and Frechet compare with them", unset="a statistics file; the references")
+@option(
     "--protocol",
     type=click.Choice(PROTOCOLS),
     default=PROTOCOLS[0],
-    show_default=True,
     help="Whose way of measuring; see docs/evaluation.md.",
 )
-@click.option("--suffix", default="", metavar="TEXT", help="What the method appends to names: _00.  [default: none]")
-@click.option(
-    "--allow-missing", is_flag=True, help="Count images without a partner, and measure the others.  [default: off]"
+@option("--suffix", default="", metavar="TEXT", unset="none", help="What the method appends to names: _00.")
+@option(
+    "--allow-missing",
+    is_flag=True,
+    needs=only_with("reference"),
+    help="Count images without a partner, and measure the others.",
 )
-@click.option("--out", required=True, type=click.Path(file_okay=False, path_type=Path), help="Folder of the report.")
+@word("--out", ": a folder for the report", required=True)
 @weights_option
-@click.option(
-    "--device",
-    metavar="NAME",
-    help="Where networks run, such as cuda or cpu.  [default: the first GPU, or else the CPU]",
-)
-@click.option(
-    "--cache",
-    type=click.Path(file_okay=False, path_type=Path),
-    help="Folder that keeps features by content.  [default: OUT/.features]",
-)
-@click.option("--dry-run", is_flag=True, help="Print the plan and do nothing.  [default: off]")
+@word("--device", unset=DEVICE)
+@word("--feature-cache", unset="OUT/.features")
+@word("--dry-run")
 @executor_options
-@config_option
 def evaluate_command(**options: Any) -> None:  # noqa: ANN401 (arguments of `evaluate`)
     """Score a folder of restored faces: any method's, with references or without.
 
@@ -64,7 +62,7 @@ def evaluate_command(**options: Any) -> None:  # noqa: ANN401 (arguments of `eva
       degrade-kit evaluate --restored results/gfpgan --reference celeba_test/hq --out eval/gfpgan
       degrade-kit evaluate --restored results/restoreformer --suffix _00 --reference celeba_test/hq \\
           --protocol restoreformer --out eval/restoreformer
-      degrade-kit evaluate --restored results/gfpgan_lfw --faces ffhq512 --out eval/gfpgan_lfw
+      degrade-kit evaluate --restored results/gfpgan_lfw --hq ffhq512 --out eval/gfpgan_lfw
 
     Files pair up by their relative names without extension; what has no partner is an error. Metrics whose weights are
     not here are left out, and the report says which file they need: see `degrade-kit weights`.

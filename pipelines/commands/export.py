@@ -8,30 +8,28 @@ from typing import Literal
 import click
 
 from degrade_kit.pipelines.commands.plan import print_estimate
+from degrade_kit.pipelines.commands.types import PLACE
+from degrade_kit.pipelines.commands.words import Needs, command, option, url_of, word
 from degrade_kit.wording import counted_noun
 
+_PAIRS = Needs(met=lambda given: given["form"] != "lq-only", otherwise="with --to lq-only")
+"""Of options of pairs, which are written anew; shards are copied whole."""
 
-@click.command("export")
-@click.argument("shards", metavar="SHARDS")
-@click.option("--out", required=True, type=click.Path(file_okay=False, path_type=Path), help="Folder to write to.")
-@click.option(
+
+@command("export", "Write pairs as folders, LMDB, Parquet, or LQ alone")
+@click.argument("shards", metavar="SHARDS", type=PLACE)
+@word("--out", ": a folder", required=True)
+@option(
     "--to",
     "form",
     type=click.Choice(["folder", "lmdb", "parquet", "lq-only"]),
     default="folder",
-    show_default=True,
     help="Folders hq and lq of image files; BasicSR's databases hq.lmdb and lq.lmdb; Parquet files as Hugging Face's "
     "`datasets` reads them; or shards without the HQ images, for `join`.",
 )
-@click.option(
-    "--variant", type=click.IntRange(0), help="Number of the LQ image to take of each sample.  [default: all]"
-)
-@click.option(
-    "--cache-dir",
-    type=click.Path(file_okay=False, path_type=Path),
-    help="Folder to keep shards in that come from a URL.  [default: none, which is for local shards]",
-)
-@click.option("--dry-run", is_flag=True, help="Print the plan and do nothing.  [default: off]")
+@word("--variant", unset="all", needs=_PAIRS)
+@word("--cache-dir", unset="none, which is for local shards", needs=(_PAIRS, url_of("shards")))
+@word("--dry-run")
 def export_command(
     shards: str,
     out: Path,
@@ -60,8 +58,6 @@ def export_command(
     if form == "lq-only":
         from degrade_kit.pipelines.dataset.lq_only import check_lq_only, export_lq_only, lq_only_effort
 
-        if variant is not None:
-            raise click.UsageError("--variant: --to lq-only keeps all LQ images")
         if dry_run:
             whole = check_lq_only(shards, str(out))
             click.echo(f"{whole.manifest['num_samples']:,} samples without HQ images into {out}")

@@ -9,43 +9,38 @@ from typing import Any
 import click
 
 from degrade_kit.pipelines.commands.options import (
-    config_option,
     echo_report,
     executor_options,
     measured_images_options,
 )
+from degrade_kit.pipelines.commands.words import command, option, word
 
 
-@click.command("fit-recipe")
-@click.option("--real", required=True, metavar="PLACE", help="Photographs to be like: as `synth --hq` takes them.")
-@click.option("--hq", required=True, metavar="PLACE", help="HQ faces to degrade.")
-@click.option(
-    "--preset",
-    default="flipnet-paper",
-    show_default=True,
-    metavar="NAME|FILE.yaml",
-    help="Recipe to begin with; see `degrade-kit presets`.",
-)
-@click.option(
-    "--out", required=True, type=click.Path(dir_okay=False, path_type=Path), help="The fitted recipe, a YAML file."
+@command("fit-recipe", "Tune a recipe until its LQ images look like photos")
+@word("--real", "; the LQ images are to be like them", required=True)
+@word("--hq", "; they are degraded", required=True)
+@word("--preset", "; what the fit begins with", default="flipnet-paper")
+@word(
+    "--out",
+    ": a YAML file for the fitted recipe",
+    metavar="FILE.yaml",
+    type=click.Path(dir_okay=False, path_type=Path),
+    required=True,
 )
 @measured_images_options
-@click.option("--faces", type=click.IntRange(2), default=40, show_default=True, help="HQ faces used.")
-@click.option(
-    "--images", type=click.IntRange(2), default=24, show_default=True, help="Made of each variant of the recipe."
-)
-@click.option("--variants", type=click.IntRange(1), default=60, show_default=True, help="Of the recipe at the start.")
-@click.option("--rounds", type=click.IntRange(0), default=3, show_default=True, help="Of varying the best of them.")
-@click.option("--parts", type=click.IntRange(1), default=6, show_default=True, help="Of the fitted mixture at most.")
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of everything that is drawn.")
-@click.option("--dry-run", is_flag=True, help="Print the plan and do nothing.  [default: off]")
+@word("--num-faces", type=click.IntRange(2), default=40)
+@option("--candidates", type=click.IntRange(1), default=60, help="Variations of the recipe that are tried at first.")
+@option("--images-per-candidate", type=click.IntRange(2), default=24, help="LQ images that are made by each candidate.")
+@option("--rounds", type=click.IntRange(0), default=3, help="Times that the best candidates are varied again.")
+@option("--parts", type=click.IntRange(1), default=6, help="Most candidates that the fitted recipe mixes.")
+@word("--seed", default=0)
+@word("--dry-run")
 @executor_options
-@config_option
 def fit_recipe_command(**options: Any) -> None:  # noqa: ANN401 (the arguments of `fit_recipe`, by name)
     """Tune a recipe's ranges and probabilities until its LQ images are like given photographs.
 
-    Half of the photographs are held out, and the distance to them is reported before and after. The recipe works in
-    `synth`, and a sheet beside it shows photographs, the recipe at the start and the fitted one.
+    Half of the photographs are held out; the distance to them is printed before and after. The recipe works in `synth`,
+    and a sheet beside it shows photographs, the recipe at the start and the fitted one.
 
     \b
     Example:

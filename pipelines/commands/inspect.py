@@ -6,13 +6,15 @@ import json
 
 import click
 
+from degrade_kit.pipelines.commands.types import PLACE
+from degrade_kit.pipelines.commands.words import command, word
 from degrade_kit.pipelines.text import counted, human_bytes
 from degrade_kit.wording import counted_noun
 
 
-@click.command("inspect")
-@click.argument("shards", metavar="SHARDS")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead.  [default: off]")
+@command("inspect", "Show counts, sizes and histograms of a data set")
+@click.argument("shards", metavar="SHARDS", type=PLACE)
+@word("--json")
 def inspect_command(shards: str, as_json: bool) -> None:
     """Show what a data set holds: counts, sizes, failures, and histograms of the drawn parameters.
 

@@ -8,19 +8,16 @@ import click
 
 from degrade_kit.pipelines.commands.options import executor_config, executor_options
 from degrade_kit.pipelines.commands.plan import print_estimate
+from degrade_kit.pipelines.commands.types import PLACE
+from degrade_kit.pipelines.commands.words import command, word
 from degrade_kit.wording import counted_noun
 
 
-@click.command("join")
-@click.argument("shards", metavar="SHARDS")
-@click.option(
-    "--hq",
-    required=True,
-    metavar="PLACE",
-    help="Your own copy of the faces: a folder, list, .zip, tars or .lmdb, as in `synth`.",
-)
-@click.option("--out", required=True, metavar="DIR|URL", help="Where to write the data set to.")
-@click.option("--dry-run", is_flag=True, help="Print the plan and do nothing.  [default: off]")
+@command("join", "Put HQ images back into a data set without them")
+@click.argument("shards", metavar="SHARDS", type=PLACE)
+@word("--hq", ": your own copy of the data set's", required=True)
+@word("--out", ": a data set", metavar="DIR|URL", type=click.Path(file_okay=False), required=True)
+@word("--dry-run")
 @executor_options
 def join_command(shards: str, hq: str, out: str, dry_run: bool, workers: int | None, ray_address: str | None) -> None:
     """Put HQ images back into a data set that was published without them.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from degrade_kit.pipelines.commands.options import (
-    config_option,
+    DEVICE,
     echo_licence,
     executor_config,
     executor_options,
@@ -18,6 +18,7 @@ from degrade_kit.pipelines.commands.options import (
 )
 from degrade_kit.pipelines.commands.plan import print_estimate
 from degrade_kit.pipelines.commands.progress import ProgressLine
+from degrade_kit.pipelines.commands.words import command, not_with, only_with, option, word
 from degrade_kit.pipelines.text import counted
 from degrade_kit.wording import counted_noun
 
@@ -28,61 +29,41 @@ if TYPE_CHECKING:
     from degrade_kit.progress import OnProgress
 
 
-@click.command("make-testset")
-@click.option("--hq", metavar="PLACE", help="HQ faces, as in `synth`.  [default: none]")
-@click.option("--out", required=True, type=click.Path(file_okay=False, path_type=Path), help="Folder of the set.")
-@click.option(
-    "--preset", default="flipnet-paper", show_default=True, metavar="NAME|FILE.yaml", help="Recipe; see `presets`."
-)
-@click.option("--count", type=click.IntRange(1), default=3000, show_default=True, help="Pairs.")
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of faces and all draws.")
-@click.option("--size", type=click.IntRange(16, 4096), default=512, show_default=True, help="Side, pixels.")
-@click.option("--flipnet", metavar="small|DIR", help="FlipNet that makes a share of the LQ images.  [default: none]")
-@click.option(
-    "--share", type=click.FloatRange(0, 1), default=0.5, show_default=True, help="The FlipNet's, where there is one."
-)
-@click.option("--base-model", metavar="DIR", help="In place of the FlipNet's own base model.  [default: its own]")
-@click.option("--steps", "num_steps", type=click.IntRange(1, 1000), help="Solver steps.  [default: the model's]")
-@click.option(
-    "--device", metavar="NAME", help="Of the FlipNet: cuda or cpu.  [default: the first GPU, or else the CPU]"
-)
-@click.option(
-    "--from-originals",
-    "originals",
-    metavar="PLACE",
-    help="Real photographs, in place of --hq: lq/ alone, as LFW-Test has it.  [default: none]",
-)
-@click.option("--align", is_flag=True, help="Frame the faces of --from-originals as FFHQ is.  [default: off]")
-@click.option(
-    "--detector",
-    default="packaged",
-    show_default=True,
-    type=click.Choice(["packaged", "yunet"]),
-    help="Of --align; see `align`.",
-)
+_SYNTHETIC = only_with("hq")
+
+
+@command("make-testset", "Make a fixed set of LQ images to judge restorers by")
+@word("--hq", "; either this or --real", unset="none")
+@word("--real", "; the set is made of them: lq/ alone, as LFW-Test has it", unset="none")
+@word("--out", ": a folder for the set", required=True)
+@word("--preset", default="flipnet-paper", needs=_SYNTHETIC)
+@option("--count", type=click.IntRange(1), default=3000, needs=_SYNTHETIC, help="Pairs to make.")
+@word("--seed", ": faces and degradations", default=0, needs=_SYNTHETIC)
+@word("--size", type=click.IntRange(16, 4096), default=512)
+@word("--flipnet", unset="none", needs=_SYNTHETIC)
+@word("--mix", default=0.5, needs=only_with("flipnet"))
+@word("--base-model", unset="the FlipNet's own", needs=only_with("flipnet"))
+@word("--solver-steps", unset="the FlipNet's own", needs=only_with("flipnet"))
+@word("--device", unset=DEVICE, needs=only_with("flipnet"))
+@option("--align", is_flag=True, needs=only_with("real"), help="Frame the faces of --real as FFHQ is.")
+@word("--detector", default="packaged", needs=(only_with("align"), not_with("landmarks")))
 @weights_option
-@click.option(
-    "--landmarks",
-    type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    metavar="FILE.json",
-    help="Five points of each photograph, in place of a detector; see `align`.  [default: none]",
-)
-@click.option("--dry-run", is_flag=True, help="Print the plan and do nothing.  [default: off]")
+@word("--landmarks", "; see `align`", unset="none", needs=only_with("align"))
+@word("--dry-run")
 @executor_options
-@config_option
 def make_testset_command(
     hq: str | None,
+    real: str | None,
     out: Path,
     preset: str,
     count: int,
     seed: int,
     size: int,
     flipnet: str | None,
-    share: float,
+    mix: float,
     base_model: str | None,
-    num_steps: int | None,
+    solver_steps: int | None,
     device: str | None,
-    originals: str | None,
     align: bool,
     detector: str,
     weights: dict[str, Path],
@@ -95,20 +76,20 @@ def make_testset_command(
 
     \b
     Examples:
-      degrade-kit make-testset --hq celeba_hq --out celeba_test --flipnet runs/degrade/model --share 0.5 --count 3000
-      degrade-kit make-testset --from-originals lfw --align --out lfw_test
+      degrade-kit make-testset --hq celeba_hq --out celeba_test --flipnet runs/degrade/model --mix 0.5 --count 3000
+      degrade-kit make-testset --real lfw --align --out lfw_test
 
     Writes OUT/lq, OUT/hq and OUT/records.jsonl. The same faces, options and library versions give the same bytes. A
-    stopped run goes on when run again. Exit status 3 if some photographs of --from-originals cannot be used.
+    stopped run goes on when run again. Exit status 3 if some photographs of --real cannot be used.
     """  # noqa: D301 (click reads the \b itself)
-    if (hq is None) == (originals is None):
-        raise click.UsageError("expected either --hq or --from-originals")
+    if (hq is None) == (real is None):
+        raise click.UsageError("expected either --hq or --real")
     from degrade_kit.pipelines.evaluation import testset
 
     executor = executor_config(workers, ray_address)
-    if originals is not None:
-        real = testset.OriginalsConfig(
-            originals=originals,
+    if real is not None:
+        photographs = testset.OriginalsConfig(
+            originals=real,
             align=align,
             detector=detector,
             landmarks=landmarks,
@@ -116,12 +97,12 @@ def make_testset_command(
             yunet=weights.get("yunet"),
         )
         if dry_run:
-            _print_real_plan(real, out, executor)
+            _print_real_plan(photographs, out, executor)
             return
         with ProgressLine() as progress:
-            found = testset.make_real_testset(real, out, progress, align=_align(executor))
+            found = testset.make_real_testset(photographs, out, progress, align=_align(executor))
         click.echo(f"{counted_noun(found.images, 'image')} in {out / 'lq'}, digest {found.digest[:16]}")
-        click.echo(f"next: restore them, then degrade-kit evaluate --restored RESULTS --faces FACES --out {out}_eval")
+        click.echo(f"next: restore them, then degrade-kit evaluate --restored RESULTS --hq FACES --out {out}_eval")
         if found.failures:
             click.echo(f"not usable: {counted(found.failures)}", err=True)
             sys.exit(3)
@@ -136,21 +117,21 @@ def make_testset_command(
         require_packages()
         quiet_model_loading()
         settings = FlipNetSettings(
-            model=flipnet, base_model=base_model, device=device, overrides={"num_steps": num_steps}
+            model=flipnet, base_model=base_model, device=device, overrides={"num_steps": solver_steps}
         )
-        from degrade_kit.flipnet.checkpoint import model_folder
+        from degrade_kit.flipnet.folder import model_folder
         from degrade_kit.flipnet.licence import licence_notice
 
         echo_licence(licence_notice(model_folder(flipnet)))
     assert hq is not None
     config = testset.TestsetConfig(
-        hq=hq, recipe=resolve_recipe(preset), count=count, seed=seed, flipnet=settings, share=share, size=size
+        hq=hq, recipe=resolve_recipe(preset), count=count, seed=seed, flipnet=settings, share=mix, size=size
     )
     if dry_run:
         config, sources = testset.check_testset(config, out, executor)
         click.echo(f"{count:,} pairs of {size} pixels from {len(sources):,} faces in {hq}, in {out}/lq and {out}/hq")
         if flipnet is not None:
-            click.echo(f"{share:.0%} of the LQ images by FlipNet {flipnet}, the others by {config.recipe.name}")
+            click.echo(f"{mix:.0%} of the LQ images by FlipNet {flipnet}, the others by {config.recipe.name}")
         effort, written = testset.effort(config, sources)
         print_estimate(executor, effort, written)
         return

@@ -1,4 +1,4 @@
-"""`degrade-kit pairs`: real pairs, before a model is trained on them."""
+"""`degrade-kit pairs`."""
 
 from __future__ import annotations
 
@@ -9,86 +9,62 @@ from typing import TYPE_CHECKING
 
 import click
 
-from degrade_kit.pipelines.commands.options import config_option, parse_assignments
+from degrade_kit.pipelines.commands.types import PAIR_COUNT
+from degrade_kit.pipelines.commands.words import command, only_with, option, word
 from degrade_kit.pipelines.text import counted
 
 if TYPE_CHECKING:
     from degrade_kit.pipelines.inputs.pairs import SourceReport
 
 
-@click.group("pairs")
-def pairs_group() -> None:
-    """Look at real LQ/HQ pairs, which FlipNet's degradation mode learns from.
-
-    \b
-    Example:
-      degrade-kit pairs inspect --pairs dense-haze=Dense_Haze_NTIRE19 --out look
-    """  # noqa: D301 (click reads the \b itself)
-
-
-@pairs_group.command("inspect")
-@click.option(
+@command("pairs", "Check and show real LQ/HQ pairs for train-degrade")
+@word(
     "--pairs",
+    ". KIND is haze, low-light, noise, blur, a word of your own, or a data set: dense-haze, lol, sidd, polyu, "
+    "realblur-j. The layout is inferred from the tree",
     multiple=True,
-    metavar="KIND=DIR",
-    help="Pairs in DIR; several times for several. KIND is haze, low-light, noise, blur, a word of your own, or a data"
-    " set: dense-haze, lol, sidd, polyu, realblur-j. The layout is told from the tree.  [default: none]",
+    unset="none",
 )
-@click.option("--faces", metavar="SOURCE", help="HQ faces to degrade on the fly, as in `synth`.  [default: none]")
-@click.option(
-    "--preset",
-    default="flipnet-paper",
-    show_default=True,
-    metavar="NAME|FILE.yaml",
-    help="Recipe that degrades the faces.",
-)
-@click.option(
+@word("--hq", "; they are degraded on the fly", unset="none")
+@word("--preset", "; it degrades the faces", default="flipnet-paper", needs=only_with("hq"))
+@word(
     "--out",
-    "out_dir",
+    ": a folder for pairs.png, a sheet of pairs with their captions, and pairs.json, all that is printed in full",
     required=True,
-    type=click.Path(file_okay=False, path_type=Path),
-    help="Folder for pairs.png, a sheet of pairs with their captions, and pairs.json, all that is printed in full.",
 )
-@click.option(
+@option(
     "--limit",
     "limits",
     multiple=True,
+    type=PAIR_COUNT,
     metavar="KIND=N",
-    help="Training pairs drawn at random of a KIND as in --pairs, or of `face`; 0 takes all.  "
-    "[default: sidd=1000, realblur-j=1000, face=4000, all of others]",
+    unset="sidd=1000, realblur-j=1000, face=4000, all of others",
+    help="Training pairs drawn at random of a KIND as in --pairs, or of `face`; 0 takes all.",
 )
-@click.option(
-    "--size", type=click.IntRange(16, 4096), default=256, show_default=True, help="Side of the crops shown, pixels."
-)
-@click.option("--shown", type=click.IntRange(1, 20), default=4, show_default=True, help="Pairs of each kind shown.")
-@click.option(
-    "--registration/--no-registration",
-    default=True,
-    show_default=True,
-    help="Refuse pairs whose images are shifted against each other by about a pixel or more.",
-)
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of subsets and crops.")
-@config_option
-def inspect_pairs_command(
-    pairs: tuple[str, ...],
-    faces: str | None,
+@word("--size", ", of the crops shown", type=click.IntRange(16, 4096), default=256)
+@option("--shown", type=click.IntRange(1, 20), default=4, help="Pairs of each kind shown.")
+@word("--registration", default=True, needs=only_with("pairs"))
+@word("--seed", ": subsets and crops", default=0)
+def pairs_command(
+    pairs: tuple[tuple[str, str], ...],
+    hq: str | None,
     preset: str,
-    out_dir: Path,
-    limits: tuple[str, ...],
+    out: Path,
+    limits: tuple[tuple[str, int], ...],
     size: int,
     shown: int,
     registration: bool,
     seed: int,
 ) -> None:
-    """Count, check, caption and show the pairs that a model would be trained on.
+    """Count, check, caption and show real LQ/HQ pairs, before a model is trained on them.
 
     \b
     Example:
-      degrade-kit pairs inspect --pairs dense-haze=Dense_Haze_NTIRE19 --pairs lol=LOLdataset \\
-          --faces ffhq --preset flipnet-paper --out look
+      degrade-kit pairs --pairs dense-haze=Dense_Haze_NTIRE19 --pairs lol=LOLdataset \\
+          --hq ffhq --preset flipnet-paper --out look
 
-    Official test splits are reported and not used. Captions name the degradation that is measured on a crop; there are
-    as many of a pair as it has degradations.
+    Official test splits are recognised and left out of training. Captions name the degradation that is measured on a
+    crop; there are as many of a pair as it has degradations.
 
     Exit status: 0 if all files are in pairs that can be used, 3 if some are not (OUT/pairs.json says which, and why), 2
     for wrong options or a folder that fits no layout.
@@ -98,11 +74,11 @@ def inspect_pairs_command(
     from degrade_kit.presets import resolve_recipe
 
     config = PairsConfig(
-        pairs=tuple(parse_assignments(pairs, "--pairs", "KIND=DIR")),
-        out_dir=out_dir,
-        faces=faces,
-        recipe=resolve_recipe(preset) if faces is not None else None,
-        limits=dict(_parse_limits(limits)),
+        pairs=pairs,
+        out_dir=out,
+        faces=hq,
+        recipe=resolve_recipe(preset) if hq is not None else None,
+        limits=dict(limits),
         size=size,
         shown=shown,
         registration=registration,
@@ -114,17 +90,9 @@ def inspect_pairs_command(
         _print_source(source)
     train, test = (sum(getattr(source, split) for source in report.sources) for split in ("train", "test"))
     click.echo(f"in all: {train:,} to train on, {test:,} of test splits")
-    click.echo(f"next: look at {out_dir / SHEET}; all of it is in {out_dir / REPORT}")
+    click.echo(f"next: look at {out / SHEET}; all of it is in {out / REPORT}")
     if not report.complete:
         sys.exit(3)
-
-
-def _parse_limits(limits: tuple[str, ...]) -> list[tuple[str, int]]:
-    parsed = parse_assignments(limits, "--limit", "KIND=N")
-    for word, value in parsed:
-        if not value.isdecimal():
-            raise click.BadParameter(f"expected a whole number of pairs after {word}=, got {value!r}")
-    return [(word, int(value)) for word, value in parsed]
 
 
 def _print_source(source: SourceReport) -> None:

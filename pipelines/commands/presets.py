@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import click
 
+from degrade_kit.pipelines.commands.types import PRESET_NAME
+from degrade_kit.pipelines.commands.words import command
 
-@click.command("presets")
-@click.argument("name", required=False, metavar="[NAME]")
+
+@command("presets", "List the published recipes, or print one as YAML")
+@click.argument("name", required=False, metavar="[NAME]", type=PRESET_NAME)
 def presets_command(name: str | None) -> None:
     """List the published recipes, or print one as YAML to start your own from.
 

@@ -8,14 +8,16 @@ from pathlib import Path
 import click
 
 from degrade_kit.pipelines.commands.options import moved_flipnet_option, quiet_model_loading
+from degrade_kit.pipelines.commands.types import PLACE
+from degrade_kit.pipelines.commands.words import command, word
 
 
-@click.command("replay")
-@click.argument("shards", metavar="SHARDS")
+@command("replay", "Make one LQ image again from its record")
+@click.argument("shards", metavar="SHARDS", type=PLACE)
 @click.argument("key", metavar="KEY")
-@click.option("--variant", type=click.IntRange(0), default=0, show_default=True, help="Number of the LQ image.")
+@word("--variant", default=0)
 @moved_flipnet_option
-@click.option("--out", required=True, type=click.Path(file_okay=False, path_type=Path), help="Folder to write to.")
+@word("--out", ": a folder", required=True)
 def replay_command(shards: str, key: str, variant: int, flipnet: str | None, out: Path) -> None:
     """Make one LQ image again from its record, and write it with everything about it.
 

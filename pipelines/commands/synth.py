@@ -3,112 +3,143 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from typing import Any
 
 import click
 
+from degrade_kit.errors import ConfigError
+from degrade_kit.pipelines.commands.config_file import ConfigFiles
 from degrade_kit.pipelines.commands.options import (
-    config_option,
     echo_report,
     executor_options,
     flipnet_options,
-    parse_prompts,
-    parse_range,
+    prompt_weights,
     quiet_model_loading,
 )
+from degrade_kit.pipelines.commands.types import SHARD_RANGE, Side
+from degrade_kit.pipelines.commands.words import RAY, Needs, command, only_with, option, word
 
 
-@click.command("synth")
-@click.option("--hq", required=True, metavar="SOURCE", help="HQ faces: a folder tree, list file, zip, tars or LMDB.")
-@click.option(
-    "--shards", "out", required=True, metavar="OUT", help="Where to write: a folder, or an fsspec URL such as s3://..."
-)
-@click.option(
-    "--preset", default="flipnet-paper", show_default=True, metavar="NAME|FILE.yaml", help="Recipe; see `presets`."
-)
-@click.option(
+def _saved_options(data: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The options that make the data set of a `.degrade_kit/config.yaml` again; None for any other file."""
+    if not {"format", "recipe", "image", "sources_sha256"} <= data.keys():
+        return None
+    if data["format"] != 1:
+        raise ConfigError(f"format: expected 1, the one that this version of degrade-kit writes, got {data['format']}")
+    image: dict[str, Any] = data["image"]
+    names = {"size": "size", "hq-filter": "filter", "crop": "crop", "hq-format": "format", "min-side": "min_side"}
+    if not image["size"]:  # nothing is cropped or resized
+        names = {option: name for option, name in names.items() if option not in ("hq-filter", "crop")}
+    options = {option: image[name] for option, name in names.items()} | {"alpha": image["alpha"]}
+    options |= {key: data[key] for key in ("variants", "seed", "samples_per_shard", "lq_size")}
+    if data["include"]:
+        options["include"] = data["include"]
+    mode = data.get("mode", "onthefly")
+    if mode != "flipnet":
+        options["preset"] = data["recipe"]
+    if mode == "onthefly":
+        return options
+    flipnet: dict[str, Any] = data["flipnet"]
+    sampling: dict[str, Any] = flipnet["sampling"]
+    options |= {"mode": mode, "flipnet": flipnet["model"], "solver_steps": sampling["num_steps"]}
+    options |= {key: sampling[key] for key in ("solver", "guidance", "phi")}
+    options |= {key: flipnet[key] for key in ("batch_size", "dtype")}
+    options |= {key: flipnet[key] for key in ("base_model", "device") if flipnet[key]}
+    if sampling["negative_prompt"]:
+        options["negative_prompt"] = sampling["negative_prompt"]
+    options["prompt"] = [f"{text or 'null'}={weight!r}" for text, weight in flipnet["prompts"]] or ["null"]
+    if mode == "mix":
+        options["mix"] = data["mix"]
+    return options
+
+
+_FLIPNET = only_with("mode", "flipnet", "mix")
+_RESIZED = Needs(met=lambda given: given["size"] != 0, otherwise="with --size 0")
+
+
+@command("synth", "Make LQ/HQ pairs from faces, as WebDataset shards", files=ConfigFiles(saved=_saved_options))
+@word("--hq", required=True)
+@word("--shards", "; it is written here", required=True)
+@word("--preset", default="flipnet-paper", needs=only_with("mode", "onthefly", "mix"))
+@option(
     "--mode",
     type=click.Choice(["onthefly", "flipnet", "mix"]),
     default="onthefly",
-    show_default=True,
     help="What makes LQ images: the recipe, a FlipNet, or for each variant one of both.",
 )
-@click.option(
-    "--mix", type=click.FloatRange(0, 1), default=0.5, show_default=True, help="In --mode mix, the FlipNet's share."
-)
-@flipnet_options
-@click.option("--variants", type=click.IntRange(1, 1000), default=1, show_default=True, help="LQ images per HQ image.")
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of all draws.")
-@click.option("--size", type=int, default=512, show_default=True, help="Side of the HQ images, pixels; 0 keeps them.")
-@click.option(
+@word("--mix", default=0.5, needs=only_with("mode", "mix"))
+@flipnet_options(_FLIPNET)
+@word("--gpus-per-worker", default=0.0, needs=(_FLIPNET, RAY))
+@word("--variants", type=click.IntRange(1, 1000), default=1)
+@word("--seed", default=0)
+@word("--size", "; faces are brought to it, and 0 keeps theirs", type=Side(), default=512)
+@option(
     "--hq-filter",
     type=click.Choice(["lanczos", "bicubic", "area"]),
     default="lanczos",
-    show_default=True,
+    needs=_RESIZED,
     help="Filter for HQ images of another size; the first two are Pillow's, antialiased.",
 )
-@click.option(
+@option(
     "--crop",
     type=click.Choice(["center", "error"]),
     default="center",
-    show_default=True,
+    needs=_RESIZED,
     help="Images that are not square: take the central square, or count them as failures.",
 )
-@click.option(
+@option(
     "--hq-format",
     type=click.Choice(["auto", "png", "jpg", "webp"]),
     default="auto",
-    show_default=True,
     help="Format of HQ images; files of it that need no change are passed through. auto: the sources', if possible.",
 )
-@click.option(
+@option(
     "--lq-size",
     type=click.Choice(["native", "full"]),
     default="native",
-    show_default=True,
     help="Store LQ images before their last enlargement, which readers run, or complete.",
 )
-@click.option(
-    "--min-side", type=click.IntRange(1), default=32, show_default=True, help="Refuse smaller images, pixels."
-)
-@click.option(
+@option("--min-side", type=click.IntRange(1), default=32, help="Refuse smaller images, pixels.")
+@option(
     "--alpha",
     type=click.Choice(["black", "white", "error"]),
     default="black",
-    show_default=True,
     help="What shows through transparent pixels.",
 )
-@click.option(
+@option(
     "--include",
     metavar="GLOB",
-    help="Use only sources whose relative name matches, such as '*.hq.png'.  [default: all]",
+    unset="all",
+    help="Use only sources whose relative name matches, such as '*.hq.png'.",
 )
-@click.option(
+@option(
     "--samples-per-shard",
     type=click.IntRange(0),
     default=0,
-    show_default="an eighth of the images, at most 1000",
+    unset="an eighth of the images, at most 1000",
     help="HQ images per shard.",
 )
-@click.option(
-    "--shard-range", metavar="START:STOP", help="Make only these shards, for job arrays without Ray.  [default: all]"
+@option(
+    "--shard-range",
+    type=SHARD_RANGE,
+    metavar="START:STOP",
+    unset="all",
+    help="Make only these shards, for job arrays without Ray.",
 )
-@click.option(
+@option(
     "--max-failures",
     type=click.FloatRange(0, 1),
     default=0.0,
-    show_default=True,
     help="Share of the inputs that may be unusable before the exit status is 3.",
 )
-@click.option(
-    "--overwrite", is_flag=True, help="Replace a data set of another configuration; other files stay.  [default: off]"
-)
-@click.option("--dry-run", is_flag=True, help="Print the plan with size and time, and write nothing.  [default: off]")
+@option("--overwrite", is_flag=True, help="Replace a data set of another configuration; other files stay.")
+@word("--dry-run")
 @executor_options
-@config_option
 def synth_command(
-    prompts: tuple[str, ...],
-    shard_range: str | None,
+    shards: str,
+    prompt: tuple[tuple[str, float], ...],
+    shard_range: tuple[int, int] | None,
     max_failures: float,
     dry_run: bool,
     **options: Any,  # noqa: ANN401 (the other arguments of `synthesize`, by name)
@@ -129,10 +160,14 @@ def synth_command(
     from degrade_kit.pipelines.commands.progress import ProgressLine
     from degrade_kit.pipelines.synth.synthesize import synthesize
 
-    chosen = parse_range(shard_range)
     with ProgressLine() as progress:
         report = synthesize(
-            prompts=parse_prompts(prompts), shard_range=chosen, dry_run=dry_run, progress=progress, **options
+            out=shards,
+            prompts=prompt_weights(prompt),
+            shard_range=shard_range,
+            dry_run=dry_run,
+            progress=progress,
+            **options,
         )
     echo_report(report)
     if dry_run:
@@ -141,5 +176,5 @@ def synth_command(
         click.echo(f"next: degrade-kit verify {report.out}")
     failed = sum(report.failures.values())
     total = report.num_sources + report.num_skipped
-    if report.shards_failed or failed > max_failures * total or (chosen is None and not report.complete):
+    if report.shards_failed or failed > max_failures * total or (shard_range is None and not report.complete):
         sys.exit(3)

@@ -3,52 +3,52 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import click
 
-from degrade_kit.pipelines.commands.options import parse_assignments, quiet_model_loading, training_options
+from degrade_kit.pipelines.commands.config_file import ConfigFiles, Sections
+from degrade_kit.pipelines.commands.options import quiet_model_loading, training_options
+from degrade_kit.pipelines.commands.words import command, only_with, word
 from degrade_kit.pipelines.text import human_time
 
 
-@click.command("train-degrade")
-@click.option(
-    "--pairs",
-    multiple=True,
-    metavar="KIND=DIR",
-    help="Real pairs in DIR, as in `pairs inspect`; several times for several.  [default: none]",
+def _saved_options(data: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The options and sections of a run's `config.yaml`; None for any other file."""
+    if not {"config", "pairs", "faces", "counts"} <= data.keys():
+        return None
+    config: dict[str, Any] = {**data["config"]}
+    options: dict[str, Any] = {"pairs": ["=".join(entry) for entry in data["pairs"]], "hq": data["faces"]}
+    options["base_model"] = config.pop("base_model")
+    return {**config, **{name: value for name, value in options.items() if value}}
+
+
+_SECTIONS = ("revision", "base", "network", "train", "data", "sampling", "validation_images", "validation_size")
+"""Keys of the configuration of a run, beside `base_model`, which is an option."""
+
+
+@command(
+    "train-degrade",
+    "Train FlipNet to degrade, on real pairs and faces",
+    files=ConfigFiles(sections=_SECTIONS, packaged="train-degrade", saved=_saved_options),
 )
-@click.option("--faces", metavar="SOURCE", help="HQ faces to degrade on the fly, as in `synth`.  [default: none]")
-@click.option(
-    "--config",
-    "config_name",
-    default="sd21",
-    show_default=True,
-    metavar="NAME|FILE.yaml",
-    help="`sd21` (the paper's scale), `small` (two CPU cores), or a file of the same sections.",
-)
-@click.option(
-    "--base-model", metavar="ID|DIR", help="Stable Diffusion model in diffusers' layout.  [default: the config's]"
-)
-@click.option(
-    "--out", "out_dir", required=True, type=click.Path(file_okay=False, path_type=Path), help="Folder of the run."
-)
-@click.option(
-    "--registration/--no-registration", default=True, show_default=True, help="Leave out pairs that are displaced."
-)
+@word("--pairs", ", as in `pairs`", multiple=True, unset="none")
+@word("--hq", "; they are degraded on the fly", unset="none")
+@word("--out", ": a folder for the run", required=True)
+@word("--registration", default=True, needs=only_with("pairs"))
 @training_options
 def train_degrade_command(
-    pairs: tuple[str, ...],
-    faces: str | None,
-    config_name: str,
-    base_model: str | None,
-    out_dir: Path,
+    config: Sections,
+    pairs: tuple[tuple[str, str], ...],
+    hq: str | None,
+    out: Path,
     registration: bool,
     device: str | None,
     threads: int,
     data_workers: int,
-    num_workers: int,
+    workers: int,
     ray_address: str | None,
     gpus_per_worker: float,
     report_to: tuple[str, ...],
@@ -61,10 +61,10 @@ def train_degrade_command(
     \b
     Examples:
       degrade-kit train-degrade --pairs dense-haze=Dense_Haze_NTIRE19 --pairs lol=LOLdataset \\
-          --pairs sidd=SIDD_Medium_Srgb --pairs realblur-j=RealBlur --faces ffhq --out runs/degrade
-      degrade-kit train-degrade --config small --pairs noise=pairs/noise --faces faces --out runs/small
+          --pairs sidd=SIDD_Medium_Srgb --pairs realblur-j=RealBlur --hq ffhq --out runs/degrade
+      degrade-kit train-degrade --config small --pairs noise=pairs/noise --hq faces --out runs/small
 
-    Run it again to go on from the last checkpoint; Ctrl-C writes one. `OUT/model` is the FlipNet to sample with,
+    Run it again to resume from the last checkpoint; Ctrl-C writes one. `OUT/model` is the FlipNet to sample with,
     `OUT/best` the one of the lowest validation distance, `OUT/samples` shows what it makes of held-out pairs.
     """  # noqa: D301 (click reads the \b itself)
     from degrade_kit.flipnet.config import require_packages
@@ -73,16 +73,16 @@ def train_degrade_command(
     require_packages()
     if not download:
         quiet_model_loading()
-    named = tuple(parse_assignments(pairs, "--pairs", "KIND=DIR"))
-    check_degrade_paths(config_name, pairs=named, faces=faces, base_model=base_model, download=download)
-    from degrade_kit.pipelines.models.train_degrade import DegradeRun, load_run_config, plan_text
+    check_degrade_paths(config.values, pairs=pairs, faces=hq, base_model=overrides["base_model"], download=download)
+    from degrade_kit.pipelines.models.train_degrade import DegradeRun, degrade_run_config, plan_text
 
-    given = {key: value for key, value in {**overrides, "base_model": base_model}.items() if value is not None}
     run = DegradeRun(
-        config=load_run_config(config_name, given),
-        pairs=named,
-        faces=faces,
-        out_dir=out_dir,
+        config=degrade_run_config(
+            config.values, {key: value for key, value in overrides.items() if value is not None}, config.where
+        ),
+        pairs=pairs,
+        faces=hq,
+        out_dir=out,
         registration=registration,
         device=device,
         data_workers=data_workers,
@@ -110,11 +110,11 @@ def train_degrade_command(
                 err=True,
             )
 
-    if num_workers == 1:
+    if workers == 0:
         model = train_here(run, progress)
     else:
-        train_on_workers(train_here, run, num_workers, gpus=gpus_per_worker, ray_address=ray_address)
-        model = out_dir / "model"
+        train_on_workers(train_here, run, workers, gpus=gpus_per_worker, ray_address=ray_address)
+        model = out / "model"
     click.echo(f"model {model}")
-    click.echo(f"look at {out_dir}/samples, {out_dir}/metrics.jsonl")
+    click.echo(f"look at {out}/samples, {out}/metrics.jsonl")
     click.echo(f"next: degrade-kit degrade FACE.png --flipnet {shlex.quote(str(model))} --out look")

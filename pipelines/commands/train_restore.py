@@ -3,86 +3,116 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import click
 
 from degrade_kit.pipelines.commands.again import command_again
+from degrade_kit.pipelines.commands.config_file import ConfigFiles, Sections
 from degrade_kit.pipelines.commands.options import quiet_model_loading, training_options, weights_option
+from degrade_kit.pipelines.commands.types import PLACE
+from degrade_kit.pipelines.commands.words import FOLDER, command, only_with, option, url_of, word
 from degrade_kit.pipelines.text import human_time
 
-_FOLDER = click.Path(file_okay=False, path_type=Path)
+_RESTORATION = only_with("stage", "restoration", "all")
 
 
-@click.command("train-restore")
-@click.option("--shards", required=True, metavar="DIR|URL", help="Data set of `synth` to train on.")
-@click.option(
+def _saved_options(data: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The options and sections of a stage's `config.yaml`; None for any other file."""
+    if not {"stage", "shards", "loop", "perceptual"} <= data.keys():
+        return None
+    sections = {key: value for key, value in data.items() if key in _SECTIONS} | {data["stage"]: data["loop"]}
+    options = {key: data.get(key) for key in ("stage", "shards", "validation", "base_model", "perceptual")}
+    return {**sections, **{name: value for name, value in options.items() if value}}
+
+
+_SECTIONS = (
+    "revision",
+    "base",
+    "network",
+    "autoencoder",
+    "reconstruction",
+    "association",
+    "restoration",
+    "losses",
+    "data",
+    "sampling",
+    "validation_images",
+)
+"""Keys of the configuration of a run, beside `base_model` and `perceptual`, which are options."""
+
+
+@command(
+    "train-restore",
+    "Train a face restorer on a data set of pairs",
+    files=ConfigFiles(sections=_SECTIONS, packaged="train-restore", saved=_saved_options),
+)
+@word("--shards", "; it is trained on", required=True)
+@option(
     "--stage",
     type=click.Choice(["reconstruction", "association", "restoration", "all"]),
     default="all",
-    show_default=True,
     help="Autoencoders, their association, the restorer, or one after the other.",
 )
-@click.option("--out", "out_dir", required=True, type=_FOLDER, help="Folder of the run.")
-@click.option(
-    "--config",
-    "config_name",
-    default="sd21",
-    show_default=True,
-    metavar="NAME|FILE.yaml",
-    help="`sd21` (the paper's scale), `small` (two CPU cores), or a file of the same sections.",
+@word("--out", ": a folder for the run", required=True)
+@option(
+    "--validation",
+    type=PLACE,
+    metavar="DIR|URL",
+    unset="a share of --shards",
+    help="Data set of other people to validate on.",
 )
-@click.option(
-    "--validation", metavar="DIR|URL", help="Data set of other people to validate on.  [default: a share of --shards]"
-)
-@click.option(
-    "--base-model", metavar="ID|DIR", help="Stable Diffusion model in diffusers' layout.  [default: the config's]"
-)
-@click.option(
+@option(
     "--embedding",
     type=click.Choice(["bfr", "arcface", "none"]),
-    help="Face embedding: the LQ encoder of the association, an identity network, or none.  [default: the config's]",
+    unset="the configuration's",
+    needs=_RESTORATION,
+    help="Face embedding: the LQ encoder of the association, an identity network, or none.",
 )
-@click.option(
+@option(
     "--onthefly-prob",
     type=click.FloatRange(0, 1),
-    help="Share of the pairs whose LQ image is made on the fly, the rest being stored ones.  [default: the config's]",
+    unset="the configuration's",
+    help="Share of the pairs whose LQ image is made on the fly, the rest being stored ones.",
 )
-@click.option(
+@option(
     "--crop",
     is_flag=True,
     default=None,
-    help="Train on random crops where images are larger than the configuration's.  [default: the config's, which "
-    "refuses them]",
+    unset="the configuration's, which refuses them",
+    help="Train on random crops where images are larger than the configuration's.",
 )
-@click.option(
+@option(
     "--autoencoders",
-    type=_FOLDER,
-    help="Model of an autoencoder stage to start from, in place of the run's own.  [default: the run's]",
+    type=FOLDER,
+    unset="the run's",
+    needs=only_with("stage", "association", "restoration", "all"),
+    help="Model of an autoencoder stage to start from, in place of the run's own.",
 )
-@click.option(
+@option(
     "--perceptual",
     type=click.Choice(["vgg19", "gradient-pyramid"]),
-    help="Perceptual loss: the paper's, whose weights `degrade-kit weights` lists, or a stand-in without weights.  "
-    "[default: the config's]",
+    unset="the configuration's",
+    help="Perceptual loss: the paper's, whose weights `degrade-kit weights` lists, or a stand-in without weights.",
 )
 @weights_option
-@click.option("--cache-dir", metavar="DIR", help="Where shards of a URL are kept.  [default: none]")
+@word("--cache-dir", unset="none, which is for local shards", needs=url_of("shards"))
 @training_options
 def train_restore_command(
+    config: Sections,
     shards: str,
     stage: str,
-    out_dir: Path,
-    config_name: str,
+    out: Path,
     validation: str | None,
     autoencoders: Path | None,
     weights: dict[str, Path],
     device: str | None,
     threads: int,
     data_workers: int,
-    cache_dir: str | None,
-    num_workers: int,
+    cache_dir: Path | None,
+    workers: int,
     ray_address: str | None,
     gpus_per_worker: float,
     report_to: tuple[str, ...],
@@ -99,7 +129,7 @@ def train_restore_command(
 
     The data set's images have the side that the configuration is for: `synth --size 64` for `small`, 512 for `sd21`.
 
-    Run it again to go on from the last checkpoint; Ctrl-C writes one. `OUT/restoration/model` is the restorer,
+    Run it again to resume from the last checkpoint; Ctrl-C writes one. `OUT/restoration/model` is the restorer,
     `OUT/restoration/samples` shows what it makes of held-out pairs.
     """  # noqa: D301 (click reads the \b itself)
     from degrade_kit.flipnet.config import require_packages
@@ -109,7 +139,7 @@ def train_restore_command(
     if not download:
         quiet_model_loading()
     check_restore_paths(
-        config_name,
+        config.values,
         data_sets=[shards, *([validation] if validation else [])],
         weights=weights,
         autoencoders=autoencoders,
@@ -120,15 +150,17 @@ def train_restore_command(
     from degrade_kit.pipelines.models.train_restore import (
         STAGES,
         RestoreRun,
-        load_restore_config,
         locate_weights,
         restore_plan_text,
+        restore_run_config,
     )
 
     run = RestoreRun(
-        config=load_restore_config(config_name, {key: value for key, value in overrides.items() if value is not None}),
+        config=restore_run_config(
+            config.values, {key: value for key, value in overrides.items() if value is not None}, config.where
+        ),
         shards=shards,
-        out_dir=out_dir,
+        out_dir=out,
         stages=tuple(name for name in STAGES if stage in (name, "all")),
         validation=validation,
         autoencoders=autoencoders,
@@ -161,15 +193,15 @@ def train_restore_command(
                 err=True,
             )
 
-    if num_workers == 1:
+    if workers == 0:
         model = train_restore_here(run, progress)
     else:
-        train_on_workers(train_restore_here, run, num_workers, gpus=gpus_per_worker, ray_address=ray_address)
-        model = out_dir / chosen_stages(run)[-1] / "model"
+        train_on_workers(train_restore_here, run, workers, gpus=gpus_per_worker, ray_address=ray_address)
+        model = out / chosen_stages(run)[-1] / "model"
     click.echo(f"model {model}")
     click.echo(f"look at {model.parent}/samples, {model.parent}/metrics.jsonl")
     if model.parent.name == "restoration":
-        click.echo(f"next: degrade-kit restore --model {shlex.quote(str(out_dir))} --input PHOTOS --out restored")
+        click.echo(f"next: degrade-kit restore --model {shlex.quote(str(out))} --input PHOTOS --out restored")
     else:
         following = STAGES[STAGES.index(chosen_stages(run)[-1]) + 1]
         click.echo(f"next: {command_again(click.get_current_context(), stage=following)}")

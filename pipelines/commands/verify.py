@@ -12,19 +12,20 @@ from degrade_kit.pipelines.commands.options import (
     moved_flipnet_option,
     quiet_model_loading,
 )
+from degrade_kit.pipelines.commands.types import PLACE
+from degrade_kit.pipelines.commands.words import command, option, word
 
 
-@click.command("verify")
-@click.argument("shards", metavar="SHARDS")
-@click.option(
+@command("verify", "Check a data set: hashes, images, records")
+@click.argument("shards", metavar="SHARDS", type=PLACE)
+@option(
     "--replay",
     type=click.FloatRange(0, 1),
     default=0.05,
-    show_default=True,
     help="Share of the samples whose LQ images are made again from their records and compared.",
 )
 @moved_flipnet_option
-@click.option("--dry-run", is_flag=True, help="Print the plan and do nothing.  [default: off]")
+@word("--dry-run")
 @executor_options
 def verify_command(
     shards: str, replay: float, flipnet: str | None, dry_run: bool, workers: int | None, ray_address: str | None

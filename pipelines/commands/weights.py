@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from degrade_kit.pipelines.commands.options import weights_option
+from degrade_kit.pipelines.commands.options import parse_weights
+from degrade_kit.pipelines.commands.types import WEIGHT_NAME
+from degrade_kit.pipelines.commands.words import command, not_with, only_with, option, word
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -16,23 +18,30 @@ if TYPE_CHECKING:
     from degrade_kit.analysis.weights import Weight
 
 
-@click.command("weights")
-@click.argument("names", nargs=-1, metavar="[NAME]...")
-@weights_option
-@click.option("--hash", "hash_files", is_flag=True, help="Compare the SHA-256 of what is found.  [default: off]")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.  [default: a table]")
-@click.option("--download", "fetch", is_flag=True, help="Fetch what is missing, in place of the list.  [default: off]")
-@click.option(
+@command("weights", "List or fetch third-party weights: LPIPS, ArcFace")
+@click.argument("names", nargs=-1, metavar="[NAME]...", type=WEIGHT_NAME)
+@word(
+    "--weights",
+    multiple=True,
+    callback=parse_weights,
+    unset="DEGRADE_KIT_WEIGHTS, torch hub's cache",
+    needs=not_with("download"),
+)
+@option("--hash", "hash_files", is_flag=True, needs=not_with("download"), help="Compare the SHA-256 of what is found.")
+@word("--json", needs=not_with("download"))
+@word("--download", ": those of NAME, or all, in place of the list")
+@word(
     "--out",
-    type=click.Path(file_okay=False, path_type=Path),
-    help="Folder of --download.  [default: the first folder of DEGRADE_KIT_WEIGHTS]",
+    ": a folder for what is fetched",
+    unset="the first folder of DEGRADE_KIT_WEIGHTS",
+    needs=only_with("download"),
 )
 def weights_command(
     names: tuple[str, ...],
     weights: dict[str, Path],
     hash_files: bool,
     as_json: bool,
-    fetch: bool,
+    download: bool,
     out: Path | None,
 ) -> None:
     """List third-party weights: what needs them, and whether they are installed.
@@ -49,12 +58,8 @@ def weights_command(
     """  # noqa: D301 (click reads the \b itself)
     from degrade_kit.analysis.weights import WEIGHTS, find, hash_state, weight_named
 
-    if out is not None and not fetch:
-        raise click.UsageError("--out is the folder of --download, which is not given")
-    if fetch and (as_json or hash_files or weights):
-        raise click.UsageError("--download goes without --json, --hash and --weights")
     chosen = [weight_named(name) for name in names] or list(WEIGHTS.values())
-    if fetch:
+    if download:
         _download(chosen, out, named=bool(names))
         return
     rows: list[dict[str, str | None]] = []

@@ -119,7 +119,7 @@ def analyze(
     allow_resize: bool = False,
     max_images: int = 2000,
     weights: Mapping[str, str | os.PathLike[str]] | None = None,
-    cache: str | os.PathLike[str] | None = None,
+    feature_cache: str | os.PathLike[str] | None = None,
     fail_above: Mapping[str, float] | None = None,
     dry_run: bool = False,
     workers: int | None = None,
@@ -141,7 +141,7 @@ def analyze(
         allow_resize: Crop and resize images of another size, which changes what is measured.
         max_images: Measured of each set; 0 is all.
         weights: Where files are that `degrade-kit weights` lists, by name.
-        cache: Folder that keeps features by content; OUT/.features where None.
+        feature_cache: Folder that keeps features by content; OUT/.features where None.
         fail_above: Most that `kid`, `frechet` or `auc` of a synthesized set may be; see `Analysis.exceeded`.
         dry_run: Report the plan with its time, and measure nothing.
         workers: Worker processes, as for `synthesize`.
@@ -166,7 +166,7 @@ def analyze(
         size=size,
         allow_resize=allow_resize,
         max_images=max_images,
-        cache=Path(out) / ".features" if cache is None else Path(cache),
+        cache=Path(out) / ".features" if feature_cache is None else Path(feature_cache),
     )
     executor = ExecutorConfig(workers=workers, ray_address=ray_address)
     if dry_run:

@@ -122,7 +122,7 @@ class Fitted(Report):
             Line(f"{self.parts} parts, in {human_time(self.seconds)}: {', '.join(map(str, self.files))}"),
         ]
         if not self.nearer:
-            text = "the fit did not bring it nearer; give more photographs, --variants or --rounds"
+            text = "the fit did not bring it nearer; give more photographs, --candidates or --rounds"
             lines.append(Line(text, warning=True))
         return lines
 
@@ -136,9 +136,9 @@ def fit_recipe(
     size: int = 512,
     allow_resize: bool = False,
     max_images: int = 2000,
-    faces: int = 40,
-    images: int = 24,
-    variants: int = 60,
+    num_faces: int = 40,
+    candidates: int = 60,
+    images_per_candidate: int = 24,
     rounds: int = 3,
     parts: int = 6,
     seed: int = 0,
@@ -160,11 +160,11 @@ def fit_recipe(
         size: Side that all images have, pixels.
         allow_resize: Crop and resize images of another size, which changes what is measured.
         max_images: Photographs used, drawn evenly; 0 takes all.
-        faces: HQ faces used, at least 2.
-        images: Images made of each variant of the recipe, at least 2.
-        variants: Of the recipe at the start.
-        rounds: Of varying the best of them.
-        parts: Of the fitted mixture at most.
+        num_faces: HQ faces used, at least 2.
+        candidates: Variations of the recipe that are tried at first.
+        images_per_candidate: LQ images made by each candidate, at least 2.
+        rounds: Times that the best candidates are varied again.
+        parts: Most candidates that the fitted recipe mixes.
         seed: Of everything that is drawn.
         dry_run: Report the plan with its time, and measure nothing.
         workers: Worker processes, as for `synthesize`.
@@ -181,10 +181,10 @@ def fit_recipe(
         size=size,
         allow_resize=allow_resize,
         max_images=max_images,
-        faces=faces,
-        images=images,
+        faces=num_faces,
+        images=images_per_candidate,
         seed=seed,
-        search=FitConfig(variants=variants, rounds=rounds, parts=parts),
+        search=FitConfig(candidates=candidates, rounds=rounds, parts=parts),
     )
     executor = ExecutorConfig(workers=workers, ray_address=ray_address)
     if dry_run:
@@ -338,7 +338,7 @@ def plan_fit(config: FitRecipeConfig, out: Path) -> FitPlan:
     probed = min(PROBE_FACES, len(faces))
     plain = _extract_config(config, allow_resize=False)
     search = config.search
-    recipes = 1 + search.variants + search.rounds * search.parts * search.children
+    recipes = 1 + search.candidates + search.rounds * search.parts * search.children
     return FitPlan(
         photographs=photographs,
         places=places,

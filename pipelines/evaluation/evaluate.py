@@ -153,13 +153,13 @@ def evaluate(
     out: str | os.PathLike[str],
     *,
     reference: str | os.PathLike[str] | None = None,
-    faces: str | os.PathLike[str] | None = None,
+    hq: str | os.PathLike[str] | None = None,
     protocol: str = DEFAULT,
     suffix: str = "",
     allow_missing: bool = False,
     weights: Mapping[str, str | os.PathLike[str]] | None = None,
     device: str | None = None,
-    cache: str | os.PathLike[str] | None = None,
+    feature_cache: str | os.PathLike[str] | None = None,
     dry_run: bool = False,
     workers: int | None = None,
     ray_address: str | None = None,
@@ -174,13 +174,13 @@ def evaluate(
         restored: Restored images: a folder, list, zip or tar.
         out: Folder of the report; files of an earlier one are replaced.
         reference: What they should be: the same, or a data set of `synthesize`; none, for real photographs, where None.
-        faces: Sharp faces that FID, KID and Frechet compare with; a statistics file, or the references, where None.
+        hq: Sharp faces that FID, KID and Frechet compare with; a statistics file, or the references, where None.
         protocol: Whose way of measuring: basicsr-rgb, vqfr, restoreformer or pmrf; see docs/evaluation.md.
         suffix: What the method appends to names, such as `_00`.
         allow_missing: Count images without a partner, and measure the others.
         weights: Where files are that `degrade-kit weights` lists, by name.
         device: Where networks run, such as cuda or cpu; the first GPU, or else the CPU, where None.
-        cache: Folder that keeps features by content; OUT/.features where None.
+        feature_cache: Folder that keeps features by content; OUT/.features where None.
         dry_run: Report the plan with its time, and measure nothing.
         workers: Worker processes, as for `synthesize`.
         ray_address: Ray cluster to join, as for `synthesize`.
@@ -192,12 +192,12 @@ def evaluate(
     config = EvaluateConfig(
         restored=os.fspath(restored),
         reference=None if reference is None else os.fspath(reference),
-        faces=None if faces is None else os.fspath(faces),
+        faces=None if hq is None else os.fspath(hq),
         protocol=protocol,
         suffix=suffix,
         allow_missing=allow_missing,
         device=device,
-        cache=Path(out) / ".features" if cache is None else Path(cache),
+        cache=Path(out) / ".features" if feature_cache is None else Path(feature_cache),
     )
     given = parse_given([(name, os.fspath(path)) for name, path in (weights or {}).items()])
     executor = ExecutorConfig(workers=workers, ray_address=ray_address)
@@ -309,7 +309,7 @@ def plan_evaluation(config: EvaluateConfig, given: Mapping[str, Path], out: Path
     settled = settle(situation, config.device)
     restored = open_files(config.restored, "--restored")
     reference, images, missing, extra = _pair(config, restored)
-    faces = None if config.faces is None else open_files(config.faces, "--faces")
+    faces = None if config.faces is None else open_files(config.faces, "--hq")
     tasks = list(_tasks("restored", images, restored, reference, config))
     totals = {"restored": len(images)}
     if faces is not None:
@@ -442,7 +442,7 @@ def _measure_task(judge: Judge, task: _Task) -> _Done:
 def _summaries(config: EvaluateConfig, settled: Settled, done: Mapping[str, _Done]) -> dict[str, MetricSummary]:
     protocol, ours, faces = settled.config.protocol, done["restored"], done.get("faces")
     if faces is not None and faces.failures:
-        raise ConfigError(f"--faces: {len(faces.failures):,} images cannot be read: {first_few(faces.failures, '; ')}")
+        raise ConfigError(f"--hq: {len(faces.failures):,} images cannot be read: {first_few(faces.failures, '; ')}")
     found: dict[str, MetricSummary] = {}
     for name, metric in METRICS.items():
         if name in settled.skipped:

@@ -1,4 +1,4 @@
-"""`degrade-kit pairs inspect`: what a model would be trained on, before it is."""
+"""`degrade-kit pairs`: what a model would be trained on, before it is."""
 
 from __future__ import annotations
 

@@ -13,14 +13,13 @@ from degrade_kit.analysis.weights import find
 from degrade_kit.errors import ConfigError
 from degrade_kit.flipnet.folder import check_base
 from degrade_kit.flipnet.pairs import kind_of
-from degrade_kit.pipelines.claim import read_run_config
 from degrade_kit.presets import resolve_recipe
 from degrade_kit.shards import open_shards
 from degrade_kit.sources import open_sources
 
 
 def check_degrade_paths(
-    config_name: str,
+    sections: Mapping[str, Any],
     *,
     pairs: Sequence[tuple[str, str]],
     faces: str | None,
@@ -30,7 +29,7 @@ def check_degrade_paths(
     """Make sure that what `train-degrade` is given is there.
 
     Args:
-        config_name: A file, or `small` or `sd21`.
+        sections: The configuration, before it is checked; see `degrade_kit.pipelines.claim.read_run_config`.
         pairs: Kind and folder of each set of real pairs.
         faces: Where the HQ faces are.
         base_model: In place of the configuration's.
@@ -39,7 +38,6 @@ def check_degrade_paths(
     Raises:
         ConfigError: If something is not.
     """
-    path, sections = read_run_config(config_name, "train-degrade")
     for source, folder in pairs:
         kind_of(source)
         if not Path(folder).is_dir():
@@ -48,12 +46,12 @@ def check_degrade_paths(
         open_sources(faces)
     presets = _section(sections, "data").get("presets")
     for preset in cast("list[Any]", presets) if isinstance(presets, list) else []:
-        _check_recipe(path, preset)
+        _check_recipe(preset)
     _check_base(sections, base_model, download=download)
 
 
 def check_restore_paths(
-    config_name: str,
+    sections: Mapping[str, Any],
     *,
     data_sets: Sequence[str],
     weights: Mapping[str, Path],
@@ -65,7 +63,7 @@ def check_restore_paths(
     """Make sure that what `train-restore` is given is there.
 
     Args:
-        config_name: A file, or `small` or `sd21`.
+        sections: The configuration, before it is checked; see `degrade_kit.pipelines.claim.read_run_config`.
         data_sets: Folders or URLs of shards.
         weights: What `--weights` says, by name.
         autoencoders: Folder of autoencoders, if one is given.
@@ -77,14 +75,13 @@ def check_restore_paths(
         ConfigError: If something is not.
         ShardError: If a data set is not whole.
     """
-    path, sections = read_run_config(config_name, "train-restore")
     for place in data_sets:
         open_shards(place)
     for name in weights:
         find(name, weights)
     if autoencoders is not None and not autoencoders.is_dir():
         raise ConfigError(f"--autoencoders: {autoencoders}: no such folder; expected RUN/association/model")
-    _check_recipe(path, _section(sections, "data").get("onthefly"))
+    _check_recipe(_section(sections, "data").get("onthefly"))
     if restores:
         _check_base(sections, base_model, download=download)
 
@@ -95,9 +92,9 @@ def _section(sections: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     return cast("Mapping[str, Any]", found) if isinstance(found, Mapping) else {}
 
 
-def _check_recipe(config: Path, recipe: Any) -> None:  # noqa: ANN401 (parsed YAML)
+def _check_recipe(recipe: Any) -> None:  # noqa: ANN401 (parsed YAML)
     if isinstance(recipe, str) and recipe:
-        resolve_recipe(str(config.parent / recipe) if recipe.endswith((".yaml", ".yml")) else recipe)
+        resolve_recipe(recipe)
 
 
 def _check_base(sections: Mapping[str, Any], base_model: str | None, *, download: bool) -> None:

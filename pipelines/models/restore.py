@@ -74,7 +74,7 @@ class RestoreJob:
     device: str | None = None
     dtype: str = "float32"
     download: bool = False
-    cache_dir: str | None = None
+    cache_dir: Path | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -146,7 +147,7 @@ def check_side(data: RestoreData, loop: LoopConfig, crop: bool) -> None:
 
 
 def read_restore_data(
-    shards: str, config: RestoreDataConfig, seed: int, *, validation: str | None = None, cache_dir: str | None = None
+    shards: str, config: RestoreDataConfig, seed: int, *, validation: str | None = None, cache_dir: Path | None = None
 ) -> RestoreData:
     """Open the shards, and part what is held out.
 

@@ -120,21 +120,31 @@ def load_run_config(name: str, overrides: Mapping[str, Any]) -> RunConfig:
     Raises:
         ConfigError: If it cannot be read, or a key or value is wrong.
     """
-    path, merged = read_run_config(name, "train-degrade")
+    path, sections = read_run_config(name, "train-degrade")
+    return degrade_run_config(sections, overrides, path.name)
+
+
+def degrade_run_config(sections: Mapping[str, Any], overrides: Mapping[str, Any], where: str) -> RunConfig:
+    """A configuration of its sections, with some fields of `train` and the top level replaced.
+
+    Args:
+        sections: What a configuration file holds.
+        overrides: `base_model` or `revision`; all others go to `train`.
+        where: Where the sections come from, for messages.
+
+    Raises:
+        ConfigError: If a key or value is wrong.
+    """
+    merged = {**sections}
     for key, value in overrides.items():
         if key in ("base_model", "revision"):
             merged[key] = value
         else:
             merged["train"] = {**merged.get("train", {}), key: value}
     if "network" in merged:
-        merged["network"] = FlipNetConfig.from_mapping(merged["network"], f"{path.name}: network")
+        merged["network"] = FlipNetConfig.from_mapping(merged["network"], f"{where}: network")
     network = merged.pop("network", FlipNetConfig())
-    config = dataclasses.replace(read_fields(RunConfig, merged, path.name), network=network)
-    # A recipe file stands beside the configuration that names it.
-    presets = [
-        str(path.parent / preset) if preset.endswith((".yaml", ".yml")) else preset for preset in config.data.presets
-    ]
-    return dataclasses.replace(config, data=dataclasses.replace(config.data, presets=tuple(presets)))
+    return dataclasses.replace(read_fields(RunConfig, merged, where), network=network)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -188,7 +198,7 @@ def read_data(run: DegradeRun) -> PairData:
         names = [{sources.names[i] for i in part} for part in (order[count:], order[:count])]
         faces, held_out_faces = (sources.only(part) if part else None for part in names)
     if not training and faces is None:
-        raise ConfigError("no pairs to train on: give --pairs KIND=DIR, --faces DIR, or both")
+        raise ConfigError("no pairs to train on: give --pairs KIND=DIR, --hq FACES, or both")
     return PairData(
         training=tuple(training),
         held_out=tuple(held_out),

@@ -108,7 +108,7 @@ class RestoreRun:
     """Files of others' making by their names in `degrade_kit.analysis.weights`; what is not here is looked for."""
     device: str | None = None
     data_workers: int = 0
-    cache_dir: str | None = None
+    cache_dir: Path | None = None
     """Where shards of a URL are kept."""
     download: bool = False
     trackers: tuple[str, ...] = ()
@@ -117,17 +117,28 @@ class RestoreRun:
 
 
 def load_restore_config(name: str, overrides: Mapping[str, Any]) -> RestoreRunConfig:
-    """A configuration file, or `small` or `sd21`, with some fields replaced.
-
-    Args:
-        name: The file, or one of the names.
-        overrides: `base_model`, `revision`, `perceptual`, `embedding`, `onthefly_prob` or `crop`; all others go to the
-            loop of every stage.
+    """Read a configuration file, or `small` or `sd21`, with some fields replaced; see `restore_run_config`.
 
     Raises:
         ConfigError: If it cannot be read, or a key or value is wrong.
     """
-    path, merged = read_run_config(name, "train-restore")
+    path, sections = read_run_config(name, "train-restore")
+    return restore_run_config(sections, overrides, path.name)
+
+
+def restore_run_config(sections: Mapping[str, Any], overrides: Mapping[str, Any], where: str) -> RestoreRunConfig:
+    """Make a configuration of its sections, with some fields replaced.
+
+    Args:
+        sections: What a configuration file holds.
+        overrides: `base_model`, `revision`, `perceptual`, `embedding`, `onthefly_prob` or `crop`; all others go to the
+            loop of every stage.
+        where: Where the sections come from, for messages.
+
+    Raises:
+        ConfigError: If a key or value is wrong.
+    """
+    merged = {**sections}
     for key, value in overrides.items():
         if key in ("base_model", "revision", "perceptual"):
             merged[key] = value
@@ -136,14 +147,10 @@ def load_restore_config(name: str, overrides: Mapping[str, Any]) -> RestoreRunCo
             merged[section] = {**merged.get(section, {}), key: value}
         else:
             merged |= {stage: {**merged.get(stage, {}), key: value} for stage in STAGES}
-    network = FlipNetConfig.from_mapping({"mode": "restore", **merged.pop("network", {})}, f"{path.name}: network")
+    network = FlipNetConfig.from_mapping({"mode": "restore", **merged.pop("network", {})}, f"{where}: network")
     if network.mode is not Mode.RESTORE:
-        raise ConfigError(f"{path.name}: network: mode: expected restore, got {network.mode.value}")
-    config = dataclasses.replace(read_fields(RestoreRunConfig, merged, path.name), network=network)
-    recipe = config.data.onthefly
-    if recipe.endswith((".yaml", ".yml")):
-        config = dataclasses.replace(config, data=dataclasses.replace(config.data, onthefly=str(path.parent / recipe)))
-    return config
+        raise ConfigError(f"{where}: network: mode: expected restore, got {network.mode.value}")
+    return dataclasses.replace(read_fields(RestoreRunConfig, merged, where), network=network)
 
 
 def open_data(run: RestoreRun) -> RestoreData:

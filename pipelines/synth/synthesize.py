@@ -125,7 +125,7 @@ def synthesize(
     flipnet: str | os.PathLike[str] = "small",
     base_model: str | os.PathLike[str] | None = None,
     prompts: Mapping[str, float] | Sequence[str] | None = None,
-    num_steps: int | None = None,
+    solver_steps: int | None = None,
     solver: Literal["ddim", "dpm++"] | None = None,
     guidance: float | None = None,
     phi: float | None = None,
@@ -167,7 +167,7 @@ def synthesize(
         flipnet: `small`, which ships, or a folder that `degrade-kit train-degrade` wrote.
         base_model: Folder in place of the FlipNet's own base model.
         prompts: Of the FlipNet, with how often each is drawn; "" is the null prompt. The model's own where None.
-        num_steps: Solver steps, 1 to 1000; the model's where None, as in what follows.
+        solver_steps: Steps of the solver, 1 to 1000; the model's where None, as in what follows.
         solver: Solver.
         guidance: Classifier-free guidance; 1 is none.
         phi: Weight of the HQ image.
@@ -208,7 +208,7 @@ def synthesize(
         base_model=None if base_model is None else os.fspath(base_model),
         prompts=weighted_prompts(prompts),
         overrides={
-            "num_steps": num_steps,
+            "num_steps": solver_steps,
             "solver": solver,
             "guidance": guidance,
             "phi": phi,

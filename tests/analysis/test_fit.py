@@ -86,7 +86,7 @@ def test_equal_seeds_give_equal_recipes() -> None:
             start,
             photographs,
             lambda recipes: [noise_of(recipe, 8, 3) for recipe in recipes],
-            FitConfig(variants=10, rounds=1),
+            FitConfig(candidates=10, rounds=1),
             np.random.default_rng(7),
         )[0].digest()
         for _ in range(2)

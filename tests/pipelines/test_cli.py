@@ -330,7 +330,7 @@ def test_preview_shows_what_synth_will_write(faces_dir: Path, tmp_path: Path) ->
     picture = tmp_path / "new" / "sheet.png"
     output = run(
         *("preview", "--hq", faces_dir, "--preset", "gfpgan", "--preset", "flipnet-paper", "--size", 208),
-        *("--images", 2, "--variants", 3, "--seed", 3, "--out", picture),
+        *("--num-faces", 2, "--variants", 3, "--seed", 3, "--out", picture),
     )
     assert "2 images, 2 recipes, 3 variants" in output
     sheet = decode_image(picture.read_bytes()).pixels

@@ -36,7 +36,7 @@ def test_parts_and_loaders_are_timed(made: Path, batch_size: int) -> None:
 
 
 def test_the_command_prints_them(made: Path) -> None:
-    result = CliRunner().invoke(main, ["bench-read", str(made), "--samples", "6", "--workers", "1"])
+    result = CliRunner().invoke(main, ["bench-read", str(made), "--samples", "6", "--data-workers", "1"])
     assert result.exit_code == 0, result.output
     assert re.search(r"decode HQ +[0-9.]+ ms +[0-9]+%\n", result.output)
     assert re.search(r"^1 workers: [0-9]+ pairs/s$", result.output, re.MULTILINE)

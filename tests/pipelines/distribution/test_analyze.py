@@ -129,7 +129,7 @@ def test_a_second_run_gives_the_same_numbers_with_and_without_the_cache(
         "--synth", f"like={places / 'like'}", "--synth", f"paper={places / 'flipnet-paper'}", "--synth",
         f"gfpgan={places / 'gfpgan'}", "--real", f"photos={places / 'real'}", "--hq", places / "hq",
     )  # fmt: skip
-    cached = analyze(tmp_path / "cached", *words, "--cache", report / ".features")
+    cached = analyze(tmp_path / "cached", *words, "--feature-cache", report / ".features")
     fresh = analyze(tmp_path / "fresh", *words)
     assert cached.exit_code == fresh.exit_code == 0, cached.output + fresh.output
     for name in ("metrics.json", "embedding.csv", "report.md", "umap.png", "parameters.png", "least_covered.png"):
@@ -194,7 +194,7 @@ def test_other_sizes_stop_unless_resizing_is_allowed_and_then_it_is_told(
 def test_limits_decide_the_exit_status(limit: str, status: int, places: Path, report: Path, tmp_path: Path) -> None:
     found = analyze(
         tmp_path / "out", "--synth", f"paper={places / 'flipnet-paper'}", "--real", f"photos={places / 'real'}",
-        "--cache", report / ".features", "--fail-above", limit,
+        "--feature-cache", report / ".features", "--fail-above", limit,
     )  # fmt: skip
     assert found.exit_code == status, found.output
     if status:
@@ -271,7 +271,7 @@ def test_a_recipe_is_fitted_and_works_in_synth(places: Path, crops: list[Pixels]
     save(tmp_path / "photos", photos)
     words = (
         "--real", tmp_path / "photos", "--hq", places / "hq", "--size", SIZE, "--preset", "flipnet-paper",
-        "--faces", 10, "--images", 8, "--variants", 20, "--rounds", 1, "--workers", 0,
+        "--num-faces", 10, "--images-per-candidate", 8, "--candidates", 20, "--rounds", 1, "--workers", 0,
     )  # fmt: skip
     found = run("fit-recipe", *words, "--out", tmp_path / "mine.yaml")
     assert found.exit_code == 0, found.output

@@ -108,7 +108,7 @@ def test_different_test_sets_are_refused_or_get_a_table_each(root: Path, tmp_pat
 
 
 def test_the_sheet_shows_lq_methods_and_reference(root: Path, tmp_path: Path) -> None:
-    words = ("compare", root / "eval" / "soft", root / "eval" / "softer", "--images", 3, "--out")
+    words = ("compare", root / "eval" / "soft", root / "eval" / "softer", "--rows", 3, "--out")
     assert run(*words, tmp_path / "one").exit_code == 0
     assert run(*words, tmp_path / "two", "--lq", root / "near").exit_code == 0
     one, two = (decode_image((tmp_path / name / "sheet.png").read_bytes()).pixels for name in ("one", "two"))

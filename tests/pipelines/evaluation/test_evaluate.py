@@ -118,7 +118,7 @@ def test_two_workers_find_the_numbers_of_one_process(
     for workers in (0, 2):
         out = found[workers] = tmp_path / f"out{workers}"
         # The last word wins over the one of `evaluate`.
-        result = evaluate(out, "--restored", restored, "--reference", hq, "--faces", hq, "--workers", workers)
+        result = evaluate(out, "--restored", restored, "--reference", hq, "--hq", hq, "--workers", workers)
         assert result.exit_code == 0, result.output
 
     for name in ("metrics.json", "per_image.csv", "report.md", "report.html", "sheet.png"):
@@ -216,7 +216,7 @@ def test_a_data_set_serves_as_reference(tmp_path: Path, hq: Path, restored: Path
 
 def test_real_sets_are_judged_without_references(tmp_path: Path, hq: Path, restored: Path, shared_data: Path) -> None:
     found = evaluate(
-        tmp_path / "out", "--restored", restored, "--faces", hq,
+        tmp_path / "out", "--restored", restored, "--hq", hq,
         "--weights", f"niqe={shared_data / 'weights' / 'niqe_pris_params.npz'}",
     )  # fmt: skip
     assert found.exit_code == 0, found.output
@@ -230,7 +230,7 @@ def test_real_sets_are_judged_without_references(tmp_path: Path, hq: Path, resto
     assert described["niqe"]["undefined"] == 6  # images of 64 pixels have no block of NIQE
     alone = evaluate(tmp_path / "alone", "--restored", restored)
     assert alone.exit_code == 0
-    assert "give --faces" in metrics(tmp_path / "alone")["metrics"]["kid-degradation"]["status"]
+    assert "give --hq" in metrics(tmp_path / "alone")["metrics"]["kid-degradation"]["status"]
 
 
 def test_a_sharper_set_is_nearer_to_sharp_faces(tmp_path: Path, hq: Path, images: dict[str, Pixels]) -> None:
@@ -390,8 +390,8 @@ def test_every_network_metric_runs_from_local_files(
     assert found["restoreformer"]["deg"]["unit"] == "rad"
     assert found["basicsr-rgb"]["fid"]["against"] == "inception_FFHQ_512-f7b384ab.pth"
     assert found["basicsr-rgb"]["fid"]["against_sha256"]
-    assert "as --faces" in found["pmrf"]["fid"]["status"]
-    by_faces = evaluate(tmp_path / "faces", *words, "--protocol", "pmrf", "--faces", hq)
+    assert "as --hq" in found["pmrf"]["fid"]["status"]
+    by_faces = evaluate(tmp_path / "faces", *words, "--protocol", "pmrf", "--hq", hq)
     assert by_faces.exit_code == 0, by_faces.output
     assert metrics(tmp_path / "faces")["metrics"]["fid"]["value"] > 0
 

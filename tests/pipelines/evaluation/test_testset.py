@@ -123,7 +123,7 @@ def test_a_flipnet_makes_exactly_its_share(tmp_path: Path, faces_dir: Path) -> N
 
 
 def test_originals_become_a_set_of_lq_images_alone(tmp_path: Path, faces_dir: Path) -> None:
-    found = make(tmp_path / "set", "--from-originals", faces_dir, "--size", 128)
+    found = make(tmp_path / "set", "--real", faces_dir, "--size", 128)
     assert found.exit_code == 0, found.output
     made = files(tmp_path / "set")
     assert len([name for name in made if name.startswith("lq/")]) == 6
@@ -138,9 +138,7 @@ def test_originals_are_aligned_by_landmarks(tmp_path: Path, faces_dir: Path) -> 
     photos.mkdir()
     for name in ("astronaut.png", "astronaut_left.png"):
         (photos / name).write_bytes((faces_dir / name).read_bytes())
-    found = make(
-        tmp_path / "set", "--from-originals", photos, "--align", "--landmarks", tmp_path / "points.json", "--size", 64
-    )
+    found = make(tmp_path / "set", "--real", photos, "--align", "--landmarks", tmp_path / "points.json", "--size", 64)
 
     assert found.exit_code == 3, found.output
     assert (tmp_path / "set" / "lq" / "astronaut.png").is_file()

@@ -1,4 +1,4 @@
-"""`degrade-kit pairs inspect` from end to end on tiny pairs."""
+"""`degrade-kit pairs` from end to end on tiny pairs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ TILE, GAP = 160, 6
 
 
 def call(*arguments: object, code: int = 0) -> Result:
-    result = CliRunner().invoke(main, ["pairs", "inspect", *map(str, arguments)])
+    result = CliRunner().invoke(main, ["pairs", *map(str, arguments)])
     assert result.exception is None or isinstance(result.exception, SystemExit), repr(result.exception)
     assert result.exit_code == code, result.output
     return result
@@ -56,7 +56,7 @@ def data(astronaut: Pixels, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_it_counts_captions_and_shows_all_sources(data: Path, faces_dir: Path, tmp_path: Path) -> None:
     out = tmp_path / "new/look"
     result = call(
-        *("--pairs", f"dense-haze={data / 'haze'}", "--pairs", f"blur={data / 'blur'}", "--faces", faces_dir),
+        *("--pairs", f"dense-haze={data / 'haze'}", "--pairs", f"blur={data / 'blur'}", "--hq", faces_dir),
         *("--preset", "gfpgan", "--out", out, "--size", 64, "--shown", 2),
     )
     assert f"dense-haze={data / 'haze'}: dense-haze, haze\n  3 to train on, 1 of the test split\n" in result.stdout
@@ -121,7 +121,7 @@ def test_a_source_with_nothing_to_train_on_is_told(data: Path, tmp_path: Path) -
 
 
 def test_limits_go_by_data_set_kind_or_face(data: Path, faces_dir: Path, tmp_path: Path) -> None:
-    pairs = ["--pairs", f"dense-haze={data / 'haze'}", "--pairs", f"blur={data / 'blur'}", "--faces", faces_dir]
+    pairs = ["--pairs", f"dense-haze={data / 'haze'}", "--pairs", f"blur={data / 'blur'}", "--hq", faces_dir]
     limits = ["--limit", "haze=1", "--limit", "blur=4", "--limit", "face=2"]
     call(*pairs, *limits, "--out", tmp_path / "out", "--size", 32)
     found = {name: (source["train"], source["left_out"]) for name, source in report(tmp_path / "out").items()}
@@ -159,8 +159,8 @@ def test_a_config_file_gives_lists(data: Path, tmp_path: Path) -> None:
         (["--pairs", "haze=missing"], "pairs haze=missing: expected a folder, found none"),
         (["--pairs", "Haze=."], "kind of pairs: expected lower-case letters"),
         ([], "expected at least one KIND=DIR, or faces; got neither"),
-        (["--faces", "missing"], "missing: No such file or directory"),
-        (["--faces", ".", "--preset", "gfpgn"], "did you mean `gfpgan`?"),
+        (["--hq", "missing"], "missing: No such file or directory"),
+        (["--hq", ".", "--preset", "gfpgn"], "did you mean `gfpgan`?"),
     ],
 )
 def test_wrong_options_are_refused_before_anything_is_written(

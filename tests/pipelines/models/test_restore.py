@@ -77,7 +77,7 @@ def test_what_is_there_is_kept_and_what_is_not_is_made_to_the_same_pixels(
 
 def test_several_phi_give_a_folder_each(whole: Path, model: Path, faces_dir: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    result = restored(model, faces_dir / "astronaut.png", out, "--phi", "0,0.5,1")
+    result = restored(model, faces_dir / "astronaut.png", out, "--phi", 0, "--phi", 0.5, "--phi", 1)
     assert result.exit_code == 0, result.output
     found = made(out)
     assert found.keys() == {f"phi-{phi}/astronaut.png" for phi in ("0", "0.5", "1")}
@@ -100,7 +100,9 @@ def test_a_seed_steps_and_colours_change_the_image(whole: Path, model: Path, fac
     source = faces_dir / "astronaut.png"
     hashes = {
         made(tmp_path / f"{number}")["astronaut.png"]
-        for number, more in enumerate(([], ["--seed", 1], ["--steps", 3], ["--color-fix", "adain"], ["--size", 48]))
+        for number, more in enumerate(
+            ([], ["--seed", 1], ["--solver-steps", 3], ["--color-fix", "adain"], ["--size", 48])
+        )
         if restored(model, source, tmp_path / f"{number}", *more).exit_code == 0
     }
     assert len(hashes) == 5

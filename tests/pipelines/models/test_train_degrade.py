@@ -92,7 +92,7 @@ def words(raw: Path, config: Path, out: Path, *more: str) -> list[str]:
             "--pairs",
             f"lol={raw / 'LOLdataset'}",
         ],
-        *["--faces", str(raw / "faces"), "--config", str(config), "--out", str(out), "--device", "cpu", *more],
+        *["--hq", str(raw / "faces"), "--config", str(config), "--out", str(out), "--device", "cpu", *more],
     ]
 
 
@@ -303,7 +303,7 @@ def test_a_tracker_gets_the_numbers(raw: Path, tmp_path: Path) -> None:
 def test_two_processes_train_as_one_does(finished: Path, raw: Path, config: Path, tmp_path: Path) -> None:
     pytest.importorskip("ray.train")
     out, log = tmp_path / "run", tmp_path / "log"
-    process = CommandProcess(words(raw, config, out, "--threads", "1", "--num-workers", "2"), log)
+    process = CommandProcess(words(raw, config, out, "--threads", "1", "--workers", "2"), log)
     assert process.wait(PATIENCE) == 0, log.read_text("utf-8")
     assert load(out / "model").prompts
     assert [line["step"] for line in metrics(out)] == list(range(1, 9))

@@ -139,7 +139,7 @@ def test_a_killed_run_ends_in_the_same_weights(
 def test_two_processes_train_as_one_does(finished: Path, shards: Path, config: Path, tmp_path: Path) -> None:
     needs_ray()
     out, log = tmp_path / "run", tmp_path / "log"
-    process = CommandProcess(words(shards, config, out, "--num-workers", "2"), log)
+    process = CommandProcess(words(shards, config, out, "--workers", "2"), log)
     assert process.wait(PATIENCE) == 0, log.read_text("utf-8")
     assert Restorer.load(out, device="cpu").embedding is not None
     for stage in STAGES:
@@ -156,7 +156,7 @@ def test_two_processes_train_as_one_does(finished: Path, shards: Path, config: P
 @pytest.mark.slow
 def test_two_processes_restore_as_one_does(shards: Path, config: Path, tmp_path: Path) -> None:
     needs_ray()
-    for name, more in (("one", ()), ("two", ("--num-workers", "2"))):
+    for name, more in (("one", ()), ("two", ("--workers", "2"))):
         process = CommandProcess(
             words(shards, config, tmp_path / name, "--stage", "restoration", "--embedding", "none", *more),
             tmp_path / "log",

@@ -1,0 +1,176 @@
+"""`--config`: files with values for the options of a command, which every command takes.
+
+A file holds `option: value` pairs under the names of the command line, in kebab-case or with underscores. Commands that
+train take the sections of their training configuration beside them. What a run left as its `config.yaml` is such a file
+too, where the command says how its options are read from it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+import click
+from click.shell_completion import CompletionItem
+
+from degrade_kit.errors import ConfigError, nearest
+from degrade_kit.pipelines.commands.types import AnyType
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ConfigFiles:
+    """What `--config` of a command takes beside values of options."""
+
+    sections: tuple[str, ...] = ()
+    """Keys of its training configuration, which go to the command as `config`; an option of that name is the option."""
+    packaged: str = ""
+    """The command whose configurations `sd21` and `small` come with the package; sd21 where no file has a section."""
+    saved: Callable[[Mapping[str, Any]], Mapping[str, Any] | None] | None = None
+    """Options and sections of the `config.yaml` that a run left; None for a file that is no such one."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Sections:
+    """The sections of a training configuration, before they are checked."""
+
+    values: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    where: str = ""
+    """Files that they come from, for messages."""
+
+
+class ConfigFile(AnyType):
+    """A YAML file, or the name of a configuration that comes with the package."""
+
+    name = "file"
+
+    def __init__(self, packaged: Sequence[str]) -> None:
+        self._packaged = tuple(packaged)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:  # noqa: ANN401 (as click has it)
+        """See `click.ParamType`; a file is read when all are known."""
+        del param, ctx
+        return value
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        """See `click.ParamType`."""
+        del ctx, param
+        found = [CompletionItem(name) for name in self._packaged if name.startswith(incomplete)]
+        return [*found, CompletionItem(incomplete, type="file")]
+
+
+def config_option(files: ConfigFiles) -> click.Option:
+    """The option `--config`, as `files` says."""
+    names = ("sd21", "small") if files.packaged else ()
+    trains = (
+        " `sd21` (the paper's scale) and `small` (two CPU cores) come with the package; a file of your own may have "
+        "their sections, too." * bool(files.packaged)
+    )
+
+    def load(ctx: click.Context, param: click.Parameter, names: Sequence[str]) -> Sections | None:
+        del param
+        return _load(ctx, names, files)
+
+    return click.Option(
+        ["--config"],
+        multiple=True,
+        type=ConfigFile(names),
+        metavar="|".join((*names, "FILE.yaml")),
+        is_eager=True,
+        expose_value=bool(files.packaged),
+        callback=load,
+        help="YAML file with values for any of these options, such as `workers: 0`; several times for several, of "
+        f"which the later ones win, and the command line over all.{trains}  [default: {'sd21' if names else 'none'}]",
+    )
+
+
+def _load(ctx: click.Context, names: Sequence[str], files: ConfigFiles) -> Sections | None:
+    """Put the files' values in the place of the options' defaults; return the sections, for the function."""
+    if ctx.resilient_parsing:
+        return None
+    read = [_read(ctx, name, files) for name in names]
+    if files.packaged and not any(sections.values for _, sections in read):
+        read.insert(0, _read(ctx, "sd21", files))
+    defaults: dict[str, Any] = {}
+    merged: dict[str, Any] = {}
+    for options, sections in read:
+        defaults |= options
+        for key, value in sections.values.items():
+            old = merged.get(key)
+            both = isinstance(old, dict) and isinstance(value, dict)
+            merged[key] = {**cast("dict[str, Any]", old), **cast("dict[str, Any]", value)} if both else value
+    ctx.default_map = {**(ctx.default_map or {}), **defaults}
+    return Sections(values=merged, where=", ".join(sections.where for _, sections in read if sections.values))
+
+
+def _read(ctx: click.Context, name: str, files: ConfigFiles) -> tuple[dict[str, Any], Sections]:
+    """The values that one file has for the command's options, and its sections."""
+    where, data = _open(name, files)
+    if files.saved is not None and (saved := files.saved(data)) is not None:
+        data = saved
+    options = {param.name: param for param in ctx.command.params if isinstance(param, click.Option)}
+    # By what the command line calls them, which may be another name than the function's argument has.
+    known = {
+        param.opts[0].removeprefix("--"): name for name, param in options.items() if name not in ("help", "config")
+    }
+    defaults: dict[str, Any] = {}
+    sections: dict[str, Any] = {}
+    for key, value in data.items():
+        kebab = str(key).replace("_", "-")
+        if kebab in known:
+            name = known[kebab]
+            if name in defaults:
+                raise ConfigError(f"{where}: {key}: given twice, as `{kebab}` and `{kebab.replace('-', '_')}`")
+            defaults[name] = _checked(ctx, options[name], value, f"{where}: {key}")
+        elif key in files.sections:
+            sections[str(key)] = value
+        else:
+            raise ConfigError(
+                f"{where}: unknown option `{key}` of `{ctx.info_name}`; {nearest(kebab, (*known, *files.sections))}"
+            )
+    return defaults, Sections(values=sections, where=where)
+
+
+def _open(name: str, files: ConfigFiles) -> tuple[str, Mapping[str, Any]]:
+    """What the messages call a file, and what is in it."""
+    if files.packaged:
+        from degrade_kit.pipelines.claim import read_run_config
+
+        path, data = read_run_config(name, files.packaged)
+        return path.name, data
+    from degrade_kit.files import parse_yaml
+
+    try:
+        text = Path(name).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"cannot read --config {name}: {error}") from error
+    data = parse_yaml(text, name)
+    if not isinstance(data, Mapping):
+        raise ConfigError(f"{name}: expected `option: value` pairs, got {data!r}")
+    return name, cast("Mapping[str, Any]", data)
+
+
+def _checked(ctx: click.Context, option: click.Option, value: Any, where: str) -> Any:  # noqa: ANN401 (parsed YAML)
+    """A value as the command line would have it, if it is one that the option takes."""
+    if value is None:
+        raise ConfigError(f"{where}: expected a value, got none; leave the line out for the default")
+    if option.is_flag:
+        if not isinstance(value, bool):
+            raise ConfigError(f"{where}: expected true or false, got {value!r}")
+        return value
+    listed = cast("list[Any]", value) if option.multiple and isinstance(value, list) else [value]
+    mappings = getattr(option.type, "mappings", False)
+    if any(isinstance(each, list) or (isinstance(each, dict) and not mappings) for each in listed):
+        expected = "a list of values" if option.multiple else "one value"
+        raise ConfigError(f"{where}: expected {expected}, got {value!r}")
+    # As text, as on the command line, so that click checks it in the same way.
+    texts = [cast("Any", each) if isinstance(each, dict) else str(each) for each in listed]
+    taken = texts if option.multiple else texts[0]
+    try:
+        option.type_cast_value(ctx, taken)
+    except click.BadParameter as error:
+        raise ConfigError(f"{where}: {error.message}") from error
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error}") from error
+    return taken
