@@ -167,7 +167,7 @@ def unknown_parts(command: click.Command, words: list[str], parent: click.Contex
     return unknown
 
 
-def load_renderer() -> Callable[[click.Group], str]:
+def load_renderer() -> Callable[..., str]:
     """Import docs/generate_cli.py from its path, since docs is no package."""
     spec = importlib.util.spec_from_file_location("generate_cli", ROOT / "docs" / "generate_cli.py")
     assert spec is not None
@@ -270,8 +270,8 @@ def test_every_command_has_help_and_a_place_in_the_reference() -> None:
 def test_reference_is_up_to_date() -> None:
     # In a fresh interpreter, since click caches in a command what its first call, perhaps in another test, gave it.
     render = (
-        "import runpy\nfrom degrade_kit.pipelines.cli import main\n"
-        "print(runpy.run_path('docs/generate_cli.py')['render_cli_reference'](main), end='')"
+        "import runpy\nfrom degrade_kit.pipelines.cli import GROUPS, main\n"
+        "print(runpy.run_path('docs/generate_cli.py')['render_cli_reference'](main, groups=GROUPS), end='')"
     )
     expected = subprocess.run(
         [sys.executable, "-X", "utf8", "-c", render], cwd=ROOT, capture_output=True, check=True
@@ -377,11 +377,15 @@ def test_fenced_blocks_are_found() -> None:
         fenced_blocks("```python\n1")
 
 
-def test_reference_holds_each_command_sorted() -> None:
+def test_reference_holds_each_command_in_the_order_of_the_help() -> None:
     page = load_renderer()(tool)
 
     headings = [line for line in page.splitlines() if line.startswith("#")]
     assert headings == ["# Command line", "## degrade-kit", "## degrade-kit also", "## degrade-kit make"]
+    grouped = load_renderer()(tool, groups={"Make": [make_command], "Look": [also_command]})
+    headings = [line for line in grouped.splitlines() if line.startswith("#") and "degrade-kit " in line]
+    assert headings == ["### degrade-kit make", "### degrade-kit also"]
+    assert grouped.index("## Make") < grouped.index("### degrade-kit make") < grouped.index("## Look")
     assert "Usage: degrade-kit make [OPTIONS] SOURCE" in page
     assert re.search(r"--size INTEGER\.\.\. +Height and width, px\.", page)
 

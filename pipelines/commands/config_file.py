@@ -80,8 +80,8 @@ def config_option(files: ConfigFiles) -> click.Option:
         is_eager=True,
         expose_value=bool(files.packaged),
         callback=load,
-        help="YAML file with values for any of these options, such as `workers: 0`; several times for several, of "
-        f"which the later ones win, and the command line over all.{trains}  [default: {'sd21' if names else 'none'}]",
+        help="YAML file with values for these options; of several files the later ones win, and the command line wins "
+        f"over all.{trains}  [default: {'sd21' if names else 'none'}]",
     )
 
 

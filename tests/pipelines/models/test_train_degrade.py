@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import shutil
 import signal
 import time
 from collections.abc import Mapping
@@ -283,6 +284,17 @@ def test_a_dry_run_finds_what_would_stop_the_run(raw: Path, config: Path, tmp_pa
         assert dry.exit_code == real.exit_code != 0, dry.output
         assert told in dry.output
         assert dry.output == real.output
+
+
+def test_the_configuration_of_a_run_goes_on_with_it(finished: Path, tmp_path: Path) -> None:
+    shutil.copytree(finished, tmp_path / "run")
+    options = ["--out", str(tmp_path / "run"), "--device", "cpu", "--threads", "1"]
+    result = run(["train-degrade", "--config", str(finished / "config.yaml"), *options])
+    assert result.exit_code == 0, result.output
+    assert (tmp_path / "run/config.yaml").read_bytes() == (finished / "config.yaml").read_bytes()
+    other = run(["train-degrade", "--config", str(finished / "config.yaml"), "--seed", "9", *options])
+    assert other.exit_code == 2
+    assert "config.train.seed: there" in other.output
 
 
 def test_nothing_to_train_on_is_said(config: Path, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -272,6 +273,17 @@ def test_an_unknown_key_names_the_nearest(shards: Path, tmp_path: Path) -> None:
     assert result.exit_code == 2
     assert "unknown key `image_wait`" in result.output
     assert "image_weight" in result.output
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_the_configuration_of_a_stage_goes_on_with_it(finished: Path, tmp_path: Path, stage: str) -> None:
+    shutil.copytree(finished, tmp_path / "run")
+    saved = finished / stage / "config.yaml"
+    result = run(
+        ["train-restore", "--config", str(saved), "--out", str(tmp_path / "run"), "--device", "cpu", "--threads", "1"]
+    )
+    assert result.exit_code == 0, result.output
+    assert (tmp_path / "run" / stage / "config.yaml").read_bytes() == saved.read_bytes()
 
 
 def test_images_of_another_side_than_the_models_are_refused(shards: Path, tmp_path: Path) -> None:
