@@ -120,9 +120,7 @@ def _of_reference(reference: str, synthetic: Sequence[Comparison]) -> str:
         numbers, null = most.numbers.matched, most.null.matched
         assert numbers is not None
         assert null is not None
-        covered = (
-            f"{most.source} covers the largest share of {reference}, {numbers.coverage:.0%} at {numbers.size} images"
-        )
+        covered = f"{most.source} covers {reference} best: {numbers.coverage:.0%} at {numbers.size} images"
         if numbers.coverage < 0.01:
             covered = f"No source covers 1 % of {reference}"
         said += f". {covered}, where its halves cover {null.coverage:.0%} of each other"

@@ -24,7 +24,7 @@ from degrade_kit.files import sha256
 from degrade_kit.image import Pixels, decode_image
 from degrade_kit.record import Record, ops_from_json
 from degrade_kit.statistics import Statistics
-from degrade_kit.store import Store, open_store
+from degrade_kit.store import LocalStore, Store, open_store
 
 FORMAT = 1
 """Version of the shard format; readers refuse a higher one."""
@@ -508,9 +508,12 @@ def open_shards(shards: str | os.PathLike[str]) -> ShardSet:
     try:
         data = store.read(MANIFEST)
     except (FileNotFoundError, NotADirectoryError) as error:
+        below = _data_set_below(store)
         raise ShardError(
-            f"{store.url}: no {MANIFEST}. It is written last: run the `degrade-kit synth` command again to finish the "
-            "data set, or check the path"
+            f"{store.url}: no {MANIFEST}; there is a data set in {below}"
+            if below
+            else f"{store.url}: no {MANIFEST}. It is written last: run the `degrade-kit synth` command again to finish "
+            "the data set, or check the path"
         ) from error
     where = f"{store.url}/{MANIFEST}"
     manifest = parse_json(data, where)
@@ -520,6 +523,13 @@ def open_shards(shards: str | os.PathLike[str]) -> ShardSet:
         if not re.fullmatch(r"shard-[0-9]{6,}", entry["name"]):
             raise ShardError(f"{where}: {entry['name']!r} is not the name of a shard")
     return ShardSet(store, manifest)
+
+
+def _data_set_below(store: Store) -> str:
+    """A data set in a folder of a local one that is none itself; empty if there is none."""
+    if not isinstance(store, LocalStore):
+        return ""
+    return next((str(path.parent) for path in sorted(Path(store.url).glob(f"*/{MANIFEST}"))), "")
 
 
 _LISTED_TYPES = {"name": str, "count": int, "bytes": int, "sha256": str}

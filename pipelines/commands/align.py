@@ -113,5 +113,12 @@ def _print_report(report: AlignReport, out_dir: Path) -> None:
     click.echo(f"{enlarged} enlarged, {report.padded:,} with more than a tenth outside the photo")
     if report.failures:
         click.echo(f"not usable: {counted(report.failures)}; see {out_dir / 'align_failures.jsonl'}", err=True)
-    if report.faces:
-        click.echo(f"next: degrade-kit synth --hq {out_dir} --shards shards")
+    if not report.faces:
+        return
+    if report.enlarged == report.faces:
+        click.echo("all faces were enlarged: they can be compared with and restored, but are no HQ images")
+        click.echo(f"next: degrade-kit analyze-distribution --synth NAME=SHARDS --real NAME={out_dir} --out report")
+        return
+    if report.enlarged:
+        click.echo(f"note: enlarged faces are no HQ images; leave out those that {out_dir}/align.jsonl names", err=True)
+    click.echo(f"next: degrade-kit synth --hq {out_dir} --shards shards")

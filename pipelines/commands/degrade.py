@@ -26,6 +26,8 @@ def degrade_command(image: Path, variants: int, seed: int, size: int, out: Path,
     Examples:
       degrade-kit degrade face.png --out look
       degrade-kit degrade face.png --prompt "very dark, medium noise" --prompt "dense haze" --out look
+
+    What a recipe does to a face is shown by `degrade-kit preview`.
     """  # noqa: D301 (click reads the \b itself)
     from degrade_kit.flipnet.config import require_packages
 

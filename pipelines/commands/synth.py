@@ -171,8 +171,8 @@ def synth_command(
         )
     echo_report(report)
     if dry_run:
-        return
-    if report.complete:
+        sys.exit(3 if report.failures else 0)
+    if report.num_samples and report.complete:
         click.echo(f"next: degrade-kit verify {report.out}")
     failed = sum(report.failures.values())
     total = report.num_sources + report.num_skipped

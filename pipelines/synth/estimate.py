@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from degrade_kit.errors import ImageError
 from degrade_kit.hq import prepare
 from degrade_kit.image import Pixels, encode_png
 from degrade_kit.pipelines.effort import (
@@ -23,6 +25,7 @@ from degrade_kit.pipelines.executor import ExecutorConfig, limited_threads
 from degrade_kit.pipelines.makers.flipnet_settings import FlipNetSettings
 from degrade_kit.pipelines.makers.recipe_maker import Prepared, RecipeMaker
 from degrade_kit.pipelines.synth.plan import Plan
+from degrade_kit.pipelines.text import counted
 from degrade_kit.wording import counted_noun
 
 _TRIES = 8
@@ -36,6 +39,8 @@ class Estimate:
     bytes: float
     usable: int
     """How many of the inputs tried could be used."""
+    failures: Mapping[str, int]
+    """The others, by what is wrong with them."""
     setup: float = 0.0
     """Seconds before a process can make its first."""
 
@@ -49,9 +54,14 @@ def estimate(plan: Plan) -> Estimate:
     lq_sizes: list[int] = []
     maker = RecipeMaker(plan.config, plan.lq_extension)
     faces: list[Pixels] = []
+    failures = Counter[str]()
 
     def make(index: int) -> None:
-        hq = prepare(plan.sources.read(index), plan.config.image)
+        try:
+            hq = prepare(plan.sources.read(index), plan.config.image)
+        except ImageError as error:
+            failures[error.reason] += 1
+            raise
         faces[:] = [hq.pixels]
         hq_sizes.append(len(hq.data) + 4096)
         if plan.config.mode != "flipnet":
@@ -60,7 +70,7 @@ def estimate(plan: Plan) -> Estimate:
 
     seconds = seconds_each(spread(len(plan.sources.names), _TRIES), make)
     hq_size, lq_size = (sum(sizes) / max(len(sizes), 1) for sizes in (hq_sizes, lq_sizes))
-    found = Estimate(seconds=seconds, bytes=hq_size + lq_size, usable=len(hq_sizes))
+    found = Estimate(seconds=seconds, bytes=hq_size + lq_size, usable=len(hq_sizes), failures=failures)
     settings, share = plan.config.flipnet, plan.config.flipnet_share
     if settings is None or not share or not faces:
         return found
@@ -159,7 +169,7 @@ def describe_plan(
         f"{len(todo):,} of them to make",
     ]
     if not sample.usable:
-        return (*lines, "none of the images tried can be used", NOTHING_DONE)
+        return (*lines, f"none of the images tried can be used: {counted(sample.failures)}", NOTHING_DONE)
     lines.append(f"{sample.seconds * 1e3:.0f} ms for an image with its variants, from {sample.usable} tried")
     samples = plan.count(todo)
     measured = effort(plan, samples, len(todo), sample)

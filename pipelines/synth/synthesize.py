@@ -54,6 +54,8 @@ class SynthReport(Report):
     shards_made: int
     shards_kept: int
     """Done by an earlier run."""
+    shards_done: int
+    """Finished ones of the data set, by whatever run."""
     shards_failed: list[str]
     num_samples: int
     num_sources: int
@@ -87,12 +89,13 @@ class SynthReport(Report):
         if self.planned:
             return [*map(Line, self.planned), *licence]
         pairs = self.num_samples * self.variants
-        kept = f"{self.shards_made} made, {self.shards_kept} kept from before"
-        made = kept if self.shards_kept else "all made now"
+        kept = f"{self.shards_made} made, {self.shards_done - self.shards_made} kept from before"
+        made = "all made now" if self.shards_made == self.num_shards else kept
+        some = f"{self.shards_done} of " if self.shards_done < self.num_shards else ""
         lines = [
             Line(
                 f"{counted_noun(self.num_samples, 'sample')}, {counted_noun(pairs, 'pair')}, "
-                f"{counted_noun(self.num_shards, 'shard')} ({made}), "
+                f"{some}{counted_noun(self.num_shards, 'shard')} ({made}), "
                 f"{human_bytes(self.bytes)}, {human_time(self.seconds)}"
             ),
             *licence,
@@ -106,13 +109,12 @@ class SynthReport(Report):
             lines.append(Line(f"not usable: {counted(self.failures)}; see {self.out}/.degrade_kit/", warning=True))
         for name in self.shards_failed:
             lines.append(Line(f"not made: {name}; run the same command again to retry it", warning=True))
-        if self.complete:
-            return [
-                *lines,
-                Line(f"digest {self.digest}"),
-                Line(f"look at {self.out}/preview.png and {self.out}/README.md"),
-            ]
-        return [*lines, Line("the data set is not whole yet: no manifest.json was written", warning=True)]
+        if not self.complete:
+            return [*lines, Line("the data set is not whole yet: no manifest.json was written", warning=True)]
+        lines.append(Line(f"digest {self.digest}"))
+        if not self.num_samples:
+            return [*lines, Line("no image could be used, so the data set is empty", warning=True)]
+        return [*lines, Line(f"look at {self.out}/preview.png and {self.out}/README.md")]
 
 
 def synthesize(
@@ -249,6 +251,7 @@ def _planned(plan: Plan, out: str, todo: Sequence[int], executor: ExecutorConfig
         num_shards=plan.num_shards,
         shards_made=0,
         shards_kept=plan.num_shards - len(todo),
+        shards_done=plan.num_shards - len(todo),
         shards_failed=[],
         num_samples=0,
         num_sources=len(plan.sources.names),
@@ -256,7 +259,7 @@ def _planned(plan: Plan, out: str, todo: Sequence[int], executor: ExecutorConfig
         variants=plan.config.variants,
         bytes=round(sample.bytes * count),
         seconds=sample.setup + sample.seconds * count,
-        failures={},
+        failures={} if sample.usable else dict(sample.failures),
         counters={},
         digest="",
         licence=plan.config.licence,
@@ -429,6 +432,7 @@ def _conclude(plan: Plan, store: Store, *, made: int, kept: int, failed: list[st
         shards_made=made,
         shards_kept=kept,
         shards_failed=failed,
+        shards_done=len(done),
         num_samples=sum(sidecar.count for sidecar in done),
         num_sources=len(plan.sources.names),
         num_skipped=len(plan.sources.skipped),

@@ -277,6 +277,8 @@ def test_ranges_of_shards_add_up_to_the_whole(faces_dir: Path, made: Path, tmp_p
     out = tmp_path / "out"
     first = synth(faces_dir, out, "--variants", 2, "--shard-range", "2:3")
     assert "the data set is not whole yet" in first
+    assert "2 samples, 4 pairs, 1 of 3 shards (1 made, 0 kept from before)" in first
+    assert "1/1 shards, 2/2 images" in first
     assert [path.name for path in out.glob("*.tar")] == ["shard-000002.tar"]
     assert not (out / "manifest.json").exists()
     assert "no manifest.json" in run("verify", out, code=1)
@@ -340,6 +342,39 @@ def test_preview_shows_what_synth_will_write(faces_dir: Path, tmp_path: Path) ->
     for number, pixels in enumerate([sample.hq(), *(sample.pair(variant)[1] for variant in range(3))]):
         strip = sheet[:, 6 + number * (208 + 6) :][:, :208]
         assert any(np.array_equal(strip[top : top + 208], pixels) for top in range(len(strip) - 207)), number
+
+
+def test_counts_of_one_are_not_said_in_the_plural(faces_dir: Path, tmp_path: Path) -> None:
+    one = ["--include", "astronaut.png"]
+    plan = run("synth", "--hq", faces_dir, "--shards", tmp_path / "x", *one, "--size", 64, "--workers", 0, "--dry-run")
+    assert "; 1 variant, seed 0" in plan
+    assert "1 shard of 1 sample in" in plan
+    assert "1 sample, 1 pair, 1 shard (all made now)" in synth(faces_dir, tmp_path / "out", *one)
+    shown = run("preview", "--hq", faces_dir, "--out", tmp_path / "p.png", "--num-faces", 1, "--variants", 1)
+    assert "1 image, 1 recipe, 1 variant\n" in shown
+
+
+def test_the_last_range_of_shards_counts_the_images_that_it_has(faces_dir: Path, tmp_path: Path) -> None:
+    output = synth(faces_dir, tmp_path / "out", "--samples-per-shard", 4, "--shard-range", "1:2")
+    assert "1/1 shards, 2/2 images" in output
+
+
+def test_a_plan_says_why_no_image_can_be_used(faces_dir: Path, tmp_path: Path) -> None:
+    output = synth(faces_dir, tmp_path / "out", "--min-side", 5000, "--dry-run", code=3)
+    assert "none of the images tried can be used: 6 too small" in output
+
+
+def test_an_empty_data_set_shows_no_picture_that_is_not_there(faces_dir: Path, tmp_path: Path) -> None:
+    output = synth(faces_dir, tmp_path / "out", "--min-side", 5000, code=3)
+    assert "no image could be used, so the data set is empty" in output
+    assert "preview.png" not in output
+    assert not (tmp_path / "out/preview.png").exists()
+
+
+def test_verify_names_the_data_set_that_lies_below(made: Path, tmp_path: Path) -> None:
+    shutil.copytree(made, tmp_path / "d1/shards")
+    output = run("verify", tmp_path / "d1", "--workers", 0, code=1)
+    assert f"{tmp_path}/d1: no manifest.json; there is a data set in {tmp_path}/d1/shards" in output
 
 
 def test_preview_tells_that_nothing_can_be_shown(tmp_path: Path) -> None:

@@ -329,11 +329,21 @@ def test_the_command_says_what_it_made_and_what_comes_next(config: AlignConfig) 
     status, output = run_command(config)
 
     assert status == 0
-    assert output.splitlines()[-3:] == [
+    assert output.splitlines()[-4:] == [
         f"6 faces of 6 photos in {config.out_dir}; 0 photos done before",
         "1 face enlarged, 0 with more than a tenth outside the photo",
+        f"note: enlarged faces are no HQ images; leave out those that {config.out_dir}/align.jsonl names",
         f"next: degrade-kit synth --hq {config.out_dir} --shards shards",
     ]
+
+
+def test_faces_that_were_all_enlarged_are_not_proposed_as_hq_images(config: AlignConfig) -> None:
+    status, output = run_command(config, "--size", "512")
+
+    assert status == 0
+    assert "6 faces enlarged" in output
+    assert "degrade-kit synth --hq" not in output
+    assert output.splitlines()[-1].endswith(f"--real NAME={config.out_dir} --out report")
 
 
 def test_the_command_ends_with_3_if_a_photo_gave_no_face(

@@ -155,7 +155,7 @@ def test_a_config_file_gives_lists(data: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--pairs", "haze"], "--pairs: expected KIND=DIR, got 'haze'"),
+        (["--pairs", "haze"], "'--pairs': expected KIND=DIR, got 'haze'"),
         (["--pairs", "haze=missing"], "pairs haze=missing: expected a folder, found none"),
         (["--pairs", "Haze=."], "kind of pairs: expected lower-case letters"),
         ([], "expected at least one KIND=DIR, or faces; got neither"),
