@@ -333,6 +333,39 @@ def test_the_sections_of_training_files_are_those_of_its_configuration() -> None
         assert {*files.files.sections, "base_model"} == fields
 
 
+# ---------------------------------------------------------------------------------------------------------- exit status
+
+
+@pytest.mark.parametrize(
+    ("words", "status"),
+    [
+        (["presets"], 0),
+        (["verify", "missing"], 1),  # no data set
+        (["degrade", "--out"], 2),  # no value
+        (["presets", "gfpgn"], 2),
+        (["no-such-command"], 2),
+        (["synth", "--hq", "missing", "--shards", "out"], 2),
+        (["synth", "--hq", "faces", "--shards", "out", "--workers", "0", "--min-side", "5000"], 3),
+        (["synth", "--hq", "faces", "--shards", "file/out", "--workers", "0"], 1),  # cannot be written
+    ],
+)
+def test_the_exit_status_is_the_documented_one(
+    words: list[str], status: int, faces_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "faces").symlink_to(faces_dir)
+    (tmp_path / "file").touch()
+    run(*words, code=status)
+
+
+def test_an_interrupted_command_ends_with_130(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(**_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(COMMANDS["presets"], "callback", interrupted)
+    run("presets", code=130)
+
+
 # ----------------------------------------------------------------------------------------------------------- completion
 
 
