@@ -132,9 +132,9 @@ def parse_weights(ctx: click.Context, param: click.Parameter, values: tuple[tupl
     return given
 
 
-def moved_flipnet_option(function: _F) -> _F:
+def moved_flipnet_option(*needs: Needs) -> Callable[[_F], _F]:
     """`--flipnet` of the commands that make images of a data set again."""
-    return word("--flipnet", "; where that of the data set is now, if it has one", unset="where it was")(function)
+    return word("--flipnet", "; where that of the data set is now, if it has one", unset="where it was", needs=needs)
 
 
 def quiet_model_loading() -> None:

@@ -16,7 +16,7 @@ from degrade_kit.pipelines.commands.words import command, word
 @click.argument("shards", metavar="SHARDS", type=PLACE)
 @click.argument("key", metavar="KEY")
 @word("--variant", default=0)
-@moved_flipnet_option
+@moved_flipnet_option()
 @word("--out", ": a folder", required=True)
 def replay_command(shards: str, key: str, variant: int, flipnet: str | None, out: Path) -> None:
     """Make one LQ image again from its record, and write it with everything about it.
@@ -38,6 +38,8 @@ def replay_command(shards: str, key: str, variant: int, flipnet: str | None, out
     if variant < sample.info["variants"] and sample.record(variant).by_model:
         quiet_model_loading()
         remake = flipnet_remake(find_flipnet(data_set.store, flipnet))
+    elif flipnet is not None:
+        raise click.UsageError("--flipnet has no effect on an LQ image that a recipe made")
     outcome = replay_variant(sample, variant, remake)
     target, lq = sample.pair(variant)
     shown = {"hq": target, "lq": lq, "lq_native": outcome.again}

@@ -172,6 +172,10 @@ def train_restore_command(
         trackers=report_to,
         threads=threads,
     )
+    embedding = run.config.losses.embedding
+    for flag, given, user in (("--identity-weights", identity, "arcface"), ("--autoencoders", autoencoders, "bfr")):
+        if given is not None and "restoration" in run.stages and embedding != user:
+            raise click.UsageError(f"{flag} has no effect with the face embedding {embedding}; it needs {user}")
     if dry_run:
         click.echo(restore_plan_text(run))
         click.echo("dry run: nothing was written")

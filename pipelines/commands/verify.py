@@ -13,7 +13,7 @@ from degrade_kit.pipelines.commands.options import (
     quiet_model_loading,
 )
 from degrade_kit.pipelines.commands.types import PLACE
-from degrade_kit.pipelines.commands.words import command, option, word
+from degrade_kit.pipelines.commands.words import Needs, command, option, word
 
 
 @command("verify", "Check a data set: hashes, images, records")
@@ -24,7 +24,7 @@ from degrade_kit.pipelines.commands.words import command, option, word
     default=0.05,
     help="Share of the samples whose LQ images are made again from their records and compared.",
 )
-@moved_flipnet_option
+@moved_flipnet_option(Needs(met=lambda given: given["replay"] > 0, otherwise="with --replay 0"))
 @word("--dry-run")
 @executor_options
 def verify_command(

@@ -143,7 +143,7 @@ def verify(
         ray_address: Ray cluster to join, as for `synthesize`.
 
     Raises:
-        ConfigError: If an argument does not fit.
+        ConfigError: If an argument does not fit, or a FlipNet is named and the data set has none.
         ShardError: If there is no manifest, or it is of an unknown format.
 
     Returns:
@@ -153,6 +153,8 @@ def verify(
     executor = ExecutorConfig(workers=workers, ray_address=ray_address)
     data_set = open_shards(shards)
     store, manifest = data_set.store, data_set.manifest
+    if flipnet is not None and "flipnet" not in manifest:
+        raise ConfigError(f"{store.url} was made without a FlipNet, so that --flipnet {flipnet} has no effect")
     if dry_run:
         first = (
             f"{counted_noun(manifest['num_samples'], 'sample')} in {counted_noun(manifest['num_shards'], 'shard')}, "

@@ -434,6 +434,13 @@ def test_replay_refuses_what_is_not_there(made: Path, tmp_path: Path) -> None:
     assert "error:" in run("replay", made, "000000001", "--out", tmp_path / "file" / "x", code=1)
 
 
+def test_a_flipnet_is_refused_for_a_data_set_without_one(made: Path, tmp_path: Path) -> None:
+    assert "was made without a FlipNet" in run("verify", made, "--workers", 0, "--flipnet", "small", code=2)
+    words = ("replay", made, "000000001", "--flipnet", "small", "--out", tmp_path / "x")
+    assert "--flipnet has no effect on an LQ image that a recipe made" in run(*words, code=2)
+    assert not (tmp_path / "x").exists()
+
+
 def test_doctor_names_versions_and_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     output = run("doctor", "--folder", tmp_path)
     assert f"numpy {np.__version__}" in output
