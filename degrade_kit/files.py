@@ -15,7 +15,7 @@ import re
 import shutil
 import socket
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -65,7 +65,7 @@ def write_files(folder: Path, files: Mapping[str, bytes | str]) -> list[Path]:
 
 
 @contextlib.contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
+def whole_file(path: Path) -> Generator[Path]:
     """Give a scratch path beside `path` to write a file to; it takes its place when the block ends without an error.
 
     Raises:
@@ -81,7 +81,7 @@ def whole_file(path: Path) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def whole_folder(folder: Path) -> Iterator[Path]:
+def whole_folder(folder: Path) -> Generator[Path]:
     """Give a scratch folder beside `folder`; it takes its place as a whole when the block ends without an error.
 
     Raises:
