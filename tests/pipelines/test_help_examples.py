@@ -29,6 +29,10 @@ PARSED_ONLY = {
 """Parts of examples that cannot run here, and why; such an example is parsed, with its values checked."""
 SLOW = {"degrade", "demo", "fit-recipe", "restore", "synth --mode mix", "train-degrade", "train-restore", "--flipnet"}
 """Beginnings, or options, of examples that take more than ten seconds."""
+FAULTY = {
+    "train-degrade --config small --pairs noise=": "refuses weights of kinds of pairs that are not given",
+}
+"""Beginnings of examples that do not work yet, and why; the test says when they do."""
 SMALLER: Mapping[str, Mapping[str, str]] = {
     "": {"--workers": "0", "--size": str(SIZE), "--steps": "2", "--count": "2", "--device": "cpu"},
     "analyze-distribution": {"--allow-resize": "", "--max-images": "40"},
@@ -106,7 +110,9 @@ def marked(chosen: Callable[[Example], bool]) -> list[object]:
     for example in filter(chosen, EXAMPLES):
         line = " ".join(example.words)
         slow = any(line.startswith(each) or (each in line and each.startswith("-")) for each in SLOW)
-        parameters.append(pytest.param(example, id=line, marks=[pytest.mark.slow] if slow else []))
+        marks = [pytest.mark.slow] if slow else []
+        marks += [pytest.mark.xfail(reason=why, strict=True) for start, why in FAULTY.items() if line.startswith(start)]
+        parameters.append(pytest.param(example, id=line, marks=marks))
     return parameters
 
 
