@@ -9,11 +9,11 @@ from degrade_kit.degradation import degrade as degrade
 from degrade_kit.degradation import finish as finish
 from degrade_kit.degradation import make_target as make_target
 from degrade_kit.image import decode_image as decode_image
-from degrade_kit.pipelines.synth.synthesize import SynthProgress as SynthProgress
 from degrade_kit.pipelines.synth.synthesize import SynthReport as SynthReport
 from degrade_kit.pipelines.synth.synthesize import synthesize as synthesize
 from degrade_kit.presets import PRESETS as PRESETS
 from degrade_kit.presets import preset as preset
+from degrade_kit.progress import Progress as Progress
 from degrade_kit.recipe import Recipe as Recipe
 from degrade_kit.recipe import load_recipe as load_recipe
 from degrade_kit.recipe import recipe_from_mapping as recipe_from_mapping

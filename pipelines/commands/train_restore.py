@@ -173,9 +173,8 @@ def train_restore_command(
         threads=threads,
     )
     embedding = run.config.losses.embedding
-    for flag, given, user in (("--identity-weights", identity, "arcface"), ("--autoencoders", autoencoders, "bfr")):
-        if given is not None and "restoration" in run.stages and embedding != user:
-            raise click.UsageError(f"{flag} has no effect with the face embedding {embedding}; it needs {user}")
+    if autoencoders is not None and "restoration" in run.stages and embedding != "bfr":
+        raise click.UsageError(f"--autoencoders has no effect with the face embedding {embedding}; it needs bfr")
     if dry_run:
         click.echo(restore_plan_text(run))
         click.echo("dry run: nothing was written")
