@@ -53,7 +53,7 @@ def join_command(shards: str, hq: str, out: str, dry_run: bool, workers: int | N
         report = join(job, executor, progress)
     click.echo(
         f"{counted_noun(report.samples, 'sample')} in {counted_noun(report.shards, 'shard')}; "
-        f"{report.kept:,} of them kept from before"
+        f"{counted_noun(report.kept, 'shard')} kept from before"
     )
     if report.digest == report.original_digest:
         click.echo(f"byte by byte the data set {report.digest[:12]} that the LQ images were taken from")

@@ -6,6 +6,7 @@ import hashlib
 import json
 import shutil
 import tarfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from degrade_kit.pipelines.executor import ExecutorConfig
 from degrade_kit.pipelines.makers.config import SynthConfig
 from degrade_kit.pipelines.synth.plan import make_plan
 from degrade_kit.pipelines.synth.synthesize import run_plan
+from degrade_kit.progress import Progress
 from degrade_kit.reader import PairReader
 from degrade_kit.shards import open_shards
 from tests.pipelines.models.runs import needs_ray
@@ -65,7 +67,7 @@ def contents(folder: Path) -> dict[str, str]:
     return {
         path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in folder.rglob("*")
-        if path.is_file() and path.name != "origin"
+        if path.is_file() and path.name != "origin.yaml"
     }
 
 
@@ -223,8 +225,8 @@ def test_a_stopped_run_goes_on(bare: Path, whole: Path, faces: Path, tmp_path: P
     class Stop(Exception):
         pass
 
-    def stop(done: int, total: int) -> None:
-        if done == 1:
+    def stop(progress: Progress) -> None:
+        if progress.done == 1:
             raise Stop
 
     job = JoinJob(shards=str(bare), hq=str(faces), out=str(tmp_path / "out"))
@@ -234,7 +236,7 @@ def test_a_stopped_run_goes_on(bare: Path, whole: Path, faces: Path, tmp_path: P
     assert join(job, HERE).kept == 1
     assert contents(tmp_path / "out") == contents(whole)
     with pytest.raises(Stop):
-        export_lq_only(str(whole), str(tmp_path / "bare"), lambda done, total: stop(min(done, 1), total))
+        export_lq_only(str(whole), str(tmp_path / "bare"), lambda progress: stop(replace(progress, done=1)))
     export_lq_only(str(whole), str(tmp_path / "bare"))
     assert contents(tmp_path / "bare") == contents(bare)
 
@@ -242,7 +244,7 @@ def test_a_stopped_run_goes_on(bare: Path, whole: Path, faces: Path, tmp_path: P
 def test_a_run_that_adds_faces_and_is_stopped_leaves_no_manifest(
     bare: Path, whole: Path, faces: Path, tmp_path: Path
 ) -> None:
-    def stop(done: int, total: int) -> None:
+    def stop(progress: Progress) -> None:
         raise KeyboardInterrupt
 
     some = shutil.copytree(faces, tmp_path / "some")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -65,7 +66,8 @@ def test_it_counts_captions_and_shows_all_sources(data: Path, faces_dir: Path, t
     assert "degraded by gfpgan, face\n  6 to train on" in result.stdout
     assert "in all: 15 to train on, 1 of test splits" in result.stdout
     assert f"next: look at {out / 'pairs.png'}" in result.stdout
-    assert (result.stderr, sorted(path.name for path in out.iterdir())) == ("", ["pairs.json", "pairs.png"])
+    assert re.fullmatch(r"10/10 pairs, .* pairs/s, in \d+ s\n", result.stderr)
+    assert sorted(path.name for path in out.iterdir()) == ["pairs.json", "pairs.png"]
     found = report(out)
     assert list(found) == ["dense-haze", "blur", "face"]
     assert [source["kind"] for source in found.values()] == ["haze", "blur", "face"]
@@ -174,7 +176,7 @@ def test_wrong_options_are_refused_before_anything_is_written(
 def test_output_that_cannot_be_written_is_an_error(data: Path, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     result = call("--pairs", f"blur={data / 'blur'}", "--size", 32, "--out", tmp_path / "file/out", code=1)
-    assert "error: cannot write to" in result.output
+    assert "error: cannot write " in result.output
 
 
 def test_looking_at_pairs_loads_no_torch() -> None:
