@@ -22,7 +22,7 @@ import json
 import os
 import re
 import tarfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, cast
@@ -90,11 +90,11 @@ def find_tars(place: str | os.PathLike[str]) -> PlainTars | None:
 
 
 def _expand(pattern: str) -> PlainTars:
-    from braceexpand import UnbalancedBracesError, braceexpand
+    from braceexpand import braceexpand
 
     try:
         places = list(braceexpand(pattern))
-    except UnbalancedBracesError as error:
+    except ValueError as error:
         raise ConfigError(f"{pattern}: {error}") from error
     if wrong := [place for place in places if not place.endswith(".tar")]:
         raise ConfigError(f"{pattern}: expected names of .tar files, got {wrong[0]}")
@@ -263,7 +263,7 @@ def plain_info(key: str, text: bytes, variants: int) -> dict[str, Any]:
     found: object = None
     with contextlib.suppress(ValueError):
         found = json.loads(text)
-    fields = cast("Mapping[str, Any]", found) if isinstance(found, dict) else {}
+    fields = cast("dict[str, Any]", found) if isinstance(found, dict) else dict[str, Any]()
     if {"format", "hq_changes", "source_sha256"} <= set(fields):
         info = Sample(key, {"json": text}).info
         if info["variants"] != variants:

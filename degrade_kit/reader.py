@@ -120,7 +120,7 @@ class PairReader:
         self.size = shards.manifest["size"]
         self._shards = shards.shards
         self._members = _ordered(shards)
-        self._hq_extensions = tuple(member.partition(".")[2] for member in self._members[:1])
+        self._hq_extensions = [member.partition(".")[2] for member in self._members[:1]]
         self._keys, self._starts, self._sizes = _index(shards)
 
     def _read_tars(self, plain: PlainTars) -> None:
@@ -140,7 +140,7 @@ class PairReader:
             shard["count"] = len(index.keys)
         self.num_variants, self.size = widths.pop() - 2, 0
         self._members = ["hq", "json", *(f"lq{variant}" for variant in range(self.num_variants))]
-        self._hq_extensions = tuple(sorted({extension for index in indices for extension in index.extensions}))
+        self._hq_extensions = sorted({extension for index in indices for extension in index.extensions})
         self._keys = np.concatenate([index.keys for index in indices])
         self._starts = np.concatenate([index.starts for index in indices])
         self._sizes = np.concatenate([index.sizes for index in indices])

@@ -41,7 +41,8 @@ class PairPipeline(wds.DataPipeline, wds.compat.FluidInterface):
 
     def __init__(self, tars: _Tars, options: PairOptions) -> None:
         stages = (tars, wds.split_by_node, wds.split_by_worker, _open_tars, wds.tariterators.tar_file_expander)
-        super().__init__(*stages, wds.tariterators.group_by_keys, _Pairs(options, tars.epoch))
+        parts = [*stages, wds.tariterators.group_by_keys, _Pairs(options, tars.epoch)]
+        super().__init__(*parts)  # pyright: ignore[reportUnknownMemberType] (webdataset has no types)
         self._tars = tars
 
     @property
@@ -73,7 +74,8 @@ def webdataset(
         ShardError: If there is no data set.
     """
     options = options or PairOptions()
-    plain, entries, variants = find_tars(shards), list[tuple[str, int | None]](), None
+    plain, variants = find_tars(shards), None
+    entries: list[tuple[str, int | None]]
     if plain is None:
         found = open_shards(shards)
         if LQ_ONLY in found.manifest:
@@ -159,7 +161,7 @@ class _Pairs:
             onthefly_prob=options.onthefly_prob if options.onthefly else 0.0,
             flip_prob=0.5 if options.flip else 0.0,
         )
-        for item, variant in enumerate(draws.variant.tolist()):
+        for item, variant in enumerate(cast("list[int]", draws.variant.tolist())):
             if options.onthefly is not None and draws.onthefly[item]:
                 rng = epoch_generator(options.seed, epoch, raw.info["source"], variant)
                 loaded = PairReader.fresh_pair(raw, options.onthefly.draw(rng))

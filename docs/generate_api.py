@@ -13,6 +13,7 @@ import re
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, cast
 
 import degrade_kit as dk
 
@@ -76,8 +77,8 @@ def _described(name: str, value: object) -> Iterator[str]:
 
 def _member(name: str, value: object) -> Iterator[str]:
     """Yield a method or a property of a class; nothing for what is neither, or says no more than its base."""
-    plain = value.__func__ if isinstance(value, (classmethod, staticmethod)) else value
-    documented = plain.fget if isinstance(plain, property) else plain
+    plain: Any = cast("Any", value).__func__ if isinstance(value, (classmethod, staticmethod)) else value
+    documented: Any = cast("Any", plain).fget if isinstance(plain, property) else plain
     text = inspect.getdoc(documented) or ""
     if documented is None or not text or text.startswith("See `Report`"):
         return

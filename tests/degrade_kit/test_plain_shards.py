@@ -7,7 +7,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-import webdataset as wds
+import webdataset
 
 import degrade_kit as dk
 from degrade_kit import plain_shards
@@ -15,6 +15,8 @@ from degrade_kit.degradation import finish
 from degrade_kit.image import Pixels, encode_jpeg, encode_png
 from degrade_kit.plain_shards import ENLARGE, INDEX, TarIndex, assign_roles, find_tars
 from degrade_kit.record import ops_from_json
+
+wds: Any = webdataset  # its stubs leave names out
 
 pytestmark = [
     # webdataset leaves the files of shards to the garbage collector.
