@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ import yaml
 from click.testing import CliRunner
 from PIL import Image
 
+import degrade_kit.pipelines.demo
 import degrade_kit.pipelines.doctor
 from degrade_kit.image import decode_image, read_image
 from degrade_kit.pipelines.cli import main
@@ -469,11 +471,19 @@ def test_doctor_tells_of_two_opencvs(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_demo_makes_a_verified_data_set(tmp_path: Path) -> None:
     output = run("demo", "--out", tmp_path / "demo", "--workers", 0)
     assert "10 pairs" in output
-    assert ("for non-commercial research use only" in output) == ("modes.png" in output)
-    for line in output.splitlines()[1:-2]:
-        if not line.startswith("without FlipNet's LQ images: "):
-            assert Path(line.split("  ")[1]).exists(), line
+    for line in takewhile(lambda line: line.startswith("  "), output.splitlines()[1:]):
+        assert Path(line.split("  ")[1]).exists(), line
     run("verify", tmp_path / "demo/shards", "--workers", 0, "--replay", 1)
+
+
+@pytest.mark.parametrize("installed", [False, True])
+def test_the_demo_says_how_to_add_flipnets_part_where_it_left_that_out(
+    installed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(degrade_kit.pipelines.demo, "run_demo", lambda out, executor: [])
+    monkeypatch.setattr(degrade_kit.pipelines.demo, "flipnet_installed", lambda: installed)
+
+    assert ("make demo-flipnet, or pip install 'degrade-kit[flipnet]'" in run("demo")) is not installed
 
 
 # ------------------------------------------------------------------------------------------- what all commands share

@@ -149,7 +149,7 @@ def test_there_is_no_attention_without_an_embedding(model: Path, faces_dir: Path
 
 
 def test_a_dry_run_writes_nothing(model: Path, faces_dir: Path, tmp_path: Path) -> None:
-    result = restored(model, faces_dir, tmp_path / "out", "--phi", "0,1", "--dry-run")
+    result = restored(model, faces_dir, tmp_path / "out", "--phi", 0, "--phi", 1, "--dry-run")
     assert result.exit_code == 0, result.output
     assert "6 images at 32 pixels" in result.output
     assert not (tmp_path / "out").exists()
