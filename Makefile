@@ -37,7 +37,7 @@ check: .venv/.dev ## Check format, lint rules and types, and run the fast tests 
 	wait $$types; types=$$?; cat "$$log"; rm "$$log"; [ $$tests = 0 ] && [ $$types = 0 ]
 
 test: lint ## Check format, lint rules and types, then run all tests that need no GPU
-	$(BIN)/python -m pytest -m 'not gpu'
+	$(BIN)/python -m pytest -m 'not gpu' --numprocesses=auto --maxprocesses=8 --dist=loadfile
 
 test-latest: ## Run these tests on the newest release of every dependency, in .venv-latest
 	@$(check_python)

@@ -14,7 +14,7 @@ from degrade_kit.analysis.distances import Features, frechet_of_moments, halves,
 from degrade_kit.analysis.whitening import Scaler
 
 DRAWS: Final = 2000
-"""Of the bootstrap."""
+"""Resamples of the bootstrap."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,7 +37,7 @@ class MetricSummary:
     near_identical: int = 0
     """Pairs of faces with less than one degree between them."""
     against: str = ""
-    """Of a set's number: what it compares with."""
+    """What a number of sets compares with."""
     against_sha256: str = ""
     null: float | None = None
     """What random halves of the other set give, each beside the other."""
@@ -111,5 +111,5 @@ def _too_few(restored: Features, least: int) -> MetricSummary:
 
 
 def finite(value: float) -> float | None:
-    """For JSON, which has neither NaN nor infinity."""
+    """Give None for NaN and infinity, which JSON does not have."""
     return value if math.isfinite(value) else None

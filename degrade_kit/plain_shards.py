@@ -50,7 +50,7 @@ class PlainTars(NamedTuple):
 
     store: Store
     names: list[str]
-    """Of the tars inside the store, in order."""
+    """Names of the tars inside the store, in order."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 
-class Line(NamedTuple):
+class ReportLine(NamedTuple):
     """One line of a report."""
 
     text: str
@@ -21,7 +21,7 @@ class Report(ABC):
     __slots__ = ()
 
     @abstractmethod
-    def lines(self) -> list[Line]:
+    def lines(self) -> list[ReportLine]:
         """Say it in lines."""
 
     def __str__(self) -> str:
@@ -42,7 +42,7 @@ def human_bytes(count: float) -> str:
 
 
 def human_time(seconds: float) -> str:
-    """Time for people.
+    """Write a time for people.
 
     >>> human_time(42), human_time(3700)
     ('42 s', '1 h 2 min')

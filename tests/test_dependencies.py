@@ -29,7 +29,6 @@ DISTRIBUTIONS = {
 NOT_IMPORTED = {
     "lightning": "taken under whichever of its two names is there",
     "scikit-image": "holds the demo's photographs, which are found without an import",
-    "webdataset": "the reader of the shards that most people have",
 }
 NOT_FOR_USERS = {"all", "dev"}
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from degrade_kit.pipelines.doctor import EXTRAS
+from degrade_kit.pipelines.doctor import required_packages
 from tests.requirement_lines import install_problems, project_extras
 from tests.test_docs import PAGES, ROOT, Block, fenced_blocks, page_id
 
@@ -55,7 +55,7 @@ def test_every_hint_of_a_message_names_what_pip_reads_and_an_extra_that_exists()
 
 
 def test_doctor_names_extras_that_exist() -> None:
-    assert set(EXTRAS) - {"base"} <= project_extras(ROOT)
+    assert set(required_packages()) - {""} <= project_extras(ROOT)
 
 
 @pytest.mark.parametrize(

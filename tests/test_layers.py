@@ -230,11 +230,11 @@ MISTAKES = {
     "preview": ["--hq {nowhere} --out {out}", "--hq {faces} --preset nowhere --out {out}"],
     "presets": ["nowhere"],
     "weights": ["nowhere"],
-    "pairs inspect": ["--pairs noise={nowhere} --out {out}"],
+    "pairs": ["--pairs noise={nowhere} --out {out}"],
     "degrade": ["{nowhere} --out {out}", "{faces}/a.png --flipnet {nowhere} --out {out}"],
     "make-testset": [
         "--hq {nowhere} --out {out}",
-        "--from-originals {nowhere} --out {out}",
+        "--real {nowhere} --hq {faces} --count 1 --out {out}",
         "--hq {faces} --count 1 --flipnet {nowhere} --out {out}",
         "--hq {faces} --count 1 --preset nowhere --out {out}",
     ],
@@ -256,10 +256,10 @@ MISTAKES = {
     ],
     "compare": ["{nowhere} --out {out}"],
     "train-degrade": [
-        "--faces {faces} --config {nowhere} --out {out}",
-        "--faces {nowhere} --config small --out {out}",
+        "--hq {faces} --config {nowhere} --out {out}",
+        "--hq {nowhere} --config small --out {out}",
         "--pairs noise={nowhere} --config small --out {out}",
-        "--faces {faces} --base-model {nowhere} --out {out}",
+        "--hq {faces} --base-model {nowhere} --out {out}",
     ],
     "train-restore": [
         "--shards {nowhere} --config small --out {out}",
@@ -268,7 +268,7 @@ MISTAKES = {
     "restore": ["--model {nowhere} --input {faces} --out {out}"],
 }
 """Wrong names, by command: each must be said before anything heavy is imported."""
-WITHOUT_NAMES = {"demo", "doctor", "pairs"}
+WITHOUT_NAMES = {"demo", "doctor"}
 RUN_EACH = """
 import json
 from pathlib import Path

@@ -44,7 +44,7 @@ def test_the_readme_names_both_licences() -> None:
 
 def test_the_licence_of_the_small_flipnet_begins_with_its_notice() -> None:
     pytest.importorskip("diffusers")
-    from degrade_kit.flipnet.checkpoint import SMALL
+    from degrade_kit.flipnet.folder import SMALL
     from degrade_kit.pipelines.makers.flipnet_settings import FlipNetSettings, resolve_flipnet
 
     assert licence_notice(SMALL) == NOTICE

@@ -24,7 +24,6 @@ NOT_YET = frozenset(
         "analysis/extractors.py",
         "analysis/judge.py",
         "analysis/perceptual.py",
-        "degrade_kit/files.py",
         "degrade_kit/flipnet/loop.py",
         "degrade_kit/reader.py",
         "degrade_kit/store.py",

@@ -54,7 +54,7 @@ class ConfigFile(AnyType):
         return value
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-        """See `click.ParamType`."""
+        """Complete names and files; see `click.ParamType`."""
         del ctx, param
         found = [CompletionItem(name) for name in self._packaged if name.startswith(incomplete)]
         return [*found, CompletionItem(incomplete, type="file")]

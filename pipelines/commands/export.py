@@ -13,7 +13,7 @@ from degrade_kit.pipelines.commands.words import Needs, command, option, url_of,
 from degrade_kit.wording import counted_noun
 
 _PAIRS = Needs(met=lambda given: given["form"] != "lq-only", otherwise="with --to lq-only")
-"""Of options of pairs, which are written anew; shards are copied whole."""
+"""What options of pairs need, which are written anew; shards are copied whole."""
 
 
 @command("export", "Write pairs as folders, LMDB, Parquet, or LQ alone")

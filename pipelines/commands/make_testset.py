@@ -132,7 +132,7 @@ def make_testset_command(
         click.echo(f"{count:,} pairs of {size} pixels from {len(sources):,} faces in {hq}, in {out}/lq and {out}/hq")
         if flipnet is not None:
             click.echo(f"{mix:.0%} of the LQ images by FlipNet {flipnet}, the others by {config.recipe.name}")
-        effort, written = testset.effort(config, sources)
+        effort, written = testset.testset_effort(config, sources)
         print_estimate(executor, effort, written)
         return
     with ProgressLine() as progress:

@@ -84,7 +84,13 @@ def restore_command(
     if not options["download"]:
         quiet_model_loading()
     from degrade_kit.pipelines.commands.progress import ProgressLine
-    from degrade_kit.pipelines.models.restore import RestoreJob, check_run, effort, plan_restoration, restore
+    from degrade_kit.pipelines.models.restore import (
+        RestoreJob,
+        check_restoration,
+        plan_restoration,
+        restore,
+        restore_effort,
+    )
 
     overrides = {"num_steps": options.pop("solver_steps")}
     overrides |= {key: options.pop(key) for key in ("solver", "guidance", "negative_prompt")}
@@ -93,7 +99,7 @@ def restore_command(
     executor = executor_config(workers, ray_address, gpus_per_worker)
     if dry_run:
         sampling = plan.sampling[0]
-        _, names, todo = check_run(plan, executor)
+        _, names, todo = check_restoration(plan, executor)
         waiting = sum(len(chunk.indices) for chunk in todo)
         click.echo(
             f"{counted_noun(len(names), 'image')} at {plan.size or 'their own'} pixels, {waiting:,} of them to do, "
@@ -105,7 +111,7 @@ def restore_command(
         )
         click.echo(f"writes {', '.join(map(str, plan.folders))}")
         click.echo("the time is that of a small model on a CPU: a large one takes more, and on a GPU less")
-        print_estimate(executor, effort(plan, todo))
+        print_estimate(executor, restore_effort(plan, todo))
         return
 
     with ProgressLine() as progress:

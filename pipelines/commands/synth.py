@@ -28,9 +28,9 @@ def _saved_options(data: Mapping[str, Any]) -> dict[str, Any] | None:
     if data["format"] != 1:
         raise ConfigError(f"format: expected 1, the one that this version of degrade-kit writes, got {data['format']}")
     image: dict[str, Any] = data["image"]
-    names = {"size": "size", "hq-filter": "filter", "crop": "crop", "hq-format": "format", "min-side": "min_side"}
+    names = {"size": "size", "hq-filter": "filter", "square": "crop", "hq-format": "format", "min-side": "min_side"}
     if not image["size"]:  # nothing is cropped or resized
-        names = {option: name for option, name in names.items() if option not in ("hq-filter", "crop")}
+        names = {option: name for option, name in names.items() if option not in ("hq-filter", "square")}
     options = {option: image[name] for option, name in names.items()} | {"alpha": image["alpha"]}
     options |= {key: data[key] for key in ("variants", "seed", "samples_per_shard", "lq_size")}
     if data["include"]:
@@ -82,7 +82,7 @@ _RESIZED = Needs(met=lambda given: given["size"] != 0, otherwise="with --size 0"
     help="Filter for HQ images of another size; the first two are Pillow's, antialiased.",
 )
 @option(
-    "--crop",
+    "--square",
     type=click.Choice(["center", "error"]),
     default="center",
     needs=_RESIZED,

@@ -39,7 +39,7 @@ class Text(AnyType):
         self._parse, self._words, self._files = parse, words, files
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:  # noqa: ANN401 (as click has it)
-        """See `click.ParamType`."""
+        """Check and parse a value; see `click.ParamType`."""
         if not isinstance(value, (str, dict) if self.mappings else str):
             return value  # parsed before
         try:
@@ -48,7 +48,7 @@ class Text(AnyType):
             self.fail(str(error), param, ctx)
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-        """See `click.ParamType`."""
+        """Complete the known words; see `click.ParamType`."""
         found = [CompletionItem(word) for word in self._words() if word.startswith(incomplete)]
         if self._files:
             found.append(CompletionItem(incomplete, type="file"))
@@ -62,7 +62,7 @@ class Side(click.IntRange):
         super().__init__(0, 4096)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:  # noqa: ANN401 (as click has it)
-        """See `click.ParamType`."""
+        """Check and parse a value; see `click.ParamType`."""
         size = click.INT.convert(value, param, ctx)
         if size != 0 and not 16 <= size <= 4096:
             self.fail(f"expected 0 or a number of pixels within [16, 4096], got {size}", param, ctx)

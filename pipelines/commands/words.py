@@ -195,10 +195,10 @@ def url_of(name: str) -> Needs:
 
 
 RAY: Final = Needs(met=lambda given: given["workers"] != 0, otherwise="with --workers 0")
-"""Of options of the processes on Ray."""
+"""What options of the processes on Ray need."""
 
 
-class Option(click.Option):
+class ConditionalOption(click.Option):
     """An option that may have no effect without others.
 
     Args:
@@ -294,13 +294,13 @@ def _option(
     elif not attributes.get("required"):
         attributes = {"show_default": True, **attributes}
     needed = (needs,) if isinstance(needs, Needs) else tuple(needs)
-    return click.option(*declarations, cls=Option, help=help, needs=needed, **attributes)
+    return click.option(*declarations, cls=ConditionalOption, help=help, needs=needed, **attributes)
 
 
 def _refuse_idle_options(ctx: click.Context) -> None:
     """Raise for an option that was given and has no effect beside the others."""
     for param in ctx.command.params:
-        if not isinstance(param, Option):
+        if not isinstance(param, ConditionalOption):
             continue
         assert param.name is not None
         source = ctx.get_parameter_source(param.name)

@@ -33,7 +33,7 @@ from degrade_kit.pipelines.executor import ExecutorConfig, run_tasks
 from degrade_kit.pipelines.makers.config import fingerprint, load_plan_config
 from degrade_kit.pipelines.makers.flipnet_settings import FlipNetSettings, stored_flipnet
 from degrade_kit.pipelines.makers.recipe_maker import make_variant
-from degrade_kit.pipelines.text import Line, Report, human_bytes
+from degrade_kit.pipelines.text import Report, ReportLine, human_bytes
 from degrade_kit.record import Record, ops_to_json
 from degrade_kit.shards import (
     CONFIG,
@@ -90,15 +90,15 @@ class VerifyReport(Report):
     lq_only: bool = False
     """Whether the data set has no HQ images, so that none could be made again."""
     planned: tuple[str, ...] = ()
-    """Of a dry run: the plan in lines, and nothing else."""
+    """The plan of a dry run in lines; empty otherwise."""
 
-    def lines(self) -> list[Line]:
-        """See `Report`."""
+    def lines(self) -> list[ReportLine]:
+        """Say in lines what was found; see `Report`."""
         if self.planned:
-            return [Line(text) for text in self.planned]
+            return [ReportLine(text) for text in self.planned]
         return [
-            *(Line(problem, warning=True) for problem in self.problems),
-            Line(
+            *(ReportLine(problem, warning=True) for problem in self.problems),
+            ReportLine(
                 f"{counted_noun(self.samples, 'sample')} in {counted_noun(self.shards, 'shard')}; "
                 f"{counted_noun(self.replayed, 'LQ image')} made again, {self.identical:,} accepted; "
                 f"{counted_noun(len(self.problems), 'problem')}"
@@ -160,8 +160,8 @@ def verify(
             f"{counted_noun(manifest['num_samples'], 'sample')} in {counted_noun(manifest['num_shards'], 'shard')}, "
             f"{human_bytes(manifest['bytes'])}; LQ images of {replay:.0%} of them made again"
         )
-        return VerifyReport(planned=(first, *estimate_lines(executor, effort(manifest, replay))))
-    executor = resolve_workers(executor, lambda: effort(manifest, replay))
+        return VerifyReport(planned=(first, *estimate_lines(executor, verify_effort(manifest, replay))))
+    executor = resolve_workers(executor, lambda: verify_effort(manifest, replay))
     listed = {entry["name"]: entry for entry in manifest["shards"]}
     names = [shard_name(index) for index in range(manifest["num_shards"])]
     problems = [*_check_manifest(manifest), *_check_beside(store, manifest), *_unlisted(store, set(listed))]
@@ -204,7 +204,7 @@ def verify(
     )
 
 
-def effort(manifest: Mapping[str, Any], replay: float) -> Effort:
+def verify_effort(manifest: Mapping[str, Any], replay: float) -> Effort:
     """Say what a check takes, from the sizes of the data set and the known costs of images.
 
     Args:

@@ -29,9 +29,9 @@ from degrade_kit.pipelines.distribution.features import (
     Row,
     Task,
     count_images,
-    effort,
     file_tasks,
     measuring,
+    measuring_effort,
     pick,
     shard_tasks,
     stack,
@@ -49,7 +49,7 @@ from degrade_kit.pipelines.distribution.report import (
 from degrade_kit.pipelines.effort import Effort, estimate_lines, resolve_workers
 from degrade_kit.pipelines.executor import ExecutorConfig, run_tasks
 from degrade_kit.pipelines.images import is_shards
-from degrade_kit.pipelines.text import Line, Report, human_time
+from degrade_kit.pipelines.text import Report, ReportLine, human_time
 from degrade_kit.progress import OnProgress, Progress, silent
 from degrade_kit.shards import ShardSet, open_shards
 from degrade_kit.sources import Sources, open_sources
@@ -91,18 +91,18 @@ class Analysis(Report):
     """Limits of `fail_above` that a set exceeds, in words."""
     seconds: float = 0.0
     planned: tuple[str, ...] = ()
-    """Of a dry run: the plan in lines, and nothing else."""
+    """The plan of a dry run in lines; empty otherwise."""
 
-    def lines(self) -> list[Line]:
-        """See `Report`."""
+    def lines(self) -> list[ReportLine]:
+        """Say in lines what was found; see `Report`."""
         if self.planned:
-            return [Line(text) for text in self.planned]
-        lines = [*map(Line, self.sentences), Line(f"in {human_time(self.seconds)}:")]
-        lines += [Line(f"  {file}") for file in self.files]
-        lines += [Line(text, warning=True) for text in self.exceeded]
+            return [ReportLine(text) for text in self.planned]
+        lines = [*map(ReportLine, self.sentences), ReportLine(f"in {human_time(self.seconds)}:")]
+        lines += [ReportLine(f"  {file}") for file in self.files]
+        lines += [ReportLine(text, warning=True) for text in self.exceeded]
         if self.failures:
             text = f"{counted_noun(self.failures, 'image')} could not be used; the report names them"
-            lines.append(Line(text, warning=True))
+            lines.append(ReportLine(text, warning=True))
         return lines
 
 
@@ -235,9 +235,9 @@ class AnalysisPlan:
     """Images to measure, by name of the set."""
 
     @property
-    def effort(self) -> Effort:
+    def measuring_effort(self) -> Effort:
         """What it takes to measure them; what follows is short."""
-        return effort(self.extractor, self.tasks)
+        return measuring_effort(self.extractor, self.tasks)
 
 
 def plan_analysis(config: AnalyzeConfig, out: Path) -> AnalysisPlan:

@@ -190,7 +190,7 @@ def shard_tasks(
             yield ShardMeasureTask(owner, shards.store.url, shard["name"], shard["bytes"], tuple(picks), config)
 
 
-def effort(extractor: Extractor, tasks: Sequence[Task]) -> Effort:
+def measuring_effort(extractor: Extractor, tasks: Sequence[Task]) -> Effort:
     """Say what it takes to measure images: as some of them tell or, of a network, as such usually take.
 
     Images whose features are kept from before count as the others do.

@@ -26,8 +26,8 @@ from degrade_kit.pipelines.distribution.features import (
     ExtractConfig,
     ProbeTask,
     Task,
-    effort,
     file_tasks,
+    measuring_effort,
     pick,
     stack,
     to_size,
@@ -36,7 +36,7 @@ from degrade_kit.pipelines.distribution.report import check_measured
 from degrade_kit.pipelines.effort import Effort, estimate_lines, resolve_workers
 from degrade_kit.pipelines.executor import ExecutorConfig
 from degrade_kit.pipelines.sheet import LEGEND, Tile, caption, contact_sheet
-from degrade_kit.pipelines.text import Line, Report, human_time
+from degrade_kit.pipelines.text import Report, ReportLine, human_time
 from degrade_kit.presets import resolve_recipe
 from degrade_kit.recipe import Recipe
 from degrade_kit.record import Record
@@ -96,7 +96,7 @@ class Fitted(Report):
     """The recipe, and the sheet."""
     seconds: float
     planned: tuple[str, ...] = ()
-    """Of a dry run: the plan in lines; nothing was fitted then."""
+    """The plan of a dry run in lines; empty otherwise."""
 
     @property
     def gain(self) -> float:
@@ -108,22 +108,22 @@ class Fitted(Report):
         """Whether the fit brought the recipe nearer to photographs that it has not seen."""
         return self.after.value < self.before.value
 
-    def lines(self) -> list[Line]:
-        """See `Report`."""
+    def lines(self) -> list[ReportLine]:
+        """Say in lines what was found; see `Report`."""
         if self.planned:
-            return [Line(text) for text in self.planned]
+            return [ReportLine(text) for text in self.planned]
         lines = [
-            Line(
+            ReportLine(
                 f"whitened KID to {self.held_out:,} photographs that were not fitted to: {self.before.value:.3f} "
                 f"[{self.before.low:.3f}, {self.before.high:.3f}] before, {self.after.value:.3f} "
                 f"[{self.after.low:.3f}, {self.after.high:.3f}] after, {self.chance:.3f} between halves of the "
                 "photographs"
             ),
-            Line(f"{self.parts} parts, in {human_time(self.seconds)}: {', '.join(map(str, self.files))}"),
+            ReportLine(f"{self.parts} parts, in {human_time(self.seconds)}: {', '.join(map(str, self.files))}"),
         ]
         if not self.nearer:
             text = "the fit did not bring it nearer; give more photographs, --candidates or --rounds"
-            lines.append(Line(text, warning=True))
+            lines.append(ReportLine(text, warning=True))
         return lines
 
 
@@ -305,10 +305,10 @@ class FitPlan:
     """Times that images are made and measured in it."""
 
     @property
-    def effort(self) -> Effort:
+    def measuring_effort(self) -> Effort:
         """What it takes, as some of the images before the fit tell."""
-        before = effort(Extractor(DEGRADATION), self.tasks)
-        probes = effort(Extractor(DEGRADATION), self.tasks[: self.probed])
+        before = measuring_effort(Extractor(DEGRADATION), self.tasks)
+        probes = measuring_effort(Extractor(DEGRADATION), self.tasks[: self.probed])
         each = probes.seconds / (self.probed * PROBE_RECORDS)
         return Effort(
             seconds=before.seconds + each * self.search_images,

@@ -69,7 +69,7 @@ from degrade_kit.pipelines.images import (
     pair_by_stem,
     stems,
 )
-from degrade_kit.pipelines.text import Line, Report
+from degrade_kit.pipelines.text import Report, ReportLine
 from degrade_kit.progress import OnProgress, Progress, silent
 from degrade_kit.sources import display_name
 from degrade_kit.store import LocalStore, check_writable
@@ -94,17 +94,17 @@ class Evaluation(Report):
     files: list[Path] = field(default_factory=list[Path])
     """That were written."""
     planned: tuple[str, ...] = ()
-    """Of a dry run: the plan in lines, and nothing else."""
+    """The plan of a dry run in lines; empty otherwise."""
 
-    def lines(self) -> list[Line]:
-        """See `Report`."""
+    def lines(self) -> list[ReportLine]:
+        """Say in lines what was found; see `Report`."""
         if self.planned:
-            return [Line(text) for text in self.planned]
-        lines = [Line(f"{counted_noun(len(self.rows), 'image')}, protocol {self.protocol.id}")]
+            return [ReportLine(text) for text in self.planned]
+        lines = [ReportLine(f"{counted_noun(len(self.rows), 'image')}, protocol {self.protocol.id}")]
         for name, summary in self.summaries.items():
             metric = METRICS[name]
             if summary.value is None:
-                lines.append(Line(f"  {metric.title:<22} {summary.status}"))
+                lines.append(ReportLine(f"  {metric.title:<22} {summary.status}"))
                 continue
             interval = (
                 ""
@@ -114,14 +114,14 @@ class Evaluation(Report):
             value = f"{shown_value(metric, summary.value)} {metric.unit(self.protocol)}".strip()
             equal = f", and {summary.infinite:,} equal to their references" if summary.infinite else ""
             lines.append(
-                Line(f"  {metric.title:<22} {value}{interval}, {counted_noun(summary.images, 'image')}{equal}")
+                ReportLine(f"  {metric.title:<22} {value}{interval}, {counted_noun(summary.images, 'image')}{equal}")
             )
         if self.missing or self.extra:
             left_out = (
                 f"{counted_noun(len(self.missing), 'reference')}, {counted_noun(len(self.extra), 'restored image')}"
             )
-            lines.append(Line(f"not in the numbers: {left_out}", warning=True))
-        return [*lines, *(Line(f"  {file}") for file in self.files)]
+            lines.append(ReportLine(f"not in the numbers: {left_out}", warning=True))
+        return [*lines, *(ReportLine(f"  {file}") for file in self.files)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -148,7 +148,7 @@ def make_testset(
         RunError: If the folder holds something else.
     """
     config, sources = check_testset(config, out, executor)
-    executor = resolve_workers(executor, lambda: effort(config, sources)[0])
+    executor = resolve_workers(executor, lambda: testset_effort(config, sources)[0])
     store = LocalStore(out)
     _claim(config.to_mapping()).take(store)
     order: npt.NDArray[np.int64] = epoch_generator(config.seed, 0, "\0testset").permutation(len(sources))
@@ -203,7 +203,7 @@ def check_testset(config: TestsetConfig, out: Path, executor: ExecutorConfig) ->
     return config, sources
 
 
-def effort(config: TestsetConfig, sources: Sources) -> tuple[Effort, float]:
+def testset_effort(config: TestsetConfig, sources: Sources) -> tuple[Effort, float]:
     """Say what the pairs take, and how many bytes they are, as some tell; the FlipNet's by its known cost."""
     sizes: list[int] = []
 

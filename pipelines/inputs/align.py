@@ -214,7 +214,7 @@ def _locate_yunet(config: AlignConfig) -> AlignConfig:
     return replace(config, yunet=found.path.resolve())
 
 
-def effort(plan: AlignPlan) -> Effort:
+def align_effort(plan: AlignPlan) -> Effort:
     """Say what the photos that are not done take, measured on some of them; nothing is written."""
     find, _ = _face_finder(plan.config)
 
@@ -247,7 +247,7 @@ def align_sources(
         Interrupted: After Ctrl-C; a rerun goes on.
     """
     plan = plan_alignment(config)
-    executor = resolve_workers(executor, lambda: effort(plan))
+    executor = resolve_workers(executor, lambda: align_effort(plan))
     store = LocalStore(config.out_dir)
     _claim(config).take(store)
     lines, failures = dict(plan.done), dict[int, FailureLine]()

@@ -1,6 +1,6 @@
 """What a training run names, looked for before torch is imported: a wrong path is said in a second, not in ten.
 
-The runs themselves check more, and later: see `make_plan` of `train_degrade` and `check_run` of `train_restore`.
+The runs themselves check more, and later: see `plan_degrade_training` and `check_restore_training`.
 """
 
 from __future__ import annotations

@@ -169,8 +169,8 @@ def restore(plan: RestorePlan, executor: ExecutorConfig, *, progress: OnProgress
         RunError: If the output holds something else, a result cannot be written, or a worker failed.
     """
     job = plan.job
-    inputs, names, todo = check_run(plan, executor)
-    executor = resolve_workers(executor, lambda: effort(plan, todo))
+    inputs, names, todo = check_restoration(plan, executor)
+    executor = resolve_workers(executor, lambda: restore_effort(plan, todo))
     _claim(plan).take(LocalStore(job.out_dir))
     count = len(names)
     waiting = sum(len(chunk.indices) for chunk in todo)
@@ -195,7 +195,7 @@ def restore(plan: RestorePlan, executor: ExecutorConfig, *, progress: OnProgress
     return RestoreReport(made, results - made - len(failures) * len(plan.folders), tuple(failures), sheet, attention)
 
 
-def check_run(plan: RestorePlan, executor: ExecutorConfig) -> tuple[Images, list[str], list[Chunk]]:
+def check_restoration(plan: RestorePlan, executor: ExecutorConfig) -> tuple[Images, list[str], list[Chunk]]:
     """Find all that would stop `restore` before its work, and write nothing.
 
     Returns:
@@ -219,7 +219,7 @@ def _claim(plan: RestorePlan) -> Claim:
     return Claim(what="restored images", file=CONFIG, resolved=_resolved(plan))
 
 
-def effort(plan: RestorePlan, todo: Sequence[Chunk]) -> Effort:
+def restore_effort(plan: RestorePlan, todo: Sequence[Chunk]) -> Effort:
     """Say what it takes to restore some inputs, by the known cost of a small model on one core."""
     megapixels = (plan.size or 512) ** 2 / 1e6
     steps = sum(sampling.num_steps for sampling in plan.sampling)

@@ -219,7 +219,7 @@ class DegradePlan:
     """Kinds that the configuration has a weight for and that are not there."""
 
 
-def make_plan(run: DegradeRun) -> DegradePlan:
+def plan_degrade_training(run: DegradeRun) -> DegradePlan:
     """Find all that would stop a run before its work, and write nothing.
 
     Raises:
@@ -339,7 +339,7 @@ def train_degrade(
     """
     if run.threads:
         torch.set_num_threads(run.threads)
-    plan = make_plan(run)
+    plan = plan_degrade_training(run)
     data = plan.data
     for line in data.refused:
         log.warning("left out %s", line)
@@ -483,7 +483,7 @@ def train_here(run: DegradeRun, report: Callable[[dict[str, float | int]], None]
 
 def plan_text(run: DegradeRun) -> str:
     """What a run would do."""
-    plan = make_plan(run)
+    plan = plan_degrade_training(run)
     data, config = plan.data, run.config.train
     total = sum((plan.weights or {}).values())
     shares = ", ".join(f"{kind} {weight / total:.0%}" for kind, weight in (plan.weights or {}).items())

@@ -176,7 +176,7 @@ def train_restore(
     run = locate_weights(run)
     if run.threads:
         torch.set_num_threads(run.threads)
-    stages, data = chosen_stages(run), check_run(run)
+    stages, data = chosen_stages(run), check_restore_training(run)
     if not data.held_out:
         log.warning(NOTHING_HELD_OUT, run.config.data.held_out, len(data.training))
     for stage in stages:
@@ -199,7 +199,7 @@ def train_restore(
     return run.out_dir / stages[-1] / "model"
 
 
-def check_run(run: RestoreRun) -> RestoreData:
+def check_restore_training(run: RestoreRun) -> RestoreData:
     """Find all that would stop a run before its work, and write nothing; returns its pairs.
 
     Raises:
@@ -448,7 +448,7 @@ def restore_plan_text(run: RestoreRun) -> str:
         ConfigError: If data or weights are missing, as in `train_restore`.
     """
     run = locate_weights(run)
-    data, config = check_run(run), run.config
+    data, config = check_restore_training(run), run.config
     lines = [
         f"pairs: {counted_noun(len(data.training), 'sample')} with "
         f"{counted_noun(data.pairs.reader.num_variants, 'stored LQ image')} each; "

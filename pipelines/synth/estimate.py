@@ -85,7 +85,7 @@ def estimate(plan: Plan) -> Estimate:
     )
 
 
-def effort(plan: Plan, samples: int, shards: int, found: Estimate | None = None) -> Effort:
+def synth_effort(plan: Plan, samples: int, shards: int, found: Estimate | None = None) -> Effort:
     """Say what it takes to make some shards.
 
     Where a FlipNet makes images, its known cost is taken: to measure it, this process would have to load it first.
@@ -172,8 +172,8 @@ def describe_plan(
         return (*lines, f"none of the images tried can be used: {counted(sample.failures)}", NOTHING_DONE)
     lines.append(f"{sample.seconds * 1e3:.0f} ms for an image with its variants, from {sample.usable} tried")
     samples = plan.count(todo)
-    measured = effort(plan, samples, len(todo), sample)
+    measured = synth_effort(plan, samples, len(todo), sample)
     decided = resolve_workers(
-        executor, lambda: measured if config.flipnet is None else effort(plan, samples, len(todo))
+        executor, lambda: measured if config.flipnet is None else synth_effort(plan, samples, len(todo))
     )
     return (*lines, *estimate_lines(decided, measured, sample.bytes * samples))

@@ -22,7 +22,7 @@ from degrade_kit.pipelines.effort import resolve_workers
 from degrade_kit.pipelines.executor import ExecutorConfig, Stateful, Work, run_tasks
 from degrade_kit.pipelines.makers.config import SynthConfig
 from degrade_kit.pipelines.makers.flipnet_settings import FlipNetSettings, weighted_prompts
-from degrade_kit.pipelines.synth.estimate import describe_plan, effort, estimate
+from degrade_kit.pipelines.synth.estimate import describe_plan, estimate, synth_effort
 from degrade_kit.pipelines.synth.output import (
     check_claim,
     check_space,
@@ -34,7 +34,7 @@ from degrade_kit.pipelines.synth.output import (
 )
 from degrade_kit.pipelines.synth.plan import Plan, make_plan
 from degrade_kit.pipelines.synth.shard import Crumb, ShardReport, ShardTask, synthesize_shard_by_recipe
-from degrade_kit.pipelines.text import Line, Report, counted, human_bytes, human_time
+from degrade_kit.pipelines.text import Report, ReportLine, counted, human_bytes, human_time
 from degrade_kit.presets import resolve_recipe
 from degrade_kit.progress import OnProgress, Progress, silent
 from degrade_kit.recipe import Recipe
@@ -64,9 +64,9 @@ class SynthReport(Report):
     """Files beside them that cannot be read at all."""
     variants: int
     bytes: int
-    """Of all shards; an estimate in a dry run."""
+    """Size of all shards; an estimate in a dry run."""
     seconds: float
-    """Of a dry run, an estimate for one process."""
+    """Time of the run; in a dry run, an estimate for one process."""
     failures: dict[str, int]
     """Inputs that could not be used, by reason."""
     counters: dict[str, int]
@@ -76,24 +76,24 @@ class SynthReport(Report):
     licence: str = ""
     """What the licence of the FlipNet's weights says first, where there is one."""
     planned: tuple[str, ...] = ()
-    """Of a dry run: the plan in lines."""
+    """The plan of a dry run in lines; empty otherwise."""
 
     @property
     def complete(self) -> bool:
         """Whether every shard of the data set is there."""
         return bool(self.digest)
 
-    def lines(self) -> list[Line]:
-        """See `Report`."""
-        licence = [Line(f"licence: {self.licence}", warning=True)] if self.licence else []
+    def lines(self) -> list[ReportLine]:
+        """Say in lines what was found; see `Report`."""
+        licence = [ReportLine(f"licence: {self.licence}", warning=True)] if self.licence else []
         if self.planned:
-            return [*map(Line, self.planned), *licence]
+            return [*map(ReportLine, self.planned), *licence]
         pairs = self.num_samples * self.variants
         kept = f"{self.shards_made} made, {self.shards_done - self.shards_made} kept from before"
         made = "all made now" if self.shards_made == self.num_shards else kept
         some = f"{self.shards_done} of " if self.shards_done < self.num_shards else ""
         lines = [
-            Line(
+            ReportLine(
                 f"{counted_noun(self.num_samples, 'sample')}, {counted_noun(pairs, 'pair')}, "
                 f"{some}{counted_noun(self.num_shards, 'shard')} ({made}), "
                 f"{human_bytes(self.bytes)}, {human_time(self.seconds)}"
@@ -101,20 +101,21 @@ class SynthReport(Report):
             *licence,
         ]
         if self.counters:
-            lines.append(Line(f"HQ images: {counted(self.counters)}"))
+            lines.append(ReportLine(f"HQ images: {counted(self.counters)}"))
         if self.counters.get("enlarged"):
             text = "note: an enlarged HQ image has no fine detail to learn; --min-side leaves such images out"
-            lines.append(Line(text, warning=True))
+            lines.append(ReportLine(text, warning=True))
         if self.failures:
-            lines.append(Line(f"not usable: {counted(self.failures)}; see {self.out}/.degrade_kit/", warning=True))
+            text = f"not usable: {counted(self.failures)}; see {self.out}/.degrade_kit/"
+            lines.append(ReportLine(text, warning=True))
         for name in self.shards_failed:
-            lines.append(Line(f"not made: {name}; run the same command again to retry it", warning=True))
+            lines.append(ReportLine(f"not made: {name}; run the same command again to retry it", warning=True))
         if not self.complete:
-            return [*lines, Line("the data set is not whole yet: no manifest.json was written", warning=True)]
-        lines.append(Line(f"digest {self.digest}"))
+            return [*lines, ReportLine("the data set is not whole yet: no manifest.json was written", warning=True)]
+        lines.append(ReportLine(f"digest {self.digest}"))
         if not self.num_samples:
-            return [*lines, Line("no image could be used, so the data set is empty", warning=True)]
-        return [*lines, Line(f"look at {self.out}/preview.png and {self.out}/README.md")]
+            return [*lines, ReportLine("no image could be used, so the data set is empty", warning=True)]
+        return [*lines, ReportLine(f"look at {self.out}/preview.png and {self.out}/README.md")]
 
 
 def synthesize(
@@ -141,7 +142,7 @@ def synthesize(
     seed: int = 0,
     size: int = 512,
     hq_filter: Literal["lanczos", "bicubic", "area"] = "lanczos",
-    crop: Literal["center", "error"] = "center",
+    square: Literal["center", "error"] = "center",
     hq_format: Literal["auto", "png", "jpg", "webp"] = "auto",
     lq_size: Literal["native", "full"] = "native",
     min_side: int = 32,
@@ -183,7 +184,7 @@ def synthesize(
         seed: Of all draws.
         size: Side of the HQ images, pixels; 0 keeps them.
         hq_filter: Filter for HQ images of another size; the first two are Pillow's, antialiased.
-        crop: Images that are not square: take the central square, or count them as failures.
+        square: Images that are not square: take the central square, or count them as failures.
         hq_format: Of HQ images; files of it that need no change are passed through. `auto`: the sources', if possible.
         lq_size: Store LQ images before their last enlargement, which readers run, or complete.
         min_side: Smaller images are refused, pixels.
@@ -229,7 +230,7 @@ def synthesize(
         seed=seed,
         samples_per_shard=samples_per_shard,
         lq_size=lq_size,
-        image=HqConfig(size=size, filter=hq_filter, crop=crop, min_side=min_side, alpha=alpha),
+        image=HqConfig(size=size, filter=hq_filter, crop=square, min_side=min_side, alpha=alpha),
         hq_format=hq_format,
         mode=mode,
         mix=mix,
@@ -296,7 +297,7 @@ def run_plan(
         wanted, todo = check_plan(plan, out, executor, overwrite=overwrite, shard_range=shard_range)
         claim(store, plan, overwrite=overwrite)
         check_space(store, plan, todo)  # what is replaced has made room by now
-        executor = resolve_workers(executor, lambda: effort(plan, plan.count(todo), len(todo)))
+        executor = resolve_workers(executor, lambda: synth_effort(plan, plan.count(todo), len(todo)))
         if store.size(CONFIG) is None:
             store.write(CONFIG, plain_yaml(plan.resolved).encode())
         failed = _make_shards(plan, store.url, todo, executor, progress)

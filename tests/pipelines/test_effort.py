@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 
 from degrade_kit.errors import ImageError
-from degrade_kit.pipelines.commands.plan import describe
-from degrade_kit.pipelines.effort import RAY_SECONDS, Effort, resolve_workers, seconds_each, spread
+from degrade_kit.pipelines.effort import RAY_SECONDS, Effort, describe_effort, resolve_workers, seconds_each, spread
 from degrade_kit.pipelines.executor import ExecutorConfig
 
 OPEN = ExecutorConfig()
@@ -73,12 +72,12 @@ def test_without_ray_all_work_is_done_in_this_process(monkeypatch: pytest.Monkey
 
 def test_a_plan_says_where_it_runs_and_has_rays_start_in_its_time() -> None:
     effort = Effort(seconds=80, tasks=8)
-    assert describe(resolve_workers(OPEN, lambda: effort), effort) == (
+    assert describe_effort(resolve_workers(OPEN, lambda: effort), effort) == (
         "about 30 s on 4 Ray workers, 10 s of it Ray's start"
     )
-    assert describe(ExecutorConfig(workers=0), effort) == "about 80 s in this process"
-    assert describe(ExecutorConfig(workers=20), effort) == "about 20 s on 8 Ray workers, 10 s of it Ray's start"
-    assert describe(ExecutorConfig(workers=4, ray_address="ray:1"), effort) == (
+    assert describe_effort(ExecutorConfig(workers=0), effort) == "about 80 s in this process"
+    assert describe_effort(ExecutorConfig(workers=20), effort) == "about 20 s on 8 Ray workers, 10 s of it Ray's start"
+    assert describe_effort(ExecutorConfig(workers=4, ray_address="ray:1"), effort) == (
         "about 20 s on 4 workers of the Ray cluster at ray:1"
     )
 

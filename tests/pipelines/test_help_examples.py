@@ -17,7 +17,7 @@ from click.testing import CliRunner
 
 from degrade_kit.image import Pixels, encode_png
 from degrade_kit.pipelines.cli import main
-from tests.pipelines.models.restore_runs import write_config
+from tests.pipelines.models.runs import write_config
 
 SIZE = 64
 FLIPNET = Path(__file__).resolve().parents[2] / "degrade_kit/flipnet/small"
@@ -29,20 +29,23 @@ PARSED_ONLY = {
 """Parts of examples that cannot run here, and why; such an example is parsed, with its values checked."""
 SLOW = {"degrade", "demo", "fit-recipe", "restore", "synth --mode mix", "train-degrade", "train-restore", "--flipnet"}
 """Beginnings, or options, of examples that take more than ten seconds."""
-FAULTY = {
-    "train-degrade --config small --pairs noise=": "refuses weights of kinds of pairs that are not given",
-}
-"""Beginnings of examples that do not work yet, and why; the test says when they do."""
 SMALLER: Mapping[str, Mapping[str, str]] = {
-    "": {"--workers": "0", "--size": str(SIZE), "--steps": "2", "--count": "2", "--device": "cpu"},
+    "": {
+        "--workers": "0",
+        "--size": str(SIZE),
+        "--steps": "2",
+        "--solver-steps": "2",
+        "--count": "2",
+        "--device": "cpu",
+    },
     "analyze-distribution": {"--allow-resize": "", "--max-images": "40"},
     "bench-read": {"--workers": "1", "--data-workers": "1", "--samples": "8"},
     "fit-recipe": {
         "--allow-resize": "",
-        **dict.fromkeys(("--faces", "--images", "--variants", "--num-faces", "--num-images", "--num-variants"), "3"),
+        **dict.fromkeys(("--num-faces", "--candidates", "--images-per-candidate"), "3"),
         "--rounds": "1",
     },
-    "restore": {"--size": "32", "--steps": "1"},
+    "restore": {"--size": "32", "--solver-steps": "1"},
     "train-restore": {"--batch-size": "2"},
     "train-degrade": {"--batch-size": "2"},
 }
@@ -56,7 +59,7 @@ class Example:
     """One example of a command's help."""
 
     command: str
-    """Such as `pairs inspect`."""
+    """Such as `synth`."""
     line: str
     """Joined to one line."""
 
@@ -111,7 +114,6 @@ def marked(chosen: Callable[[Example], bool]) -> list[object]:
         line = " ".join(example.words)
         slow = any(line.startswith(each) or (each in line and each.startswith("-")) for each in SLOW)
         marks = [pytest.mark.slow] if slow else []
-        marks += [pytest.mark.xfail(reason=why, strict=True) for start, why in FAULTY.items() if line.startswith(start)]
         parameters.append(pytest.param(example, id=line, marks=marks))
     return parameters
 

@@ -16,7 +16,7 @@ from click.shell_completion import CompletionItem, ShellComplete
 from click.testing import CliRunner
 
 from degrade_kit.pipelines.cli import GROUPS, main
-from degrade_kit.pipelines.commands.words import WORDS, Option
+from degrade_kit.pipelines.commands.words import WORDS, ConditionalOption
 
 COMMANDS = dict(main.commands)
 PROGRAM = Path(sys.executable).with_name("degrade-kit")
@@ -65,7 +65,7 @@ MAKES_IDLE: dict[tuple[str, str], tuple[str, ...]] = {
     ("export", "variant"): ("--to", "lq-only"),
     ("synth", "preset"): ("--mode", "flipnet"),
     ("synth", "hq_filter"): ("--size", "0"),
-    ("synth", "crop"): ("--size", "0"),
+    ("synth", "square"): ("--size", "0"),
     ("train-restore", "embedding"): ("--stage", "reconstruction"),
     ("train-restore", "identity"): ("--stage", "reconstruction"),
     ("train-restore", "autoencoders"): ("--stage", "reconstruction"),
@@ -92,8 +92,8 @@ def parse(name: str, *arguments: object) -> dict[str, Any]:
     return context.params
 
 
-def options_of(command: click.Command) -> list[Option]:
-    return [param for param in command.params if isinstance(param, Option)]
+def options_of(command: click.Command) -> list[ConditionalOption]:
+    return [param for param in command.params if isinstance(param, ConditionalOption)]
 
 
 def written(path: Path, data: object) -> Path:
@@ -151,13 +151,13 @@ def test_a_device_is_the_first_gpu_unless_one_is_named() -> None:
 # ---------------------------------------------------------------------------------------- an option without an effect
 
 
-def idle_options() -> list[tuple[str, Option]]:
+def idle_options() -> list[tuple[str, ConditionalOption]]:
     return [(name, option) for name, command in COMMANDS.items() for option in options_of(command) if option.needs]
 
 
 @pytest.mark.parametrize(("name", "option"), idle_options(), ids=lambda value: getattr(value, "name", value))
 def test_an_option_without_effect_is_refused(
-    name: str, option: Option, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, option: ConditionalOption, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "points.json").write_text("{}")
@@ -166,11 +166,12 @@ def test_an_option_without_effect_is_refused(
     if option.name in ("ray_address", "gpus_per_worker"):
         more = (*more, "--workers", "0")
     choices = list(option.type.choices) if isinstance(option.type, click.Choice) else ["1"]
-    given = () if option.is_flag else (VALUES.get(option.name, choices[0]),)
+    word = VALUES.get(option.name, choices[0])
+    given = () if option.is_flag else (word,)
     output = run(name, *ARGUMENTS[name], *more, option.opts[0], *given, code=2)
     assert re.search(rf"Error: {option.opts[0]} has no effect (with|without|on) \S", output), output
     key = option.opts[0].removeprefix("--")
-    value = True if option.is_flag else given[0]
+    value = True if option.is_flag else word
     from_file = run(name, *ARGUMENTS[name], *more, "--config", written(tmp_path / "c.yaml", {key: value}), code=2)
     assert f"{option.opts[0]}, which --config gives, has no effect" in from_file
 
@@ -293,7 +294,7 @@ def test_the_configuration_of_a_flipnet_data_set_gives_its_options_again(tmp_pat
     }
     found = parse("synth", *ARGUMENTS["synth"], "--config", written(tmp_path / "config.yaml", saved))
     assert found["prompt"] == (("", 0.5), ("dark, e=mc2", 0.1))
-    assert (found["num_steps"], found["solver"], found["guidance"], found["phi"]) == (7, "dpm++", 2.0, 0.5)
+    assert (found["solver_steps"], found["solver"], found["guidance"], found["phi"]) == (7, "dpm++", 2.0, 0.5)
     assert (found["mode"], found["mix"], found["batch_size"], found["device"]) == ("mix", 0.25, 5, "cpu")
     output = run(
         "synth", *ARGUMENTS["synth"], "--config", written(tmp_path / "new.yaml", {**saved, "format": 2}), code=2
@@ -328,10 +329,12 @@ def test_the_sections_of_training_files_are_those_of_its_configuration() -> None
 
     from degrade_kit.pipelines.models import train_degrade, train_restore
 
-    for name, module in (("train-degrade", train_degrade), ("train-restore", train_restore)):
-        fields = {field.name for field in dataclasses.fields(module.RunConfig)}
-        files: Any = COMMANDS[name]
-        assert {*files.files.sections, "base_model"} == fields
+    configs = {"train-degrade": train_degrade.RunConfig, "train-restore": train_restore.RestoreRunConfig}
+    for name, config in configs.items():
+        command: Any = COMMANDS[name]
+        options = {param.name for param in command.params}
+        fields = {field.name for field in dataclasses.fields(config)}
+        assert {*command.files.sections} == fields - options
 
 
 # ---------------------------------------------------------------------------------------------------------- exit status

@@ -35,7 +35,7 @@ from degrade_kit.pipelines.makers.config import Mode, SynthConfig
 from degrade_kit.pipelines.makers.flipnet_maker import FlipNetMaker
 from degrade_kit.pipelines.makers.flipnet_settings import FlipNetSettings, resolve_flipnet
 from degrade_kit.pipelines.makers.recipe_maker import Prepared
-from degrade_kit.pipelines.synth.estimate import effort
+from degrade_kit.pipelines.synth.estimate import synth_effort
 from degrade_kit.pipelines.synth.plan import make_plan
 from degrade_kit.pipelines.synth.synthesize import SynthReport, run_plan
 from degrade_kit.presets import preset
@@ -446,6 +446,6 @@ def test_where_a_flipnet_runs_is_decided_without_loading_it(
 
     monkeypatch.setattr("degrade_kit.pipelines.makers.flipnet_maker.load_degrader", refuse)
     plan = make_plan(config)
-    few, many = effort(plan, 1, 1), effort(plan, 10**6, 1000)
+    few, many = synth_effort(plan, 1, 1), synth_effort(plan, 10**6, 1000)
     assert many.seconds == pytest.approx(10**6 * few.seconds)
     assert many.setup == few.setup > 0
