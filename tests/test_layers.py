@@ -234,7 +234,7 @@ MISTAKES = {
     "degrade": ["{nowhere} --out {out}", "{faces}/a.png --flipnet {nowhere} --out {out}"],
     "make-testset": [
         "--hq {nowhere} --out {out}",
-        "--real {nowhere} --hq {faces} --count 1 --out {out}",
+        "--real {nowhere} --out {out}",
         "--hq {faces} --count 1 --flipnet {nowhere} --out {out}",
         "--hq {faces} --count 1 --preset nowhere --out {out}",
     ],
