@@ -132,7 +132,7 @@ class LocalStore:
         """See `Store`."""
         try:
             return (self.root / name).stat().st_size
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
 
     def delete(self, name: str) -> None:

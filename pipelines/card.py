@@ -6,8 +6,6 @@ import itertools
 from collections.abc import Mapping
 from typing import Any
 
-import yaml
-
 from degrade_kit.files import plain_yaml
 from degrade_kit.image import encode_png
 from degrade_kit.pipelines.sheet import LEGEND, Tile, caption, contact_sheet
@@ -75,13 +73,12 @@ def _makers(manifest: Mapping[str, Any], statistics: Statistics) -> str:
 
 def card_text(manifest: Mapping[str, Any], statistics: Statistics, resolved: Mapping[str, Any]) -> str:
     """Write the card, with the header that Hugging Face reads: it keeps `load_dataset` to the tars."""
-    header = yaml.safe_dump(
+    header = plain_yaml(
         {
             # The name keeps data sets in folders of one name apart, for which `datasets` keeps one cache.
             "configs": [{"config_name": f"set-{manifest['digest'][:12]}", "data_files": "*.tar"}],
             "tags": ["blind-face-restoration", "degradation", "webdataset", "degrade-kit"],
-        },
-        sort_keys=False,
+        }
     )
     failed = manifest["num_failures"] + manifest["num_skipped"]
     stored = "native size: a reader enlarges them" if manifest["lq_size"] == "native" else "full size"

@@ -6,6 +6,7 @@ read from by place.
 
 from __future__ import annotations
 
+import os
 import posixpath
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -133,7 +134,7 @@ def open_references(place: str, restored: Sequence[str]) -> Images:
     return ShardImages(reader, names, "hq")
 
 
-def open_inputs(place: str, *, variant: int, cache_dir: str | None, min_side: int) -> Images:
+def open_inputs(place: str, *, variant: int, cache_dir: str | os.PathLike[str] | None, min_side: int) -> Images:
     """Open what a restorer is given: images, or an LQ image of each sample of a data set, named by its key.
 
     Args:

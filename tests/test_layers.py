@@ -20,6 +20,8 @@ import numpy.typing as npt
 import pytest
 from PIL import Image
 
+from tests.requirement_lines import tomllib
+
 ROOT = Path(__file__).resolve().parents[1]
 LAYERS = ("degrade_kit", "degrade_kit.analysis", "degrade_kit.restore", "degrade_kit.pipelines")
 LINKED = ("analysis", "restore", "pipelines")
@@ -284,6 +286,13 @@ for words in json.loads(Path({file!r}).read_text()):
         wrong.append((words, heavy, result.output, repr(result.exception)))
 assert not wrong, "\\n".join(map(str, wrong))
 """
+
+
+def test_the_type_checker_is_told_of_every_link() -> None:
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["pyright"]
+    links = {path.name for path in (ROOT / "degrade_kit").iterdir() if path.is_symlink()}
+    assert links == set(LINKED)
+    assert {f"degrade_kit/{name}" for name in links} <= set(settings["include"])
 
 
 def test_every_command_says_a_wrong_name_before_it_loads_anything_heavy(

@@ -57,9 +57,9 @@ def template_caption(hq: Pixels, lq: Pixels, kind: str) -> str:
 def describe_degradation(severity: Severity, kind: str = "") -> str:
     """Put measured strengths into words; see `template_caption`.
 
-    >>> describe(Severity(brightness=0.1, veil=0.0, blur=0.9, noise=2.0, blocks=0.0))
+    >>> describe_degradation(Severity(brightness=0.1, veil=0.0, blur=0.9, noise=2.0, blocks=0.0))
     'very dark, slight blur, slight noise'
-    >>> describe(Severity(brightness=1.0, veil=0.0, blur=0.0, noise=0.4, blocks=0.0), "noise")
+    >>> describe_degradation(Severity(brightness=1.0, veil=0.0, blur=0.0, noise=0.4, blocks=0.0), "noise")
     'slight noise'
     """
     phrases: list[str] = []

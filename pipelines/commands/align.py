@@ -97,11 +97,11 @@ def align_command(
 
 
 def _print_plan(plan: AlignPlan, executor: ExecutorConfig) -> None:
-    from degrade_kit.pipelines.inputs.align import effort
+    from degrade_kit.pipelines.inputs.align import align_effort
 
     click.echo(f"{counted_noun(len(plan.stems), 'photo')} in {plan.config.input}, {len(plan.done):,} of them done")
     click.echo(f"the first face is {plan.example()}, {plan.config.size} x {plan.config.size} pixels")
-    print_estimate(executor, effort(plan))
+    print_estimate(executor, align_effort(plan))
 
 
 def _print_report(report: AlignReport, out_dir: Path) -> None:

@@ -150,9 +150,9 @@ def _print_real_plan(real: OriginalsConfig, out: Path, executor: ExecutorConfig)
     sources = testset.check_real_testset(real, out)
     click.echo(f"{len(sources):,} photographs in {real.originals}, {real.size} pixels, into {out}/lq")
     if real.align:
-        from degrade_kit.pipelines.inputs.align import effort, plan_alignment
+        from degrade_kit.pipelines.inputs.align import align_effort, plan_alignment
 
-        print_estimate(executor, effort(plan_alignment(_align_config(real, out / "lq"))))
+        print_estimate(executor, align_effort(plan_alignment(_align_config(real, out / "lq"))))
     else:
         from degrade_kit.pipelines.executor import ExecutorConfig
 

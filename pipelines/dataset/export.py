@@ -100,7 +100,7 @@ def plan_export(config: ExportConfig) -> tuple[int, float, Effort]:
     sizes: list[int] = []
     store = open_store(config.shards)
     if not isinstance(store, LocalStore):
-        manifest = open_shards(store).manifest
+        manifest = open_shards(config.shards).manifest
         megapixels = total * (manifest["size"] or 512) ** 2 / 1e6
         effort = Effort(seconds=(2 * DECODE_SECONDS + ENCODE_SECONDS) * megapixels, tasks=1)
         return total, manifest["bytes"] + 1e6 * megapixels, effort  # a PNG has about a byte for each pixel

@@ -235,7 +235,7 @@ class AnalysisPlan:
     """Images to measure, by name of the set."""
 
     @property
-    def measuring_effort(self) -> Effort:
+    def effort(self) -> Effort:
         """What it takes to measure them; what follows is short."""
         return measuring_effort(self.extractor, self.tasks)
 

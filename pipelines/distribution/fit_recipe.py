@@ -305,7 +305,7 @@ class FitPlan:
     """Times that images are made and measured in it."""
 
     @property
-    def measuring_effort(self) -> Effort:
+    def effort(self) -> Effort:
         """What it takes, as some of the images before the fit tell."""
         before = measuring_effort(Extractor(DEGRADATION), self.tasks)
         probes = measuring_effort(Extractor(DEGRADATION), self.tasks[: self.probed])

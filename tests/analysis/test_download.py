@@ -19,7 +19,7 @@ from degrade_kit.analysis.download import download
 from degrade_kit.analysis.weights import WEIGHTS, Weight
 from degrade_kit.errors import ConfigError, RunError
 from degrade_kit.pipelines.cli import main
-from degrade_kit.progress import silent
+from degrade_kit.progress import Progress, silent
 
 DATA = bytes(range(256)) * 20_000  # more than one chunk
 SHA256 = hashlib.sha256(DATA).hexdigest()
@@ -74,12 +74,12 @@ def run(*words: object) -> Result:
 @pytest.mark.parametrize("page", ["whole", "moved"])
 @pytest.mark.parametrize("sha256", [SHA256, SHA256[:8], ""])
 def test_a_file_arrives_whole_under_its_public_name(tmp_path: Path, server: str, page: str, sha256: str) -> None:
-    seen: list[tuple[int, int | None]] = []
-    path = download(weight(f"{server}/{page}", sha256), tmp_path / "new", lambda *counts: seen.append(counts))
+    seen: list[Progress] = []
+    path = download(weight(f"{server}/{page}", sha256), tmp_path / "new", seen.append)
 
     assert path == tmp_path / "new" / "vgg19-dcbb9e9d.pth"
     assert path.read_bytes() == DATA
-    assert seen[-1] == (len(DATA), len(DATA))
+    assert (seen[-1].done, seen[-1].total) == (len(DATA), len(DATA))
     assert list(path.parent.iterdir()) == [path]
 
 
@@ -153,7 +153,7 @@ def test_the_command_prints_the_address_and_fetches_into_the_first_folder(
     found = run("--download", "vgg19")
 
     assert found.exit_code == 0, found.output
-    assert found.output == f"vgg19: {server}/whole (548 MB)\nvgg19: {path} (hash as published)\n"
+    assert found.stdout == f"vgg19: {server}/whole (548 MB)\nvgg19: {path} (hash as published)\n"
     assert path.read_bytes() == DATA
 
 

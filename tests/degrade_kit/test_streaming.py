@@ -654,7 +654,7 @@ def renamed_member(out: Path) -> None:
         (cut_and_filled, r"shard-000001\.tar: sample \d{9}: "),
         (removed, r"shard-000001\.tar is missing"),
         (without_sidecar, r"no \.degrade_kit/shard-000001\.json"),
-        (flipped, r"shard-000001\.tar: sample 000000005: hq\.\w+: "),
+        (flipped, r"shard-000001\.tar: sample 000000005: HQ image: unreadable: "),
         (miscounted, r"shard-000001\.tar: its sidecar does not fit the manifest"),
         (moved_index, r"shard-000001\.tar: its index does not fit"),
         (edited(".degrade_kit/shard-000001.json", index=[]), r"shard-000001\.tar: its index has 0 samples, expected 2"),

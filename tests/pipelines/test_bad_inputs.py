@@ -40,6 +40,7 @@ from PIL import Image, PngImagePlugin
 import degrade_kit.files
 import degrade_kit.pipelines.commands.progress
 import degrade_kit.pipelines.synth.plan
+import degrade_kit.pipelines.synth.synthesize
 from degrade_kit.errors import ConfigError, ShardError
 from degrade_kit.image import decode_image, encode_jpeg, encode_png, encode_webp
 from degrade_kit.pipelines.cli import main
@@ -463,7 +464,7 @@ def files_that_vanish(box: Box) -> None:
         (box.hq / "gone.png").unlink()
         return made
 
-    box.monkeypatch.setattr(degrade_kit.pipelines.synth.plan, "make_plan", plan_and_delete)
+    box.monkeypatch.setattr(degrade_kit.pipelines.synth.synthesize, "make_plan", plan_and_delete)
     box.run(*box.arguments(), code=3).says("unreadable")
     box.check({"gone.png": "unreadable"})
     assert "No such file" in (box.out / ".degrade_kit/failures.jsonl").read_text()
@@ -1026,7 +1027,7 @@ BAD_CONFIGS = {
     "truth": ("variants: true", ["bad.yaml: variants:", "not a valid integer"]),
     "text": ("seed: many", ["bad.yaml: seed:", "not a valid integer"]),
     "size": ("size: 5000", ["size", "[16, 4096]", "5000"]),
-    "choice": ("crop: centre", ["bad.yaml: crop:", "'center', 'error'"]),
+    "choice": ("square: centre", ["bad.yaml: square:", "'center', 'error'"]),
     "share": ("max-failures: 1.5", ["bad.yaml: max-failures:", "0<=x<=1"]),
     "not UTF-8": ("hq: caf\udce9", ["cannot read --config"]),
     "preset": ("preset: gfpgam", ["unknown preset `gfpgam`", "did you mean `gfpgan`?"]),

@@ -140,7 +140,7 @@ def test_config_gives_all_options_and_the_command_line_wins(faces_dir: Path, tmp
         "samples_per_shard": 3,
         "variants": 4,
         "seed": 7,
-        "crop": "error",
+        "square": "error",
         "alpha": "white",
         "include": "*.png",
         "max-failures": 0.5,

@@ -65,9 +65,9 @@ COMMANDS: dict[str, Callable[[Path, Path], list[object]]] = {
     "make-testset": lambda w, out: [
         "make-testset", "--hq", w / "faces", "--count", 8, "--size", SIDE, "--out", out
     ],
-    "make-testset originals": lambda w, out: ["make-testset", "--from-originals", w / "photos", "--out", out],
+    "make-testset originals": lambda w, out: ["make-testset", "--real", w / "photos", "--out", out],
     "make-testset aligned": lambda w, out: [
-        "make-testset", "--from-originals", w / "photos", "--align", "--landmarks", w / "points.json", "--out", out
+        "make-testset", "--real", w / "photos", "--align", "--landmarks", w / "points.json", "--out", out
     ],
     "analyze-distribution": lambda w, out: [
         "analyze-distribution", "--synth", f"s={w}/shards", "--real", f"r={w}/restored", "--size", SIDE, "--out", out

@@ -39,7 +39,7 @@ def test_the_command_prints_them(made: Path) -> None:
     result = CliRunner().invoke(main, ["bench-read", str(made), "--samples", "6", "--data-workers", "1"])
     assert result.exit_code == 0, result.output
     assert re.search(r"decode HQ +[0-9.]+ ms +[0-9]+%\n", result.output)
-    assert re.search(r"^1 workers: [0-9]+ pairs/s$", result.output, re.MULTILINE)
+    assert re.search(r"^1 worker: [0-9]+ pairs/s$", result.output, re.MULTILINE)
 
 
 def test_without_torch_it_says_so(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -206,7 +206,7 @@ def test_limits_decide_the_exit_status(limit: str, status: int, places: Path, re
     [
         (("--synth", "a=LIKE", "--real", "a=REAL"), "the name 'a' is given 2 times"),
         (("--synth", "a=LIKE", "--real", "b=EMPTY"), "b: "),
-        (("--synth", "LIKE", "--real", "b=REAL"), "--synth: expected NAME=PLACE"),
+        (("--synth", "LIKE", "--real", "b=REAL"), "'--synth': expected NAME=PLACE"),
         (("--synth", "a=LIKE", "--real", "b=REAL", "--features", "whitened"), "whitened needs HQ faces"),
         (
             ("--synth", "a=LIKE", "--real", "b=REAL", "--features", "magic"),

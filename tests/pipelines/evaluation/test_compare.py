@@ -121,7 +121,7 @@ def test_lq_images_that_were_evaluated_too_are_shown_once_and_first(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(root)
-    words = ("compare", root / "eval" / "soft", f"input={root / 'eval' / 'softer'}", "--lq", "softer", "--images", 1)
+    words = ("compare", root / "eval" / "soft", f"input={root / 'eval' / 'softer'}", "--lq", "softer", "--rows", 1)
     assert run(*words, "--out", tmp_path).exit_code == 0
     sheet = decode_image((tmp_path / "sheet.png").read_bytes()).pixels
 

@@ -430,7 +430,7 @@ def test_a_dry_run_measures_a_flipnet_by_three_steps_on_one_image(
     monkeypatch.setattr("degrade_kit.pipelines.makers.flipnet_maker.make_images", make_images)
     result = run(
         "synth", "--hq", faces_dir, "--shards", tmp_path / "out", "--mode", "flipnet", "--flipnet", model,
-        "--steps", "50", "--variants", "5", "--size", "64", "--device", "cpu", "--workers", "0", "--dry-run",
+        "--solver-steps", "50", "--variants", "5", "--size", "64", "--device", "cpu", "--workers", "0", "--dry-run",
     )  # fmt: skip
     assert result.exit_code == 0, result.output
     assert run_steps == [1, 2]
