@@ -78,3 +78,14 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"needs the sample data that the repository does not ship; looked in {folder}")
     return folder
+
+
+STARTS_MUCH = {"ray_run", "stateful_run", "cluster", "finished", "report"}
+"""Fixtures that start Ray, or train or analyze for real: a test that asks for one is slow, whichever comes first."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what a slow fixture makes slow."""
+    for item in items:
+        if isinstance(item, pytest.Function) and STARTS_MUCH & set(item.fixturenames):
+            item.add_marker(pytest.mark.slow)

@@ -10,6 +10,7 @@ import itertools
 
 import numpy as np
 import numpy.typing as npt
+import pytest
 
 from degrade_kit.degradation import degrade, finish
 from degrade_kit.ops import PoissonNoise
@@ -18,6 +19,7 @@ from degrade_kit.seeding import generator
 from tests import naive
 
 
+@pytest.mark.slow
 def test_95_of_100_images_are_within_one_level_of_the_naive_ones(astronaut: npt.NDArray[np.uint8]) -> None:
     """With the same noise. What differs is a rounding in front of a JPEG, which may move one of its coefficients."""
     worst: dict[str, int] = {}

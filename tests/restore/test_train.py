@@ -192,6 +192,7 @@ def everything(state: TrainState) -> list[Tensor]:
     return [*(parameter.detach() for parameter in state.parameters), *state.averages, *moments]
 
 
+@pytest.mark.slow
 def test_a_stopped_restoration_ends_in_the_same_weights_and_its_model_restores(tmp_path: Path) -> None:
     base, config = save_base(tiny_base(), tmp_path / "base"), TrainConfig(**small())
     whole = run_restorer(tmp_path / "whole", base, config)
@@ -294,6 +295,7 @@ def test_the_critics_wait_for_their_step() -> None:
         assert bool(loss.parts["hq_adversarial_weight"] > 0) == active
 
 
+@pytest.mark.slow
 def test_association_raises_the_diagonal(tmp_path: Path) -> None:
     batch = pairs(4)
 

@@ -178,6 +178,7 @@ def test_a_weighting_that_the_network_has_not_is_refused(changes: dict[str, Any]
         DiffusionLoss(tiny_flipnet(), small(**changes))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("build", "changes", "factor"),
     [

@@ -267,6 +267,7 @@ def test_subsets_are_even_and_seeded() -> None:
     assert len(chosen) == 50
 
 
+@pytest.mark.slow
 def test_a_recipe_is_fitted_and_works_in_synth(places: Path, crops: list[Pixels], tmp_path: Path) -> None:
     photos = {f"{n:02}": degraded(crop, NOISY, 300 + n) for n, crop in enumerate([*crops, *crops])}
     save(tmp_path / "photos", photos)

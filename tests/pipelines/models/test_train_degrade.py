@@ -149,7 +149,6 @@ def test_a_finished_run_trains_no_more(finished: Path, raw: Path) -> None:
     assert all(torch.equal(tensor, before[name]) for name, tensor in weights_of(finished).items())
 
 
-@pytest.mark.slow
 def test_a_killed_run_ends_in_the_same_weights(finished: Path, raw: Path, config: Path, tmp_path: Path) -> None:
     out, log = tmp_path / "run", tmp_path / "log"
     arguments = words(raw, config, out, "--threads", "1")
@@ -163,7 +162,6 @@ def test_a_killed_run_ends_in_the_same_weights(finished: Path, raw: Path, config
     assert_equal_weights(out, finished)
 
 
-@pytest.mark.slow
 def test_ctrl_c_writes_a_checkpoint(finished: Path, raw: Path, config: Path, tmp_path: Path) -> None:
     out, log = tmp_path / "run", tmp_path / "log"
     arguments = words(raw, config, out, "--threads", "1")
@@ -187,6 +185,7 @@ def test_another_configuration_in_the_same_folder_is_refused(finished: Path, raw
     assert "train.learning_rate" in result.output
 
 
+@pytest.mark.slow
 def test_a_recipe_counts_by_what_it_says_and_not_by_where_it_lies(raw: Path, tmp_path: Path) -> None:
     def plan(folder: str, level: int) -> str:
         (tmp_path / folder).mkdir(exist_ok=True)
@@ -254,6 +253,7 @@ def test_the_small_example_of_the_help_trains(raw: Path, tmp_path: Path) -> None
     assert load(tmp_path / "run" / "model").prompts
 
 
+@pytest.mark.slow
 def test_a_run_takes_the_weights_of_the_kinds_that_are_there(raw: Path, config: Path, tmp_path: Path) -> None:
     words = ["train-degrade", "--pairs", f"lol={raw / 'LOLdataset'}", "--config", str(config), "--device", "cpu"]
     result = run([*words, "--steps", "2", "--out", str(tmp_path / "run")])
@@ -311,7 +311,6 @@ def test_a_tracker_gets_the_numbers(raw: Path, tmp_path: Path) -> None:
     assert list((tmp_path / "run").rglob("events.out.tfevents.*"))
 
 
-@pytest.mark.slow
 def test_two_processes_train_as_one_does(finished: Path, raw: Path, config: Path, tmp_path: Path) -> None:
     pytest.importorskip("ray.train")
     out, log = tmp_path / "run", tmp_path / "log"

@@ -226,6 +226,7 @@ def test_an_identity_network_may_take_the_encoders_place(shards: Path, config: P
     assert restorer.embedding(torch.zeros(1, 3, SIZE, SIZE)).shape == (1, 1, 32)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:This DataLoader will create:UserWarning")
 def test_data_workers_change_nothing(shards: Path, config: Path, tmp_path: Path) -> None:
     for name, count in (("one", "0"), ("two", "2")):
@@ -342,7 +343,7 @@ def test_the_next_lines_lead_through_all_stages_and_keep_what_was_given(
         assert name == "train-restore"
         assert arguments["stage"] == stage
         assert str(config) in shlex.split(next_line(output))
-        assert arguments["out_dir"] == out
+        assert arguments["out"] == out
         assert (arguments["shards"], arguments["num_steps"]) == (str(shards), 1)
         output = run(shlex.split(next_line(output))[1:]).output
     name, arguments = parsed(next_line(output))

@@ -92,6 +92,7 @@ def run_command(faces: Path, out: Path, workers: int, temporary: Path) -> subpro
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, 1, 2, 5])
 def test_bytes_do_not_depend_on_the_number_of_workers(
     workers: int, config: SynthConfig, faces_dir: Path, tmp_path: Path, temporary: Path
