@@ -200,7 +200,7 @@ class Things:
     def _restorer(self, out: Path) -> None:
         self.make("shards", self.root / "shards_to_train_on")
         config = write_config(self.root / "restorer.yaml")
-        run(["train-restore", "--shards", self.root / "shards_to_train_on", "--config", config, "--out", out])
+        run(["train-restore", "--shards", self.root / "shards_to_train_on", "--config", config, "--crop", "--out", out])
 
     def _pairs(self, out: Path) -> None:
         for number, crop in enumerate(self._crops(256, 8)):
@@ -278,6 +278,17 @@ def kind_of(name: str, example: Example) -> str:
     )
 
 
+def has_effect(name: str, words: list[str]) -> bool:
+    """Whether the last option of a command line has an effect beside the others."""
+    try:
+        COMMANDS[name].make_context(name, words[1:])
+    except click.UsageError as error:
+        if "has no effect" in error.message:
+            return False
+        raise
+    return True
+
+
 def run(words: list[object], statuses: set[int] | None = None) -> str:
     """Run a command in this process with small values, and return what it printed."""
     texts = [str(word) for word in words]
@@ -285,7 +296,11 @@ def run(words: list[object], statuses: set[int] | None = None) -> str:
     options = {option for parameter in COMMANDS[name].params for option in parameter.opts}
     smaller = {**SMALLER[""], **SMALLER.get(name, {})}
     given = {word.partition("=")[0] for word in texts} - {"--workers", "--data-workers", "--count"}
-    added = [(option, value) for option, value in smaller.items() if option in options and option not in given]
+    added = [
+        (option, value)
+        for option, value in smaller.items()
+        if option in options and option not in given and has_effect(name, [*texts, option, *filter(None, [value])])
+    ]
     result = CliRunner().invoke(main, [*texts, *(part for pair in added for part in pair if part)])
     assert result.exception is None or isinstance(result.exception, SystemExit), repr(result.exception)
     assert result.exit_code in (statuses or {0}), result.output
