@@ -16,6 +16,8 @@ PIP := -m pip --disable-pip-version-check
 PINNED_PIP := PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt $(BIN)/python $(PIP)
 FORMATTED := $(BIN)/ruff format --check . && $(BIN)/ruff check .
 TYPED := $(BIN)/pyright --pythonpath $(BIN)/python
+# One thread in each process of the tests: more would wait for each other.
+PARALLEL := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses=auto --maxprocesses=8 --dist=loadfile
 
 help: ## Show this text
 	@echo 'Usage: make TARGET [PYTHON=/path/to/python3]'
@@ -28,16 +30,15 @@ demo: .venv/.demo ## Synthesize pairs from real photographs into demo-output/, w
 demo-flipnet: .venv/.flipnet ## The same, and what the FlipNet that ships makes of them; installs PyTorch
 	$(demonstrate)
 
-# Types are checked beside the tests. One thread in each process: more would wait for each other.
+# Types are checked beside the tests.
 check: .venv/.dev ## Check format, lint rules and types, and run the fast tests with fewer examples, on all cores
 	$(FORMATTED)
 	@echo '$(TYPED) &'; log=$$(mktemp); $(TYPED) >"$$log" & types=$$!; \
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m 'not slow and not gpu' --hypothesis-profile=quick \
-		--numprocesses=auto --maxprocesses=8 --dist=loadfile; tests=$$?; \
+	$(PARALLEL) -m 'not slow and not gpu' --hypothesis-profile=quick; tests=$$?; \
 	wait $$types; types=$$?; cat "$$log"; rm "$$log"; [ $$tests = 0 ] && [ $$types = 0 ]
 
 test: lint ## Check format, lint rules and types, then run all tests that need no GPU
-	$(BIN)/python -m pytest -m 'not gpu' --numprocesses=auto --maxprocesses=8 --dist=loadfile
+	$(PARALLEL) -m 'not gpu'
 
 test-latest: ## Run these tests on the newest release of every dependency, in .venv-latest
 	@$(check_python)
