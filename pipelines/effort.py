@@ -16,6 +16,7 @@ from typing import Final, TypeVar
 from degrade_kit.errors import ImageError
 from degrade_kit.pipelines.executor import ExecutorConfig, default_workers, limited_threads
 from degrade_kit.pipelines.text import human_bytes, human_time
+from degrade_kit.wording import counted_noun
 
 RAY_SECONDS: Final = 10.0
 """Start and end of a local Ray: 5 s on an idle machine, 15 s on a busy one."""
@@ -63,6 +64,28 @@ class Effort:
         if not workers:
             return self.setup + self.seconds
         return self.starts * (ray_seconds + self.setup) + self.seconds / min(workers, self.tasks)
+
+
+def megapixels(side: int) -> float:
+    """Millions of pixels in a square image; where each image has a side of its own, which 0 stands for, those of 512.
+
+    >>> megapixels(1000), megapixels(0) == megapixels(512)
+    (1.0, True)
+    """
+    return (side or 512) ** 2 / 1e6
+
+
+def model_effort(images: float, *, side: int, steps: int, tasks: int) -> Effort:
+    """Say what a diffusion model takes for some images, by its known cost.
+
+    Args:
+        images: Number of the images.
+        side: In pixels, as for `megapixels`.
+        steps: Solver steps of each.
+        tasks: Parts that the work falls into.
+    """
+    seconds = MODEL_SECONDS_PER_STEP * megapixels(side) * steps * images
+    return Effort(seconds=seconds, tasks=tasks, setup=MODEL_SECONDS)
 
 
 def resolve_workers(config: ExecutorConfig, effort: Callable[[], Effort]) -> ExecutorConfig:
@@ -142,8 +165,8 @@ def describe_effort(config: ExecutorConfig, effort: Effort) -> str:
     workers = min(config.workers, max(effort.tasks, 1))
     ray = human_time(effort.starts * RAY_SECONDS)
     return (
-        f"about {human_time(effort.wall_seconds(workers))} on {workers} Ray worker{'s' * (workers > 1)}, {ray} of it "
-        "Ray's start"
+        f"about {human_time(effort.wall_seconds(workers))} on {counted_noun(workers, 'Ray worker')}, {ray} of it Ray's "
+        "start"
     )
 
 

@@ -20,7 +20,7 @@ from typing import Any, Literal
 from degrade_kit.errors import ConfigError, RunError
 from degrade_kit.files import publish, scratch_path, sweep_scratch, whole_file, whole_folder, write_whole
 from degrade_kit.image import encode_png
-from degrade_kit.pipelines.effort import DECODE_SECONDS, ENCODE_SECONDS, Effort, seconds_each, spread
+from degrade_kit.pipelines.effort import DECODE_SECONDS, ENCODE_SECONDS, Effort, megapixels, seconds_each, spread
 from degrade_kit.progress import OnProgress, Progress, silent
 from degrade_kit.reader import PairReader
 from degrade_kit.shards import open_shards
@@ -101,9 +101,9 @@ def plan_export(config: ExportConfig) -> tuple[int, float, Effort]:
     store = open_store(config.shards)
     if not isinstance(store, LocalStore):
         manifest = open_shards(config.shards).manifest
-        megapixels = total * (manifest["size"] or 512) ** 2 / 1e6
-        effort = Effort(seconds=(2 * DECODE_SECONDS + ENCODE_SECONDS) * megapixels, tasks=1)
-        return total, manifest["bytes"] + 1e6 * megapixels, effort  # a PNG has about a byte for each pixel
+        area = total * megapixels(manifest["size"])
+        effort = Effort(seconds=(2 * DECODE_SECONDS + ENCODE_SECONDS) * area, tasks=1)
+        return total, manifest["bytes"] + 1e6 * area, effort  # a PNG has about a byte for each pixel
 
     def make(number: int) -> None:
         pair = _pair(reader, number // len(variants), variants[number % len(variants)], named=True)

@@ -20,12 +20,13 @@ from degrade_kit.image import pixel_hash
 from degrade_kit.pipelines.card import write_card
 from degrade_kit.pipelines.dataset.lq_only import (
     PIXELS,
+    checked_samples,
     compact_json,
     copy_claim,
     extra_fields,
     publish_sidecar,
 )
-from degrade_kit.pipelines.effort import DECODE_SECONDS, ENCODE_SECONDS, Effort, resolve_workers
+from degrade_kit.pipelines.effort import DECODE_SECONDS, ENCODE_SECONDS, Effort, megapixels, resolve_workers
 from degrade_kit.pipelines.executor import ExecutorConfig, Stateful, run_tasks
 from degrade_kit.pipelines.makers.config import load_plan_config
 from degrade_kit.progress import OnProgress, Progress, silent
@@ -99,7 +100,7 @@ def join(job: JoinJob, executor: ExecutorConfig, progress: OnProgress = silent) 
         ShardError: If a shard is missing, cut or altered.
     """
     plan = plan_join(job)
-    bare, sidecars, todo = plan.bare, plan.bare.sidecars(), plan.todo
+    bare, sidecars, todo = plan.bare, plan.sidecars, plan.todo
     target, resolved = open_store(job.out), load_plan_config(bare.store)
     executor = resolve_workers(executor, lambda: plan.effort)
     copy_claim(bare.manifest["digest"]).take(target)
@@ -144,6 +145,8 @@ class JoinPlan:
 
     bare: ShardSet
     """The data set without faces."""
+    sidecars: tuple[Sidecar, ...]
+    """Its own, in order."""
     todo: tuple[str, ...]
     """Shards that are not put together yet, or lack some faces."""
     faces: int
@@ -152,14 +155,14 @@ class JoinPlan:
     @property
     def samples(self) -> int:
         """Samples in the shards to put together."""
-        return sum(sidecar.count for sidecar in self.bare.sidecars() if sidecar.shard in self.todo)
+        todo = set(self.todo)
+        return sum(sidecar.count for sidecar in self.sidecars if sidecar.shard in todo)
 
     @property
     def effort(self) -> Effort:
         """What it takes, by the known costs of images."""
-        megapixels = (self.bare.manifest["size"] or 512) ** 2 / 1e6
         # A face is often larger than what is made of it.
-        each = (4 * DECODE_SECONDS + ENCODE_SECONDS) * megapixels
+        each = (4 * DECODE_SECONDS + ENCODE_SECONDS) * megapixels(self.bare.manifest["size"])
         return Effort(seconds=each * self.samples, tasks=len(self.todo))
 
 
@@ -177,8 +180,9 @@ def plan_join(job: JoinJob) -> JoinPlan:
     faces, target = len(open_sources(job.hq)), open_store(job.out)
     load_plan_config(bare.store)
     copy_claim(bare.manifest["digest"]).check(target)
-    todo = tuple(sidecar.shard for sidecar in bare.sidecars() if not _is_joined(target, sidecar))
-    return JoinPlan(bare=bare, todo=todo, faces=faces)
+    sidecars = tuple(bare.sidecars())
+    todo = tuple(sidecar.shard for sidecar in sidecars if not _is_joined(target, sidecar))
+    return JoinPlan(bare=bare, sidecars=sidecars, todo=todo, faces=faces)
 
 
 def _is_joined(target: Store, bare: Sidecar) -> bool:
@@ -246,7 +250,7 @@ def _join_shard(job: JoinJob, bare: ShardSet, faces: _Faces, shard: str) -> int:
     statistics, other_files = Statistics(), 0
     before = _Before(target, shard)
     with ShardWriter(target, shard) as writer:
-        for sample in _samples(bare, shard):
+        for sample in checked_samples(bare, shard):
             fields: dict[str, Any] = dict(sample.info)
             try:
                 face = faces.find(fields["source"])
@@ -295,14 +299,6 @@ class _Before:
             if self._next is None:
                 return None
         return self._next if self._next.key == key else None
-
-
-def _samples(bare: ShardSet, shard: str) -> Iterator[Sample]:
-    for entry in bare.shards:
-        if entry["name"] == shard:
-            path = bare.store.local_copy(f"{shard}.tar")
-            check_tar(path, entry, hash_it=True)
-            yield from iterate_samples(path)
 
 
 def _check_face(face: _Face, fields: Mapping[str, Any], sidecar: Sidecar) -> None:

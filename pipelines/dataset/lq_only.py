@@ -16,7 +16,7 @@ from degrade_kit.errors import ConfigError
 from degrade_kit.image import pixel_hash
 from degrade_kit.pipelines.card import card_text
 from degrade_kit.pipelines.claim import Claim
-from degrade_kit.pipelines.effort import DECODE_SECONDS, Effort
+from degrade_kit.pipelines.effort import DECODE_SECONDS, Effort, megapixels
 from degrade_kit.pipelines.makers.config import load_plan_config
 from degrade_kit.progress import OnProgress, Progress, silent
 from degrade_kit.reader import check_tar
@@ -65,13 +65,12 @@ def export_lq_only(shards: str, out: str, progress: OnProgress = silent) -> int:
     target, resolved = open_store(out), load_plan_config(whole.store)
     copy_claim(whole.manifest["digest"]).take(target)
     target.write(CONFIG, whole.store.read(CONFIG))
-    listed = {shard["name"]: shard for shard in whole.shards}
     written: list[Sidecar] = []
     done, before, total = 0, 0, whole.manifest["num_samples"]
     for sidecar in whole.sidecars():
         kept = read_sidecar(target, sidecar.shard)
         if kept is None or not has_tar(target, kept):
-            kept = _leave_out(whole, sidecar, listed, target)
+            kept = _leave_out(whole, sidecar, target)
         else:
             before += kept.count
         written.append(kept)
@@ -103,20 +102,30 @@ def check_lq_only(shards: str, out: str) -> ShardSet:
 
 def lq_only_effort(whole: ShardSet) -> tuple[Effort, float]:
     """Say what `export_lq_only` takes, and the bytes that it writes, from the sizes in the data set."""
-    megapixels = whole.manifest["num_samples"] * (whole.manifest["size"] or 512) ** 2 / 1e6
+    area = whole.manifest["num_samples"] * megapixels(whole.manifest["size"])
     kept = [place for place, name in enumerate(whole.manifest["extensions"]) if not name.startswith("hq.")]
     size = sum(entry[2 + place] for sidecar in whole.sidecars() for entry in sidecar.index for place in kept)
-    return Effort(seconds=DECODE_SECONDS * megapixels, tasks=1), size
+    return Effort(seconds=DECODE_SECONDS * area, tasks=1), size
 
 
-def _leave_out(whole: ShardSet, sidecar: Sidecar, listed: Mapping[str, Any], target: Store) -> Sidecar:
+def _leave_out(whole: ShardSet, sidecar: Sidecar, target: Store) -> Sidecar:
     with ShardWriter(target, sidecar.shard) as writer:
-        if sidecar.count:
-            path = whole.store.local_copy(f"{sidecar.shard}.tar")
-            check_tar(path, listed[sidecar.shard], hash_it=True)
-            for sample in iterate_samples(path):
-                writer.add(sample.key, list(_without_hq(sample)))
+        for sample in checked_samples(whole, sidecar.shard):
+            writer.add(sample.key, list(_without_hq(sample)))
     return publish_sidecar(target, sidecar, writer)
+
+
+def checked_samples(shards: ShardSet, shard: str) -> Iterator[Sample]:
+    """Yield the samples of a shard, once its hash is that in the manifest; none of an empty one, which has no tar.
+
+    Raises:
+        ShardError: If it is missing, cut or altered.
+    """
+    for entry in shards.shards:
+        if entry["name"] == shard:
+            path = shards.store.local_copy(f"{shard}.tar")
+            check_tar(path, entry, hash_it=True)
+            yield from iterate_samples(path)
 
 
 def publish_sidecar(target: Store, sidecar: Sidecar, writer: ShardWriter, **changes: Any) -> Sidecar:  # noqa: ANN401

@@ -27,6 +27,7 @@ from degrade_kit.pipelines.effort import (
     MODEL_SECONDS_PER_STEP,
     Effort,
     estimate_lines,
+    megapixels,
     resolve_workers,
 )
 from degrade_kit.pipelines.executor import ExecutorConfig, run_tasks
@@ -211,12 +212,12 @@ def verify_effort(manifest: Mapping[str, Any], replay: float) -> Effort:
         manifest: Of the data set.
         replay: Share of the samples whose LQ images are made again.
     """
-    megapixels = (manifest["size"] or 512) ** 2 / 1e6
     replay = 0.0 if LQ_ONLY in manifest else replay
     again = 20 * MODEL_SECONDS_PER_STEP if "flipnet" in manifest else DEGRADE_SECONDS
     each = DECODE_SECONDS * (1 + manifest["variants"]) + replay * manifest["variants"] * again
     setup = MODEL_SECONDS if replay and "flipnet" in manifest else 0.0
-    return Effort(seconds=each * megapixels * manifest["num_samples"], tasks=manifest["num_shards"], setup=setup)
+    seconds = each * megapixels(manifest["size"]) * manifest["num_samples"]
+    return Effort(seconds=seconds, tasks=manifest["num_shards"], setup=setup)
 
 
 def verify_shard(task: VerifyTask) -> VerifyReport:

@@ -30,9 +30,8 @@ from degrade_kit.image import Pixels, encode_png
 from degrade_kit.pipelines.claim import Claim
 from degrade_kit.pipelines.devices import check_device
 from degrade_kit.pipelines.effort import (
-    MODEL_SECONDS,
-    MODEL_SECONDS_PER_STEP,
     Effort,
+    model_effort,
     resolve_workers,
     seconds_each,
     spread,
@@ -217,8 +216,9 @@ def testset_effort(config: TestsetConfig, sources: Sources) -> tuple[Effort, flo
     seconds = seconds_each(spread(len(sources), 6), make) * config.count * (1 - share)
     setup = 0.0
     if config.flipnet is not None:
-        steps = MODEL_SECONDS_PER_STEP * config.size**2 / 1e6 * config.flipnet.sampling.num_steps
-        seconds, setup = seconds + steps * share * config.count, MODEL_SECONDS
+        steps = config.flipnet.sampling.num_steps
+        by_model = model_effort(share * config.count, side=config.size, steps=steps, tasks=tasks)
+        seconds, setup = seconds + by_model.seconds, by_model.setup
     size = sum(sizes) / max(len(sizes), 1) * config.count
     return Effort(seconds=seconds, tasks=tasks, setup=setup), size
 

@@ -30,7 +30,7 @@ from degrade_kit.flipnet.folder import check_model, folder_digest, read_config
 from degrade_kit.image import Pixels, decode_image, encode_png, scaled
 from degrade_kit.pipelines.claim import Claim, plain
 from degrade_kit.pipelines.devices import check_device
-from degrade_kit.pipelines.effort import MODEL_SECONDS, MODEL_SECONDS_PER_STEP, Effort, resolve_workers
+from degrade_kit.pipelines.effort import Effort, model_effort, resolve_workers
 from degrade_kit.pipelines.executor import ExecutorConfig, Stateful, run_tasks
 from degrade_kit.pipelines.images import Images, is_shards, open_inputs, stems
 from degrade_kit.pipelines.sheet import Tile, contact_sheet
@@ -221,10 +221,9 @@ def _claim(plan: RestorePlan) -> Claim:
 
 def restore_effort(plan: RestorePlan, todo: Sequence[Chunk]) -> Effort:
     """Say what it takes to restore some inputs, by the known cost of a small model on one core."""
-    megapixels = (plan.size or 512) ** 2 / 1e6
     steps = sum(sampling.num_steps for sampling in plan.sampling)
     images = sum(len(chunk.indices) for chunk in todo)
-    return Effort(seconds=MODEL_SECONDS_PER_STEP * megapixels * steps * images, tasks=len(todo), setup=MODEL_SECONDS)
+    return model_effort(images, side=plan.size, steps=steps, tasks=len(todo))
 
 
 def restore_worker(plan: RestorePlan, threads: int) -> Callable[[Chunk], ChunkReport]:

@@ -12,11 +12,10 @@ from degrade_kit.errors import ImageError
 from degrade_kit.hq import prepare
 from degrade_kit.image import Pixels, encode_png
 from degrade_kit.pipelines.effort import (
-    MODEL_SECONDS,
-    MODEL_SECONDS_PER_STEP,
     NOTHING_DONE,
     Effort,
     estimate_lines,
+    model_effort,
     resolve_workers,
     seconds_each,
     spread,
@@ -99,22 +98,12 @@ def synth_effort(plan: Plan, samples: int, shards: int, found: Estimate | None =
     if found is not None or plan.config.flipnet is None:
         found = found or estimate(plan)
         return Effort(seconds=found.seconds * samples, tasks=shards, setup=found.setup)
-    return model_effort(plan.config.flipnet, samples * plan.config.variants * plan.config.flipnet_share,
-                        plan.config.image.size, shards)  # fmt: skip
-
-
-def model_effort(settings: FlipNetSettings, images: float, size: int, tasks: int) -> Effort:
-    """Say what a FlipNet takes for some images, by its known cost.
-
-    Args:
-        settings: Of the FlipNet, resolved.
-        images: Number of the images.
-        size: Their side, pixels; 0 where it is not known, and 512 is assumed.
-        tasks: Parts that the work falls into.
-    """
-    megapixels = (size or 512) ** 2 / 1e6
-    each = MODEL_SECONDS_PER_STEP * megapixels * settings.sampling.num_steps
-    return Effort(seconds=each * images, tasks=tasks, setup=MODEL_SECONDS)
+    return model_effort(
+        samples * plan.config.variants * plan.config.flipnet_share,
+        side=plan.config.image.size,
+        steps=plan.config.flipnet.sampling.num_steps,
+        tasks=shards,
+    )
 
 
 def _time_model(settings: FlipNetSettings, face: Pixels) -> tuple[float, float]:
