@@ -20,7 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from degrade_kit.analysis.tensors import load_published, read_tensors, select
+from degrade_kit.analysis.tensors import first_line, load_published, read_tensors, select
 from degrade_kit.errors import ConfigError
 
 # ------------------------------------------------------------------------------------------------------------------ VGG
@@ -246,8 +246,7 @@ class Inception(nn.Module):
             try:
                 self.network: Any = module.FeatureExtractorInceptionV3("fid", ["2048"], str(plain))
             except RuntimeError as error:
-                said = (str(error).splitlines() or [type(error).__name__])[0]
-                raise ConfigError(f"{path}: not {what}: {said}") from error
+                raise ConfigError(f"{path}: not {what}: {first_line(error)}") from error
         self._resize_as_tensorflow: Any = resizing.interpolate_bilinear_2d_like_tensorflow1x
 
     def forward(self, pixels: Tensor, resize: Literal["bilinear", "tf1"]) -> Tensor:

@@ -6,12 +6,12 @@ do not say so. Here every number carries the `id` of its protocol, and numbers o
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import asdict, dataclass
 from typing import Any, Final, Literal
 
 from degrade_kit.errors import ConfigError
+from degrade_kit.files import sha256
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -62,7 +62,7 @@ class Protocol:
         True
         """
         text = json.dumps({key: value for key, value in asdict(self).items() if key not in _WORDS}, sort_keys=True)
-        return f"{self.name}@{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+        return f"{self.name}@{sha256(text)[:8]}"
 
     def to_mapping(self) -> dict[str, Any]:
         """Convert to plain values for `metrics.json`."""

@@ -74,16 +74,17 @@ def read_plain(path: Path, what: str) -> Mapping[Any, Any]:
             found: Any = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise ConfigError(
-            f"{path}: cannot be read without running code, or is no torch file; expected {what}: {_first_line(error)}"
+            f"{path}: cannot be read without running code, or is no torch file; expected {what}: {first_line(error)}"
         ) from error
     except (OSError, RuntimeError, EOFError, ValueError, KeyError) as error:
-        raise ConfigError(f"{path}: damaged or cut short; expected {what}: {_first_line(error)}") from error
+        raise ConfigError(f"{path}: damaged or cut short; expected {what}: {first_line(error)}") from error
     if not isinstance(found, Mapping):
         raise ConfigError(f"{path}: expected {what}: a dictionary, found {type(found).__name__}")
     return cast("Mapping[Any, Any]", found)
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """What an error of torch says, without the pages that may follow."""
     return (str(error).splitlines() or [type(error).__name__])[0]
 
 

@@ -11,13 +11,13 @@ degradations differ most. ARNIQA (Agnolucci et al., WACV 2024) trains a network 
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
 
 from degrade_kit.analysis.distances import Features
+from degrade_kit.files import sha256
 
 DIMENSIONS = 24
 _LIMIT = 8.0
@@ -120,4 +120,4 @@ Space: TypeAlias = Scaler | Whitening | Identity
 
 def _digest(*arrays: Features) -> str:
     # Rounded: the last bits of a covariance differ between machines.
-    return hashlib.sha256(b"".join(np.round(array, 6).tobytes() for array in arrays)).hexdigest()[:16]
+    return sha256(b"".join(np.round(array, 6).tobytes() for array in arrays))[:16]

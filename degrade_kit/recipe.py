@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from typing import Any, cast
 import numpy as np
 
 from degrade_kit.errors import ConfigError, nearest
-from degrade_kit.files import parse_yaml
+from degrade_kit.files import parse_yaml, sha256
 from degrade_kit.record import Record
 from degrade_kit.steps import (
     STEPS,
@@ -92,7 +91,7 @@ class Recipe:
     @functools.cached_property
     def _digest(self) -> str:
         steps = json.dumps(self.to_mapping()["steps"], sort_keys=True)
-        return hashlib.sha256(steps.encode()).hexdigest()[:12]
+        return sha256(steps)[:12]
 
 
 def load_recipe(path: str | Path) -> Recipe:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -19,7 +18,7 @@ from degrade_kit.analysis.whitening import Whitening
 from degrade_kit.checks import whole
 from degrade_kit.degradation import make_lq
 from degrade_kit.errors import ConfigError, ImageError, RunError
-from degrade_kit.files import plain_yaml, write_whole
+from degrade_kit.files import plain_yaml, sha256, write_whole
 from degrade_kit.image import Pixels, decode_image, encode_png
 from degrade_kit.pipelines.distribution.analyze import PROBE_FACES, PROBE_RECORDS, measure_tasks
 from degrade_kit.pipelines.distribution.features import (
@@ -424,7 +423,7 @@ def _draw_sheet(
         row: list[Tile] = []
         for number in range(_SHEET_COLUMNS):
             face = faces[number % len(faces)]
-            seed = hashlib.sha256(face.tobytes()).hexdigest()[:8]
+            seed = sha256(face.tobytes())[:8]
             record = recipe.draw(generator(config.seed, f"sheet/{seed}", number))
             row.append(Tile(make_lq(record, face), caption(record)))
         rows.append(row)
