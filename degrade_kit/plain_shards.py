@@ -16,7 +16,6 @@ where that cannot be written, and is made anew when the tar has changed.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import io
 import json
 import os
@@ -32,7 +31,7 @@ import numpy as np
 import numpy.typing as npt
 
 from degrade_kit.errors import ConfigError, ShardError
-from degrade_kit.files import write_whole
+from degrade_kit.files import sha256, write_whole
 from degrade_kit.shards import CONFIG, HIDDEN, MANIFEST, MAX_MEMBER_BYTES, Sample
 from degrade_kit.store import Store, open_store
 
@@ -82,9 +81,8 @@ def find_tars(place: str | os.PathLike[str]) -> PlainTars | None:
     if "{" in text or text.endswith(".tar"):
         return _expand(text)
     store = open_store(text)
-    with contextlib.suppress(NotADirectoryError):
-        if store.size(MANIFEST) is not None or store.size(CONFIG) is not None:
-            return None
+    if store.size(MANIFEST) is not None or store.size(CONFIG) is not None:
+        return None
     names = [name for name in store.names() if name.endswith(".tar") and "/" not in name]
     return PlainTars(store, names) if names else None
 
@@ -122,7 +120,7 @@ def index_tar(path: Path, where: str, cache: Path | None) -> TarIndex:
     stamp = np.array([status.st_size, status.st_mtime_ns], np.int64)
     places = [path.parent / INDEX / f"{path.name}.npz"]
     if cache is not None:
-        name = hashlib.sha256(os.fsencode(path.resolve())).hexdigest()[:16]
+        name = sha256(os.fsencode(path.resolve()))[:16]
         places.append(cache / "index" / f"{path.name}-{name}.npz")
     for place in places:
         if (kept := _read_index(place, stamp)) is not None:

@@ -41,17 +41,12 @@ class Sections:
 
 
 class ConfigFile(AnyType):
-    """A YAML file, or the name of a configuration that comes with the package."""
+    """A YAML file, or the name of a configuration that comes with the package; it is read when all are known."""
 
     name = "file"
 
     def __init__(self, packaged: Sequence[str]) -> None:
         self._packaged = tuple(packaged)
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:  # noqa: ANN401 (as click has it)
-        """See `click.ParamType`; a file is read when all are known."""
-        del param, ctx
-        return value
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
         """Complete names and files; see `click.ParamType`."""

@@ -85,6 +85,15 @@ def parse_assignment(form: str) -> Callable[[str], tuple[str, str]]:
     return parse
 
 
+def parse_plain_prompt(text: str) -> str:
+    """A prompt, of which `null` is the empty one.
+
+    >>> parse_plain_prompt(" haze "), parse_plain_prompt("null")
+    ('haze', '')
+    """
+    return "" if text.strip() == "null" else text.strip()
+
+
 def parse_prompt(text: str) -> tuple[str, float]:
     """A prompt and its weight.
 
@@ -100,7 +109,7 @@ def parse_prompt(text: str) -> tuple[str, float]:
         number = 0.0
     if not 0 < number < 1e9:
         raise ValueError(f"expected TEXT or TEXT=WEIGHT with a positive weight, got {text!r}")
-    return ("" if prompt.strip() == "null" else prompt.strip()), number
+    return parse_plain_prompt(prompt), number
 
 
 def parse_range(text: str) -> tuple[int, int]:
@@ -187,7 +196,7 @@ FEATURES: Final = Text(
 )
 PAIRS: Final = Text("pairs", parse=parse_assignment("KIND=DIR"), words=_pair_kinds)
 PAIR_COUNT: Final = Text("count", parse=parse_count, words=_pair_kinds)
-ONE_PROMPT: Final = Text("prompt", parse=lambda text: "" if text.strip() == "null" else text.strip())
+ONE_PROMPT: Final = Text("prompt", parse=parse_plain_prompt)
 PROMPT: Final = Text("prompt", parse=parse_prompt)
 SHARD_RANGE: Final = Text("range", parse=parse_range)
 MEASURE_LIMIT: Final = Text("limit", parse=parse_limit, words=lambda: ("kid=", "frechet=", "auc="))

@@ -11,7 +11,7 @@ from degrade_kit.errors import ConfigError, RunError
 from degrade_kit.files import parse_yaml, sha256
 from degrade_kit.hq import HQ_FORMATS, HqConfig
 from degrade_kit.pipelines.makers.flipnet_settings import FlipNetSettings
-from degrade_kit.recipe import Recipe, recipe_from_mapping
+from degrade_kit.recipe import Recipe
 from degrade_kit.shards import CONFIG
 from degrade_kit.store import Store
 
@@ -103,8 +103,3 @@ def load_plan_config(store: Store) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise RunError(f"{store.url}/{CONFIG} is damaged: expected `key: value` pairs, got {found!r}")
     return cast("dict[str, Any]", found)
-
-
-def stored_recipe(resolved: dict[str, Any]) -> Recipe:
-    """The recipe of a resolved configuration."""
-    return recipe_from_mapping(resolved["recipe"], CONFIG)

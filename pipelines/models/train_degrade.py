@@ -36,7 +36,7 @@ from degrade_kit.flipnet.registration import check_pairs
 from degrade_kit.flipnet.sampling import SamplingConfig, sample
 from degrade_kit.flipnet.training import DiffusionLoss, TrainConfig, train
 from degrade_kit.image import encode_png
-from degrade_kit.pipelines.claim import FREE, Claim, plain, read_run_config
+from degrade_kit.pipelines.claim import FREE, Claim, plain
 from degrade_kit.pipelines.devices import check_device
 from degrade_kit.pipelines.executor import Interrupt
 from degrade_kit.pipelines.sheet import Tile, contact_sheet
@@ -112,16 +112,6 @@ class DegradeRun:
     trackers: tuple[str, ...] = ()
     threads: int = 0
     """Threads of PyTorch on a CPU; its own choice where 0. Equal counts give equal weights."""
-
-
-def load_run_config(name: str, overrides: Mapping[str, Any]) -> RunConfig:
-    """A configuration file, or `small` or `sd21`, with some fields of `train` and the top level replaced.
-
-    Raises:
-        ConfigError: If it cannot be read, or a key or value is wrong.
-    """
-    path, sections = read_run_config(name, "train-degrade")
-    return degrade_run_config(sections, overrides, path.name)
 
 
 def degrade_run_config(sections: Mapping[str, Any], overrides: Mapping[str, Any], where: str) -> RunConfig:
@@ -223,9 +213,8 @@ def plan_degrade_training(run: DegradeRun) -> DegradePlan:
     """Find all that would stop a run before its work, and write nothing.
 
     Raises:
-        ConfigError: If the data, the base model or the configuration is wrong, the device is not here, or `out_dir`
-            holds a run of another configuration.
-        RunError: If `out_dir` cannot be written to.
+        ConfigError: If the data, the base model or the configuration is wrong, or the device is not here.
+        RunError: If `out_dir` holds something else or a run of another configuration, or cannot be written to.
     """
     config = run.config
     check_device(run.device)

@@ -203,9 +203,8 @@ def check_restore_training(run: RestoreRun) -> RestoreData:
     """Find all that would stop a run before its work, and write nothing; returns its pairs.
 
     Raises:
-        ConfigError: If data, weights or configuration are wrong, the device is not here, or a folder holds a run of
-            another configuration.
-        RunError: If a folder cannot be written to.
+        ConfigError: If data, weights or configuration are wrong, or the device is not here.
+        RunError: If a folder holds a run of another configuration, or cannot be written to.
         ShardError: If a data set is not whole.
     """
     config, stages = run.config, chosen_stages(run)
