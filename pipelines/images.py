@@ -87,7 +87,7 @@ def is_shards(place: str) -> bool:
         return False
     try:
         return store.size(MANIFEST) is not None
-    except OSError:  # a file, or a name that no folder has
+    except OSError:  # a name that no file can have
         return False
 
 
@@ -127,10 +127,11 @@ def open_references(place: str, restored: Sequence[str]) -> Images:
     if not is_shards(place):
         return open_files(place, "--reference")
     reader = PairReader(place)
-    raw = [reader.read(index, None) for index in range(len(reader))]
-    keys = {entry.key for entry in raw}
-    by_key = any(name.rpartition("/")[2][:9] in keys for name in restored)
-    names = tuple(f"{entry.key}.png" if by_key else entry.info["source"] for entry in raw)
+    keys = set(reader.keys)
+    if any(name.rpartition("/")[2][:9] in keys for name in restored):
+        names = [f"{key}.png" for key in reader.keys]
+    else:
+        names = [reader.read(index, None).info["source"] for index in range(len(reader))]
     return ShardImages(reader, names, "hq")
 
 
