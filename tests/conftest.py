@@ -80,7 +80,7 @@ def shared_data() -> Path:
     return folder
 
 
-STARTS_MUCH = {"ray_run", "stateful_run", "cluster", "finished", "report"}
+STARTS_MUCH = {"ray_run", "stateful_run", "cluster", "finished", "analysis"}
 """Fixtures that start Ray, or train or analyze for real: a test that asks for one is slow, whichever comes first."""
 
 

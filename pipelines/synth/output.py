@@ -34,13 +34,8 @@ from degrade_kit.store import LocalStore, Store, check_writable, free_bytes
 from degrade_kit.wording import counted_noun
 
 
-def claim(store: Store, plan: Plan, *, overwrite: bool) -> None:
-    """Make the output ready for a run: as `check_claim`, and rid of what it replaces and of what dead runs left.
-
-    Raises:
-        RunError: As `check_claim`.
-    """
-    check_claim(store, plan, overwrite=overwrite)
+def clear(store: Store, *, overwrite: bool) -> None:
+    """Rid an output that passed `check_claim` of what dead runs left, and of what this one replaces."""
     if isinstance(store, LocalStore):
         store.sweep()
     if overwrite and store.size(CONFIG) is not None:

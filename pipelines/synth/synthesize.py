@@ -26,7 +26,7 @@ from degrade_kit.pipelines.synth.estimate import describe_plan, estimate, synth_
 from degrade_kit.pipelines.synth.output import (
     check_claim,
     check_space,
-    claim,
+    clear,
     explain,
     finalize,
     is_done,
@@ -295,7 +295,7 @@ def run_plan(
     store = open_store(out)
     try:
         wanted, todo = check_plan(plan, out, executor, overwrite=overwrite, shard_range=shard_range)
-        claim(store, plan, overwrite=overwrite)
+        clear(store, overwrite=overwrite)
         check_space(store, plan, todo)  # what is replaced has made room by now
         executor = resolve_workers(executor, lambda: synth_effort(plan, plan.count(todo), len(todo)))
         if store.size(CONFIG) is None:

@@ -76,7 +76,7 @@ def places(tmp_path_factory: pytest.TempPathFactory, crops: list[Pixels]) -> Pat
 
 
 @pytest.fixture(scope="module")
-def report(places: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def analysis(places: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("report") / "out"
     found = analyze(
         out, "--synth", f"like={places / 'like'}", "--synth", f"paper={places / 'flipnet-paper'}", "--synth",
@@ -86,13 +86,13 @@ def report(places: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-def numbers(report: Path) -> dict[str, dict[str, Any]]:
-    metrics = json.loads((report / "metrics.json").read_text())
+def numbers(analysis: Path) -> dict[str, dict[str, Any]]:
+    metrics = json.loads((analysis / "metrics.json").read_text())
     return {entry["source"]: entry for entry in metrics["comparisons"]}
 
 
-def test_the_numbers_order_as_a_person_would(report: Path) -> None:
-    found = numbers(report)
+def test_the_numbers_order_as_a_person_would(analysis: Path) -> None:
+    found = numbers(analysis)
     kid = {name: entry["numbers"]["kid"]["value"] for name, entry in found.items()}
     assert kid["like"] < 0.2 * min(kid["paper"], kid["gfpgan"], kid["HQ"])
     coverage = {name: entry["numbers"]["matched"]["coverage"] for name, entry in found.items()}
@@ -101,39 +101,39 @@ def test_the_numbers_order_as_a_person_would(report: Path) -> None:
     assert found["HQ"]["numbers"]["auc"] > found["like"]["numbers"]["auc"]
 
 
-def test_everything_is_there_and_says_how_it_was_made(report: Path) -> None:
+def test_everything_is_there_and_says_how_it_was_made(analysis: Path) -> None:
     for name in ("umap.png", "least_covered.png", "parameters.png"):
-        assert min(decode_image((report / name).read_bytes()).pixels.shape[:2]) > 100, name
-    page, text = (report / "report.html").read_text(), (report / "report.md").read_text()
+        assert min(decode_image((analysis / name).read_bytes()).pixels.shape[:2]) > 100, name
+    page, text = (analysis / "report.html").read_text(), (analysis / "report.md").read_text()
     assert page.count("data:image/png;base64,") == 3
     assert "://" not in page  # the pictures' base64 may hold any letters, but no colon
     for words in ("covers", "like", "paper", "null: halves of the real set", "photos (20)", "Fewer than 50 images"):
         assert words in page, words
         assert words.split("(")[0] in text.replace("\\", "")
-    metrics = json.loads((report / "metrics.json").read_text())
+    metrics = json.loads((analysis / "metrics.json").read_text())
     assert metrics["schema_version"] == 1
     assert metrics["features"]["whitened"] is True
     assert metrics["settings"]["size"] == SIZE
     assert {entry["name"]: entry["images"] for entry in metrics["sets"]} == {
         "like": 20, "paper": 40, "gfpgan": 40, "photos": 20, "HQ": 20,
     }  # fmt: skip
-    rows = (report / "embedding.csv").read_text().splitlines()
+    rows = (analysis / "embedding.csv").read_text().splitlines()
     assert rows[0] == "set,kind,image,x,y"
     assert len(rows) == 1 + 20 + 40 + 40 + 20
 
 
 def test_a_second_run_gives_the_same_numbers_with_and_without_the_cache(
-    places: Path, report: Path, tmp_path: Path
+    places: Path, analysis: Path, tmp_path: Path
 ) -> None:
     words = (
         "--synth", f"like={places / 'like'}", "--synth", f"paper={places / 'flipnet-paper'}", "--synth",
         f"gfpgan={places / 'gfpgan'}", "--real", f"photos={places / 'real'}", "--hq", places / "hq",
     )  # fmt: skip
-    cached = analyze(tmp_path / "cached", *words, "--feature-cache", report / ".features")
+    cached = analyze(tmp_path / "cached", *words, "--feature-cache", analysis / ".features")
     fresh = analyze(tmp_path / "fresh", *words)
     assert cached.exit_code == fresh.exit_code == 0, cached.output + fresh.output
     for name in ("metrics.json", "embedding.csv", "report.md", "umap.png", "parameters.png", "least_covered.png"):
-        expected = (report / name).read_bytes()
+        expected = (analysis / name).read_bytes()
         assert (tmp_path / "cached" / name).read_bytes() == expected, name
         assert (tmp_path / "fresh" / name).read_bytes() == expected, name
 
@@ -191,10 +191,10 @@ def test_other_sizes_stop_unless_resizing_is_allowed_and_then_it_is_told(
 
 
 @pytest.mark.parametrize(("limit", "status"), [("kid=1000", 0), ("kid=0.0001", 1), ("auc=0.5", 1)])
-def test_limits_decide_the_exit_status(limit: str, status: int, places: Path, report: Path, tmp_path: Path) -> None:
+def test_limits_decide_the_exit_status(limit: str, status: int, places: Path, analysis: Path, tmp_path: Path) -> None:
     found = analyze(
         tmp_path / "out", "--synth", f"paper={places / 'flipnet-paper'}", "--real", f"photos={places / 'real'}",
-        "--feature-cache", report / ".features", "--fail-above", limit,
+        "--feature-cache", analysis / ".features", "--fail-above", limit,
     )  # fmt: skip
     assert found.exit_code == status, found.output
     if status:
