@@ -2,20 +2,30 @@
 
 A file or folder is written under a scratch name, synced, renamed, and its folder synced: whatever stands under a final
 name is whole, also after a kill or a power cut. A scratch name begins with a dot, tells which process it belongs to and
-ends in `.tmp`: nothing takes it for an image or a checkpoint, and `sweep_scratch` removes what the dead left.
+ends in `.tmp`: nothing takes it for an image or a checkpoint, and `sweep_scratch` removes what the dead left, as the
+first write of a process to a folder does by itself.
+
+`held` keeps a second run out of a folder, by a lock that the kernel frees with its process.
 """
 
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import errno
+import fcntl
+import functools
 import hashlib
 import os
 import re
 import shutil
 import socket
+import tempfile
+import threading
+import time
 import uuid
-from collections.abc import Generator, Mapping
+from collections.abc import Collection, Generator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -24,7 +34,7 @@ import yaml
 from degrade_kit.errors import ConfigError, RunError
 
 _SCRATCH_NAME: Final = re.compile(
-    r"\.(?P<name>.+)\.(?P<owner>[^.]+-\d+-[^.]+)\.[0-9a-f]{8}\.(?P<kind>tmp|old)", re.DOTALL
+    r"\.(?P<name>.+)\.(?P<owner>[^.-]+-\d+-[^.-]+-[^.-]+-[^.-]+)\.[0-9a-f]{8}\.(?P<kind>tmp|old)", re.DOTALL
 )
 _MAX_NAME: Final = 255
 """Bytes that a file system takes as a name."""
@@ -52,16 +62,88 @@ def write_whole(path: Path, data: bytes | str) -> None:
         raise RunError(f"cannot write {path}: {error.strerror or error}") from error
 
 
-def write_files(folder: Path, files: Mapping[str, bytes | str]) -> list[Path]:
-    """Write files into a folder in this order, each whole; returns their paths.
+def write_new(path: Path, data: bytes | str) -> bool:
+    """Write a file that is not there yet; False, and nothing changes, where somebody else was faster.
 
     Raises:
-        RunError: If one cannot be written; those before it are there.
+        RunError: If it cannot be written.
+    """
+    try:
+        with whole_file(path) as scratch:
+            scratch.write_bytes(data.encode() if isinstance(data, str) else data)
+            _sync(scratch)
+            try:
+                os.link(scratch, path)  # of two that do so, one fails
+            except FileExistsError:
+                raise _Taken from None
+            except OSError:  # a file system without second names
+                if path.exists():
+                    raise _Taken from None
+    except _Taken:
+        return False
+    except OSError as error:
+        raise RunError(f"cannot write {path}: {error.strerror or error}") from error
+    return True
+
+
+class _Taken(Exception):
+    pass
+
+
+def write_files(folder: Path, files: Mapping[str, bytes | str], *, stale: Collection[str] = ()) -> list[Path]:
+    """Write the files of a report into a folder, none of them beside those of an earlier one; returns their paths.
+
+    Args:
+        folder: Where to.
+        files: By name; the last one appears last.
+        stale: See `whole_set`.
+
+    Raises:
+        RunError: If one cannot be written; what was there is there still.
+    """
+    try:
+        with whole_set(folder, last=list(files)[-1], stale=stale) as scratch:
+            for name, data in files.items():
+                (scratch / name).parent.mkdir(parents=True, exist_ok=True)
+                (scratch / name).write_bytes(data.encode() if isinstance(data, str) else data)
+    except OSError as error:
+        raise RunError(f"cannot write to {folder}: {error.strerror or error}") from error
+    return [folder / name for name in files]
+
+
+@contextlib.contextmanager
+def whole_set(folder: Path, *, last: str, stale: Collection[str] = ()) -> Generator[Path]:
+    """Give a scratch folder whose files take their places in `folder` when the block ends without an error.
+
+    Args:
+        folder: What else is in it stays.
+        last: Name of the file that says that the others are there: it is removed before the first of them appears, and
+            appears after all of them. So it never stands beside files of an earlier set, also after a kill.
+        stale: Names of files that an earlier set may have, and which are removed if this one has none.
+
+    Raises:
+        OSError: If that fails.
     """
     sweep_scratch(folder)
-    for name, data in files.items():
-        write_whole(folder / name, data)
-    return [folder / name for name in files]
+    scratch = scratch_path(folder / "files")
+    try:
+        scratch.mkdir(parents=True)
+        yield scratch
+        made = sorted(path for path in scratch.rglob("*") if path.is_file())
+        for path in made:
+            _sync(path)
+        (folder / last).unlink(missing_ok=True)
+        for name in stale:
+            if not (scratch / name).exists():
+                (folder / name).unlink(missing_ok=True)
+        _sync(folder)
+        for path in sorted(made, key=lambda path: path == scratch / last):
+            place = folder / path.relative_to(scratch)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            path.replace(place)
+        _sync(folder)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
 
 
 @contextlib.contextmanager
@@ -72,6 +154,7 @@ def whole_file(path: Path) -> Generator[Path]:
         OSError: If that fails; what was at `path` is there still.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
+    _sweep_once(path.parent.absolute(), os.getpid())
     scratch = scratch_path(path)
     try:
         yield scratch
@@ -97,6 +180,24 @@ def whole_folder(folder: Path) -> Generator[Path]:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
+def temporary_folder() -> Path:
+    """Make a folder in the system's place for temporary files; the caller removes it.
+
+    What dead processes left there is swept first, also what was too large to be left there.
+    """
+    base = Path(tempfile.gettempdir())
+    _sweep_once(base, os.getpid())
+    folder = scratch_path(base / "degrade-kit")
+    folder.mkdir(mode=0o700)
+    return folder
+
+
+def is_abandoned(scratch: Path) -> bool:
+    """Whether a path has a scratch name, of a process that is known to be dead."""
+    found = _SCRATCH_NAME.fullmatch(scratch.name)
+    return found is not None and _is_dead(found["owner"])
+
+
 def scratch_path(path: Path) -> Path:
     """A new scratch name of this process, beside `path`."""
     ending = f".{_owner()}.{uuid.uuid4().hex[:8]}.tmp"
@@ -111,22 +212,40 @@ def publish(scratch: Path, path: Path) -> None:
         OSError: If that fails; what was at `path` is there still.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    if scratch.is_dir():
-        for inner in scratch.rglob("*"):
-            _sync(inner)
-        _sync(scratch)
-        _replace_folder(scratch, path)
-    else:
-        _sync(scratch)
-        scratch.replace(path)
+    try:
+        if scratch.is_dir():
+            for inner in scratch.rglob("*"):
+                _sync(inner)
+            _sync(scratch)
+            _replace_folder(scratch, path)
+        else:
+            _sync(scratch)
+            scratch.replace(path)
+    except FileNotFoundError as error:
+        if scratch.exists():
+            raise
+        text = f"its scratch file {scratch} was removed by somebody else before it was finished"
+        raise FileNotFoundError(errno.ENOENT, text) from error
     _sync(path.parent)
+
+
+def remove_folder(folder: Path) -> None:
+    """Remove a folder so that it is never there in part; nothing happens if there is none.
+
+    Raises:
+        OSError: If it cannot be renamed.
+    """
+    scratch = scratch_path(folder)
+    with contextlib.suppress(FileNotFoundError):
+        folder.rename(scratch)
+        _remove(scratch)
 
 
 def sweep_scratch(folder: Path) -> None:
     """Remove the scratch files and folders in a folder whose process is gone.
 
-    Those of other machines are left, since their owners may live. A folder that was set aside for a new one is put back
-    if the new one never came.
+    Those of other machines and containers are left, since their owners may live. A folder that was set aside for a new
+    one is put back if the new one never came.
     """
     try:
         names = os.listdir(folder)
@@ -144,12 +263,22 @@ def sweep_scratch(folder: Path) -> None:
             _remove(folder / name)
 
 
+@functools.lru_cache(maxsize=4096)
+def _sweep_once(folder: Path, pid: int) -> None:
+    """Sweep a folder before the first write of a process to it; `pid` tells forks from their parent."""
+    del pid
+    sweep_scratch(folder)
+
+
 def _replace_folder(scratch: Path, folder: Path) -> None:
     """Rename a folder to a name that may be taken; what was there is removed only when the new one stands.
 
-    No system call of Python replaces a folder that has content. Who is killed between the two renames leaves the old
-    one under a name by which `sweep_scratch` puts it back.
+    On Linux the two change names at once. No system call of other systems replaces a folder that has content: there,
+    who is killed between two renames leaves the old one under a name by which `sweep_scratch` puts it back.
     """
+    if folder.is_dir() and _exchange(scratch, folder):
+        _remove(scratch)
+        return
     old = scratch_path(folder).with_suffix(".old")
     with contextlib.suppress(FileNotFoundError):
         folder.rename(old)
@@ -162,11 +291,24 @@ def _replace_folder(scratch: Path, folder: Path) -> None:
     _remove(old)
 
 
+def _exchange(one: Path, other: Path) -> bool:
+    """Let two folders change names at once; False where the system or the file system cannot."""
+    try:
+        renameat2 = ctypes.CDLL(None).renameat2
+    except (OSError, AttributeError):
+        return False
+    return renameat2(_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _RENAME_EXCHANGE) == 0
+
+
+_AT_FDCWD, _RENAME_EXCHANGE = -100, 2  # from fcntl.h and linux/fs.h
+
+
 def _remove(path: Path) -> None:
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
     else:
-        path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # another process sweeps too, or the file is another user's
+            path.unlink()
 
 
 def _sync(path: Path) -> None:
@@ -182,18 +324,39 @@ def _sync(path: Path) -> None:
 
 
 def _owner() -> str:
-    """Host, process and start time of this process, in characters that stand in a file name without dots."""
-    return f"{_host()}-{os.getpid()}-{_start_time(os.getpid())}"
+    """Host, process, its start time, boot and PID namespace, in characters that stand in a file name without dots.
+
+    A process number means something in its namespace alone: containers may share a host name, and not their numbers.
+    """
+    return f"{_host()}-{os.getpid()}-{_start_time(os.getpid())}-{_boot()}-{_pid_namespace()}"
 
 
 def _is_dead(owner: str) -> bool:
-    """Whether the process that `_owner` described lived on this machine and lives no more."""
-    host, pid, start = owner.rsplit("-", 2)
-    return host == _host() and _start_time(int(pid)) != start
+    """Whether the process that `_owner` described could be seen here, and lives no more."""
+    host, pid, start, boot, namespace = owner.split("-")
+    here = (host, boot, namespace) == (_host(), _boot(), _pid_namespace())
+    return here and _start_time(int(pid)) != start
 
 
 def _host() -> str:
-    return re.sub(r"[^A-Za-z0-9]", "_", socket.gethostname())
+    return re.sub(r"[^A-Za-z0-9]", "_", socket.gethostname())[:40]
+
+
+@functools.lru_cache(maxsize=1)
+def _boot() -> str:
+    """Begin of the id that this boot of the machine's kernel has, `0` where the system does not tell."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii")[:8]
+    except OSError:
+        return "0"
+
+
+def _pid_namespace() -> str:
+    """Number of this process's PID namespace, `0` where the system does not tell."""
+    try:
+        return os.readlink("/proc/self/ns/pid").strip("pid:[]")
+    except OSError:
+        return "0"
 
 
 def _start_time(pid: int) -> str:
@@ -213,6 +376,150 @@ def _exists(pid: int) -> bool:
     except PermissionError:
         return True
     return True
+
+
+# ----------------------------------------------------------------------------------------------------- one run a folder
+
+SCRATCH: Final = ".degrade_kit/tmp"
+"""Folder, inside an output, of what is there while a run works: files that are not whole yet, and who holds it."""
+
+_LOCK: Final = "lock"
+_ALONE, _SHARED = "alone", "shared"
+_NO_LOCKS: Final = {errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}
+"""What file systems answer that have no locks."""
+
+
+@dataclass(slots=True)
+class _Hold:
+    """An output that this process holds: the kernel's lock does not keep a process from itself."""
+
+    lock: int
+    """Descriptor of the locked file."""
+    note: Path
+    """Scratch file that tells others who holds it, and since when."""
+    shared: bool
+    count: int = 1
+    """Runs in this process that share it."""
+
+
+_holds: Final = dict[tuple[int, Path], _Hold]()
+"""By process, which tells forks apart, and folder."""
+_holds_lock: Final = threading.Lock()
+
+
+@contextlib.contextmanager
+def held(folder: Path, *, shared: bool = False) -> Generator[None]:
+    """Hold an output folder as long as the block runs, so that no other run writes to it.
+
+    The kernel frees the lock with the process, however it ends. On a file system without locks, the scratch file of
+    each holder says whether its process lives.
+
+    Args:
+        folder: Made, if it is not there.
+        shared: Whether others that share it too may work in it at the same time.
+
+    Raises:
+        RunError: If another run holds it; the message says which.
+        OSError: If nothing can be written there.
+    """
+    area, key = folder / SCRATCH, (os.getpid(), folder.absolute())
+    with _holds_lock:
+        hold = _holds.get(key)
+        if hold is None:
+            hold = _holds[key] = _hold(folder, area, shared=shared)
+        elif shared and hold.shared:
+            hold.count += 1
+        else:
+            raise RunError(_in_use(folder, area))
+    try:
+        yield
+    finally:
+        with _holds_lock:
+            hold.count -= 1
+            if not hold.count:
+                del _holds[key]
+                _free(hold, area)
+
+
+def _hold(folder: Path, area: Path, *, shared: bool) -> _Hold:
+    """Lock an output, and note who did."""
+    path, note = area / _LOCK, scratch_path(area / (_SHARED if shared else _ALONE))
+    while True:
+        area.mkdir(parents=True, exist_ok=True)
+        try:
+            lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        except FileNotFoundError:
+            continue  # who held it before has just removed the folder
+        try:
+            if not _lock(lock, shared=shared):
+                note.touch()
+                if any(found.name.startswith(f".{_ALONE}.") or not shared for found in _notes(area) if found != note):
+                    note.unlink()
+                    raise RunError(_in_use(folder, area))
+            if _is_at(lock, path):
+                note.touch()
+                return _Hold(lock, note, shared)
+            os.close(lock)  # it was removed before it was locked
+        except FileNotFoundError:  # the folder was removed again
+            os.close(lock)
+        except OSError as error:
+            os.close(lock)
+            if error.errno not in (errno.EACCES, errno.EAGAIN):
+                raise
+            raise RunError(_in_use(folder, area)) from error
+        except RunError:
+            os.close(lock)
+            raise
+
+
+def _lock(lock: int, *, shared: bool) -> bool:
+    """Lock an open file; False where the file system has no locks, OSError where another process has it."""
+    try:
+        # Of the process and not of the descriptor, as one by `flock` is, which lives on in forks.
+        fcntl.lockf(lock, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in _NO_LOCKS:
+            return False
+        raise
+    return True
+
+
+def _free(hold: _Hold, area: Path) -> None:
+    """Unlock an output; the file goes with the last who holds it."""
+    hold.note.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):  # others share it still
+        alone = not hold.shared or _lock(hold.lock, shared=False)
+        if alone and _is_at(hold.lock, area / _LOCK):
+            (area / _LOCK).unlink(missing_ok=True)
+    os.close(hold.lock)
+    for emptied in (area, area.parent):
+        with contextlib.suppress(OSError):  # something else is in it
+            emptied.rmdir()
+
+
+def _is_at(descriptor: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+def _notes(area: Path) -> list[Path]:
+    """Notes of the processes that hold an output and may live."""
+    found = (
+        (path, _SCRATCH_NAME.fullmatch(path.name)) for kind in (_ALONE, _SHARED) for path in area.glob(f".{kind}.*")
+    )
+    return [path for path, match in found if match is not None and not _is_dead(match["owner"])]
+
+
+def _in_use(folder: Path, area: Path) -> str:
+    who = ""
+    for note in _notes(area):
+        with contextlib.suppress(OSError):  # it has just ended
+            since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(note.stat().st_mtime))
+            host, pid, *_ = note.name.split(".")[2].split("-")
+            who = f": process {pid} on {host}, since {since}, which {note} stands for"
+    return f"{folder} is in use by another run{who}. Wait for it or stop it, or give another folder"
 
 
 # --------------------------------------------------------------------------------------------------------------- hashes

@@ -18,10 +18,7 @@ from pathlib import Path
 from typing import Any, Protocol, cast
 
 from degrade_kit.errors import ConfigError, DegradeKitError, RunError
-from degrade_kit.files import publish, scratch_path, sweep_scratch
-
-SCRATCH = ".degrade_kit/tmp"
-"""Folder, inside a local store, of files that are not whole yet."""
+from degrade_kit.files import SCRATCH, publish, scratch_path, sweep_scratch, temporary_folder
 
 
 class Store(Protocol):
@@ -173,7 +170,7 @@ class RemoteStore:
 
     def scratch(self, name: str) -> Path:
         """See `Store`."""
-        return Path(tempfile.mkdtemp(prefix="degrade-kit-")) / Path(name).name
+        return temporary_folder() / Path(name).name
 
     def publish(self, scratch: Path, name: str) -> None:
         """See `Store`."""

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, cast
 
 from degrade_kit.errors import ConfigError, RunError
-from degrade_kit.files import parse_yaml, plain_yaml, write_whole
+from degrade_kit.files import held, parse_yaml, plain_yaml, write_whole
 from degrade_kit.store import LocalStore, Store, check_writable
 
 FREE = ("num_steps", "checkpoint_steps", "validation_steps", "keep_checkpoints")
@@ -91,6 +92,27 @@ class Claim:
                 f"{store.url} is not empty and was not made by this command (it holds {foreign[0]}"
                 f"{f' and {len(foreign) - 1} more' if len(foreign) > 1 else ''}); give an empty or a new {self.option}"
             )
+
+    @contextlib.contextmanager
+    def taken(self, store: Store, *, shared: bool = False) -> Generator[None]:
+        """Take an output, and hold it as long as the block runs: no second run writes to it meanwhile.
+
+        Args:
+            store: The output; one that is no local folder cannot be held.
+            shared: Whether runs of the same configuration may work in it side by side.
+
+        Raises:
+            RunError: As `take`, or if another run holds it.
+        """
+        with contextlib.ExitStack() as stack:
+            if isinstance(store, LocalStore):
+                self.check(store)  # nothing is written to what is somebody else's
+                try:
+                    stack.enter_context(held(store.root, shared=shared))
+                except OSError as error:
+                    raise RunError(f"cannot write to {store.root}: {error.strerror or error}") from error
+            self.take(store)
+            yield
 
     def take(self, store: Store) -> None:
         """Check an output, sweep it, and write the configuration to it.

@@ -100,10 +100,15 @@ def join(job: JoinJob, executor: ExecutorConfig, progress: OnProgress = silent) 
         ShardError: If a shard is missing, cut or altered.
     """
     plan = plan_join(job)
-    bare, sidecars, todo = plan.bare, plan.sidecars, plan.todo
-    target, resolved = open_store(job.out), load_plan_config(bare.store)
+    bare, target = plan.bare, open_store(job.out)
     executor = resolve_workers(executor, lambda: plan.effort)
-    copy_claim(bare.manifest["digest"]).take(target)
+    with copy_claim(bare.manifest["digest"]).taken(target):
+        return _join(job, plan, target, executor, progress)
+
+
+def _join(job: JoinJob, plan: JoinPlan, target: Store, executor: ExecutorConfig, progress: OnProgress) -> JoinReport:
+    """Put together what is not yet, in an output that is this run's."""
+    bare, sidecars, todo = plan.bare, plan.sidecars, plan.todo
     target.write(CONFIG, bare.store.read(CONFIG))
     if todo:
         target.delete(MANIFEST)  # of a run that left samples out: while shards change, the data set is not whole
@@ -119,7 +124,7 @@ def join(job: JoinJob, executor: ExecutorConfig, progress: OnProgress = silent) 
         progress(Progress(noun="shard", done=done, total=len(sidecars), kept=kept))
     made = [read_sidecar(target, sidecar.shard) for sidecar in sidecars]
     joined = [sidecar for sidecar in made if sidecar is not None]
-    _finish(bare, target, joined, resolved)
+    _finish(bare, target, joined, load_plan_config(bare.store))
     hashes = {shard["name"]: shard["sha256"] for shard in bare.manifest[LQ_ONLY]["shards"]}
     known = {(failure.source, failure.reason) for sidecar in sidecars for failure in sidecar.failures}
     return JoinReport(

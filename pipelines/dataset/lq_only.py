@@ -62,8 +62,14 @@ def export_lq_only(shards: str, out: str, progress: OnProgress = silent) -> int:
         ShardError: If a shard is missing, cut or altered.
     """
     whole = check_lq_only(shards, out)
-    target, resolved = open_store(out), load_plan_config(whole.store)
-    copy_claim(whole.manifest["digest"]).take(target)
+    target = open_store(out)
+    with copy_claim(whole.manifest["digest"]).taken(target):
+        return _write_lq_only(whole, target, progress)
+
+
+def _write_lq_only(whole: ShardSet, target: Store, progress: OnProgress) -> int:
+    """Write what is not there yet, to an output that is this run's."""
+    resolved = load_plan_config(whole.store)
     target.write(CONFIG, whole.store.read(CONFIG))
     written: list[Sidecar] = []
     done, before, total = 0, 0, whole.manifest["num_samples"]

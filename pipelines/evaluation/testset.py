@@ -149,7 +149,15 @@ def make_testset(
     config, sources = check_testset(config, out, executor)
     executor = resolve_workers(executor, lambda: testset_effort(config, sources)[0])
     store = LocalStore(out)
-    _claim(config.to_mapping()).take(store)
+    with _claim(config.to_mapping()).taken(store):
+        return _make_pairs(config, sources, store, executor, progress)
+
+
+def _make_pairs(
+    config: TestsetConfig, sources: Sources, store: LocalStore, executor: ExecutorConfig, progress: OnProgress
+) -> Testset:
+    """Make the pairs that are not there yet, in a folder that is this run's."""
+    out = store.root
     order: npt.NDArray[np.int64] = epoch_generator(config.seed, 0, "\0testset").permutation(len(sources))
     waiting = iter([sources.names[int(place)] for place in order.tolist()])
     slots = _slots(config, waiting)
@@ -423,7 +431,13 @@ def make_real_testset(
     """
     check_real_testset(config, out)
     store = LocalStore(out)
-    _claim(_originals_mapping(config)).take(store)
+    with _claim(_originals_mapping(config)).taken(store):
+        return _make_real(config, store, progress, align)
+
+
+def _make_real(config: OriginalsConfig, store: LocalStore, progress: OnProgress, align: Aligner | None) -> RealTestset:
+    """Make the images, in a folder that is this run's."""
+    out = store.root
     if config.align:
         assert align is not None, "align: expected a function, since the configuration asks for it"
         failures = align(config, out / "lq", progress)

@@ -47,6 +47,8 @@ from degrade_kit.store import LocalStore
 log = logging.getLogger(__name__)
 
 LINES, FAILURES, SETTINGS = "align.jsonl", "align_failures.jsonl", "align.yaml"
+_JOURNAL = ".align.partial.jsonl"
+"""Lines of the photos that an unfinished run has done."""
 PHOTOS_PER_TASK = 16
 
 FaceFinder = Callable[[str, Pixels], list[Face]]
@@ -249,10 +251,16 @@ def align_sources(
     plan = plan_alignment(config)
     executor = resolve_workers(executor, lambda: align_effort(plan))
     store = LocalStore(config.out_dir)
-    _claim(config).take(store)
+    with _claim(config).taken(store):
+        return _align(plan, store, executor, progress)
+
+
+def _align(plan: AlignPlan, store: LocalStore, executor: ExecutorConfig, progress: OnProgress) -> AlignReport:
+    """Align what is not done yet, in a folder that is this run's."""
+    config = plan.config
     lines, failures = dict(plan.done), dict[int, FailureLine]()
-    store.write(LINES, _to_jsonl(_in_order(lines)))  # without lines that lost their face or were cut short by a kill
-    with (config.out_dir / LINES).open("ab") as journal:
+    store.write(_JOURNAL, _to_jsonl(_in_order(lines)))  # without lines that lost their face or were cut by a kill
+    with (config.out_dir / _JOURNAL).open("ab") as journal:
         for outcome in run_tasks(align_photos, _tasks(plan), executor):
             result = outcome.result or _all_failed(outcome.task, outcome.error)
             journal.write(_to_jsonl(_in_order(result.lines)))
@@ -265,6 +273,7 @@ def align_sources(
     failed = [FailureLine(source=display_name(name), reason=why, detail=how) for name, why, how in plan.sources.skipped]
     failed += [failures[index] for index in sorted(failures)]
     store.write(FAILURES, _to_jsonl(failed))
+    store.delete(_JOURNAL)
     store.sweep()
     return _report(plan, list(_in_order(lines)), failed)
 
@@ -405,7 +414,8 @@ def _claim(config: AlignConfig) -> Claim:
 def _read_done(config: AlignConfig, names: Iterable[str], stems: tuple[str, ...]) -> dict[int, list[Line]]:
     """The lines of the photos whose faces are all there."""
     found: dict[str, list[Line]] = {}
-    for line in _read_lines(config.out_dir / LINES):
+    journal = config.out_dir / _JOURNAL  # it begins with the lines of earlier runs
+    for line in _read_lines(journal if journal.exists() else config.out_dir / LINES):
         found.setdefault(line["source"], []).append(line)
     done: dict[int, list[Line]] = {}
     for index, (name, stem) in enumerate(zip(names, stems, strict=True)):

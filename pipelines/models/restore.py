@@ -171,7 +171,20 @@ def restore(plan: RestorePlan, executor: ExecutorConfig, *, progress: OnProgress
     job = plan.job
     inputs, names, todo = check_restoration(plan, executor)
     executor = resolve_workers(executor, lambda: restore_effort(plan, todo))
-    _claim(plan).take(LocalStore(job.out_dir))
+    with _claim(plan).taken(LocalStore(job.out_dir)):
+        return _restore(plan, inputs, names, todo, executor, progress)
+
+
+def _restore(
+    plan: RestorePlan,
+    inputs: Images,
+    names: list[str],
+    todo: list[Chunk],
+    executor: ExecutorConfig,
+    progress: OnProgress,
+) -> RestoreReport:
+    """Restore what is to do, in a folder that is this run's."""
+    job = plan.job
     count = len(names)
     waiting = sum(len(chunk.indices) for chunk in todo)
     kept = count - waiting

@@ -9,6 +9,7 @@ from dataclasses import asdict
 from typing import Any
 
 from degrade_kit.errors import RunError
+from degrade_kit.files import SCRATCH, plain_yaml, write_new
 from degrade_kit.hq import versions
 from degrade_kit.pipelines.card import write_card
 from degrade_kit.pipelines.claim import Claim
@@ -61,6 +62,21 @@ def check_claim(store: Store, plan: Plan, *, overwrite: bool) -> None:
         option="--shards",
         otherwise="--overwrite to replace it",
     ).check(store)
+
+
+def claim(store: Store, plan: Plan) -> None:
+    """Write the configuration to an output that passed `check_claim`.
+
+    Raises:
+        RunError: If a run of another configuration was faster.
+    """
+    if store.size(CONFIG) is None:
+        text = plain_yaml(plan.resolved)
+        if isinstance(store, LocalStore):
+            write_new(store.root / CONFIG, text)
+        else:
+            store.write(CONFIG, text.encode())
+    check_claim(store, plan, overwrite=False)
 
 
 def is_done(store: Store, plan: Plan, index: int) -> bool:
@@ -153,7 +169,7 @@ def _is_ours(name: str) -> bool:
     if name in (MANIFEST, "README.md", "preview.png"):
         return True
     if name.startswith(f"{HIDDEN}/"):
-        return True
+        return not name.startswith(f"{SCRATCH}/")  # who holds the output, and what others have in work
     stem, _, extension = name.partition(".")
     return extension == "tar" and stem.startswith("shard-") and stem[6:].isdigit()
 

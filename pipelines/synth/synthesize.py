@@ -6,16 +6,15 @@ import contextlib
 import functools
 import logging
 import os
-import tempfile
+import shutil
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 from degrade_kit.errors import ConfigError, RunError
-from degrade_kit.files import plain_yaml
+from degrade_kit.files import held, temporary_folder
 from degrade_kit.hq import HqConfig
 from degrade_kit.pipelines.devices import check_device
 from degrade_kit.pipelines.effort import resolve_workers
@@ -26,6 +25,7 @@ from degrade_kit.pipelines.synth.estimate import describe_plan, estimate, synth_
 from degrade_kit.pipelines.synth.output import (
     check_claim,
     check_space,
+    claim,
     clear,
     explain,
     finalize,
@@ -38,7 +38,7 @@ from degrade_kit.pipelines.text import Report, ReportLine, counted, human_bytes,
 from degrade_kit.presets import resolve_recipe
 from degrade_kit.progress import OnProgress, Progress, silent
 from degrade_kit.recipe import Recipe
-from degrade_kit.shards import CONFIG, has_tar, read_sidecar, shard_name
+from degrade_kit.shards import has_tar, read_sidecar, shard_name
 from degrade_kit.store import LocalStore, Store, open_store
 from degrade_kit.wording import counted_noun
 
@@ -295,14 +295,15 @@ def run_plan(
     store = open_store(out)
     try:
         wanted, todo = check_plan(plan, out, executor, overwrite=overwrite, shard_range=shard_range)
-        clear(store, overwrite=overwrite)
-        check_space(store, plan, todo)  # what is replaced has made room by now
-        executor = resolve_workers(executor, lambda: synth_effort(plan, plan.count(todo), len(todo)))
-        if store.size(CONFIG) is None:
-            store.write(CONFIG, plain_yaml(plan.resolved).encode())
-        failed = _make_shards(plan, store.url, todo, executor, progress)
-        made, kept = len(todo) - len(failed), len(wanted) - len(todo)
-        return _conclude(plan, store, made=made, kept=kept, failed=failed, seconds=time.monotonic() - start)
+        # Jobs of several shard ranges work side by side; none of them beside one that removes shards.
+        with held(store.root, shared=not overwrite) if isinstance(store, LocalStore) else contextlib.nullcontext():
+            clear(store, overwrite=overwrite)
+            check_space(store, plan, todo)  # what is replaced has made room by now
+            executor = resolve_workers(executor, lambda: synth_effort(plan, plan.count(todo), len(todo)))
+            claim(store, plan)
+            failed = _make_shards(plan, store.url, todo, executor, progress)
+            made, kept = len(todo) - len(failed), len(wanted) - len(todo)
+            return _conclude(plan, store, made=made, kept=kept, failed=failed, seconds=time.monotonic() - start)
     except OSError as error:  # of the output: what is wrong with an input is an ImageError
         raise RunError(explain(error, store, plan)) from error
     finally:
@@ -348,13 +349,14 @@ def _make_shards(
     failed: list[str] = []
     tally = _Tally(plan, todo)
     set_aside = Counter[int]()
-    with tempfile.TemporaryDirectory(prefix="degrade-kit-") as crumbs:
+    crumbs = temporary_folder()
+    try:
         while todo:
             again: list[int] = []
-            tasks = (_task(plan, index, url, crumbs) for index in todo)
+            tasks = (_task(plan, index, url, str(crumbs)) for index in todo)
             for outcome in run_tasks(_work(plan, executor), tasks, executor):
                 index = outcome.task.index
-                found = Crumb(Path(crumbs), index).num_set_aside
+                found = Crumb(crumbs, index).num_set_aside
                 if outcome.result is not None:
                     progress(tally.add(outcome.result))
                 elif found > set_aside[index]:  # several images kill its workers: each attempt finds one
@@ -364,6 +366,8 @@ def _make_shards(
                     log.error("%s was not made: %s", shard_name(index), outcome.error)
                     failed.append(shard_name(index))
             todo = again
+    finally:
+        shutil.rmtree(crumbs, ignore_errors=True)
     return failed
 
 

@@ -6,13 +6,28 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Generator
 from pathlib import Path
 
 import pytest
 
 from degrade_kit import files
 from degrade_kit.errors import RunError
-from degrade_kit.files import scratch_path, sweep_scratch, whole_file, whole_folder, write_files, write_whole
+from degrade_kit.files import (
+    SCRATCH,
+    held,
+    publish,
+    remove_folder,
+    scratch_path,
+    sweep_scratch,
+    temporary_folder,
+    whole_file,
+    whole_folder,
+    whole_set,
+    write_files,
+    write_new,
+    write_whole,
+)
 from degrade_kit.sources import IMAGE_EXTENSIONS
 
 KILLED = """
@@ -95,6 +110,7 @@ def test_who_is_killed_while_a_folder_is_filled_leaves_the_old_one(tmp_path: Pat
 def test_who_is_killed_between_the_two_renames_of_a_folder_leaves_one_that_is_put_back(tmp_path: Path) -> None:
     write_whole(tmp_path / "model/a", "old")
     killed(
+        "files._exchange = lambda one, other: False\n"  # as on systems that cannot
         "rename, calls = Path.rename, []\n"
         "def die(self, target):\n"
         "    if calls:\n        os.kill(os.getpid(), signal.SIGKILL)\n"
@@ -122,9 +138,21 @@ def test_the_next_writer_of_a_folder_sweeps_what_a_dead_one_left(tmp_path: Path)
 def test_scratch_of_the_living_and_files_of_others_are_not_swept(tmp_path: Path) -> None:
     mine = scratch_path(tmp_path / "file")
     owner = mine.name.split(".")[2]
-    others = [
-        tmp_path / name for name in ("notes.tmp", ".hidden.tmp", f".x.{owner}.tmp", mine.name.replace("-", "-x", 1))
+    host, _, start, boot, namespace = owner.split("-")
+    dead = f"{host}-4194305-{start}-{boot}-{namespace}"  # one more than the most that Linux counts to
+    elsewhere = [
+        dead.replace(host, f"{host}x", 1),
+        dead.replace(boot, "00000000", 1),
+        dead.replace(namespace, "1", 1),
     ]
+    others = [
+        tmp_path / name
+        for name in (
+            *("notes.tmp", ".hidden.tmp", f".x.{owner}.tmp", mine.name.replace("-", "-x", 1)),
+            *(mine.name.replace(owner, other) for other in elsewhere),
+        )
+    ]
+    (tmp_path / mine.name.replace(owner, dead)).touch()
     for path in (mine, *others):
         path.touch()
     sweep_scratch(tmp_path)
@@ -175,6 +203,193 @@ def test_a_scratch_name_is_no_image_and_fits_whatever_the_name(tmp_path: Path) -
         assert not scratch.name.lower().endswith(tuple(IMAGE_EXTENSIONS))
         write_whole(tmp_path / name, name)
         assert (tmp_path / name).read_text("utf-8") == name
+
+
+@pytest.mark.skipif(not Path("/proc/self/ns/pid").exists(), reason="needs /proc to see namespaces")
+def test_a_process_of_another_pid_namespace_is_not_taken_for_dead(tmp_path: Path) -> None:
+    code = "import os; from pathlib import Path; from degrade_kit.files import *; scratch_path(Path('x/file')).touch()"
+    (tmp_path / "x").mkdir()
+    apart = ["unshare", "--user", "--map-root-user", "--pid", "--fork", "--mount-proc", sys.executable, "-c", code]
+    done = subprocess.run(apart, cwd=tmp_path, capture_output=True, text=True, check=False)
+    if done.returncode:
+        pytest.skip(f"this machine lets nobody make a PID namespace: {done.stderr.strip()}")
+    sweep_scratch(tmp_path / "x")
+    assert len(os.listdir(tmp_path / "x")) == 1
+
+
+def test_who_loses_its_scratch_file_is_told_which(tmp_path: Path) -> None:
+    scratch = scratch_path(tmp_path / "file")
+    with pytest.raises(FileNotFoundError, match=r"its scratch file .*\.file\..*\.tmp was removed by somebody else"):
+        publish(scratch, tmp_path / "file")
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_folder_and_its_successor_change_places_at_once(tmp_path: Path) -> None:
+    write_whole(tmp_path / "model/a", "old")
+    killed(
+        "renames = []\n"
+        "def die(path):\n    assert not renames\n    os.kill(os.getpid(), signal.SIGKILL)\n"
+        "Path.rename = lambda *paths: renames.append(paths)\n"
+        "files._remove = die\n"  # the first that is done behind the exchange
+        "with files.whole_folder(folder / 'model') as scratch:\n    (scratch / 'a').write_text('new')",
+        tmp_path,
+    )
+    assert (tmp_path / "model/a").read_text() == "new"
+    sweep_scratch(tmp_path)
+    assert content(tmp_path) == {"model/a": b"new"}
+
+
+def test_the_first_write_to_a_folder_sweeps_what_a_dead_process_left(tmp_path: Path) -> None:
+    code = "files._sync = lambda path: os.kill(os.getpid(), signal.SIGKILL)\nfiles.write_whole(folder / 'file', 'new')"
+    killed(code, tmp_path)
+    assert len(os.listdir(tmp_path)) == 1
+    write_whole(tmp_path / "other", "data")
+    assert os.listdir(tmp_path) == ["other"]
+
+
+def test_the_last_file_of_a_set_never_stands_beside_files_of_another_one(tmp_path: Path) -> None:
+    old = {"a": "old", "b": "old", "picture": "old", "numbers": "old"}
+    write_files(tmp_path / "out", old)
+    for operation in range(1, 20):
+        # Killed before each of the renames and removals in turn.
+        killed(
+            "count = 0\n"
+            "def hook(event, arguments):\n"
+            "    global count\n"
+            "    if event in ('os.rename', 'os.remove'):\n"
+            "        count += 1\n"
+            f"        if count == {operation}:\n            os.kill(os.getpid(), signal.SIGKILL)\n"
+            "sys.addaudithook(hook)\n"
+            "new = {'a': 'new', 'b': 'new', 'numbers': 'new'}\n"
+            "files.write_files(folder / 'out', new, stale=['picture'])\n"
+            "os.kill(os.getpid(), signal.SIGKILL)",
+            tmp_path,
+        )
+        found = {name: data for name, data in content(tmp_path / "out").items() if "/" not in name}
+        if "numbers" in found:
+            assert len(set(found.values())) == 1, (operation, found)
+        if found == {"a": b"new", "b": b"new", "numbers": b"new"}:
+            break
+        write_files(tmp_path / "out", old)
+    else:
+        pytest.fail("the set was never finished")
+
+
+def test_a_set_that_fails_leaves_the_old_one(tmp_path: Path) -> None:
+    write_files(tmp_path, {"a": "old", "numbers": "old"})
+    with contextlib.suppress(KeyError), whole_set(tmp_path, last="numbers") as scratch:
+        (scratch / "a").write_text("new")
+        raise KeyError
+    assert content(tmp_path) == {"a": b"old", "numbers": b"old"}
+
+
+def test_a_folder_is_removed_as_a_whole(tmp_path: Path) -> None:
+    write_files(tmp_path / "step", {"a": "1", "b": "2"})
+    killed("files.shutil.rmtree = lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL)\n"
+           "files.remove_folder(folder / 'step')", tmp_path)  # fmt: skip
+    assert not (tmp_path / "step").exists()
+    sweep_scratch(tmp_path)
+    assert os.listdir(tmp_path) == []
+    remove_folder(tmp_path / "step")
+
+
+def test_of_two_that_write_a_new_file_the_first_has_it(tmp_path: Path) -> None:
+    assert write_new(tmp_path / "a/file", "first")
+    assert not write_new(tmp_path / "a/file", "second")
+    assert content(tmp_path) == {"a/file": b"first"}
+
+
+def test_a_temporary_folder_of_a_dead_process_is_swept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    killed(
+        "files.tempfile.tempdir = str(folder)\n(files.temporary_folder() / 'x').touch()\n"
+        "os.kill(os.getpid(), signal.SIGKILL)",
+        tmp_path,
+    )
+    assert len(os.listdir(tmp_path)) == 1
+    mine = temporary_folder()
+    assert list(tmp_path.iterdir()) == [mine]
+    assert mine.stat().st_mode & 0o777 == 0o700
+
+
+# ----------------------------------------------------------------------------------------------------- one run a folder
+
+HOLDS = "with files.held(folder, shared={shared}):\n    print('in', flush=True)\n    sys.stdin.read()"
+
+
+@contextlib.contextmanager
+def holder(folder: Path, *, shared: bool = False, before: str = "") -> Generator[subprocess.Popen[str]]:
+    """A process that holds a folder until the block ends."""
+    code = f"{KILLED}folder = Path(sys.argv[1])\n{before}\n{HOLDS.format(shared=shared)}"
+    words = [sys.executable, "-c", code, str(folder)]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "in\n"
+        yield process
+        process.communicate()
+
+
+NO_LOCKS = """
+def no_locks(*_):
+    raise OSError(files.errno.ENOLCK, "No locks available")
+files.fcntl.lockf = no_locks
+"""
+
+
+@pytest.mark.parametrize("locks", [True, False], ids=["locks", "no locks"])
+def test_a_second_run_is_told_who_holds_the_folder(
+    locks: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    if not locks:
+
+        def refuse(*_: object) -> None:
+            raise OSError(errno.ENOLCK, "No locks available")
+
+        monkeypatch.setattr("fcntl.lockf", refuse)
+    with holder(out, before="" if locks else NO_LOCKS) as process:
+        for shared in (False, True):
+            told = rf"out is in use by another run: process {process.pid} on .*, since 20"
+            with pytest.raises(RunError, match=told), held(out, shared=shared):
+                pass
+    assert not (out / SCRATCH).exists()
+    with held(out), pytest.raises(RunError, match=f"process {os.getpid()} on "), held(out):
+        pass
+    assert os.listdir(out) == []
+
+
+def test_runs_that_share_a_folder_work_side_by_side(tmp_path: Path) -> None:
+    with holder(tmp_path, shared=True), held(tmp_path, shared=True):
+        with held(tmp_path, shared=True):
+            pass
+        assert (tmp_path / SCRATCH / "lock").exists()
+        with pytest.raises(RunError, match="is in use"), held(tmp_path):
+            pass
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("locks", [True, False], ids=["locks", "no locks"])
+def test_a_folder_whose_holder_was_killed_is_free(locks: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with holder(tmp_path, before="" if locks else NO_LOCKS) as process:
+        process.kill()
+    if not locks:
+        monkeypatch.setattr("fcntl.lockf", lambda *_: (_ for _ in ()).throw(OSError(errno.ENOLCK, "No locks")))
+    assert (tmp_path / SCRATCH / "lock").exists()
+    with held(tmp_path):
+        sweep_scratch(tmp_path / SCRATCH)
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_fork_of_a_killed_holder_does_not_keep_the_folder(tmp_path: Path) -> None:
+    fork = (
+        "pid = os.fork()\n    if not pid:\n        sys.stdin.read()\n        os._exit(0)\n    "
+        "os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    code = f"{KILLED}folder = Path(sys.argv[1])\nwith files.held(folder):\n    {fork}"
+    with subprocess.Popen([sys.executable, "-c", code, tmp_path], stdin=subprocess.PIPE) as process:
+        assert process.wait() == -signal.SIGKILL
+        with held(tmp_path):  # its fork reads on
+            pass
 
 
 def test_hashes_of_text_bytes_and_files_agree(tmp_path: Path) -> None:

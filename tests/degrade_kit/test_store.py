@@ -143,11 +143,11 @@ def test_sweep_removes_what_dead_processes_of_this_machine_left_and_nothing_else
     dead = subprocess.run([sys.executable, "-c", SCRATCH_AND, tmp_path], capture_output=True, text=True, check=True)
     left = Path(dead.stdout.strip())
     name, owner, random, ending = mine.name.rsplit(".", 3)
-    host, pid, start = owner.rsplit("-", 2)
-    elsewhere = mine.with_name(f"{name}.other{host}-{left.name.rsplit('-', 2)[1]}-1.{random}.{ending}")
+    host, pid, start, space = owner.split("-", 3)
+    elsewhere = mine.with_name(f"{name}.other{host}-{left.name.split('-')[-4]}-1-{space}.{random}.{ending}")
     # The number of a process is used again.
-    reused = mine.with_name(f"{name}.{host}-{pid}-{int(start) - 1}.{random}.{ending}")
-    foreign = [mine.with_name(odd) for odd in ("notes.txt", "a.b.c", f".x.{host}-abc-1.{random}.{ending}")]
+    reused = mine.with_name(f"{name}.{host}-{pid}-{int(start) - 1}-{space}.{random}.{ending}")
+    foreign = [mine.with_name(odd) for odd in ("notes.txt", "a.b.c", f".x.{host}-abc-1-{space}.{random}.{ending}")]
     for path in (elsewhere, reused, *foreign):
         path.touch()
     assert left.exists()

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import itertools
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -82,3 +84,46 @@ def test_an_output_whose_configuration_is_damaged_is_refused(store: Store, text:
     with pytest.raises(RunError, match=r"settings\.yaml is damaged"):
         CLAIM.take(store)
     assert store.read("settings.yaml") == text
+
+
+HOLD = """
+import sys
+from degrade_kit.pipelines.claim import Claim
+from degrade_kit.store import open_store
+with Claim(what="a run", file="settings.yaml", resolved={"seed": 1}).taken(open_store(sys.argv[1])):
+    print("in", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_an_output_that_a_run_works_in_is_refused_until_that_ends(tmp_path: Path) -> None:
+    ours, out = Claim(what="a run", file="settings.yaml", resolved={"seed": 1}), open_store(tmp_path / "out")
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(tmp_path / "out")], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "in\n"
+        with (
+            pytest.raises(RunError, match=rf"out is in use by another run: process {process.pid} on "),
+            ours.taken(out),
+        ):
+            pass
+        process.communicate()
+    with ours.taken(out):
+        pass
+    assert list(content(out)) == ["settings.yaml"]
+
+
+def test_an_output_of_another_configuration_is_not_held(tmp_path: Path) -> None:
+    store = open_store(tmp_path)
+    CLAIM.take(store)
+    other = replace(CLAIM, resolved={"seed": 2, "train": {"rate": 0.5}, "sizes": ()})
+    with pytest.raises(RunError, match="another configuration"), other.taken(store):
+        pass
+    assert list(content(store)) == ["settings.yaml"]
+
+
+def test_a_remote_output_is_taken_without_being_held() -> None:
+    store = open_store(f"memory://claim{next(numbers)}/out")
+    with CLAIM.taken(store), CLAIM.taken(store):
+        assert list(content(store)) == ["settings.yaml"]
