@@ -35,6 +35,7 @@ from degrade_kit.pipelines.commands.train_degrade import train_degrade_command
 from degrade_kit.pipelines.commands.train_restore import train_restore_command
 from degrade_kit.pipelines.commands.verify import verify_command
 from degrade_kit.pipelines.commands.weights import weights_command
+from degrade_kit.pipelines.signals import terminable
 
 EXIT_ERROR, EXIT_USAGE, EXIT_INCOMPLETE, EXIT_INTERRUPTED = 1, 2, 3, 130
 
@@ -96,7 +97,8 @@ class _Group(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401 (as click has it)
         try:
-            return super().invoke(ctx)
+            with terminable():
+                return super().invoke(ctx)
         except KeyboardInterrupt:
             click.echo("stopped; run the same command again to go on", err=True)
             sys.exit(EXIT_INTERRUPTED)

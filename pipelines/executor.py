@@ -14,16 +14,16 @@ import logging
 import os
 import secrets
 import shutil
-import signal
 import socket
 import tempfile
-import threading
 from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
-from types import FrameType
+from pathlib import Path
 from typing import Any, Generic, TypeAlias, TypeVar, cast
 
 from degrade_kit.errors import ConfigError, DegradeKitError, RunError
+from degrade_kit.files import is_abandoned, scratch_path, temporary_folder
+from degrade_kit.pipelines.signals import Interrupt, patient, terminable
 
 log = logging.getLogger(__name__)
 
@@ -87,10 +87,6 @@ class Outcome(Generic[_Task, _Result]):
     """Empty where there is a result."""
 
 
-class Interrupted(DegradeKitError):
-    """The user stopped the run; what was finished stays."""
-
-
 def run_tasks(
     work: Work[_Task, _Result], tasks: Iterable[_Task], config: ExecutorConfig
 ) -> Iterator[Outcome[_Task, _Result]]:
@@ -133,7 +129,7 @@ def train_on_workers(
         ConfigError: If Ray or a part of it is not installed.
         RunError: If a process failed; its own message is told.
     """
-    with _ray(ExecutorConfig(workers=count + 1, ray_address=ray_address, gpus=gpus)) as (ray, _), _terminable():
+    with _ray(ExecutorConfig(workers=count + 1, ray_address=ray_address, gpus=gpus)) as (ray, _), terminable():
         try:
             from ray.train import RunConfig, ScalingConfig
             from ray.train.torch import TorchTrainer
@@ -144,11 +140,11 @@ def train_on_workers(
         scaling: Any = ScalingConfig(
             num_workers=count, use_gpu=gpus > 0, resources_per_worker={"CPU": 1, **({"GPU": gpus} if gpus else {})}
         )
-        storage = tempfile.mkdtemp(prefix="degrade-kit-ray-")
+        storage = temporary_folder()
         trainer: Any = TorchTrainer(
             functools.partial(_train_one, function, task),
             scaling_config=scaling,
-            run_config=cast("Any", RunConfig)(storage_path=storage),
+            run_config=cast("Any", RunConfig)(storage_path=str(storage)),
         )
         try:
             trainer.fit()
@@ -200,7 +196,7 @@ def _run_here(
     work: Work[_Task, _Result], tasks: Iterable[_Task], config: ExecutorConfig
 ) -> Iterator[Outcome[_Task, _Result]]:
     worker = _Worker(work)
-    with Interrupt() as interrupt, _terminable():
+    with Interrupt() as interrupt, terminable():
         for task in tasks:
             interrupt.check()
             yield worker.run(task, config.threads)
@@ -252,8 +248,8 @@ def _run_on_ray(
     if first is _END:
         return  # Ray takes seconds to start
     waiting = itertools.chain([first], tasks)
-    # Ctrl-C waits for Ray's start, which leaves processes behind for a minute where it is broken off.
-    with Interrupt() as interrupt, _ray(config) as (ray, slots), _terminable():
+    # Ctrl-C waits for Ray's start, as SIGTERM does.
+    with Interrupt() as interrupt, terminable(), _ray(config) as (ray, slots):
         crew = _Crew(ray, work, config, slots)
         exhausted = False
         while True:
@@ -339,52 +335,6 @@ class _Crew(Generic[_Task, _Result]):
             self._ray.kill(self._idle.pop())
 
 
-class Interrupt:
-    """Counts Ctrl-C: the first sets `requested`, the second raises KeyboardInterrupt.
-
-    Args:
-        what: What is waited for after the first, for the message.
-    """
-
-    def __init__(self, what: str = "the shards in work are finished") -> None:
-        self.requested = False
-        self._what = what
-        self._before: Any = None
-
-    def __enter__(self) -> Interrupt:
-        if threading.current_thread() is threading.main_thread():
-            self._before = signal.signal(signal.SIGINT, self._handle)
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        if self._before is not None:
-            signal.signal(signal.SIGINT, self._before)
-
-    def _handle(self, number: int, frame: FrameType | None) -> None:
-        if self.requested:
-            raise KeyboardInterrupt
-        self.requested = True
-        log.warning("stopping when %s; press Ctrl-C again to stop at once", self._what)
-
-    def check(self) -> None:
-        """Raise `Interrupted` if it was requested."""
-        if self.requested:
-            raise Interrupted("stopped; run the same command again to go on")
-
-
-@contextlib.contextmanager
-def _terminable() -> Generator[None]:
-    """Make SIGTERM a KeyboardInterrupt inside the block; Ray's own handler prints a stack of C++ calls."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
 @contextlib.contextmanager
 def _ray(config: ExecutorConfig) -> Generator[tuple[Any, int]]:
     """Ray, started or joined, and the number of tasks that it runs at a time."""
@@ -400,38 +350,73 @@ def _ray(config: ExecutorConfig) -> Generator[tuple[Any, int]]:
 
     ray = cast("Any", untyped)
     with contextlib.ExitStack() as cleanup:
-        try:
-            if config.ray_address is not None:
-                ray.init(address=config.ray_address, log_to_driver=False, logging_level=logging.ERROR)
-                slots = config.workers or int(ray.cluster_resources().get("CPU", 1))
-            else:
-                assert config.workers is not None, "there is no cluster to ask"
-                slots = config.workers
-                ray.init(
-                    address="local",  # RAY_ADDRESS is not ours to follow
-                    num_cpus=slots,
-                    include_dashboard=False,
-                    log_to_driver=False,
-                    logging_level=logging.ERROR,
-                    object_store_memory=128 * 1024 * 1024,
-                    _temp_dir=cleanup.enter_context(_session_folder()),
-                )
-        except Exception as error:  # Ray raises a bare one where a busy machine makes its start time out
-            # Ray's own error may name the address alone; that the token was refused stands last in its cause.
-            reasons = [str(error), *str(error.__cause__ or "").strip().splitlines()[-1:]]
-            raise RunError(f"Ray could not be started or joined: {': '.join(reasons)}") from error
-        cleanup.callback(ray.shutdown)
+        with patient(), _handlers_kept(ray):  # a start that is broken off leaves processes behind
+            try:
+                if config.ray_address is not None:
+                    ray.init(address=config.ray_address, log_to_driver=False, logging_level=logging.ERROR)
+                    slots = config.workers or int(ray.cluster_resources().get("CPU", 1))
+                else:
+                    assert config.workers is not None, "there is no cluster to ask"
+                    slots = config.workers
+                    ray.init(
+                        address="local",  # RAY_ADDRESS is not ours to follow
+                        num_cpus=slots,
+                        include_dashboard=False,
+                        log_to_driver=False,
+                        logging_level=logging.ERROR,
+                        object_store_memory=128 * 1024 * 1024,
+                        _temp_dir=str(cleanup.enter_context(_session_folder())),
+                    )
+            except Exception as error:  # Ray raises a bare one where a part of it dies, or takes too long, at the start
+                with contextlib.suppress(Exception):
+                    ray.shutdown()  # of the parts that live
+                # Ray's own error may name the address alone; that the token was refused stands last in its cause.
+                reasons = [*str(error).strip().splitlines()[:1], *str(error.__cause__ or "").strip().splitlines()[-1:]]
+                raise RunError(f"Ray could not be started or joined: {': '.join(reasons)}") from error
+            cleanup.callback(_shut_down, ray)
         yield ray, slots
 
 
-def _session_folder() -> tempfile.TemporaryDirectory[str]:
-    """Where a Ray of ours keeps logs and sockets; without it, every run would leave some megabytes behind."""
+def _shut_down(ray: _Remote) -> None:
+    with patient():
+        ray.shutdown()
+
+
+@contextlib.contextmanager
+def _handlers_kept(ray: _Remote) -> Generator[None]:
+    """Keep Ray's start from handling SIGTERM, which it does by leaving at once and without a word."""
+    utils = ray._private.utils
+    theirs = getattr(utils, "set_sigterm_handler", None)
+    if theirs is None:
+        yield
+        return
+    utils.set_sigterm_handler = lambda handler: None  # pyright: ignore[reportUnknownLambdaType] (Ray has no types)
+    try:
+        yield
+    finally:
+        utils.set_sigterm_handler = theirs
+
+
+@contextlib.contextmanager
+def _session_folder() -> Generator[Path]:
+    """Where a Ray of ours keeps logs and sockets; without it, every run would leave some megabytes behind.
+
+    Ray lets everybody write to the folder that it is given and to all that it makes in it; to the one around it, it
+    does nothing, and so nobody else comes that far.
+    """
     base = os.environ.get("RAY_TMPDIR") or tempfile.gettempdir()
     # The name of a Unix socket has 107 bytes at most, and Ray's end in /session_YYYY-MM-DD_hh-mm-ss_ffffff_PID/sockets/
     # plasma_store, up to 69 bytes.
-    if len(os.fsencode(base)) > 107 - 69 - len("/dk-12345678"):
+    if len(os.fsencode(base)) > 107 - 69 - len("/dk-12345678/r"):
         base = "/tmp"
-    return tempfile.TemporaryDirectory(prefix="dk-", dir=base, ignore_cleanup_errors=True)
+    for note in Path(base).glob("dk-????????/.run.*"):
+        if is_abandoned(note):
+            shutil.rmtree(note.parent, ignore_errors=True)
+    with tempfile.TemporaryDirectory(prefix="dk-", dir=base, ignore_cleanup_errors=True) as private:
+        scratch_path(Path(private) / "run").touch()
+        folder = Path(private) / "r"
+        folder.mkdir()
+        yield folder
 
 
 def _check_reachable(address: str) -> None:
@@ -451,6 +436,8 @@ def _set_environment(config: ExecutorConfig) -> None:
     """Set what Ray and its workers read from the environment at their start."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    # A handler in C++, which prints a stack of calls at SIGTERM and cannot be waited for.
+    os.environ.setdefault("RAY_DISABLE_FAILURE_SIGNAL_HANDLER", "1")
     for name in ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS"):
         os.environ.setdefault(name, str(config.threads))
     if config.ray_address is None:

@@ -13,7 +13,6 @@ from __future__ import annotations
 import json
 import logging
 import math
-import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -25,7 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from degrade_kit.errors import ConfigError, RunError
-from degrade_kit.files import whole_folder, write_whole
+from degrade_kit.files import remove_folder, sweep_scratch, whole_folder, write_whole
 from degrade_kit.flipnet.batch import Batch, PairStream, collate, pair_generators
 from degrade_kit.flipnet.sampling import choose_device
 from degrade_kit.flipnet.weights import check_shapes, read_weights, write_weights
@@ -40,6 +39,11 @@ _MAX_BAD = 3
 _MAX_SCALED = 20
 """The same in fp16 where the gradients alone are infinite: their scale, 2^16 at first, is halved each time."""
 
+
+METRICS: Final = "metrics.jsonl"
+"""File of a run: one line of numbers for each step."""
+_MARK: Final = "model.json"
+"""File of a run: of which step `model` is, and whether that is the last one."""
 
 STRIDE: Final = 4096
 """Numbers of pairs that a step may take: pair n of a step is number step * STRIDE + n of its stream."""
@@ -214,6 +218,13 @@ def train_loop(
     subject = trainee()
     state = subject.state
     restore_checkpoint(state, run_dir)
+    if accelerator.is_main_process:
+        _tidy(state, run_dir, config.keep_checkpoints)
+        if state.step and _model_mark(run_dir).get("step") != state.step:
+            _save_model(subject, run_dir, config)  # who wrote the checkpoint was stopped before the model
+        elif state.step:
+            _mark_model(run_dir, state.step, config)  # it may be asked to go further now
+    accelerator.wait_for_everyone()
     loss_module, optimizer = accelerator.prepare(subject.loss, state.optimizer)
     loader = _batches(stream, config, state.step, accelerator, num_workers, keyed)
     bad, best = 0, _best(run_dir)
@@ -279,13 +290,14 @@ def train_loop(
                     with averaged(state):
                         subject.save(run_dir / "best")
                     write_whole(run_dir / "best.json", json.dumps({"step": state.step, **found}, indent=2) + "\n")
+            with (run_dir / METRICS).open("a", encoding="utf-8") as file:
+                file.write(json.dumps(metrics) + "\n")
             report(metrics)
             if trackers:
                 accelerator.log(metrics, step=state.step)
             if sound and (state.step % config.checkpoint_steps == 0 or last or stopping):
                 save_checkpoint(state, run_dir, config.keep_checkpoints)
-                with averaged(state):
-                    subject.save(run_dir / "model")
+                _save_model(subject, run_dir, config)
         accelerator.wait_for_everyone()
         if stopping:
             break
@@ -294,6 +306,53 @@ def train_loop(
     if end:
         accelerator.state.destroy_process_group()
     return state
+
+
+def is_finished(run_dir: Path) -> bool:
+    """Whether the model in a run's folder is that of its last step, as far as the run was asked to go."""
+    return _model_mark(run_dir).get("finished") is True
+
+
+def _save_model(subject: Trainee, run_dir: Path, config: LoopConfig) -> None:
+    """Write `model`, and then of which step it is: what tells that nothing is left to do is written last."""
+    with averaged(subject.state):
+        subject.save(run_dir / "model")
+    _mark_model(run_dir, subject.state.step, config)
+
+
+def _mark_model(run_dir: Path, step: int, config: LoopConfig) -> None:
+    write_whole(run_dir / _MARK, json.dumps({"step": step, "finished": step >= config.num_steps}) + "\n")
+
+
+def _model_mark(run_dir: Path) -> dict[str, Any]:
+    """What the run says of its model; empty where there is none, or nothing can be read."""
+    try:
+        found = json.loads((run_dir / _MARK).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return cast("dict[str, Any]", found) if isinstance(found, dict) and (run_dir / "model").is_dir() else {}
+
+
+def _tidy(state: TrainState, run_dir: Path, keep: int) -> None:
+    """Remove what a killed run left: scratch, old checkpoints, and numbers of steps that come again."""
+    run_dir.mkdir(parents=True, exist_ok=True)
+    for folder in (run_dir, run_dir / "checkpoints", run_dir / "samples"):
+        sweep_scratch(folder)
+    _prune(run_dir, keep)
+    path = run_dir / METRICS
+    if path.exists():
+        lines = path.read_bytes().splitlines(keepends=True)
+        kept = [line for line in lines if line.endswith(b"\n") and _step_of(line) <= state.step]
+        if kept != lines:
+            write_whole(path, b"".join(kept))
+
+
+def _step_of(line: bytes) -> float:
+    """The step of a line of the metrics; infinity where the line is damaged."""
+    try:
+        return int(json.loads(line)["step"])
+    except (ValueError, TypeError, KeyError):
+        return math.inf
 
 
 class averaged:
@@ -331,13 +390,17 @@ def save_checkpoint(state: TrainState, run_dir: Path, keep: int) -> Path:
             write_weights(tensors, scratch / "state.safetensors")
             numbers = {"step": state.step, "skipped": state.skipped}
             (scratch / "state.json").write_text(json.dumps(numbers), encoding="utf-8")
-        for old in checkpoints(run_dir)[:-keep]:
-            shutil.rmtree(old, ignore_errors=True)
+        _prune(run_dir, keep)
     except OSError as error:
         raise RunError(
             f"cannot write checkpoint {folder}: {error.strerror or error}; earlier checkpoints are intact"
         ) from error
     return folder
+
+
+def _prune(run_dir: Path, keep: int) -> None:
+    for old in checkpoints(run_dir)[:-keep]:
+        remove_folder(old)
 
 
 def checkpoints(run_dir: Path) -> list[Path]:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import json
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -28,6 +27,7 @@ from degrade_kit.flipnet.config import FlipNetConfig, read_fields
 from degrade_kit.flipnet.crops import DEFAULT_POLICY, POLICIES, CropPolicy
 from degrade_kit.flipnet.degrader import start_noise
 from degrade_kit.flipnet.folder import check_base
+from degrade_kit.flipnet.loop import Report
 from degrade_kit.flipnet.measures import energy_distance, features_of
 from degrade_kit.flipnet.mixture import FACE, FacePairs, ImageCache, Mixture, PairSample, PairSource, RealPairs
 from degrade_kit.flipnet.network import FlipNet
@@ -38,8 +38,8 @@ from degrade_kit.flipnet.training import DiffusionLoss, TrainConfig, train
 from degrade_kit.image import encode_png
 from degrade_kit.pipelines.claim import FREE, Claim, plain
 from degrade_kit.pipelines.devices import check_device
-from degrade_kit.pipelines.executor import Interrupt
 from degrade_kit.pipelines.sheet import Tile, contact_sheet
+from degrade_kit.pipelines.signals import Interrupt
 from degrade_kit.presets import resolve_recipe
 from degrade_kit.seeding import generator
 from degrade_kit.sources import Sources, open_sources
@@ -317,7 +317,7 @@ def caption_prompts(stream: Mixture, size: int, count: int = 2000) -> Prompts:
 def train_degrade(
     run: DegradeRun,
     *,
-    report: Callable[[dict[str, float | int]], None] = lambda metrics: None,
+    report: Report = lambda metrics: None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Path:
     """Train, or go on training, and return the folder of the finished model.
@@ -329,10 +329,16 @@ def train_degrade(
     if run.threads:
         torch.set_num_threads(run.threads)
     plan = plan_degrade_training(run)
-    data = plan.data
-    for line in data.refused:
+    for line in plan.data.refused:
         log.warning("left out %s", line)
-    _claim(run, data).take(LocalStore(run.out_dir))
+    with _claim(run, plan.data).taken(LocalStore(run.out_dir)):
+        _train(run, plan, report, should_stop)
+    return run.out_dir / "model"
+
+
+def _train(run: DegradeRun, plan: DegradePlan, report: Report, should_stop: Callable[[], bool]) -> None:
+    """Train in a folder that is this run's."""
+    data = plan.data
     cache = ImageCache(round(run.config.data.cache_gigabytes * 1e9))
     train_config = run.config.train
     stream = Mixture(
@@ -341,13 +347,6 @@ def train_degrade(
     net, base = build_net(run, stream)
     prompts = caption_prompts(stream, max(train_config.crop_sizes)) if run.config.data.captions == "template" else ()
     validator = Validator(run, data, cache)
-    metrics_path = run.out_dir / "metrics.jsonl"
-
-    def log_metrics(metrics: dict[str, float | int]) -> None:
-        with metrics_path.open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps(metrics) + "\n")
-        report(metrics)
-
     train(
         net,
         stream,
@@ -357,13 +356,12 @@ def train_degrade(
         prompts=prompts,
         sampling=run.config.sampling,
         validate=validator,
-        report=log_metrics,
+        report=report,
         should_stop=should_stop,
         num_workers=run.data_workers,
         device=run.device,
         trackers=run.trackers,
     )
-    return run.out_dir / "model"
 
 
 class Validator:
@@ -458,13 +456,13 @@ def _comparable(resolved: dict[str, Any]) -> dict[str, Any]:
     return {**resolved, "config": config}
 
 
-def train_here(run: DegradeRun, report: Callable[[dict[str, float | int]], None] = lambda metrics: None) -> Path:
+def train_here(run: DegradeRun, report: Report = lambda metrics: None) -> Path:
     """Do the work of `train_degrade` until it is finished or Ctrl-C or SIGTERM asks for the last checkpoint.
 
     Raises:
         Interrupted: After the checkpoint.
     """
-    with Interrupt("the step in work is finished and a checkpoint written") as interrupt:
+    with Interrupt("the step in work is finished and a checkpoint written", terminates=True) as interrupt:
         model = train_degrade(run, report=report, should_stop=lambda: interrupt.requested)
         interrupt.check()
     return model

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import json
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -24,20 +23,20 @@ import torch
 from degrade_kit.analysis.networks import load_iresnet
 from degrade_kit.analysis.weights import find
 from degrade_kit.errors import ConfigError
-from degrade_kit.files import file_sha256
+from degrade_kit.files import file_sha256, sweep_scratch
 from degrade_kit.flipnet.base_small import SmallBase, check_base_choice, new_net
 from degrade_kit.flipnet.blip import CAPTIONS, blip_captions
 from degrade_kit.flipnet.config import FlipNetConfig, Mode, read_fields
 from degrade_kit.flipnet.folder import check_base, folder_digest
-from degrade_kit.flipnet.loop import LoopConfig
+from degrade_kit.flipnet.loop import LoopConfig, is_finished
 from degrade_kit.flipnet.mixture import PairSample
 from degrade_kit.flipnet.sampling import SamplingConfig
 from degrade_kit.flipnet.training import TrainConfig
 from degrade_kit.pipelines.claim import FREE, Claim, plain, read_run_config
 from degrade_kit.pipelines.devices import check_device
-from degrade_kit.pipelines.executor import Interrupt
 from degrade_kit.pipelines.models.restore_data import RestoreData, RestoreDataConfig, check_side, read_restore_data
 from degrade_kit.pipelines.models.restore_validation import AutoencoderValidator, RestorationValidator
+from degrade_kit.pipelines.signals import Interrupt
 from degrade_kit.restore.autoencoder import (
     AutoencoderConfig,
     AutoencoderLoss,
@@ -176,24 +175,26 @@ def train_restore(
     run = locate_weights(run)
     if run.threads:
         torch.set_num_threads(run.threads)
+    for stage in STAGES:
+        sweep_scratch(run.out_dir / stage)  # puts a model back that a killed run had set aside
     stages, data = chosen_stages(run), check_restore_training(run)
     if not data.held_out:
         log.warning(NOTHING_HELD_OUT, run.config.data.held_out, len(data.training))
     for stage in stages:
         folder = run.out_dir / stage
-        _claim(run, stage, data).take(LocalStore(folder))
         options: dict[str, Any] = {
-            "report": functools.partial(_log_metrics, folder / "metrics.jsonl", report, stage),
+            "report": functools.partial(_report_stage, report, stage),
             "should_stop": should_stop,
             "num_workers": run.data_workers,
             "device": run.device,
             "trackers": run.trackers,
             "end": stage == stages[-1],
         }
-        if stage == "restoration":
-            _train_restoration(run, data, folder, options)
-        else:
-            _train_autoencoders(run, data, stage, folder, options)
+        with _claim(run, stage, data).taken(LocalStore(folder)):
+            if stage == "restoration":
+                _train_restoration(run, data, folder, options)
+            else:
+                _train_autoencoders(run, data, stage, folder, options)
         if should_stop():
             break
     return run.out_dir / stages[-1] / "model"
@@ -273,9 +274,7 @@ def _perceptual_loss(run: RestoreRun, layers: tuple[str, ...], *, normalize: boo
     return perceptual_loss(run.config.perceptual, run.weights.get("vgg19"), layers, normalize=normalize)
 
 
-def _log_metrics(path: Path, report: Report, stage: Stage, metrics: dict[str, float | int]) -> None:
-    with path.open("a", encoding="utf-8") as stream:
-        stream.write(json.dumps(metrics) + "\n")
+def _report_stage(report: Report, stage: Stage, metrics: dict[str, float | int]) -> None:
     report({**metrics, "stage": STAGES.index(stage)})
 
 
@@ -380,6 +379,11 @@ def _stage_model(run: RestoreRun, stage: Stage, otherwise: str) -> Path:
             f"{folder}: no autoencoders there; run --stage {stage} first, or give --autoencoders RUN/{stage}/model"
             f"{otherwise}"
         )
+    if run.autoencoders is None and stage not in chosen_stages(run) and not is_finished(run.out_dir / stage):
+        raise ConfigError(
+            f"{folder}: the stage {stage} did not reach its last step; run --stage {stage} again to finish it, or give "
+            f"--autoencoders {folder} to begin with it as it is{otherwise}"
+        )
     return folder
 
 
@@ -428,7 +432,7 @@ def train_restore_here(run: RestoreRun, report: Report = lambda metrics: None) -
     Raises:
         Interrupted: After the checkpoint.
     """
-    with Interrupt("the step in work is finished and a checkpoint written") as interrupt:
+    with Interrupt("the step in work is finished and a checkpoint written", terminates=True) as interrupt:
         model = train_restore(run, report=report, should_stop=lambda: interrupt.requested)
         interrupt.check()
     return model

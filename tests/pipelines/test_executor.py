@@ -29,7 +29,6 @@ from degrade_kit.errors import ConfigError, ImageError, RunError
 from degrade_kit.pipelines.executor import (
     MAX_RETRIES,
     ExecutorConfig,
-    Interrupted,
     Outcome,
     Stateful,
     default_workers,
@@ -37,6 +36,7 @@ from degrade_kit.pipelines.executor import (
     ray_version,
     run_tasks,
 )
+from degrade_kit.pipelines.signals import Interrupted
 
 HERE = ExecutorConfig(workers=0)
 WORKERS = 2
@@ -312,6 +312,8 @@ class RayRun:
     environment: dict[str, str]
     left_behind: list[str]
     """In the folder for temporary files."""
+    modes: dict[str, int]
+    """Permissions of what was there while Ray ran."""
 
 
 def run_on_ray(notes: str) -> RayRun:
@@ -319,6 +321,7 @@ def run_on_ray(notes: str) -> RayRun:
     names = ["where", "dies once", *map(str, range(8)), "refused", "dies always"]
     taken = most = 0
     stranger = ""
+    modes: dict[str, int] = {}
 
     def tasks() -> Iterator[Job]:
         nonlocal taken
@@ -333,12 +336,13 @@ def run_on_ray(notes: str) -> RayRun:
         if outcome.task.name == "where":
             assert outcome.result is not None
             stranger = try_to_join(outcome.result["address"])
+            modes = {path.name: path.stat().st_mode & 0o777 for path in Path(os.environ["TMPDIR"]).iterdir()}
     bug = None
     try:
         list(run_tasks(work, [Job("buggy", notes)], ExecutorConfig(workers=1)))
     except ValueError as error:
         bug = error
-    return RayRun(outcomes, most, stranger, bug, dict(os.environ), os.listdir(os.environ["TMPDIR"]))
+    return RayRun(outcomes, most, stranger, bug, dict(os.environ), os.listdir(os.environ["TMPDIR"]), modes)
 
 
 @contextlib.contextmanager
@@ -432,6 +436,12 @@ def test_a_worker_has_one_thread(ray_run: RayRun) -> None:
 
 def test_ray_leaves_nothing_behind(ray_run: RayRun) -> None:
     assert ray_run.left_behind == []
+
+
+def test_nobody_else_can_enter_the_folder_of_ray(ray_run: RayRun) -> None:
+    sessions = {name: mode for name, mode in ray_run.modes.items() if name.startswith("dk-")}
+    assert sessions
+    assert set(sessions.values()) == {0o700}
 
 
 # ------------------------------------------------------------------------------------------------------ a state on Ray

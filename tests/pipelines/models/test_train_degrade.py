@@ -162,12 +162,15 @@ def test_a_killed_run_ends_in_the_same_weights(finished: Path, raw: Path, config
     assert_equal_weights(out, finished)
 
 
-def test_ctrl_c_writes_a_checkpoint(finished: Path, raw: Path, config: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
+def test_ctrl_c_and_sigterm_write_a_checkpoint(
+    number: signal.Signals, finished: Path, raw: Path, config: Path, tmp_path: Path
+) -> None:
     out, log = tmp_path / "run", tmp_path / "log"
     arguments = words(raw, config, out, "--threads", "1")
     process = CommandProcess(arguments, log)
     wait_for_step(process, out, 1, log)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     assert process.wait(PATIENCE) == 130, log.read_text("utf-8")
     assert "run the same command again" in log.read_text("utf-8")
     done = metrics(out)[-1]["step"]
