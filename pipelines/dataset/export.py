@@ -204,7 +204,7 @@ def _to_lmdb(pairs: Iterator[ExportedPair], out: Path) -> Iterator[ExportedPair]
         for side, environment in environments.items():
             transactions[side].commit()
             environment.sync(True)
-            (parts[side] / "meta_info.txt").write_text("".join(lines[side]), encoding="utf-8")
+            write_whole(parts[side] / "meta_info.txt", "".join(lines[side]))
 
 
 PARQUET_BYTES = 500_000_000

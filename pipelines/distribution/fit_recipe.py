@@ -18,7 +18,7 @@ from degrade_kit.analysis.whitening import Whitening
 from degrade_kit.checks import whole
 from degrade_kit.degradation import make_lq
 from degrade_kit.errors import ConfigError, ImageError, RunError
-from degrade_kit.files import plain_yaml, sha256, write_whole
+from degrade_kit.files import plain_yaml, sha256, write_files
 from degrade_kit.image import Pixels, decode_image, encode_png
 from degrade_kit.pipelines.distribution.analyze import PROBE_FACES, PROBE_RECORDS, measure_tasks
 from degrade_kit.pipelines.distribution.features import (
@@ -266,10 +266,9 @@ def _fit(config: FitRecipeConfig, out: Path, executor: ExecutorConfig, report: C
         f"{null.value:.3f} between photographs"
     )
     recipe = Recipe(name=recipe.name, steps=recipe.steps, source=source)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(out, plain_yaml(recipe.to_mapping()).encode())
     sheet = out.with_suffix(".png")
-    _draw_sheet(sheet, photographs, places, faces, (config.start, recipe), config)
+    pixels = _draw_sheet(photographs, places, faces, (config.start, recipe), config)
+    write_files(out.parent, {sheet.name: encode_png(pixels), out.name: plain_yaml(recipe.to_mapping())})
     return Fitted(
         recipe=recipe,
         parts=len(parts),
@@ -399,13 +398,12 @@ def _measure(
 
 
 def _draw_sheet(
-    out: Path,
     photographs: Sources,
     places: Sequence[int],
     faces: Sequence[Pixels],
     recipes: Sequence[Recipe],
     config: FitRecipeConfig,
-) -> None:
+) -> Pixels:
     """Draw photographs, and below them faces by both recipes: each column shows one face with the same seed."""
     rng = np.random.default_rng(config.seed)
     rows: list[list[Tile]] = []
@@ -432,5 +430,4 @@ def _draw_sheet(
         *(f"{recipe.name}, {when}" for recipe, when in zip(recipes, ("before", "after"), strict=True)),
     ]
     title = f"{recipes[0].name} fitted to {Path(config.real).name}; seed {config.seed}"
-    sheet = contact_sheet(rows, title=title, notes=(LEGEND,), headings=headings, details=True)
-    write_whole(out, encode_png(sheet))
+    return contact_sheet(rows, title=title, notes=(LEGEND,), headings=headings, details=True)

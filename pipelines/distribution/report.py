@@ -106,6 +106,10 @@ class MeasuredSet:
         return sha256(text)
 
 
+OPTIONAL: Final = ("least_covered.png", "parameters.png")
+"""Pictures that a report may lack."""
+
+
 @dataclass(frozen=True, slots=True)
 class Pictures:
     """Which pictures were drawn, and those that the report shows."""

@@ -106,13 +106,12 @@ def compare_evaluations(
     title = f"Restorers compared, protocol {protocol}"
     text = to_markdown(title, sections)
     files: dict[str, bytes | str] = {
-        "compare.md": text,
         "compare.html": to_html(title, sections),
         "compare.tex": "\n".join(latex),
         **{picture.file: picture.data for picture in pictures},
+        "compare.md": text,
     }
-    (out / "sheet.png").unlink(missing_ok=True)
-    return Compared(write_files(out, files), text, note)
+    return Compared(write_files(out, files, stale=["sheet.png"]), text, note)
 
 
 def read_evaluation(name: str, folder: Path) -> Judged:

@@ -241,7 +241,6 @@ def _evaluate(
     summaries = _summaries(config, settled, done)
     out.mkdir(parents=True, exist_ok=True)
     sheet = draw_sheet(ours.rows, images, restored, reference)
-    (out / "sheet.png").unlink(missing_ok=True)
     pictures = [] if sheet is None else [Picture("sheet.png", encode_png(sheet), "worst, middle and best image")]
     described = describe_evaluation(config, protocol, settled, summaries, ours.rows, ours.content, missing, extra)
     title = f"Restored faces: {last_name(config.restored)}"
@@ -253,7 +252,7 @@ def _evaluate(
         PER_IMAGE: per_image(ours.rows, protocol),
         METRICS_FILE: json.dumps(described, indent=2, sort_keys=True, allow_nan=False) + "\n",
     }
-    return Evaluation(protocol, summaries, ours.rows, missing, extra, write_files(out, files))
+    return Evaluation(protocol, summaries, ours.rows, missing, extra, write_files(out, files, stale=["sheet.png"]))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from degrade_kit.errors import ImageError, RunError
-from degrade_kit.files import write_files, write_whole
+from degrade_kit.files import write_files
 from degrade_kit.hq import HqConfig
 from degrade_kit.hq import prepare as prepare_hq
 from degrade_kit.image import encode_png
@@ -46,9 +46,10 @@ def degrade_image(
     records = [maker.draw(image.name, number) for number in range(variants)]
     made = make_images(degrader, hq, records, settings.batch_size)
     tiles = [Tile(hq, ("HQ",)), *(Tile(pixels, caption(record)) for record, pixels in zip(records, made, strict=True))]
-    paths = write_files(out, {f"lq{number}.png": encode_png(pixels) for number, pixels in enumerate(made)})
     title = f"{display_name(image.name)} by the FlipNet {Path(settings.model).name}; seed {seed}"
     rows = [tiles[i : i + 6] for i in range(0, len(tiles), 6)]
-    write_whole(out / "sheet.png", encode_png(contact_sheet(rows, title=title, details=True)))
+    sheet = encode_png(contact_sheet(rows, title=title, details=True))
+    files = {f"lq{number}.png": encode_png(pixels) for number, pixels in enumerate(made)}
+    paths = write_files(out, {**files, "sheet.png": sheet})
     prompts = [str(getattr(record.steps[0], "prompt", "")) for record in records]
-    return list(zip(paths, prompts, strict=True))
+    return list(zip(paths[:-1], prompts, strict=True))
