@@ -140,7 +140,7 @@ def whole_set(folder: Path, *, last: str, stale: Collection[str] = ()) -> Genera
         for path in sorted(made, key=lambda path: path == scratch / last):
             place = folder / path.relative_to(scratch)
             place.parent.mkdir(parents=True, exist_ok=True)
-            path.replace(place)
+            _move(path, place)
         _sync(folder)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
@@ -220,7 +220,7 @@ def publish(scratch: Path, path: Path) -> None:
             _replace_folder(scratch, path)
         else:
             _sync(scratch)
-            scratch.replace(path)
+            _move(scratch, path)
     except FileNotFoundError as error:
         if scratch.exists():
             raise
@@ -270,6 +270,23 @@ def _sweep_once(folder: Path, pid: int) -> None:
     sweep_scratch(folder)
 
 
+def _move(scratch: Path, path: Path) -> None:
+    """Rename a finished file; where no rename leads out of its folder, such as one with its own quota, copy it first."""
+    try:
+        scratch.replace(path)
+    except OSError as error:
+        if error.errno != errno.EXDEV or scratch.parent == path.parent:
+            raise
+        beside = scratch_path(path)
+        try:
+            shutil.copyfile(scratch, beside)
+            _sync(beside)
+            beside.replace(path)
+            scratch.unlink()
+        finally:
+            beside.unlink(missing_ok=True)
+
+
 def _replace_folder(scratch: Path, folder: Path) -> None:
     """Rename a folder to a name that may be taken; what was there is removed only when the new one stands.
 
@@ -313,7 +330,12 @@ def _remove(path: Path) -> None:
 
 def _sync(path: Path) -> None:
     """Make a file's bytes, or a folder's entries, survive a power cut, as far as the file system can."""
-    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except OSError as error:
+        if not path.is_dir() or error.errno not in (errno.EACCES, errno.EINVAL, errno.EISDIR):
+            raise
+        return  # a folder that may be written to and not read, or a system that opens none
     try:
         os.fsync(descriptor)
     except OSError as error:
@@ -385,7 +407,7 @@ SCRATCH: Final = ".degrade_kit/tmp"
 
 _LOCK: Final = "lock"
 _ALONE, _SHARED = "alone", "shared"
-_NO_LOCKS: Final = {errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}
+NO_LOCKS: Final = {errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}
 """What file systems answer that have no locks."""
 
 
@@ -478,7 +500,7 @@ def _lock(lock: int, *, shared: bool) -> bool:
         # Of the process and not of the descriptor, as one by `flock` is, which lives on in forks.
         fcntl.lockf(lock, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except OSError as error:
-        if error.errno in _NO_LOCKS:
+        if error.errno in NO_LOCKS:
             return False
         raise
     return True
@@ -520,6 +542,12 @@ def _in_use(folder: Path, area: Path) -> str:
             host, pid, *_ = note.name.split(".")[2].split("-")
             who = f": process {pid} on {host}, since {since}, which {note} stands for"
     return f"{folder} is in use by another run{who}. Wait for it or stop it, or give another folder"
+
+
+def user_cache() -> Path | None:
+    """Find the folder of this user's caches, or None where nothing says what the user's home is."""
+    folder = Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"))
+    return folder if folder.is_absolute() else None
 
 
 # --------------------------------------------------------------------------------------------------------------- hashes

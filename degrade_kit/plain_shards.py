@@ -21,10 +21,11 @@ import json
 import os
 import re
 import tarfile
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, Final, NamedTuple, cast
 from zipfile import BadZipFile
 
 import numpy as np
@@ -105,6 +106,10 @@ def _expand(pattern: str) -> PlainTars:
     return PlainTars(store, names)
 
 
+_COARSE: Final = 3.0
+"""Seconds within which a file may change without another time: FAT counts in steps of 2, some network servers in 1."""
+
+
 def index_tar(path: Path, where: str, cache: Path | None) -> TarIndex:
     """Find the samples of a tar: from the index that an earlier call left, or by walking it.
 
@@ -126,6 +131,8 @@ def index_tar(path: Path, where: str, cache: Path | None) -> TarIndex:
         if (kept := _read_index(place, stamp)) is not None:
             return kept
     index = _walk(path, where)
+    if time.time() - status.st_mtime < _COARSE:
+        return index  # written again within the clock's step, it would have the same size and time
     data = io.BytesIO()
     np.savez(data, stamp=stamp, keys=index.keys, starts=index.starts, sizes=index.sizes, extensions=index.extensions)
     for place in places:

@@ -6,12 +6,15 @@ with the index before its bytes are believed. Images here are pixels, HWC, RGB, 
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import fcntl
 import functools
 import json
 import os
+import resource
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +24,7 @@ import numpy.typing as npt
 
 from degrade_kit.degradation import finish, make_lq, make_target
 from degrade_kit.errors import ConfigError, ImageError, ShardError
-from degrade_kit.files import file_sha256, sha256, sweep_scratch, whole_file
+from degrade_kit.files import NO_LOCKS, file_sha256, sha256, sweep_scratch, whole_file
 from degrade_kit.image import Pixels, decode_image
 from degrade_kit.ops import Op
 from degrade_kit.plain_shards import PlainTars, find_tars, index_tar, plain_info
@@ -31,7 +34,7 @@ from degrade_kit.store import LocalStore, Store, open_store
 
 _BLOCK = 512
 _MAX_OPEN = 256
-"""Tars that a process keeps open."""
+"""Tars that a process keeps open, at most; see `_most_open`."""
 
 Numbers = npt.NDArray[np.int64]
 
@@ -95,7 +98,7 @@ class PairReader:
             )
         self._cache = None if cache_dir is None else Path(cache_dir)
         self._plain = plain is not None
-        self._open: OrderedDict[int, int] = OrderedDict()  # file descriptors by number of the shard
+        self._open: OrderedDict[int, _OpenTar] = OrderedDict()  # by number of the shard, the least recently used first
         self._shards: list[dict[str, Any]]
         self.num_variants: int
         """LQ images of each sample."""
@@ -170,10 +173,6 @@ class PairReader:
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_open": OrderedDict()}
 
-    def __del__(self, close: Callable[[int], None] = os.close) -> None:  # modules are gone when Python ends
-        for descriptor in self.__dict__.get("_open", {}).values():
-            close(descriptor)
-
     def read(self, index: int, variant: int | None) -> RawPair:
         """Read a sample's HQ file, its JSON and one LQ file.
 
@@ -187,9 +186,11 @@ class PairReader:
         shard = int(np.searchsorted(self._shard_ends, index, side="right"))
         key = self._keys[index].decode("utf-8", "surrogateescape")
         where = f"{self._store.url}/{self._shards[shard]['name']}.tar: sample {key}"
-        descriptor = self._descriptor(shard)
         members = [0, 1] if variant is None else [0, 1, 2 + variant]
-        hq, text, *lq = (self._member(descriptor, index, member, key, where) for member in members)
+        try:
+            hq, text, *lq = self._members_of(shard, index, members, key, where)
+        except OSError as error:
+            raise ShardError(f"{where}: cannot be read: {error.strerror or error}") from error
         try:
             info = plain_info(key, text, self.num_variants) if self._plain else Sample(key, {"json": text}).info
         except ShardError as error:
@@ -275,18 +276,45 @@ class PairReader:
             raise ShardError(f"{where}: the tar ends within {name}, after {len(data)} of {size} bytes")
         return data
 
-    def _descriptor(self, shard: int) -> int:
-        """An open file of a shard. Reads with a place of their own share it among threads and forks."""
-        if shard in self._open:
-            self._open.move_to_end(shard)
-            return self._open[shard]
+    def _members_of(self, shard: int, index: int, members: list[int], key: str, where: str) -> list[bytes]:
+        """Read members of a sample; once more from the file's name where a network file system lost its handle."""
+        for attempt in range(2):
+            tar = self._tar(shard)
+            try:
+                return [self._member(tar.descriptor, index, member, key, where) for member in members]
+            except OSError as error:
+                self._open.pop(shard, None)
+                if error.errno != errno.ESTALE or attempt:
+                    raise
+        raise AssertionError
+
+    def _tar(self, shard: int) -> _OpenTar:
+        """An open shard. Reads with a place of their own share it among threads and forks."""
+        tar = self._open.get(shard)
+        if tar is not None:
+            with contextlib.suppress(KeyError):  # another thread closed it just now; this one holds it still
+                self._open.move_to_end(shard)
+            return tar
         path = self._local_path(shard)
         check_tar(path, self._shards[shard])
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        self._open[shard] = descriptor
-        if len(self._open) > _MAX_OPEN:
-            os.close(self._open.popitem(last=False)[1])
-        return descriptor
+        while True:
+            try:
+                self._open[shard] = tar = _OpenTar(path)
+                break
+            except OSError as error:
+                # The rest of the process has more files open than was left for it.
+                if error.errno != errno.EMFILE or not self._forget_oldest():
+                    raise
+        while len(self._open) > _most_open() and self._forget_oldest():
+            pass
+        return tar
+
+    def _forget_oldest(self) -> bool:
+        """Close the tar that was not used for the longest time; False where none is open."""
+        with contextlib.suppress(KeyError):
+            self._open.popitem(last=False)
+            return True
+        return False
 
     def _local_path(self, shard: int) -> Path:
         entry = self._shards[shard]
@@ -298,11 +326,44 @@ class PairReader:
         digest = entry["sha256"] or sha256(f"{self._store.url}/{name} {entry['bytes']}".encode())
         path = self._cache / f"{Path(entry['name']).name}-{digest[:16]}.tar"
         self._cache.mkdir(parents=True, exist_ok=True)
-        with path.with_suffix(".lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with _locked(path.with_suffix(".lock")):
             if not path.exists():
                 _fetch(self._store, name, path, entry)
         return path
+
+
+class _OpenTar:
+    """A file that is open until nobody holds it any more, so that no thread loses it while it reads."""
+
+    __slots__ = ("descriptor",)
+
+    def __init__(self, path: Path) -> None:
+        self.descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+
+    def __del__(self, close: Callable[[int], None] = os.close) -> None:  # modules are gone when Python ends
+        if hasattr(self, "descriptor"):
+            close(self.descriptor)
+
+
+def _most_open() -> int:
+    """Tars that a reader keeps open: a quarter of the files that this process may open, which has others to open."""
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return _MAX_OPEN if limit == resource.RLIM_INFINITY else max(1, min(_MAX_OPEN, limit // 4))
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Generator[None]:
+    """Hold a lock that processes of this machine and, where the file system can, of others share.
+
+    Without locks two of them may fetch one shard twice; each puts it in place whole.
+    """
+    with path.open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        except OSError as error:
+            if error.errno not in NO_LOCKS:
+                raise
+        yield
 
 
 def _fetch(store: Store, name: str, path: Path, entry: dict[str, Any]) -> None:
