@@ -16,6 +16,7 @@ from torch import Tensor
 
 from degrade_kit.flipnet.latents import image_key
 from degrade_kit.flipnet.mixture import PairSample
+from degrade_kit.flipnet.precision import require_finite
 from degrade_kit.image import Pixels
 from degrade_kit.seeding import generator
 
@@ -59,7 +60,12 @@ def from_images(pixels: Tensor) -> Tensor:
 
 
 def to_images(images: Tensor) -> list[Pixels]:
-    """Convert float (B, 3, H, W) in [-1, 1] to a list of uint8 (H, W, 3)."""
+    """Convert float (B, 3, H, W) in [-1, 1] to a list of uint8 (H, W, 3).
+
+    Raises:
+        RunError: If a number is NaN or infinite.
+    """
+    require_finite(images, "images")
     rounded = images.detach().float().clamp(-1, 1).add(1).mul(127.5).round().to("cpu", torch.uint8)
     return [np.ascontiguousarray(image.permute(1, 2, 0).numpy()) for image in rounded]
 

@@ -18,6 +18,7 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
+from degrade_kit.flipnet.precision import full_range
 from degrade_kit.image import Pixels
 
 _REMEMBERED: Final = 1 << 18
@@ -68,7 +69,8 @@ class LatentCache:
             self._kept.move_to_end(key)
             return self._kept[key].to(image.device)
         self.encoded += 1
-        moments: Tensor = self._vae.encode(image).latent_dist.parameters
+        with full_range(self._vae, image.device):
+            moments: Tensor = self._vae.encode(image).latent_dist.parameters
         if key and self._comes_again(key) and moments.nbytes <= self._max_bytes:
             self._kept[key] = moments.cpu()
             self.num_bytes += moments.nbytes

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from degrade_kit.flipnet.boosthub import BoostContext, BoostHub, Pass, Written, attach_boosthubs, token_grids
 from degrade_kit.flipnet.config import FlipNetConfig
 from degrade_kit.flipnet.diffusion import PredictionType, check_prediction_type, signal_noise
+from degrade_kit.flipnet.precision import full_range
 from degrade_kit.flipnet.text import encode_prompts
 
 LORA_TARGETS = r".*\.attn[12]\.(to_q|to_k|to_v|to_out\.0)"
@@ -260,16 +261,21 @@ class FlipNet(nn.Module):
             sample: Whether to sample.
         """
         images = images.to(next(iter(self.vae.state_dict().values())).dtype)
-        distribution = self.vae.encode(images).latent_dist
+        with full_range(self.vae, images.device):
+            distribution = self.vae.encode(images).latent_dist
         latents = (
             distribution.sample(None if generators is None else list(generators)) if sample else distribution.mode()
         )
         return _full_precision(latents * self.vae.config.scaling_factor)
 
     def decode_latents(self, latents: Tensor) -> Tensor:
-        """Decode scaled latents to images, about [-1, 1], not clipped; gradients pass."""
+        """Decode scaled latents to images, about [-1, 1], not clipped; gradients pass.
+
+        In float16 a decoder may overflow: `degrade_kit.flipnet.precision.require_finite` tells.
+        """
         dtype = next(iter(self.vae.state_dict().values())).dtype
-        return _full_precision(self.vae.decode((latents / self.vae.config.scaling_factor).to(dtype)).sample)
+        with full_range(self.vae, latents.device):
+            return _full_precision(self.vae.decode((latents / self.vae.config.scaling_factor).to(dtype)).sample)
 
     def encode_prompts(self, prompts: Sequence[str]) -> Tensor:
         """Encode prompts to cross-attention tokens (B, T, D)."""

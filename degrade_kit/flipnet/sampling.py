@@ -20,10 +20,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from degrade_kit.errors import ConfigError, RunError
+from degrade_kit.errors import ConfigError
 from degrade_kit.flipnet import foreign
 from degrade_kit.flipnet.config import SamplingConfig
 from degrade_kit.flipnet.network import FlipNet
+from degrade_kit.flipnet.precision import require_finite
 from degrade_kit.flipnet.text import join_tokens
 
 
@@ -77,11 +78,9 @@ def sample(
     for timestep in scheduler.timesteps:
         prediction = evaluate(scheduler.scale_model_input(noisy, timestep), int(timestep))
         noisy = cast("Tensor", scheduler.step(prediction, timestep, noisy).prev_sample)
-    if not noisy.isfinite().all():
-        raise RunError(
-            "the network gave numbers that are not finite; its weights do not fit, or the precision is too low"
-        )
-    return net.decode_latents(noisy)[..., :height, :width].clamp(-1, 1)
+    require_finite(noisy, "latents")
+    # Before they are clipped, which would make plain white of an infinite number.
+    return require_finite(net.decode_latents(noisy), "images")[..., :height, :width].clamp(-1, 1)
 
 
 def latent_size(net: FlipNet, height: int, width: int) -> tuple[int, int, int]:
