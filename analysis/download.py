@@ -1,4 +1,9 @@
-"""Fetch a file that `degrade_kit.analysis.weights` lists from where its authors publish it, whole and checked."""
+"""Fetch a file that `degrade_kit.analysis.weights` lists from where its authors publish it, whole and checked.
+
+Over https alone, redirects too; no more than a quarter above the known size; compared with the known SHA-256. Where no
+whole hash is known, the server must say how long the file is, so that a cut one is noticed, and the file must begin as
+its format does, so that the page of a hotel's network is.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +15,7 @@ import urllib.request
 from pathlib import Path
 from typing import IO, Any, Final
 
-from degrade_kit.analysis.weights import VARIABLE, Weight
+from degrade_kit.analysis.weights import VARIABLE, HashState, Weight, begins_as_its_kind, hash_state
 from degrade_kit.errors import ConfigError, RunError
 from degrade_kit.files import sweep_scratch, whole_file
 from degrade_kit.progress import OnProgress, Progress, silent
@@ -18,6 +23,9 @@ from degrade_kit.progress import OnProgress, Progress, silent
 _CHUNK: Final = 1 << 20
 _TIMEOUT: Final = 60.0
 """Seconds that a server may stay silent."""
+_SCHEME: Final = "https"
+_MAX_EXCESS: Final = 1.25
+"""A body of more than this times the known size is another file, or one without an end."""
 
 
 def download_folder(out: Path | None) -> Path:
@@ -29,11 +37,11 @@ def download_folder(out: Path | None) -> Path:
     listed = [entry for entry in os.environ.get(VARIABLE, "").split(os.pathsep) if entry]
     if out is None and not listed:
         raise ConfigError(f"--download needs a folder: give --out DIR, or set {VARIABLE}")
-    return (out or Path(listed[0])).expanduser()
+    return Path(os.path.expanduser(out or listed[0]))  # which leaves a `~` that nobody knows
 
 
 def download(weight: Weight, folder: Path, progress: OnProgress = silent) -> Path:
-    """Fetch a file to `folder`, under its best known name. A file of that name is left alone.
+    """Fetch a file to `folder`, under its best known name. A file of that name that is not another one is left alone.
 
     Args:
         weight: What to fetch.
@@ -42,19 +50,25 @@ def download(weight: Weight, folder: Path, progress: OnProgress = silent) -> Pat
 
     Raises:
         ConfigError: If it is not published at a plain address.
-        RunError: If it cannot be fetched or written, is cut short, or has another hash than the published one. Nothing
-            is left then.
+        RunError: If it cannot be fetched or written, is cut short or too long, has another hash than the published one,
+            or is of another kind: nothing is left then. Or if another file of that name is there, which is left.
     """
     if not weight.url:
         raise ConfigError(f"{weight.name}: cannot be downloaded by this command: {weight.by_hand}")
     path = folder / weight.files[0]
-    if path.exists():
-        return path
     try:
         sweep_scratch(folder)
+        if path.exists():
+            check_there(weight, path)
+            return path
         with whole_file(path) as scratch:
             with scratch.open("wb") as file:
-                digest = _receive(weight.url, file, progress)
+                digest = _receive(weight, file, progress)
+            if not begins_as_its_kind(scratch, path.suffix):
+                raise RunError(
+                    f"{weight.url}: what came is no {path.suffix} file, perhaps a page that asks for a login; nothing "
+                    f"was kept. Get it in a browser, and put it to {path}"
+                )
             if not digest.startswith(weight.sha256):
                 raise RunError(
                     f"{weight.url}: not the published file: its SHA-256 is {digest}, expected {weight.sha256}"
@@ -65,8 +79,27 @@ def download(weight: Weight, folder: Path, progress: OnProgress = silent) -> Pat
     return path
 
 
+def check_there(weight: Weight, path: Path) -> HashState:
+    """Check a file that is there under a name of `weight`; returns how sure one may be that it is the published one.
+
+    Raises:
+        RunError: If it is another file, or cannot be read.
+    """
+    try:
+        state = hash_state(weight, path)
+    except OSError as error:
+        raise RunError(f"{path}: cannot be read: {error.strerror or error}") from error
+    if state == "other":
+        raise RunError(
+            f"{path}: is there, and is not the published file: expected {weight.size} with a SHA-256 of "
+            f"{weight.sha256 or 'unknown digits'}, found {path.stat().st_size:,} bytes; remove it, and run the command "
+            "again"
+        )
+    return state
+
+
 class _KeepHttps(urllib.request.HTTPRedirectHandler):
-    """Follows redirects, except from https to something that anybody on the way can read and change."""
+    """Follows redirects, except to something that anybody on the way can read and change."""
 
     def redirect_request(
         self,
@@ -77,18 +110,21 @@ class _KeepHttps(urllib.request.HTTPRedirectHandler):
         headers: http.client.HTTPMessage,
         newurl: str,
     ) -> urllib.request.Request | None:
-        if req.type == "https" and not newurl.startswith("https://"):
+        if not newurl.startswith(f"{_SCHEME}://"):
             raise urllib.error.URLError(f"redirected from https to {newurl}")
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
-def _receive(url: str, file: IO[bytes], progress: OnProgress) -> str:
+def _receive(weight: Weight, file: IO[bytes], progress: OnProgress) -> str:
     """Copy what an address serves to a file; its SHA-256.
 
     Raises:
-        RunError: If the server says no, or stops early.
+        RunError: If the server says no, stops early, does not stop, or sends a page in place of a file.
         OSError: If the file cannot be written.
     """
+    url, most = weight.url, int(weight.num_bytes * _MAX_EXCESS)
+    if not url.startswith(f"{_SCHEME}://"):
+        raise RunError(f"{url}: cannot be downloaded: expected an address of https, which nobody on the way can change")
     try:
         response: Any = urllib.request.build_opener(_KeepHttps).open(url, timeout=_TIMEOUT)
     except urllib.error.HTTPError as error:
@@ -99,8 +135,13 @@ def _receive(url: str, file: IO[bytes], progress: OnProgress) -> str:
     with response:
         length: str | None = response.headers.get("Content-Length")
         total = int(length) if length is not None and length.isdecimal() else None
+        if total is None and not weight.pinned:
+            raise RunError(
+                f"{url}: the server does not say how long the file is, and no whole hash of it is known: a cut one "
+                "would not be noticed. Get it in a browser"
+            )
         digest, done = hashlib.sha256(), 0
-        while True:
+        while done <= most and (total is None or total <= most):
             try:
                 chunk: bytes = response.read(_CHUNK)
             except (OSError, http.client.HTTPException) as error:
@@ -111,6 +152,9 @@ def _receive(url: str, file: IO[bytes], progress: OnProgress) -> str:
             digest.update(chunk)
             done += len(chunk)
             progress(Progress(noun="byte", done=done, total=total))
+    if max(done, total or 0) > most:
+        found = f"{total:,} bytes" if total is not None else "more and more"
+        raise RunError(f"{url}: not the published file: expected about {weight.size}, the server sends {found}")
     if total is not None and done != total:
         raise RunError(f"{url}: cut short: {done:,} of {total:,} bytes; run the command again")
     return digest.hexdigest()

@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Final, Literal
 
 from degrade_kit.errors import ConfigError, nearest
-from degrade_kit.files import file_sha256
+from degrade_kit.files import file_sha256, user_cache
 from degrade_kit.flipnet.config import SD21_BASE
+from degrade_kit.wording import human_bytes
 
 VARIABLE: Final = "DEGRADE_KIT_WEIGHTS"
 
@@ -33,10 +34,11 @@ class Weight:
     needed_by: str
     origin: str
     """Who publishes it."""
-    size: str
-    """About."""
+    num_bytes: int
+    """Size; about, where the whole hash is not known. A download of much more is broken off."""
     sha256: str = ""
-    """Whole, or its first digits, which some publishers put into the name; empty where it is not known."""
+    """All 64 digits; the first eight, which some publishers put into the name, where no more is known: enough to tell a
+    mishap, not somebody who means harm; empty where nothing is known."""
     packages: tuple[tuple[str, str], ...] = ()
     """Python packages that carry it, and where within."""
     other_files: tuple[str, ...] = ()
@@ -50,6 +52,16 @@ class Weight:
     otherwise: str = ""
     """How a command is given another place of a folder."""
 
+    @property
+    def size(self) -> str:
+        """About how large, for people."""
+        return human_bytes(self.num_bytes)
+
+    @property
+    def pinned(self) -> bool:
+        """Whether the whole hash is known, which nobody can forge."""
+        return len(self.sha256) == 64
+
 
 _DRIVE: Final = "take it, in a browser, from the folder that its authors share: https://drive.google.com/drive/folders/"
 
@@ -59,8 +71,8 @@ _TABLE: Final = (
         files=("vgg16-397923af.pth",),
         needed_by="evaluate: LPIPS",
         origin="torchvision",
-        size="528 MB",
-        sha256="397923af",
+        num_bytes=553_433_881,
+        sha256="397923af8e79cdbb6a7127f12361acd7a2f83e06b05044ddf496e83de57a5bf0",
         url="https://download.pytorch.org/models/vgg16-397923af.pth",
     ),
     Weight(
@@ -68,7 +80,7 @@ _TABLE: Final = (
         files=("lpips-vgg-heads.pth", "vgg.pth"),
         needed_by="evaluate: LPIPS",
         origin="package lpips 0.1.4, weights/v0.1/vgg.pth",
-        size="7 kB",
+        num_bytes=7_289,
         sha256="a78928a0af1e5f0fcb1f3b9e8f8c3a2a5a3de244d830ad5c1feddc79b8432868",
         packages=(
             ("lpips", "weights/v0.1/vgg.pth"),
@@ -81,8 +93,8 @@ _TABLE: Final = (
         files=("weights-inception-2015-12-05-6726825d.pth", "pt_inception-2015-12-05-6726825d.pth"),
         needed_by="evaluate: FID; analyze-distribution --features inception",
         origin="torch-fidelity 0.2.0, pytorch-fid",
-        size="95 MB",
-        sha256="6726825d",
+        num_bytes=95_628_359,
+        sha256="6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2",
         url="https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/"
         "weights-inception-2015-12-05-6726825d.pth",
     ),
@@ -91,7 +103,7 @@ _TABLE: Final = (
         files=("inception_FFHQ_512-f7b384ab.pth",),
         needed_by="evaluate: FID against FFHQ, of basicsr-rgb and restoreformer",
         origin="BasicSR",
-        size="32 MB",
+        num_bytes=32_000_000,
         sha256="f7b384ab",
         by_hand=f"{_DRIVE}13cWIQyHX3iNmZRJ5v8v3kdyrT9RBTAi9",
     ),
@@ -100,7 +112,7 @@ _TABLE: Final = (
         files=("inception_FFHQ_512.pth",),
         needed_by="evaluate: FID against FFHQ, of vqfr",
         origin="VQFR metric_weights",
-        size="32 MB",
+        num_bytes=32_000_000,
         by_hand=f"{_DRIVE}1k3RCSliF6PsujCMIdCD1hNM63EozlDIZ",
     ),
     Weight(
@@ -108,7 +120,7 @@ _TABLE: Final = (
         files=("resnet18_110.pth",),
         needed_by="evaluate: identity angle (Deg.) of basicsr-rgb, vqfr and pmrf",
         origin="VQFR metric_weights, from ronghuaiyang/arcface-pytorch",
-        size="88 MB",
+        num_bytes=88_000_000,
         by_hand=f"{_DRIVE}1k3RCSliF6PsujCMIdCD1hNM63EozlDIZ",
     ),
     Weight(
@@ -116,7 +128,7 @@ _TABLE: Final = (
         files=("arcface_resnet18.pth",),
         needed_by="evaluate: identity angle (IDD) of restoreformer",
         origin="GFPGAN v0.1.0",
-        size="88 MB",
+        num_bytes=88_000_000,
         url="https://github.com/TencentARC/GFPGAN/releases/download/v0.1.0/arcface_resnet18.pth",
     ),
     Weight(
@@ -124,7 +136,8 @@ _TABLE: Final = (
         files=("alignment_WFLW_4HG.pth",),
         needed_by="evaluate: landmark distance (LMD)",
         origin="facexlib v0.1.0",
-        size="193 MB",
+        num_bytes=193_670_248,
+        sha256="bbfd137307a4c7debd5c283b9b0ce539466cee417ac0a155e184d857f9f2899c",
         packages=(("facexlib", "weights/alignment_WFLW_4HG.pth"),),
         url="https://github.com/xinntao/facexlib/releases/download/v0.1.0/alignment_WFLW_4HG.pth",
     ),
@@ -133,7 +146,7 @@ _TABLE: Final = (
         files=("niqe_pris_params.npz",),
         needed_by="evaluate: NIQE",
         origin="BasicSR, basicsr/metrics",
-        size="12 kB",
+        num_bytes=11_850,
         sha256="2a7c182a68c9e7f1b2e2e5ec723279d6f65d912b6fcaf37eb2bf03d7367c4296",
         packages=(("basicsr", "metrics/niqe_pris_params.npz"),),
         url="https://raw.githubusercontent.com/XPixelGroup/BasicSR/master/basicsr/metrics/niqe_pris_params.npz",
@@ -143,8 +156,8 @@ _TABLE: Final = (
         files=("vgg19-dcbb9e9d.pth",),
         needed_by="train-restore --perceptual vgg19",
         origin="torchvision",
-        size="548 MB",
-        sha256="dcbb9e9d",
+        num_bytes=574_673_361,
+        sha256="dcbb9e9dad569fff7a846263a77324fc34978fea2bfb039c012d710e1776ae44",
         url="https://download.pytorch.org/models/vgg19-dcbb9e9d.pth",
     ),
     Weight(
@@ -152,7 +165,7 @@ _TABLE: Final = (
         files=("backbone.pth",),
         needed_by="train-restore --embedding arcface",
         origin="insightface arcface_torch, such as ms1mv3_arcface_r50_fp16",
-        size="174 MB",
+        num_bytes=174_000_000,
         by_hand="take backbone.pth from a folder that its authors share: "
         "https://github.com/deepinsight/insightface/tree/master/recognition/arcface_torch#model-zoo",
     ),
@@ -161,7 +174,8 @@ _TABLE: Final = (
         files=("ARNIQA.pth",),
         needed_by="analyze-distribution --features arniqa",
         origin="miccunifi/ARNIQA",
-        size="108 MB",
+        num_bytes=112_155_914,
+        sha256="ad2022e59b1040d5bab24f9325c10d0215956a2061248a36c15edaec3e60fcd1",
         url="https://github.com/miccunifi/ARNIQA/releases/download/weights/ARNIQA.pth",
     ),
     Weight(
@@ -170,7 +184,7 @@ _TABLE: Final = (
         other_files=("yunet_n_dynamic.onnx",),
         needed_by="align --detector yunet, make-testset --detector yunet",
         origin="OpenCV Zoo; libfacedetection.train",
-        size="0.2 MB",
+        num_bytes=232_589,
         sha256="8f2383e4dd3cfbb4553ea8718107fc0423210dc964f9f4280604804ed2552fa4",
         url="https://github.com/opencv/opencv_zoo/raw/main/models/face_detection_yunet/"
         "face_detection_yunet_2023mar.onnx",
@@ -180,7 +194,7 @@ _TABLE: Final = (
         files=(f"models--{SD21_BASE.replace('/', '--')}",),
         needed_by="train-degrade --config sd21, train-restore --config sd21",
         origin=f"hub {SD21_BASE}",
-        size="5 GB",
+        num_bytes=5_000_000_000,
         folder=True,
         by_hand=f"a folder of many files: `hf download {SD21_BASE}`, into the hub's cache",
         otherwise="--base-model DIR",
@@ -190,7 +204,7 @@ _TABLE: Final = (
         files=("models--Salesforce--blip-image-captioning-base",),
         needed_by="train-degrade --config sd21, train-restore --config sd21: captions",
         origin="hub Salesforce/blip-image-captioning-base",
-        size="1 GB",
+        num_bytes=1_000_000_000,
         folder=True,
         by_hand="a folder of many files: `hf download Salesforce/blip-image-captioning-base`, into the hub's cache",
         otherwise="`captions: DIR` in the data section of the configuration",
@@ -269,24 +283,50 @@ def parse_given(assignments: Iterable[tuple[str, str]]) -> dict[str, Path]:
             raise ConfigError(f"--weights: unknown name `{name}`; {nearest(name, WEIGHTS)}")
         if WEIGHTS[name].folder:
             raise ConfigError(f"--weights: `{name}` is a folder of a model; give it by {WEIGHTS[name].otherwise}")
-        given[name] = Path(path).expanduser()
+        given[name] = Path(os.path.expanduser(path))
     return given
 
 
-def hash_state(weight: Weight, path: Path) -> Literal["ok", "other", "unknown"]:
-    """Whether the file's SHA-256 is the known one; `unknown` where none is known."""
-    if not weight.sha256 or path.is_dir() or path.name in weight.other_files:
+HashState = Literal["ok", "begin", "other", "unknown"]
+"""`ok` where all digits of the SHA-256 are those that are known, `begin` where only its first are known and fit,
+`other` where it is another file, `unknown` where nothing is known of it."""
+
+_BEGINNINGS: Final = {".pth": (b"PK\x03\x04", b"\x80"), ".npz": (b"PK\x03\x04",), ".onnx": (b"\x08",)}
+"""First bytes of the formats, by their endings: a zip archive or a pickle, a zip archive, a protocol buffer."""
+
+
+def hash_state(weight: Weight, path: Path) -> HashState:
+    """Compare a file with what is known of it; a folder is not looked into."""
+    if path.is_dir():
         return "unknown"
-    return "ok" if file_sha256(path).startswith(weight.sha256) else "other"
+    if not begins_as_its_kind(path):
+        return "other"
+    if not weight.sha256 or path.name in weight.other_files:
+        return "unknown"
+    if not file_sha256(path).startswith(weight.sha256):
+        return "other"
+    return "ok" if weight.pinned else "begin"
+
+
+def begins_as_its_kind(path: Path, suffix: str | None = None) -> bool:
+    """Whether a file begins as its format does, and not as a page that a network put in its place.
+
+    Args:
+        path: The file.
+        suffix: Ending of its name where `path` has none of its own.
+    """
+    beginnings = _BEGINNINGS.get(path.suffix if suffix is None else suffix, (b"",))
+    with path.open("rb") as file:
+        return file.read(4).startswith(beginnings)
 
 
 def _places(weight: Weight) -> list[tuple[str, Path]]:
     """Folders to look in, and what they are called."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    cache = user_cache() or Path(os.devnull)  # below which nothing is
     if weight.folder:
         hub = Path(os.environ.get("HF_HUB_CACHE") or Path(os.environ.get("HF_HOME") or cache / "huggingface") / "hub")
         return [(str(hub), hub)]
-    folders = [Path(entry).expanduser() for entry in os.environ.get(VARIABLE, "").split(os.pathsep) if entry]
+    folders = [Path(os.path.expanduser(entry)) for entry in os.environ.get(VARIABLE, "").split(os.pathsep) if entry]
     places = [(f"{VARIABLE} ({folder})", folder) for folder in folders] or [(f"{VARIABLE} (not set)", Path(os.devnull))]
     hub = Path(os.environ.get("TORCH_HOME") or cache / "torch") / "hub" / "checkpoints"
     return [*places, (str(hub), hub)]

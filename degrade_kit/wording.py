@@ -37,3 +37,16 @@ def first_few(texts: Sequence[str], separator: str = ", ") -> str:
     ('a, b', 'a; b; c; d; e; ...')
     """
     return separator.join([*texts[:SHOWN], *(["..."] if len(texts) > SHOWN else [])])
+
+
+def human_bytes(count: float) -> str:
+    """Decimal bytes for people.
+
+    >>> human_bytes(1234567)
+    '1.2 MB'
+    """
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} TB"

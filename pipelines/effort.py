@@ -15,8 +15,8 @@ from typing import Final, TypeVar
 
 from degrade_kit.errors import ImageError
 from degrade_kit.pipelines.executor import ExecutorConfig, default_workers, limited_threads
-from degrade_kit.pipelines.text import human_bytes, human_time
-from degrade_kit.wording import counted_noun
+from degrade_kit.pipelines.text import human_time
+from degrade_kit.wording import counted_noun, human_bytes
 
 RAY_SECONDS: Final = 10.0
 """Start and end of a local Ray: 5 s on an idle machine, 15 s on a busy one."""

@@ -28,19 +28,6 @@ class Report(ABC):
         return "\n".join(line.text for line in self.lines())
 
 
-def human_bytes(count: float) -> str:
-    """Decimal bytes for people.
-
-    >>> human_bytes(1234567)
-    '1.2 MB'
-    """
-    for unit in ("B", "kB", "MB", "GB"):
-        if count < 1000:
-            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
-        count /= 1000
-    return f"{count:.1f} TB"
-
-
 def human_time(seconds: float) -> str:
     """Write a time for people.
 

@@ -8,8 +8,8 @@ import click
 
 from degrade_kit.pipelines.commands.types import PLACE
 from degrade_kit.pipelines.commands.words import command, word
-from degrade_kit.pipelines.text import counted, human_bytes
-from degrade_kit.wording import counted_noun
+from degrade_kit.pipelines.text import counted
+from degrade_kit.wording import counted_noun, human_bytes
 
 
 @command("inspect", "Show counts, sizes and histograms of a data set")

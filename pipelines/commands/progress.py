@@ -8,9 +8,9 @@ from typing import Final
 
 import click
 
-from degrade_kit.pipelines.text import human_bytes, human_time
+from degrade_kit.pipelines.text import human_time
 from degrade_kit.progress import Progress
-from degrade_kit.wording import plural
+from degrade_kit.wording import human_bytes, plural
 
 _LIVE_SECONDS: Final = 0.2
 _QUIET_SECONDS: Final = 30.0

@@ -84,7 +84,8 @@ def weights_command(
         return
     for row in rows:
         there = f"found    {row['path']}" if row["path"] else "missing"
-        click.echo(f"{row['name']:<16} {there}{_HASHES.get(row['hash'], '')}")
+        checked = f"  ({_CHECKED[row['hash']]})" if row["hash"] else ""
+        click.echo(f"{row['name']:<16} {there}{checked}")
         click.echo(f"{'':<16} {row['file']}, {row['size']}, {row['origin']}; for {row['needed_by']}")
     looked = find("vgg19", {}).looked
     click.echo(f"looked in: {', '.join(looked)}, and in installed packages; folders of models: in the hub's cache")
@@ -92,7 +93,7 @@ def weights_command(
 
 def _download(chosen: Sequence[Weight], out: Path | None, *, named: bool) -> None:
     """Fetch those that are missing; one that was named and cannot be fetched is an error, before anything is."""
-    from degrade_kit.analysis.download import download, download_folder
+    from degrade_kit.analysis.download import check_there, download, download_folder
     from degrade_kit.analysis.weights import find
     from degrade_kit.errors import ConfigError
     from degrade_kit.files import file_sha256
@@ -103,7 +104,8 @@ def _download(chosen: Sequence[Weight], out: Path | None, *, named: bool) -> Non
     for weight in chosen:
         path = folder / weight.files[0] if out is not None else find(weight.name, {}).path
         if path is not None and path.exists():
-            click.echo(f"{weight.name}: there already: {path}")
+            state = "" if weight.folder else f" ({_CHECKED[check_there(weight, path)]})"
+            click.echo(f"{weight.name}: there already: {path}{state}")
         elif weight.url:
             missing.append(weight)
         elif named:
@@ -114,13 +116,14 @@ def _download(chosen: Sequence[Weight], out: Path | None, *, named: bool) -> Non
         click.echo(f"{weight.name}: {weight.url} ({weight.size})")
         with ProgressLine() as progress:
             path = download(weight, folder, progress)
-        checked = "hash as published" if weight.sha256 else f"no hash is published; SHA-256 {file_sha256(path)}"
-        click.echo(f"{weight.name}: {path} ({checked})")
+        state = "ok" if weight.pinned else "begin" if weight.sha256 else "unknown"
+        found = "" if weight.pinned else f"; SHA-256 {file_sha256(path)}"
+        click.echo(f"{weight.name}: {path} ({_CHECKED[state]}{found})")
 
 
-_HASHES = {
-    None: "",
-    "ok": "  (hash as published)",
-    "other": "  (NOT the published file: another hash)",
-    "unknown": "  (no hash is published)",
+_CHECKED = {
+    "ok": "hash as published",
+    "begin": "the first digits of its hash are as published, more are not known",
+    "other": "NOT the published file",
+    "unknown": "no hash is published",
 }

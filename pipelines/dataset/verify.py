@@ -34,7 +34,7 @@ from degrade_kit.pipelines.executor import ExecutorConfig, run_tasks
 from degrade_kit.pipelines.makers.config import fingerprint, load_plan_config
 from degrade_kit.pipelines.makers.flipnet_settings import FlipNetSettings, stored_flipnet
 from degrade_kit.pipelines.makers.recipe_maker import make_variant
-from degrade_kit.pipelines.text import Report, ReportLine, human_bytes
+from degrade_kit.pipelines.text import Report, ReportLine
 from degrade_kit.record import Record, ops_to_json
 from degrade_kit.shards import (
     CONFIG,
@@ -52,7 +52,7 @@ from degrade_kit.shards import (
 )
 from degrade_kit.statistics import Statistics
 from degrade_kit.store import Store, open_store
-from degrade_kit.wording import counted_noun
+from degrade_kit.wording import counted_noun, human_bytes
 
 _SHOWN = 20
 """Problems of one shard that are listed; a broken one may have thousands."""

@@ -34,13 +34,13 @@ from degrade_kit.pipelines.synth.output import (
 )
 from degrade_kit.pipelines.synth.plan import Plan, make_plan
 from degrade_kit.pipelines.synth.shard import Crumb, ShardReport, ShardTask, synthesize_shard_by_recipe
-from degrade_kit.pipelines.text import Report, ReportLine, counted, human_bytes, human_time
+from degrade_kit.pipelines.text import Report, ReportLine, counted, human_time
 from degrade_kit.presets import resolve_recipe
 from degrade_kit.progress import OnProgress, Progress, silent
 from degrade_kit.recipe import Recipe
 from degrade_kit.shards import has_tar, read_sidecar, shard_name
 from degrade_kit.store import LocalStore, Store, open_store
-from degrade_kit.wording import counted_noun
+from degrade_kit.wording import counted_noun, human_bytes
 
 log = logging.getLogger(__name__)
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
+import os
+import subprocess
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -18,27 +21,39 @@ from degrade_kit.analysis import download as module
 from degrade_kit.analysis.download import download
 from degrade_kit.analysis.weights import WEIGHTS, Weight
 from degrade_kit.errors import ConfigError, RunError
+from degrade_kit.files import scratch_path
 from degrade_kit.pipelines.cli import main
 from degrade_kit.progress import Progress, silent
 
-DATA = bytes(range(256)) * 20_000  # more than one chunk
+DATA = b"\x80\x02" + bytes(range(256)) * 20_000  # begins as a pickle; more than one chunk
+PAGE = b"<!DOCTYPE html><title>Log in to the network</title>" * 1000
 SHA256 = hashlib.sha256(DATA).hexdigest()
 
 
 class _Handler(BaseHTTPRequestHandler):
+    sent = 0
+    """Bytes of the body that has no end."""
+
     def do_GET(self) -> None:
         if self.path == "/moved":
             self.send_response(302)
             self.send_header("Location", "/whole")
             self.end_headers()
             return
-        if self.path not in ("/whole", "/cut"):
+        bodies = {"/whole": DATA, "/cut": DATA[:-1000], "/lengthless": DATA, "/endless": b"", "/page": PAGE}
+        if self.path not in bodies:
             self.send_error(404)
             return
+        body = bodies[self.path]
         self.send_response(200)
-        self.send_header("Content-Length", str(len(DATA)))
+        if self.path not in ("/lengthless", "/endless"):
+            self.send_header("Content-Length", str(len(PAGE if self.path == "/page" else DATA)))
         self.end_headers()
-        self.wfile.write(DATA if self.path == "/whole" else DATA[:-1000])
+        with contextlib.suppress(OSError):  # who has had enough hangs up
+            self.wfile.write(body)
+            while self.path == "/endless":
+                self.wfile.write(DATA)
+                type(self).sent += len(DATA)
 
     def log_message(self, format: str, *args: object) -> None:
         """Say nothing."""
@@ -58,13 +73,14 @@ def server() -> Iterator[str]:
 @pytest.fixture(autouse=True)
 def only_this_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("no_proxy", "127.0.0.1")
+    monkeypatch.setattr(module, "_SCHEME", "http")  # the server here has no certificate
     monkeypatch.delenv("DEGRADE_KIT_WEIGHTS", raising=False)
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
 
 
 def weight(url: str, sha256: str = SHA256) -> Weight:
-    return replace(WEIGHTS["vgg19"], url=url, sha256=sha256)
+    return replace(WEIGHTS["vgg19"], url=url, sha256=sha256, num_bytes=len(DATA))
 
 
 def run(*words: object) -> Result:
@@ -88,6 +104,11 @@ def test_a_file_arrives_whole_under_its_public_name(tmp_path: Path, server: str,
     [
         ("whole", "dcbb9e9d", f"not the published file: its SHA-256 is {SHA256}, expected dcbb9e9d..."),
         ("cut", SHA256, "cut short|stopped after"),
+        ("cut", "", "cut short|stopped after"),
+        ("lengthless", SHA256[:8], "does not say how long the file is, and no whole hash of it is known"),
+        ("endless", SHA256, r"not the published file: expected about 5\.1 MB, the server sends more and more"),
+        ("page", SHA256, r"what came is no \.pth file, perhaps a page that asks for a login"),
+        ("page", "", r"what came is no \.pth file, perhaps a page that asks for a login"),
         ("nothing", SHA256, "cannot be downloaded: the server answers 404 Not Found"),
     ],
 )
@@ -101,6 +122,43 @@ def test_what_is_wrong_leaves_nothing_and_is_named(
     assert not list(tmp_path.iterdir())
 
 
+def test_a_body_without_an_end_is_broken_off_soon(tmp_path: Path, server: str) -> None:
+    _Handler.sent = 0
+    with pytest.raises(RunError, match="sends more and more"):
+        download(weight(f"{server}/endless"), tmp_path)
+    assert _Handler.sent < 4 * len(DATA)  # what is on its way counts
+
+
+def test_a_file_that_is_announced_too_long_is_not_fetched(tmp_path: Path, server: str) -> None:
+    seen: list[Progress] = []
+    with pytest.raises(RunError, match=r"expected about 1\.0 kB, the server sends 5,120,002 bytes"):
+        download(replace(weight(f"{server}/whole"), num_bytes=1000), tmp_path, seen.append)
+    assert not seen
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_whole_hash_makes_up_for_a_length_that_is_not_said(tmp_path: Path, server: str) -> None:
+    assert download(weight(f"{server}/lengthless"), tmp_path).read_bytes() == DATA
+
+
+def test_nothing_but_https_is_asked(tmp_path: Path, server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_SCHEME", "https")
+    for url in (f"{server}/whole", "file:///etc/hostname", "ftp://127.0.0.1/x"):
+        with pytest.raises(RunError, match="expected an address of https"):
+            download(weight(url), tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_a_killed_download_left_is_swept(tmp_path: Path, server: str) -> None:
+    with subprocess.Popen(["true"]) as gone:
+        gone.wait()
+    left = scratch_path(tmp_path / "vgg19-dcbb9e9d.pth")
+    left = left.with_name(left.name.replace(f"-{os.getpid()}-", f"-{gone.pid}-"))
+    left.write_bytes(DATA)
+    path = download(weight(f"{server}/whole"), tmp_path)
+    assert list(tmp_path.iterdir()) == [path]
+
+
 def test_a_server_that_is_not_there_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(RunError, match=r"127\.0\.0\.1:1/x: cannot be downloaded"):
         download(weight("http://127.0.0.1:1/x"), tmp_path)
@@ -109,8 +167,8 @@ def test_a_server_that_is_not_there_is_an_error(tmp_path: Path) -> None:
 def test_a_full_disk_leaves_nothing(tmp_path: Path, server: str, monkeypatch: pytest.MonkeyPatch) -> None:
     receive = module._receive
 
-    def full(url: str, file: IO[bytes], progress: object) -> str:
-        receive(url, file, silent)
+    def full(weight: Weight, file: IO[bytes], progress: object) -> str:
+        receive(weight, file, silent)
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(module, "_receive", full)
@@ -126,12 +184,13 @@ def test_a_folder_that_cannot_be_made_is_an_error(tmp_path: Path, server: str) -
         download(weight(f"{server}/whole"), tmp_path / "file" / "in")
 
 
-def test_https_is_not_left_for_http() -> None:
+def test_https_is_not_left_for_http(monkeypatch: pytest.MonkeyPatch) -> None:
     import urllib.error
     import urllib.request
     from email.message import Message
     from io import BytesIO
 
+    monkeypatch.setattr(module, "_SCHEME", "https")
     headers = Message()
     request = urllib.request.Request("https://example.org/a")
     with pytest.raises(urllib.error.URLError, match=r"redirected from https to http://example\.org/b"):
@@ -153,19 +212,37 @@ def test_the_command_prints_the_address_and_fetches_into_the_first_folder(
     found = run("--download", "vgg19")
 
     assert found.exit_code == 0, found.output
-    assert found.stdout == f"vgg19: {server}/whole (548 MB)\nvgg19: {path} (hash as published)\n"
+    assert found.stdout == f"vgg19: {server}/whole (5.1 MB)\nvgg19: {path} (hash as published)\n"
     assert path.read_bytes() == DATA
 
 
-def test_an_existing_file_is_left_alone(tmp_path: Path, server: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(WEIGHTS, "vgg19", weight(f"{server}/whole"))
+def test_a_file_that_is_there_is_checked_and_left_alone(
+    tmp_path: Path, server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(WEIGHTS, "vgg19", weight(f"{server}/nothing"))
     path = tmp_path / "vgg19-dcbb9e9d.pth"
-    path.write_bytes(b"mine")
+    path.write_bytes(DATA)
     found = run("--download", "vgg19", "--out", tmp_path)
 
-    assert found.output == f"vgg19: there already: {path}\n"
+    assert found.output == f"vgg19: there already: {path} (hash as published)\n"
     assert download(WEIGHTS["vgg19"], tmp_path) == path
-    assert path.read_bytes() == b"mine"
+
+
+@pytest.mark.parametrize("sha256", [SHA256, SHA256[:8], ""])
+def test_another_file_that_is_there_is_not_believed(
+    tmp_path: Path, server: str, monkeypatch: pytest.MonkeyPatch, sha256: str
+) -> None:
+    monkeypatch.setitem(WEIGHTS, "vgg19", weight(f"{server}/whole", sha256))
+    path = tmp_path / "vgg19-dcbb9e9d.pth"
+    path.write_bytes(b"half")
+    found = run("--download", "vgg19", "--out", tmp_path)
+
+    assert found.exit_code == 1
+    assert f"{path}: is there, and is not the published file: expected 5.1 MB" in found.output
+    assert "found 4 bytes; remove it, and run the command again" in found.output
+    with pytest.raises(RunError, match="is not the published file"):
+        download(WEIGHTS["vgg19"], tmp_path)
+    assert path.read_bytes() == b"half"
 
 
 def test_what_no_plain_address_serves_says_how_to_get_it(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from click.testing import CliRunner
 
 from degrade_kit.analysis.weights import WEIGHTS, find, hash_state, parse_given
 from degrade_kit.errors import ConfigError
+from degrade_kit.files import file_sha256
 from degrade_kit.pipelines.cli import main
 
 
@@ -23,7 +25,7 @@ def nothing_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def put(folder: Path, name: str) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / name).write_bytes(b"weights")
+    (folder / name).write_bytes(b"\x80weights")
     return folder / name
 
 
@@ -32,7 +34,7 @@ def test_what_is_missing_says_which_file_where_it_looked_and_what_to_pass(tmp_pa
 
     assert found.path is None
     assert found.missing() == (
-        "needs vgg16-397923af.pth (528 MB, torchvision). Looked in: DEGRADE_KIT_WEIGHTS (not set), "
+        "needs vgg16-397923af.pth (553.4 MB, torchvision). Looked in: DEGRADE_KIT_WEIGHTS (not set), "
         f"{tmp_path / 'torch' / 'hub' / 'checkpoints'}. Get it: `degrade-kit weights --download lpips-vgg`; "
         "or give --weights lpips-vgg=PATH"
     )
@@ -95,6 +97,26 @@ def test_hashes_are_compared(tmp_path: Path, shared_data: Path) -> None:
     assert hash_state(WEIGHTS["arcface-deg"], put(tmp_path, "resnet18_110.pth")) == "unknown"
 
 
+def test_eight_digits_are_told_from_all_of_them(tmp_path: Path) -> None:
+    path = put(tmp_path, "inception_FFHQ_512-f7b384ab.pth")
+    digest = file_sha256(path)
+    for known, state in ((digest, "ok"), (digest[:8], "begin"), ("0" * 8, "other"), ("", "unknown")):
+        assert hash_state(replace(WEIGHTS["ffhq512-basicsr"], sha256=known), path) == state
+
+
+def test_a_page_in_place_of_a_file_is_told_where_no_hash_is_known(tmp_path: Path) -> None:
+    path = put(tmp_path, "resnet18_110.pth")
+    path.write_bytes(b"<!DOCTYPE html>")
+    assert hash_state(WEIGHTS["arcface-deg"], path) == "other"
+
+
+def test_each_file_has_a_size_and_a_whole_hash_or_the_reason_is_known() -> None:
+    """Of those that can be fetched, one publisher gives no hash; what must be fetched by hand is no download."""
+    assert all(weight.num_bytes > 0 for weight in WEIGHTS.values())
+    assert {weight.name for weight in WEIGHTS.values() if weight.url and not weight.pinned} == {"arcface-idd"}
+    assert all(re.fullmatch("([0-9a-f]{8}|[0-9a-f]{64})?", weight.sha256) for weight in WEIGHTS.values())
+
+
 def test_the_command_lists_every_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = put(tmp_path / "all", "vgg19-dcbb9e9d.pth")
     monkeypatch.setenv("DEGRADE_KIT_WEIGHTS", str(tmp_path / "all"))
@@ -103,6 +125,6 @@ def test_the_command_lists_every_file(tmp_path: Path, monkeypatch: pytest.Monkey
 
     assert shown.exit_code == 0
     assert all(name in shown.output for name in WEIGHTS)
-    assert f"found    {path}  (NOT the published file: another hash)" in shown.output
+    assert f"found    {path}  (NOT the published file)" in shown.output
     assert {row["name"]: row["path"] for row in listed}["vgg19"] == str(path)
     assert {row["name"]: row["path"] for row in listed}["arniqa"] is None

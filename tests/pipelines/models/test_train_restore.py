@@ -249,7 +249,7 @@ def test_autoencoders_of_another_run_may_serve(finished: Path, shards: Path, con
         (["--stage", "association"], "no autoencoders there; run --stage reconstruction first"),
         (["--stage", "restoration"], "no autoencoders there; run --stage association first"),
         (["--embedding", "arcface"], "--embedding arcface needs backbone.pth"),
-        (["--perceptual", "vgg19"], "the perceptual loss vgg19 needs vgg19-dcbb9e9d.pth (548 MB, torchvision)"),
+        (["--perceptual", "vgg19"], "the perceptual loss vgg19 needs vgg19-dcbb9e9d.pth (574.7 MB, torchvision)"),
         (["--perceptual", "vgg19"], "or --perceptual gradient-pyramid to train with a stand-in"),
         (["--perceptual", "vgg19", "--weights", "vgg19=none.pth"], "--weights vgg19=none.pth: nothing is there"),
         (["--weights", f"vgg19={__file__}"], "--weights vgg19: not used with --perceptual gradient-pyramid"),
