@@ -21,7 +21,7 @@ from degrade_kit.analysis.report import reading, to_html, to_markdown
 from degrade_kit.analysis.weights import parse_given
 from degrade_kit.analysis.whitening import Identity, Scaler, Space, Whitening
 from degrade_kit.errors import ConfigError, ImageError, RunError
-from degrade_kit.files import whole_set, write_whole
+from degrade_kit.files import whole_set, write_files, write_whole
 from degrade_kit.image import Pixels, decode_image
 from degrade_kit.pipelines.distribution.features import (
     ExtractConfig,
@@ -39,6 +39,7 @@ from degrade_kit.pipelines.distribution.features import (
 )
 from degrade_kit.pipelines.distribution.report import (
     HQ,
+    ALWAYS,
     OPTIONAL,
     AnalyzeConfig,
     MeasuredSet,
@@ -207,15 +208,21 @@ def _compare(
     points = [entry.as_points(space(entry.features)) for entry in sets]
     comparisons = compare_all(points, config.seed)
     note = describe_choices(config, extractor, whitened, sets)
-    with whole_set(out, last="metrics.json", stale=OPTIONAL) as scratch:
-        pictures = draw(sets, points, config, scratch, note)
-        sentences = reading(comparisons)
-        sections = report_sections(sets, comparisons, sentences, pictures)
-        title = "How close is it to the real world?"
-        described = describe_analysis(config, extractor, whitened, sets, comparisons, sentences, space, spectrum)
-        write_whole(scratch / "metrics.json", json.dumps(described, indent=2, sort_keys=True, allow_nan=False) + "\n")
-        write_whole(scratch / "report.md", to_markdown(title, sections))
-        write_whole(scratch / "report.html", to_html(title, sections))
+    sentences = reading(comparisons)
+    described = describe_analysis(config, extractor, whitened, sets, comparisons, sentences, space, spectrum)
+    numbers = json.dumps(described, indent=2, sort_keys=True, allow_nan=False) + "\n"
+    try:
+        with whole_set(out, last="metrics.json", stale=OPTIONAL) as scratch:
+            pictures = draw(sets, points, config, scratch, note)
+            sections = report_sections(sets, comparisons, sentences, pictures)
+            title = "How close is it to the real world?"
+            write_whole(scratch / "metrics.json", numbers)
+            write_whole(scratch / "report.md", to_markdown(title, sections))
+            write_whole(scratch / "report.html", to_html(title, sections))
+    except Exception:
+        # No picture that cannot be drawn takes the numbers with it, and none of an older report stays beside them.
+        write_files(out, {"metrics.json": numbers}, stale=(*ALWAYS, *OPTIONAL))
+        raise
     written = [out / name for name in ("report.html", "report.md", *pictures.files, "metrics.json")]
     return comparisons, sentences, written, sum(len(entry.failures) for entry in sets)
 

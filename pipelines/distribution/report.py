@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -27,6 +28,8 @@ from degrade_kit.pipelines.distribution.features import Row, pick
 from degrade_kit.record import Record
 from degrade_kit.statistics import PARAMETERS, values
 from degrade_kit.wording import first_few
+
+log = logging.getLogger(__name__)
 
 SCHEMA = 1
 HQ: Final = "HQ"
@@ -106,6 +109,8 @@ class MeasuredSet:
         return sha256(text)
 
 
+ALWAYS: Final = ("report.html", "report.md", "umap.png", "umap.html", "embedding.csv")
+"""What stands beside the numbers of every report."""
 OPTIONAL: Final = ("least_covered.png", "parameters.png")
 """Pictures that a report may lack."""
 
@@ -117,6 +122,8 @@ class Pictures:
     files: list[str]
     """Names, in the order in which to look at them."""
     shown: dict[str, Picture]
+    instead: str = ""
+    """Why the projection is another than the one that was asked for; empty where it is that one."""
 
 
 def draw(
@@ -133,7 +140,11 @@ def draw(
         for entry, place in zip(sets, points, strict=True)
         if entry.kind != "hq"
     ]
-    flat = project(np.concatenate([place.points[chosen] for _, place, chosen in drawn]), config.projection, config.seed)
+    everything = np.concatenate([place.points[chosen] for _, place, chosen in drawn])
+    flat, projection, instead = project(everything, config.projection, config.seed)
+    if instead:
+        log.warning("%s", instead)
+        note = f"{note} {instead}."
     plots: list[PlotSet] = []
     lines = ["set,kind,image,x,y"]
     start = 0
@@ -154,7 +165,7 @@ def draw(
             ",".join((_csv(entry.name), entry.kind, _csv(row.label), f"{x:.6f}", f"{y:.6f}"))
             for row, (x, y) in zip(rows, part, strict=True)
         ]
-    title = f"LQ images by how they are degraded ({config.projection.upper()})"
+    title = f"LQ images by how they are degraded ({projection.upper()})"
     draw_projection(plots, out / "umap.png", title=title, note=note)
     write_page(plots, out / "umap.html", title=title, note=note, seed=config.seed)
     write_whole(out / "embedding.csv", "\n".join(lines) + "\n")
@@ -172,7 +183,7 @@ def draw(
         shown["parameters.png"] = _picture(
             out, "parameters.png", "drawn parameters of each source, of all images and of those nearest to real ones"
         )
-    return Pictures(files, shown)
+    return Pictures(files, shown, instead)
 
 
 def _picture(out: Path, file: str, alt: str) -> Picture:
@@ -286,6 +297,7 @@ def report_sections(
                 "between islands means little here: every number of this report is computed before the projection. "
                 "Features and projection are choices of this toolkit; the paper's Fig. 5 names neither. umap.html is "
                 "the same picture to explore.",
+                *([f"{pictures.instead}."] if pictures.instead else []),
             ),
         ),
     ]

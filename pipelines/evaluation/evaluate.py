@@ -239,18 +239,25 @@ def _evaluate(
         raise ConfigError(f"none of the images in {config.restored} can be measured: {ours.failures[0]}")
     missing = (*missing, *ours.failures)
     summaries = _summaries(config, settled, done)
-    out.mkdir(parents=True, exist_ok=True)
-    sheet = draw_sheet(ours.rows, images, restored, reference)
-    pictures = [] if sheet is None else [Picture("sheet.png", encode_png(sheet), "worst, middle and best image")]
     described = describe_evaluation(config, protocol, settled, summaries, ours.rows, ours.content, missing, extra)
+    numbers: dict[str, bytes | str] = {
+        PER_IMAGE: per_image(ours.rows, protocol),
+        METRICS_FILE: json.dumps(described, indent=2, sort_keys=True, allow_nan=False) + "\n",
+    }
+    try:
+        sheet = draw_sheet(ours.rows, images, restored, reference)
+    except Exception:
+        # No picture that cannot be drawn takes the numbers with it, and none of an older report stays beside them.
+        write_files(out, numbers, stale=["sheet.png", "report.html", "report.md"])
+        raise
+    pictures = [] if sheet is None else [Picture("sheet.png", encode_png(sheet), "worst, middle and best image")]
     title = f"Restored faces: {last_name(config.restored)}"
     laid_out = sections(config, protocol, summaries, ours.rows, missing, extra, pictures, described)
     files: dict[str, bytes | str] = {
         "report.html": to_html(title, laid_out),
         "report.md": to_markdown(title, laid_out),
         **{picture.file: picture.data for picture in pictures},
-        PER_IMAGE: per_image(ours.rows, protocol),
-        METRICS_FILE: json.dumps(described, indent=2, sort_keys=True, allow_nan=False) + "\n",
+        **numbers,
     }
     return Evaluation(protocol, summaries, ours.rows, missing, extra, write_files(out, files, stale=["sheet.png"]))
 

@@ -150,6 +150,40 @@ def test_umap_and_workers_give_the_same_layout_twice(places: Path, tmp_path: Pat
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes(), name
 
 
+def test_the_numbers_are_there_where_no_picture_can_be_drawn(
+    places: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ("--synth", f"like={places / 'like'}", "--real", f"photos={places / 'real'}", "--features", "degradation")
+    assert analyze(tmp_path, *words).exit_code == 0
+    expected = (tmp_path / "metrics.json").read_bytes()
+    (tmp_path / "metrics.json").unlink()
+
+    def broken(*_: object, **__: object) -> None:
+        raise RuntimeError("no picture")
+
+    monkeypatch.setattr("degrade_kit.analysis.figures.draw_projection", broken)
+    assert str(analyze(tmp_path, *words).exception) == "no picture"
+    assert (tmp_path / "metrics.json").read_bytes() == expected
+    assert not (tmp_path / "report.html").exists(), "a report of an older run"
+    assert not (tmp_path / "report.md").exists()
+
+
+def test_a_report_says_why_its_picture_is_no_umap(
+    places: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(points: object, seed: int) -> None:
+        raise RuntimeError("cannot cache function 'rdist': no locator available")
+
+    monkeypatch.setattr("degrade_kit.analysis.projection._umap", broken)
+    words = ("--synth", f"like={places / 'like'}", "--real", f"photos={places / 'real'}", "--features", "degradation")
+    found = analyze(tmp_path, *words, "--projection", "umap")
+    assert found.exit_code == 0, found.output
+    for name in ("report.md", "report.html", "umap.html"):
+        text = (tmp_path / name).read_text("utf-8").replace("\\", "")
+        assert "PCA in place of UMAP, which cannot run here: cannot cache function" in text, name
+    assert "(PCA)" in (tmp_path / "umap.html").read_text("utf-8")
+
+
 def test_one_image_a_set_is_too_few_and_no_error(places: Path, crops: list[Pixels], tmp_path: Path) -> None:
     save(tmp_path / "one", {"only": crops[0]})
     found = analyze(tmp_path / "out", "--synth", f"like={places / 'like'}", "--real", f"single={tmp_path / 'one'}")

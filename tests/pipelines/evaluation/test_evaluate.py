@@ -103,6 +103,22 @@ def test_numbers_are_means_of_what_each_image_has(
     assert (tmp_path / "out" / "sheet.png").is_file()
 
 
+def test_the_numbers_are_there_where_no_sheet_can_be_drawn(
+    tmp_path: Path, images: dict[str, Pixels], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ("--restored", save(tmp_path / "r", images), "--reference", save(tmp_path / "hq", images))
+    assert evaluate(tmp_path / "out", *words).exit_code == 0
+    expected = {name: (tmp_path / "out" / name).read_bytes() for name in ("metrics.json", "per_image.csv")}
+
+    def broken(*_: object) -> None:
+        raise RuntimeError("no sheet")
+
+    monkeypatch.setattr("degrade_kit.pipelines.evaluation.evaluate.draw_sheet", broken)
+    assert str(evaluate(tmp_path / "out", *words).exception) == "no sheet"
+    found = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir() if path.is_file()}
+    assert found == expected, "with nothing of the older run's report"
+
+
 @pytest.mark.slow
 def test_two_workers_find_the_numbers_of_one_process(
     tmp_path: Path, images: dict[str, Pixels], astronaut: npt.NDArray[np.uint8]
@@ -264,7 +280,7 @@ def test_missing_weights_are_told_with_places_and_option(tmp_path: Path, hq: Pat
     entry = metrics(tmp_path / "out")["metrics"]["deg"]
     assert entry["value"] is None
     assert entry["status"] == (
-        "skipped: needs resnet18_110.pth (88 MB, VQFR metric_weights, from ronghuaiyang/arcface-pytorch). Looked in: "
+        "skipped: needs resnet18_110.pth (88.0 MB, VQFR metric_weights, from ronghuaiyang/arcface-pytorch). Looked in: "
         f"DEGRADE_KIT_WEIGHTS (not set), {tmp_path / 'torch' / 'hub' / 'checkpoints'}. Get it: "
         f"{WEIGHTS['arcface-deg'].by_hand}; or give --weights arcface-deg=PATH"
     )
