@@ -145,7 +145,7 @@ def _load_vae(path: Path) -> Measure:
     diffusers: Any = importlib.import_module("diffusers")
     folder = path / "vae" if (path / "vae").is_dir() else path
     try:
-        vae: Any = diffusers.AutoencoderKL.from_pretrained(folder, local_files_only=True).eval()
+        vae: Any = diffusers.AutoencoderKL.from_pretrained(folder, use_safetensors=True, local_files_only=True).eval()
     except Exception as error:
         raise ConfigError(f"{folder}: not a diffusers autoencoder: {str(error).splitlines()[0]}") from error
     factor = 2 ** (len(vae.config.block_out_channels) - 1)
@@ -175,7 +175,7 @@ def _load_dinov2(path: Path) -> Measure:
 
     transformers: Any = importlib.import_module("transformers")
     try:
-        network = transformers.AutoModel.from_pretrained(path, local_files_only=True).eval()
+        network = transformers.AutoModel.from_pretrained(path, use_safetensors=True, local_files_only=True).eval()
     except Exception as error:
         raise ConfigError(f"{path}: not a transformers model: {str(error).splitlines()[0]}") from error
     side = int(network.config.image_size) // int(network.config.patch_size) * int(network.config.patch_size)

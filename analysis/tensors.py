@@ -1,7 +1,8 @@
 """The one reader of weight files that others made: safetensors, or PyTorch's own format without its power to run code.
 
 What `evaluate` reads, `train-restore` reads too. Files of this toolkit's own, which are safetensors of exactly one
-network, are read by `degrade_kit.flipnet.weights`, whose checks of the container and of the shapes serve here too.
+network, are read by `degrade_kit.flipnet.weights`, whose checks of the container, the names and the shapes serve here
+too.
 """
 
 # torch has parts without types.
@@ -20,12 +21,10 @@ import torch
 from torch import Tensor, nn
 
 from degrade_kit.errors import ConfigError
-from degrade_kit.flipnet.weights import check_finite, check_shapes, read_weights
+from degrade_kit.flipnet.weights import bare_names, check_finite, check_shapes, read_weights
 
 _WRAPPERS: Final = ("state_dict", "model", "params_ema", "params")
 """Keys under which training scripts put a state dictionary; of BasicSR's two, the averaged weights go first."""
-_PREFIXES: Final = ("module.", "_orig_mod.")
-"""What DataParallel and torch.compile put in front of every name."""
 
 
 def read_tensors(path: Path, what: str) -> dict[str, Tensor]:
@@ -49,10 +48,8 @@ def read_tensors(path: Path, what: str) -> dict[str, Tensor]:
     tensors = {str(name): value for name, value in found.items() if isinstance(value, Tensor)}
     if not tensors:
         raise ConfigError(f"{path}: holds no tensors; expected {what}")
-    while (prefix := next((each for each in _PREFIXES if all(name.startswith(each) for name in tensors)), "")) != "":
-        tensors = {name.removeprefix(prefix): value for name, value in tensors.items()}
     check_finite(tensors, str(path))
-    return tensors
+    return bare_names(tensors)
 
 
 def read_plain(path: Path, what: str) -> Mapping[Any, Any]:

@@ -16,6 +16,7 @@ from typing import Final
 import numpy as np
 
 from degrade_kit.flipnet.config import PACKAGES
+from degrade_kit.pipelines.machine import memory, processors, shared_memory
 
 DISTRIBUTION: Final = "degrade-kit"
 _NOT_FOR_USERS: Final = ("all", "dev")
@@ -44,8 +45,9 @@ def examine(folder: Path) -> list[Finding]:
     findings = [
         Finding("python", f"{platform.python_version()} ({sys.executable})"),
         Finding("system", f"{platform.system()} {platform.release()} {platform.machine()}"),
-        Finding("processors", str(_processors())),
-        Finding("memory", _memory()),
+        Finding("processors", _processors()),
+        Finding("memory", _gigabytes(memory())),
+        Finding("shared memory", _gigabytes(shared_memory())),
         Finding("free space", f"{shutil.disk_usage(folder).free / 1e9:,.1f} GB in {folder}"),
     ]
     for extra, packages in required_packages().items():
@@ -117,15 +119,14 @@ def _codecs() -> list[Finding]:
     return findings
 
 
-def _processors() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def _processors() -> str:
+    """Write how many processors a job may use, and how many the machine has where that is more."""
+    usable, there = processors(), os.cpu_count() or 1
+    return str(usable) if usable >= there else f"{usable} of the {there} here, by affinity or quota"
 
 
-def _memory() -> str:
-    try:
-        return f"{os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE') / 1e9:,.1f} GB"
-    except (ValueError, OSError):
-        return "unknown"
+def _gigabytes(count: int | None) -> str:
+    return "unknown" if count is None else f"{count / 1e9:,.1f} GB"
 
 
 def _version(package: str) -> str | None:

@@ -23,13 +23,17 @@ from typing import Any, Generic, TypeAlias, TypeVar, cast
 
 from degrade_kit.errors import ConfigError, DegradeKitError, RunError
 from degrade_kit.files import is_abandoned, scratch_path, temporary_folder
+from degrade_kit.pipelines.machine import processors, shared_memory
 from degrade_kit.pipelines.signals import Interrupt, patient, terminable
+from degrade_kit.wording import human_bytes
 
 log = logging.getLogger(__name__)
 
 _Task = TypeVar("_Task")
 _Result = TypeVar("_Result")
 
+_OBJECT_STORE = 128 * 1024 * 1024
+"""Bytes for what Ray's processes hand each other; tasks and results are small."""
 MAX_RETRIES = 3
 """Times that a task is started again after its worker has died."""
 
@@ -172,9 +176,7 @@ def ray_version() -> str | None:
 
 def default_workers() -> int:
     """Most workers worth starting: one per processor that this process may use, or 0 where Ray is not installed."""
-    if ray_version() is None:
-        return 0
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return 0 if ray_version() is None else processors()
 
 
 @contextlib.contextmanager
@@ -358,14 +360,16 @@ def _ray(config: ExecutorConfig) -> Generator[tuple[Any, int]]:
                 else:
                     assert config.workers is not None, "there is no cluster to ask"
                     slots = config.workers
+                    folder = str(cleanup.enter_context(_session_folder()))
                     ray.init(
                         address="local",  # RAY_ADDRESS is not ours to follow
                         num_cpus=slots,
                         include_dashboard=False,
                         log_to_driver=False,
                         logging_level=logging.ERROR,
-                        object_store_memory=128 * 1024 * 1024,
-                        _temp_dir=str(cleanup.enter_context(_session_folder())),
+                        object_store_memory=_OBJECT_STORE,
+                        _temp_dir=folder,
+                        _plasma_directory=_object_store_folder(folder),
                     )
             except Exception as error:  # Ray raises a bare one where a part of it dies, or takes too long, at the start
                 with contextlib.suppress(Exception):
@@ -417,6 +421,17 @@ def _session_folder() -> Generator[Path]:
         folder = Path(private) / "r"
         folder.mkdir()
         yield folder
+
+
+def _object_store_folder(session: str) -> str | None:
+    """Where Ray keeps what its processes share: its own choice, /dev/shm, unless that is too small or not there."""
+    free = shared_memory()
+    if free is not None and free > _OBJECT_STORE:
+        return None
+    found = "is not there" if free is None else f"has only {human_bytes(free)} free"
+    log.warning("/dev/shm %s, so Ray keeps its %s in %s; nothing large passes there", found,
+                human_bytes(_OBJECT_STORE), session)  # fmt: skip
+    return session
 
 
 def _check_reachable(address: str) -> None:

@@ -101,6 +101,7 @@ def blip_captions(
     cache: Path,
     batch_size: int = 8,
     device: str = "cpu",
+    download: bool = False,
     progress: OnProgress = silent,
 ) -> list[str]:
     """Caption images, each once.
@@ -108,11 +109,12 @@ def blip_captions(
     Args:
         read: Gives the bytes of the image file with a number below `count`.
         count: Number of images.
-        model: Folder in the layout of transformers' `save_pretrained`, or a hub id such as `BLIP`, which is downloaded
-            if the hub's cache does not have it. It is loaded only if an image has no caption yet.
+        model: Folder in the layout of transformers' `save_pretrained`, with safetensors, or a hub id such as `BLIP`. It
+            is loaded only if an image has no caption yet.
         cache: JSONL file; see `CaptionFile`.
         batch_size: Images captioned at once. Greedy decoding, so that it does not change the words.
         device: Torch device.
+        download: Whether a hub id may be fetched that the hub's cache does not have.
         progress: Told of the images that have a caption or wait for their batch.
 
     Returns:
@@ -138,14 +140,14 @@ def blip_captions(
             except ImageError as error:
                 raise ImageError(error.reason, f"image {index + 1} of {count} to caption: {error.detail}") from error
         if len(waiting) >= batch_size or (waiting and index == count - 1):
-            captioner = captioner or _load(model, device)
+            captioner = captioner or _load(model, device, download=download)
             known.add(dict(zip(waiting, captioner(list(waiting.values())), strict=True)))
             waiting.clear()
         progress(Progress(noun="image", done=index + 1, total=count))
     return [caption for digest in digests if (caption := known.get(digest)) is not None]
 
 
-def _load(model: str, device: str) -> Callable[[Sequence[Pixels]], list[str]]:
+def _load(model: str, device: str, *, download: bool) -> Callable[[Sequence[Pixels]], list[str]]:
     """Load BLIP and give a function from images to captions."""
     try:
         torch: Any = importlib.import_module("torch")
@@ -155,14 +157,17 @@ def _load(model: str, device: str) -> Callable[[Sequence[Pixels]], list[str]]:
             f"captions by BLIP need torch and transformers ({error}); install degrade-kit[flipnet], or leave the model "
             f"out for template captions"
         ) from error
-    here = Path(model).is_dir()
+    here = Path(model).is_dir() or not download
     try:
         processor = transformers.BlipProcessor.from_pretrained(model, local_files_only=here)
-        network = transformers.BlipForConditionalGeneration.from_pretrained(model, local_files_only=here)
+        network = transformers.BlipForConditionalGeneration.from_pretrained(
+            model, use_safetensors=True, local_files_only=here
+        )
     except (OSError, ValueError, ImportError) as error:
         raise ConfigError(
             f"captions: cannot load BLIP from {model!r}: expected a folder that holds the files of {BLIP} "
-            f"(config.json, model.safetensors, tokenizer and preprocessor), or a hub id; {error}"
+            f"(config.json, model.safetensors, tokenizer and preprocessor), or a hub id that is in the hub's cache or "
+            f"that --download may fetch; {error}"
         ) from error
     network.eval().to(device)
 

@@ -14,10 +14,12 @@ from degrade_kit.errors import ConfigError
 from degrade_kit.flipnet import foreign
 
 _MAX_HEADER = 100_000_000  # the format's own limit, bytes
+_PREFIXES = ("module.", "_orig_mod.")
+"""What DataParallel and torch.compile put in front of every name."""
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
-    """All tensors of a safetensors file.
+    """All tensors of a safetensors file, under the names that they have in their network.
 
     Raises:
         ConfigError: If it is missing, cut short, of another kind, or holds a number that is none.
@@ -30,7 +32,19 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     except (SafetensorError, OSError) as error:
         raise ConfigError(f"{path}: not a safetensors file that can be read: {error}") from error
     check_finite(tensors, str(path))
-    return tensors
+    return bare_names(tensors)
+
+
+def bare_names(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Take off what DataParallel and torch.compile put in front of every name, in whatever order.
+
+    >>> list(bare_names({"module._orig_mod.a": torch.ones(1), "module._orig_mod.b": torch.ones(1)}))
+    ['a', 'b']
+    """
+    found = dict(tensors)
+    while found and (prefix := next((each for each in _PREFIXES if all(name.startswith(each) for name in found)), "")):
+        found = {name.removeprefix(prefix): value for name, value in found.items()}
+    return found
 
 
 def write_weights(tensors: Mapping[str, Tensor], path: Path) -> None:

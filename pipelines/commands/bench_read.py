@@ -28,8 +28,7 @@ def bench_read_command(
     Example:
       degrade-kit bench-read out/ffhq --data-workers 4
     """  # noqa: D301 (click reads the \b itself)
-    import os
-
+    from degrade_kit.pipelines.machine import processors
     from degrade_kit.shards import open_shards
 
     open_shards(shards)  # what is not there is said before torch is imported
@@ -39,7 +38,7 @@ def bench_read_command(
         shards=shards,
         cache_dir=cache_dir,
         samples=samples,
-        workers=data_workers or os.cpu_count() or 1,
+        workers=data_workers or processors(),
         batch_size=batch_size,
     )
     report = bench_read(config)

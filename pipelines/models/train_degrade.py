@@ -38,6 +38,7 @@ from degrade_kit.flipnet.training import DiffusionLoss, TrainConfig, train
 from degrade_kit.image import encode_png
 from degrade_kit.pipelines.claim import FREE, Claim, plain
 from degrade_kit.pipelines.devices import check_device
+from degrade_kit.pipelines.machine import default_threads
 from degrade_kit.pipelines.sheet import Tile, contact_sheet
 from degrade_kit.pipelines.signals import Interrupt
 from degrade_kit.presets import resolve_recipe
@@ -326,8 +327,8 @@ def train_degrade(
         ConfigError: If the data, the base model or the configuration is wrong.
         RunError: If `out_dir` holds something else, training cannot go on, or a file cannot be written.
     """
-    if run.threads:
-        torch.set_num_threads(run.threads)
+    if threads := run.threads or default_threads():
+        torch.set_num_threads(threads)
     plan = plan_degrade_training(run)
     for line in plan.data.refused:
         log.warning("left out %s", line)
@@ -425,7 +426,9 @@ class Validator:
 def _captions(run: DegradeRun, read: Callable[[int], bytes], count: int) -> list[str] | None:
     """Captions of a captioning model for these images; None for templates, which follow each crop."""
     model = run.config.data.captions
-    return None if model == "template" else blip_captions(read, count, model=model, cache=run.out_dir / CAPTIONS)
+    if model == "template":
+        return None
+    return blip_captions(read, count, model=model, cache=run.out_dir / CAPTIONS, download=run.download)
 
 
 def _resolved(run: DegradeRun, data: PairData) -> dict[str, Any]:

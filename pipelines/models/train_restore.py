@@ -34,6 +34,7 @@ from degrade_kit.flipnet.sampling import SamplingConfig
 from degrade_kit.flipnet.training import TrainConfig
 from degrade_kit.pipelines.claim import FREE, Claim, plain, read_run_config
 from degrade_kit.pipelines.devices import check_device
+from degrade_kit.pipelines.machine import default_threads
 from degrade_kit.pipelines.models.restore_data import RestoreData, RestoreDataConfig, check_side, read_restore_data
 from degrade_kit.pipelines.models.restore_validation import AutoencoderValidator, RestorationValidator
 from degrade_kit.pipelines.signals import Interrupt
@@ -173,8 +174,8 @@ def train_restore(
         RunError: If a folder holds something else, training cannot go on, or a file cannot be written.
     """
     run = locate_weights(run)
-    if run.threads:
-        torch.set_num_threads(run.threads)
+    if threads := run.threads or default_threads():
+        torch.set_num_threads(threads)
     for stage in STAGES:
         sweep_scratch(run.out_dir / stage)  # puts a model back that a killed run had set aside
     stages, data = chosen_stages(run), check_restore_training(run)
@@ -317,6 +318,7 @@ def _train_restoration(run: RestoreRun, data: RestoreData, folder: Path, options
             lambda index: reader.read(index, None).hq,
             len(data.pairs),
             model=config.data.captions,
+            download=run.download,
             cache=run.out_dir / CAPTIONS,
         )
     stream = data.stream(loop, captions)

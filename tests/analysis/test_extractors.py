@@ -124,6 +124,23 @@ def test_a_folder_of_something_else_is_named(kind: str, message: str, tmp_path: 
         Extractor(kind, str(tmp_path)).load()
 
 
+@pytest.mark.parametrize("kind", ["vae", "dinov2"])
+def test_a_model_that_has_pickled_weights_alone_is_refused(
+    kind: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    from safetensors.torch import load_file
+
+    folder = Path(request.getfixturevalue(kind))
+    safe, pickled = {
+        "vae": ("diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.bin"),
+        "dinov2": ("model.safetensors", "pytorch_model.bin"),
+    }[kind]
+    (tmp_path / "config.json").write_bytes((folder / "config.json").read_bytes())
+    torch.save(load_file(folder / safe), tmp_path / pickled)
+    with pytest.raises(ConfigError, match="safetensors"):
+        Extractor(kind, str(tmp_path)).load()
+
+
 def test_a_listed_file_is_found_without_a_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(extractors._NEEDS, "arniqa", ("metrics", ()))
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))

@@ -63,9 +63,9 @@ def loads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     found: list[str] = []
     real = blip._load
 
-    def load(model: str, device: str) -> Callable:
+    def load(model: str, device: str, *, download: bool) -> Callable:
         found.append(model)
-        return real(model, device)
+        return real(model, device, download=download)
 
     monkeypatch.setattr(blip, "_load", load)
     return found
@@ -94,8 +94,25 @@ def test_images_are_captioned_once_and_kept(
     assert (cache.read_bytes(), loads) == (before, [tiny_blip])
 
 
+@pytest.mark.parametrize("download", [False, True])
+def test_a_model_is_fetched_where_that_is_allowed_alone(
+    download: bool, images: list[bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[bool] = []
+
+    def refuse(model: str, *, local_files_only: bool) -> None:
+        asked.append(not local_files_only)
+        raise OSError("not here")
+
+    transformers = pytest.importorskip("transformers")
+    monkeypatch.setattr(transformers.BlipProcessor, "from_pretrained", refuse)
+    with pytest.raises(ConfigError, match=r"or that --download may fetch; not here"):
+        blip_captions(images.__getitem__, 1, model="some/blip", cache=tmp_path / "c.jsonl", download=download)
+    assert asked == [download]
+
+
 def test_each_image_gets_its_own_caption(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    def load(model: str, device: str) -> Callable:
+    def load(model: str, device: str, *, download: bool) -> Callable:
         return lambda images: [f"level {image[0, 0, 0]}" for image in images]
 
     monkeypatch.setattr(blip, "_load", load)

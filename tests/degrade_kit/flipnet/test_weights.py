@@ -48,6 +48,16 @@ def test_a_known_width_is_recognised(width: int, guess: str | None) -> None:
     assert guess is None or guess in str(caught.value)
 
 
+@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "module._orig_mod."])
+def test_weights_that_a_wrapped_network_saved_are_loaded(prefix: str, tmp_path: Path) -> None:
+    module = torch.nn.Linear(2, 3)
+    saved = {f"{prefix}{name}": tensor + 1 for name, tensor in module.state_dict().items()}
+    expected = module.weight.detach() + 1
+    write_weights(saved, tmp_path / "w.safetensors")
+    load_weights(module, tmp_path / "w.safetensors")
+    assert torch.equal(module.weight, expected)
+
+
 def test_a_header_as_long_as_a_pickles_first_bytes_say_is_no_pickle(tmp_path: Path) -> None:
     path = tmp_path / "w.safetensors"
     for length in range(1, 400):

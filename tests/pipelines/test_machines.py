@@ -1,0 +1,541 @@
+"""Machines as they are: every command where calls fail as they do in containers, on network file systems, on clusters.
+
+docs/machines.md says what is different there. Each place is made here by the calls that fail in it, or by an account, a
+namespace or a limit of its own, where the machine lets a test make one.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import os
+import resource
+import shutil
+import stat
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+
+import degrade_kit.pipelines.machine as machine
+from degrade_kit.image import Pixels
+from degrade_kit.pipelines.cli import main
+from degrade_kit.pipelines.executor import ExecutorConfig, _object_store_folder, default_workers
+from degrade_kit.reader import PairReader
+
+SIDE = 64
+ROOT = Path(__file__).resolve().parents[2]
+
+Shim = Callable[[pytest.MonkeyPatch], None]
+
+
+# -------------------------------------------------------------------------------------------------------- what is given
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory, astronaut: Pixels) -> Path:
+    """Faces, a photograph with landmarks, restored images, a data set, and the same without faces."""
+    root = tmp_path_factory.mktemp("world")
+    for number in range(8):
+        pixels = astronaut[10 * number : 10 * number + SIDE, 180 : 180 + SIDE]
+        for folder in ("faces", "restored"):
+            (root / folder).mkdir(exist_ok=True)
+            Image.fromarray(pixels).save(root / folder / f"{number:02}.png")
+    (root / "photos").mkdir()
+    Image.fromarray(astronaut).save(root / "photos/a.png")
+    points = [[200.0, 110.0], [245.0, 110.0], [222.0, 140.0], [205.0, 160.0], [240.0, 160.0]]
+    (root / "points.json").write_text(json.dumps({"a.png": points}))
+    run(*COMMANDS["synth"](root, root / "shards"))
+    run("export", root / "shards", "--to", "lq-only", "--out", root / "bare")
+    run(*COMMANDS["evaluate"](root, root / "evaluation"))
+    return root
+
+
+def run(*words: object, code: int = 0) -> str:
+    result = CliRunner().invoke(main, [str(word) for word in words])
+    assert result.exit_code == code, result.output + repr(result.exception)
+    assert result.exception is None or isinstance(result.exception, SystemExit), repr(result.exception)
+    return result.output
+
+
+COMMANDS: dict[str, Callable[[Path, Path], list[object]]] = {
+    "synth": lambda w, out: [
+        "synth", "--hq", w / "faces", "--shards", out, "--size", SIDE, "--samples-per-shard", 4, "--workers", 0
+    ],
+    "align": lambda w, out: ["align", "--input", w / "photos", "--landmarks", w / "points.json", "--out", out],
+    "verify": lambda w, out: ["verify", w / "shards", "--workers", 0],
+    "inspect": lambda w, out: ["inspect", w / "shards"],
+    "replay": lambda w, out: ["replay", w / "shards", "000000000", "--out", out],
+    "preview": lambda w, out: [
+        "preview", "--hq", w / "faces", "--size", SIDE, "--num-faces", 2, "--out", out / "p.png"
+    ],
+    "join": lambda w, out: ["join", w / "bare", "--hq", w / "faces", "--out", out, "--workers", 0],
+    "export folder": lambda w, out: ["export", w / "shards", "--out", out],
+    "export lmdb": lambda w, out: ["export", w / "shards", "--to", "lmdb", "--out", out],
+    "export parquet": lambda w, out: ["export", w / "shards", "--to", "parquet", "--out", out],
+    "export lq-only": lambda w, out: ["export", w / "shards", "--to", "lq-only", "--out", out],
+    "make-testset": lambda w, out: [
+        "make-testset", "--hq", w / "faces", "--count", 4, "--size", SIDE, "--out", out, "--workers", 0
+    ],
+    "evaluate": lambda w, out: [
+        "evaluate", "--restored", w / "restored", "--reference", w / "faces", "--out", out, "--workers", 0
+    ],
+    "compare": lambda w, out: ["compare", w / "evaluation", "--out", out],
+    "doctor": lambda w, out: ["doctor"],
+    "presets": lambda w, out: ["presets", "gfpgan"],
+    "weights": lambda w, out: ["weights"],
+}  # fmt: skip
+SLOW: dict[str, Callable[[Path, Path], list[object]]] = {
+    "analyze-distribution": lambda w, out: [
+        "analyze-distribution", "--synth", f"s={w}/shards", "--real", f"r={w}/restored", "--size", SIDE, "--out", out,
+        "--features", "degradation", "--workers", 0
+    ],
+    "degrade": lambda w, out: ["degrade", w / "faces/00.png", "--out", out, "--device", "cpu", "--solver-steps", 1],
+    "synth flipnet": lambda w, out: [
+        *COMMANDS["synth"](w, out), "--mode", "flipnet", "--solver-steps", 1, "--limit", 1, "--device", "cpu"
+    ],
+}  # fmt: skip
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    """Every file below a folder, scratch files too."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+# --------------------------------------------------------------------------------- file systems, by the calls that fail
+
+
+def failing(function: Callable[..., Any], number: int, when: Callable[..., bool]) -> Callable[..., Any]:
+    """A call that fails as a file system makes it, for some of its arguments."""
+
+    def call(*args: Any, **options: Any) -> Any:  # noqa: ANN401 (whatever the call takes and gives)
+        if when(*args):
+            raise OSError(number, os.strerror(number))
+        return function(*args, **options)
+
+    return call
+
+
+def is_folder(descriptor: int) -> bool:
+    return stat.S_ISDIR(os.fstat(descriptor).st_mode)
+
+
+def leads_elsewhere(source: str, target: str, *_: object) -> bool:
+    return os.path.dirname(os.path.abspath(source)) != os.path.dirname(os.path.abspath(target))
+
+
+def no_folder_sync(number: int) -> Shim:
+    return lambda patch: patch.setattr(os, "fsync", failing(os.fsync, number, is_folder))
+
+
+def no_locks(number: int) -> Shim:
+    def shim(patch: pytest.MonkeyPatch) -> None:
+        for name in ("flock", "lockf"):
+            patch.setattr(fcntl, name, failing(getattr(fcntl, name), number, lambda *_: True))
+
+    return shim
+
+
+def no_links(patch: pytest.MonkeyPatch) -> None:
+    for name in ("link", "symlink"):
+        patch.setattr(os, name, failing(getattr(os, name), errno.EPERM, lambda *_: True))
+
+
+def no_renames_between_folders(patch: pytest.MonkeyPatch) -> None:
+    for name in ("rename", "replace"):
+        patch.setattr(os, name, failing(getattr(os, name), errno.EXDEV, leads_elsewhere))
+
+
+def coarse_times(patch: pytest.MonkeyPatch) -> None:
+    """Files change their time in steps of two seconds, as on FAT, and one inode number serves all, as on some FUSE."""
+    real = os.stat, os.lstat
+
+    def rounded(status: os.stat_result) -> os.stat_result:
+        numbers = list(status)
+        numbers[stat.ST_MTIME] -= numbers[stat.ST_MTIME] % 2
+        return os.stat_result(numbers)
+
+    patch.setattr(os, "stat", lambda *args, **options: rounded(real[0](*args, **options)))
+    patch.setattr(os, "lstat", lambda *args, **options: rounded(real[1](*args, **options)))
+
+
+def no_owner_or_mode(patch: pytest.MonkeyPatch) -> None:
+    """CIFS and FAT keep neither."""
+    for name in ("chmod", "chown", "fchmod", "fchown"):
+        patch.setattr(os, name, failing(getattr(os, name), errno.EPERM, lambda *_: True))
+
+
+FILE_SYSTEMS: dict[str, Shim] = {
+    "no sync of folders: EINVAL": no_folder_sync(errno.EINVAL),
+    "no locks: ENOLCK": no_locks(errno.ENOLCK),
+    "no links": no_links,
+    "no renames between folders": no_renames_between_folders,
+    "coarse times": coarse_times,
+    "no owners, no modes": no_owner_or_mode,
+}
+
+
+NAMES_ITS_PLACE = {"align/align.yaml"}
+"""Files that say where they are."""
+
+
+@pytest.fixture(scope="module")
+def expected(world: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """What all commands write on the file system of the tests."""
+    out = tmp_path_factory.mktemp("plain")
+    for name, words in COMMANDS.items():
+        run(*words(world, out / name))
+    return tree(out)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("place", FILE_SYSTEMS)
+def test_commands_give_the_same_files_on_every_file_system(
+    place: str, world: Path, expected: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All quick commands in one test: each takes a tenth of a second."""
+    with monkeypatch.context() as patch:
+        FILE_SYSTEMS[place](patch)
+        for name, words in COMMANDS.items():
+            run(*words(world, tmp_path / name))
+        for name in ("synth", "evaluate", "export folder"):
+            run(*COMMANDS[name](world, tmp_path / name))  # over what is there
+    found = tree(tmp_path)
+    assert found.keys() == expected.keys()
+    assert {name for name, data in expected.items() if found[name] != data} <= NAMES_ITS_PLACE
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ENOSPC])
+def test_a_folder_whose_sync_fails_for_real_ends_a_run(
+    number: int, world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    no_folder_sync(number)(monkeypatch)
+    assert os.strerror(number) in run(*COMMANDS["synth"](world, tmp_path / "out"), code=1)
+
+
+def test_a_lost_handle_of_a_network_file_is_opened_again(world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    reader, read, failed = PairReader(world / "shards"), os.pread, list[int]()
+    expected = reader.read(0, 0)
+
+    def stale(descriptor: int, *args: int) -> bytes:
+        if not failed:
+            failed.append(descriptor)
+            raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+        return read(descriptor, *args)
+
+    monkeypatch.setattr(os, "pread", stale)
+    assert reader.read(0, 0) == expected
+    assert failed
+
+
+def test_files_that_a_server_keeps_for_open_ones_are_no_obstacle(world: Path, tmp_path: Path) -> None:
+    """NFS renames an open file that is removed to `.nfs0000...`, which cannot be removed."""
+    out = tmp_path / "out"
+    run(*COMMANDS["synth"](world, out))
+    before = tree(out)
+    for folder in (out, out / ".degrade_kit"):
+        (folder / ".nfs000000000000002a00000001").write_bytes(b"open elsewhere")
+    run(*COMMANDS["synth"](world, out))
+    run("verify", out, "--workers", 0)
+    run("export", out, "--out", tmp_path / "pairs")
+    assert {name: data for name, data in tree(out).items() if ".nfs" not in name} == before
+
+
+# -------------------------------------------------------------------------------------------------- accounts and limits
+
+
+def call(
+    words: list[object],
+    *,
+    env: dict[str, str] | None = None,
+    before: str = "",
+    cwd: Path | None = None,
+    limits: Callable[[], None] | None = None,
+) -> subprocess.CompletedProcess[str]:
+    """Run a command in a process of its own, behind the shell commands `before`, with no environment but `env`."""
+    line = 'exec "$@"' if not before else f'{before}; exec "$@"'
+    return subprocess.run(
+        ["sh", "-ec", line, "sh", sys.executable, "-m", "degrade_kit.pipelines.cli", *map(str, words)],
+        env={"PATH": os.environ["PATH"], "OMP_NUM_THREADS": "1", **(env or {})},
+        cwd=cwd,
+        preexec_fn=limits,
+        capture_output=True,
+        text=True,
+        errors="surrogateescape",
+        timeout=300,
+    )
+
+
+def check(done: subprocess.CompletedProcess[str], code: int = 0) -> str:
+    said = done.stdout + done.stderr
+    assert done.returncode == code, said
+    assert "Traceback" not in said, said
+    return said
+
+
+@pytest.fixture
+def nobody(tmp_path: Path) -> Callable[..., str]:
+    """Runs commands as an account without a name or a home, which may write to one folder alone."""
+    if os.geteuid() != 0 or shutil.which("setpriv") is None:
+        pytest.skip("needs root, and setpriv, to become another user")
+    for folder in (tmp_path, *tmp_path.parents):
+        if folder.stat().st_uid == 0 and not folder.stat().st_mode & 0o001:
+            folder.chmod(folder.stat().st_mode | 0o011)
+    out = tmp_path / "theirs"
+    out.mkdir()
+    out.chmod(0o777)
+
+    def run_there(words: list[object], code: int = 0, **env: str) -> str:
+        there = "exec setpriv --reuid=64321 --regid=64321 --clear-groups --"
+        line = f'umask 077; cd /; {there} "$@"; true'
+        done = subprocess.run(
+            ["sh", "-c", line, "sh", sys.executable, "-m", "degrade_kit.pipelines.cli", *map(str, words)],
+            env={"PATH": os.environ["PATH"], "OMP_NUM_THREADS": "1", "TMPDIR": str(out / "tmp"), **env},
+            capture_output=True,
+            text=True,
+            errors="surrogateescape",
+            timeout=300,
+        )
+        return check(done, code)
+
+    (out / "tmp").mkdir()
+    (out / "tmp").chmod(0o777)
+    return run_there
+
+
+LOCKED_DOWN = ("synth", "verify", "export lmdb", "make-testset", "evaluate", "weights", "doctor")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [*LOCKED_DOWN, "analyze-distribution", "degrade"])
+def test_an_account_without_name_home_or_other_places_to_write_can_work(
+    name: str, world: Path, tmp_path: Path, nobody: Callable[..., str]
+) -> None:
+    said = nobody({**COMMANDS, **SLOW}[name](world, tmp_path / "theirs/out"))
+    if name == "analyze-distribution":
+        report = (tmp_path / "theirs/out/report.md").read_text("utf-8")
+        assert "PCA in place of UMAP" not in report, report
+        assert "in place of UMAP" not in said
+    for path in (tmp_path / "theirs").rglob("*"):
+        if path.name != "tmp":
+            assert path.stat().st_mode & 0o077 == 0, f"{path}: the umask is not obeyed"
+    assert not (Path("/") / "~").exists()
+
+
+@pytest.mark.slow
+def test_what_such_an_account_may_not_write_is_said(world: Path, tmp_path: Path, nobody: Callable[..., str]) -> None:
+    (tmp_path / "closed").mkdir(mode=0o755)
+    for name in ("synth", "evaluate", "export folder", "make-testset"):
+        assert "cannot write to" in nobody(COMMANDS[name](world, tmp_path / "closed/out"), code=1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "env",
+    [
+        {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"},
+        {"PYTHONIOENCODING": "ascii"},
+        {"LC_ALL": "xx_YY.nonsense"},
+    ],
+    ids=["C", "ascii", "unknown"],
+)
+def test_names_beyond_ascii_are_worked_on_and_told_without_a_locale(
+    env: dict[str, str], world: Path, tmp_path: Path
+) -> None:
+    faces = tmp_path / "Gesichter ü 顔"
+    shutil.copytree(world / "faces", faces)
+    (faces / "05.png").rename(faces / "Zoë.png")
+    (faces / "ö broken.png").write_bytes(b"none")
+    out = tmp_path / "größe"
+    words: list[object] = ["synth", "--hq", faces, "--shards", out, "--size", SIDE, "--workers", 0]
+    assert "broken.png" in check(call(words, env=env), 3)
+    check(call(["verify", out, "--workers", 0], env=env))
+    assert "7 HQ" in check(call(["inspect", out], env=env)) or (out / "manifest.json").exists()
+    sources = json.loads((out / "manifest.json").read_text("utf-8"))
+    assert sources["count"] == 8
+    there = call(["verify", tmp_path / "fehlt ü"], env=env)
+    assert there.returncode in (1, 2)
+    assert "Traceback" not in there.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["synth", "verify", "export folder", "evaluate"])
+def test_few_open_files_suffice(name: str, world: Path, tmp_path: Path) -> None:
+    def limits() -> None:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (32, 32))
+
+    check(call(COMMANDS[name](world, tmp_path / "out"), limits=limits))
+
+
+@pytest.mark.slow
+def test_a_limit_of_file_size_is_said_as_a_full_disk_is(world: Path, tmp_path: Path) -> None:
+    def limits() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+
+    said = check(call(COMMANDS["synth"](world, tmp_path / "out"), limits=limits), 1)
+    assert "File too large" in said
+    assert not list((tmp_path / "out").rglob("*.tar*"))
+
+
+@pytest.mark.slow
+def test_commands_run_from_a_folder_that_is_gone_or_closed(world: Path, tmp_path: Path) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    words = COMMANDS["synth"](world, tmp_path / "out")
+    check(call(words, before=f"rmdir '{gone}'", cwd=gone))
+    gone.mkdir(mode=0o555)
+    check(call(COMMANDS["verify"](world, tmp_path), cwd=gone))
+    assert not list(gone.iterdir())
+
+
+def namespace(*flags: str) -> None:
+    """Skip where this machine lets nobody make a namespace."""
+    if shutil.which("unshare") is None or subprocess.run(["unshare", *flags, "true"], capture_output=True).returncode:
+        pytest.skip(f"needs `unshare {' '.join(flags)}`")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("flags", "setup"),
+    [
+        (("-m",), "mount -t tmpfs none /proc"),
+        (("-m",), "mount -t tmpfs -o ro none /dev/shm"),
+        (("-m",), "mount -t tmpfs -o size=1m none /dev/shm"),
+        (("-m",), "mount -t tmpfs -o noexec none /tmp"),
+        (("-m",), "mount -t tmpfs none /sys"),
+        (("-n",), "true"),
+    ],
+    ids=["no /proc", "closed /dev/shm", "small /dev/shm", "noexec /tmp", "no /sys", "no network"],
+)
+def test_commands_run_in_bare_containers(
+    flags: tuple[str, ...], setup: str, world: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    namespace(*flags)
+    out = Path("/var/tmp") / f"dk-machines-{os.getpid()}"  # not below a /tmp that is covered
+    shutil.copytree(world, out / "world")
+    try:
+        commands = [COMMANDS["synth"](out / "world", out / "made"), COMMANDS["doctor"](out, out)]
+        if "noexec" in setup:
+            commands.append(SLOW["analyze-distribution"](out / "world", out / "report"))
+        for words in commands:
+            inner = [sys.executable, "-m", "degrade_kit.pipelines.cli", *map(str, words)]
+            done = subprocess.run(
+                ["unshare", *flags, "sh", "-ec", f'{setup}; exec "$@"', "sh", *inner],
+                env={"PATH": os.environ["PATH"], "HOME": str(out), "OMP_NUM_THREADS": "1"},
+                cwd=out,
+                capture_output=True,
+                text=True,
+                timeout=300,
+            )
+            check(done)
+    finally:
+        shutil.rmtree(out)
+
+
+@pytest.mark.slow
+def test_ray_starts_with_little_shared_memory(world: Path, tmp_path: Path) -> None:
+    namespace("-m")
+    words = [*COMMANDS["synth"](world, tmp_path / "out")[:-1], 1]
+    inner = [sys.executable, "-m", "degrade_kit.pipelines.cli", *map(str, words)]
+    done = subprocess.run(
+        ["unshare", "-m", "sh", "-ec", 'mount -t tmpfs -o size=1m none /dev/shm; exec "$@"', "sh", *inner],
+        env={"PATH": os.environ["PATH"], "HOME": str(tmp_path), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert "/dev/shm has only" in check(done)
+
+
+# ----------------------------------------------------------------------------------------------------------- processors
+
+
+CGROUPS: dict[str, tuple[str, dict[str, str], float | None]] = {
+    "version 2": ("0::/job/step\n", {"job/step/cpu.max": "max 100000", "job/cpu.max": "150000 100000"}, 1.5),
+    "version 2, in a container": ("0::/host/path\n", {"cpu.max": "50000 100000"}, 0.5),
+    "version 2, no limit": ("0::/\n", {"cpu.max": "max 100000"}, None),
+    "version 1": (
+        "4:memory:/m\n3:cpu,cpuacct:/slurm/job\n0::/\n",
+        {"cpu/slurm/job/cpu.cfs_quota_us": "200000", "cpu/slurm/job/cpu.cfs_period_us": "100000"},
+        2.0,
+    ),
+    "version 1, no limit": ("3:cpu:/\n", {"cpu/cpu.cfs_quota_us": "-1", "cpu/cpu.cfs_period_us": "100000"}, None),
+    "nonsense": ("what\n0::/../../x\n", {"cpu.max": "many 0"}, None),
+    "none": ("", {}, None),
+}
+
+
+@pytest.fixture
+def cgroup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, dict[str, str]], None]:
+    """Puts this process into control groups that are plain files."""
+
+    def enter(own: str, files: dict[str, str]) -> None:
+        (tmp_path / "own").write_text(own)
+        for name, text in files.items():
+            (tmp_path / "groups" / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / "groups" / name).write_text(f"{text}\n")
+        monkeypatch.setattr(machine, "_OWN_CGROUPS", tmp_path / "own")
+        monkeypatch.setattr(machine, "_CGROUPS", tmp_path / "groups")
+        monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(64)), raising=False)
+
+    return enter
+
+
+@pytest.mark.parametrize("name", CGROUPS)
+def test_workers_keep_to_the_quota_of_a_container(name: str, cgroup: Callable[[str, dict[str, str]], None]) -> None:
+    own, files, quota = CGROUPS[name]
+    cgroup(own, files)
+    expected = 64 if quota is None else int(np.ceil(quota))
+    assert machine.processors() == default_workers() == expected
+
+
+def test_threads_are_limited_by_a_quota_alone(
+    cgroup: Callable[[str, dict[str, str]], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    cgroup("0::/\n", {"cpu.max": "max 100000"})
+    assert machine.default_threads() == 0
+    cgroup("0::/\n", {"cpu.max": "300000 100000"})
+    assert machine.default_threads() == 3
+    monkeypatch.setenv("OMP_NUM_THREADS", "5")
+    assert machine.default_threads() == 0
+
+
+def test_memory_is_what_the_group_may_have(cgroup: Callable[[str, dict[str, str]], None]) -> None:
+    cgroup("0::/a\n", {"memory.max": "1000000", "a/memory.max": "max"})
+    assert machine.memory() == 1_000_000
+    cgroup("7:memory:/a\n", {"memory/a/memory.limit_in_bytes": "9223372036854771712"})
+    physical = machine.memory()
+    assert physical is not None
+    assert physical < 1 << 50
+
+
+def test_ray_keeps_its_store_elsewhere_where_shared_memory_is_small_or_absent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert ExecutorConfig().threads == 1
+    monkeypatch.setattr("degrade_kit.pipelines.executor.shared_memory", lambda: 1 << 30)
+    assert _object_store_folder(str(tmp_path)) is None
+    assert not caplog.messages
+    monkeypatch.setattr("degrade_kit.pipelines.executor.shared_memory", lambda: 64 << 20)
+    assert _object_store_folder(str(tmp_path)) == str(tmp_path)
+    monkeypatch.setattr("degrade_kit.pipelines.executor.shared_memory", machine.shared_memory)
+    monkeypatch.setattr(machine, "_SHARED_MEMORY", tmp_path / "none")
+    assert _object_store_folder(str(tmp_path)) == str(tmp_path)
+    assert "has only 67.1 MB free" in caplog.messages[0]
+    assert "is not there" in caplog.messages[1]
+
+
+def test_every_command_is_tried() -> None:
+    tried = {str(words(Path("w"), Path("o"))[0]) for words in {**COMMANDS, **SLOW}.values()}
+    # These train, fetch, or are made of the others.
+    elsewhere = {"bench-read", "demo", "fit-recipe", "pairs", "restore", "train-degrade", "train-restore"}
+    assert tried | elsewhere == set(main.commands)
+    assert not tried & elsewhere
