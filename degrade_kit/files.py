@@ -271,7 +271,7 @@ def _sweep_once(folder: Path, pid: int) -> None:
 
 
 def _move(scratch: Path, path: Path) -> None:
-    """Rename a finished file; where no rename leads out of its folder, such as one with its own quota, copy it first."""
+    """Rename a finished file; where no rename leads out of its folder, such as one with a quota, copy it first."""
     try:
         scratch.replace(path)
     except OSError as error:

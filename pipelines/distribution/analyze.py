@@ -38,8 +38,8 @@ from degrade_kit.pipelines.distribution.features import (
     to_size,
 )
 from degrade_kit.pipelines.distribution.report import (
-    HQ,
     ALWAYS,
+    HQ,
     OPTIONAL,
     AnalyzeConfig,
     MeasuredSet,

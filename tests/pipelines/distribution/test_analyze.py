@@ -154,18 +154,16 @@ def test_the_numbers_are_there_where_no_picture_can_be_drawn(
     places: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     words = ("--synth", f"like={places / 'like'}", "--real", f"photos={places / 'real'}", "--features", "degradation")
-    assert analyze(tmp_path, *words).exit_code == 0
-    expected = (tmp_path / "metrics.json").read_bytes()
-    (tmp_path / "metrics.json").unlink()
+    for name in ("report.html", "report.md", "umap.png", "least_covered.png"):
+        (tmp_path / name).write_text("of an older run")
 
     def broken(*_: object, **__: object) -> None:
         raise RuntimeError("no picture")
 
     monkeypatch.setattr("degrade_kit.analysis.figures.draw_projection", broken)
     assert str(analyze(tmp_path, *words).exception) == "no picture"
-    assert (tmp_path / "metrics.json").read_bytes() == expected
-    assert not (tmp_path / "report.html").exists(), "a report of an older run"
-    assert not (tmp_path / "report.md").exists()
+    assert numbers(tmp_path)["like"]["numbers"]["kid"]["value"] < 1
+    assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["metrics.json"]
 
 
 def test_a_report_says_why_its_picture_is_no_umap(
