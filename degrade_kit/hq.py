@@ -13,7 +13,7 @@ import numpy as np
 from degrade_kit.checks import choice, whole
 from degrade_kit.errors import TOO_LARGE, ConfigError, ImageError
 from degrade_kit.image import Decoded, Pixels, decode_image, encode_jpeg, encode_png, encode_webp
-from degrade_kit.image_files import strip_metadata
+from degrade_kit.image_files import profile_fault, strip_metadata
 
 HqFilter = Literal["lanczos", "bicubic", "area"]
 HqFormat = Literal["png", "jpg", "webp"]
@@ -88,7 +88,10 @@ def prepare(raw: bytes, config: HqConfig) -> HqImage:
     if decoded.plain and decoded.format == config.format and not changes:
         data = strip_metadata(raw, decoded.format)
         if data is not raw:
-            changes.append({"op": "strip_metadata"})
+            change = {"op": "strip_metadata"}
+            if fault := profile_fault(raw, decoded.format):
+                change["note"] = f"colour profile: {fault}"
+            changes.append(change)
         return HqImage(pixels, data, changes, enlarged)
     return _encode(pixels, config.format, changes, enlarged)
 

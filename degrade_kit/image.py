@@ -14,6 +14,11 @@ profile of an RGB file is ignored, as trainers ignore it.
     alpha                   transparent pixels, and the caller asked for an error
     unreadable              recognised, but damaged; or the operating system refused to read it
 
+What is beside the pixels costs no image: where a file is unreadable for its text, profile or other metadata, or holds
+more of them than a decoder takes, it is read without them, and a note says so. No file of less than 10 MB takes more
+than 1 GB of memory or 10 s, unless the caller raises the bounds: `MAX_PIXELS`, `MAX_WORKING_BYTES` and the others
+below, and those of `degrade_kit.image_files`.
+
 Pillow reads every header and all unusual files, since it reports a cut JPEG where OpenCV may fill it up with grey.
 OpenCV decodes the plain ones, once their container is known to be complete: it checks a PNG's checksums, and of a 1024
 x 1024 image it takes 33 ms for an FFHQ original in place of 37, 5.6 ms for a JPEG in place of 6.0, 18 ms for a WebP in
@@ -29,11 +34,11 @@ import io
 import os
 import struct
 import threading
-from collections.abc import Callable, Generator, Sequence
-from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeVar, cast
 
 import cv2
 import numpy as np
@@ -43,13 +48,14 @@ from degrade_kit.errors import ALPHA, TOO_LARGE, TOO_SMALL, TRUNCATED, UNREADABL
 from degrade_kit.image_files import (
     JPEG_END,
     WALKERS,
-    check_complete,
+    Survey,
     check_png_sums,
     jpeg_segments,
     png_data,
     png_depth,
-    png_kinds,
     sniff,
+    survey,
+    without_metadata,
 )
 
 if TYPE_CHECKING:  # at run time Pillow is imported where it is used: it adds a quarter to the import of this module
@@ -64,6 +70,24 @@ ImageOrPixels = TypeVar("ImageOrPixels", Image, Pixels)
 AlphaPolicy = Literal["black", "white", "error"]
 """What becomes of transparent pixels: laid on black, laid on white, or an `ImageError`."""
 
+MAX_PIXELS: Final = 100_000_000
+"""Greatest width times height. Pillow itself warns above 89 million and refuses above 179 million."""
+MAX_WORKING_BYTES: Final = 900_000_000
+"""Most memory that decoding one image may take, by `_WORKING_BYTES`: 16 bits, alpha and animations take more for each
+pixel than 8-bit RGB."""
+MAX_SCANNED_PIXELS: Final = 1_000_000_000
+"""Most pixels times scans of a JPEG file: each scan of a progressive one passes over the whole image."""
+_WORKING_BYTES: Final = {
+    "plain": 7,
+    "plain webp": 10,
+    "progressive": 13,
+    "unusual": 11,
+    "deep": 22,
+    "animated webp": 20,
+}
+"""Bytes for each pixel that decoding takes at its peak, measured, by the way of an image through this module."""
+UNREAD_METADATA: Final = "unread_metadata"
+
 _PILLOW_NAMES = {"png": "PNG", "jpg": "JPEG", "webp": "WEBP", "gif": "GIF", "tiff": "TIFF", "bmp": "BMP"}
 
 
@@ -76,8 +100,9 @@ class Decoded:
     format: str
     """Told from the content: "png", "jpg", "webp", "bmp", "tiff" or "gif"."""
     notes: tuple[str, ...]
-    """Conversions, in the order in which they were made: "first_frame", "bit_depth:16", "cmyk", "cmyk:icc",
-    "grayscale", "palette", "alpha:black", "alpha:white", "orientation:2" to "orientation:8". Mostly empty."""
+    """Conversions, in the order in which they were made: "unread_metadata", "first_frame", "bit_depth:16", "cmyk",
+    "cmyk:icc", "grayscale", "palette", "alpha:black", "alpha:white", "orientation:2" to "orientation:8". Mostly
+    empty."""
     plain: bool
     """Whether the file is PNG, JPEG or WebP and its bytes already are an upright, single-frame 8-bit RGB image, so
     that a data set may hold them as they are, after `degrade_kit.image_files.strip_metadata`."""
@@ -152,7 +177,12 @@ def read_image(path: str | os.PathLike[str], *, min_side: int = 32) -> Image:
 
 
 def decode_image(
-    data: bytes, *, min_side: int = 32, max_pixels: int = 100_000_000, alpha: AlphaPolicy = "black"
+    data: bytes,
+    *,
+    min_side: int = 32,
+    max_pixels: int = MAX_PIXELS,
+    max_bytes: int = MAX_WORKING_BYTES,
+    alpha: AlphaPolicy = "black",
 ) -> Decoded:
     """Decode a PNG, JPEG, WebP, BMP, TIFF or GIF file to upright 8-bit RGB.
 
@@ -163,23 +193,73 @@ def decode_image(
     Args:
         data: The file's bytes.
         min_side: Least width and height, in pixels.
-        max_pixels: Greatest width times height. Pillow itself warns above 89 million and refuses above 179 million.
+        max_pixels: Greatest width times height.
+        max_bytes: Most memory that decoding may take; where it is raised, so is the bound on scans, by as much.
         alpha: What becomes of transparent pixels. A fully opaque alpha channel is dropped in any case.
 
     Raises:
         ImageError: With one of the reasons that the module's docstring lists.
     """
-    format = sniff(data)
-    with _open(data, format) as image:
+    format, limits = sniff(data), _Limits(min_side, max_pixels, max_bytes, alpha)
+    try:
+        return _decode(data, format, limits)
+    except ImageError as error:
+        if error.reason not in (UNREADABLE, TRUNCATED):
+            raise
+        with suppress(ImageError):
+            for lean in without_metadata(data, format):
+                with suppress(ImageError):
+                    decoded = _decode(lean, format, limits)
+                    return replace(decoded, notes=(UNREAD_METADATA, *decoded.notes), plain=False)
+        raise
+
+
+class _Limits(NamedTuple):
+    min_side: int
+    max_pixels: int
+    max_bytes: int
+    alpha: AlphaPolicy
+
+
+def _decode(data: bytes, format: str, limits: _Limits) -> Decoded:
+    found = survey(data, format)
+    if found.fault is not None and found.fault.reason != TRUNCATED:
+        raise found.fault
+    with _open(data, format, found) as image:
         width, height = image.size
-        if min(width, height) < min_side:
-            raise ImageError(TOO_SMALL, f"{width} x {height}; the least side is {min_side}")
-        if width * height > max_pixels:
-            raise ImageError(TOO_LARGE, f"{width} x {height}; at most {max_pixels} pixels are decoded")
-        check_complete(data, format)
-        if _is_plain(image, data, format):
+        if min(width, height) < limits.min_side:
+            raise ImageError(TOO_SMALL, f"{width} x {height}; the least side is {limits.min_side}")
+        if width * height > limits.max_pixels:
+            raise ImageError(TOO_LARGE, f"{width} x {height}; at most {limits.max_pixels} pixels are decoded")
+        if found.fault is not None:
+            raise found.fault
+        plain = _is_plain(image, data, format, found)
+        _check_effort(image, data, format, found, plain, limits)
+        if plain:
             return Decoded(pixels=_decode_plain(data, format), format=format, notes=(), plain=True)
-        return _decode_unusual(image, data, format, alpha)
+        return _decode_unusual(image, data, format, found, limits.alpha)
+
+
+def _check_effort(
+    image: PIL.Image.Image, data: bytes, format: str, found: Survey, plain: bool, limits: _Limits
+) -> None:
+    """Refuse what would take too much memory or time, before any pixel is decoded."""
+    pixels = image.size[0] * image.size[1]
+    way = "plain" if plain else "unusual"
+    if format == "jpg" and (found.scans > 1 or found.parts[_JPEG_PROGRESSIVE]):
+        way = "progressive" if plain else "deep"
+    elif format == "webp":
+        way = "plain webp" if plain else "animated webp"
+    elif (format == "png" and png_depth(data) == 16) or image.mode.startswith("I;16"):
+        way = "deep"
+    if (needed := pixels * _WORKING_BYTES[way]) > limits.max_bytes:
+        size = f"{image.size[0]} x {image.size[1]}"
+        raise ImageError(
+            TOO_LARGE, f"{size}; to decode it takes about {needed // 10**6} MB, more than {limits.max_bytes // 10**6}"
+        )
+    most = MAX_SCANNED_PIXELS * max(1, limits.max_bytes / MAX_WORKING_BYTES)
+    if pixels * found.scans > most:
+        raise ImageError(TOO_LARGE, f"{found.scans} scans of {pixels} pixels; at most {most:.0f} are scanned")
 
 
 _AVERAGE = [cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_AVG] if hasattr(cv2, "IMWRITE_PNG_FILTER") else []
@@ -227,7 +307,7 @@ def encode_webp(pixels: Pixels, quality: int | None) -> bytes:
 
 
 @contextmanager
-def _open(data: bytes, format: str) -> Generator[PIL.Image.Image, None, None]:
+def _open(data: bytes, format: str, found: Survey) -> Generator[PIL.Image.Image, None, None]:
     """Open with Pillow; whatever it raises on damaged data, here or in the body, leaves as an `ImageError`."""
     from PIL import Image as pillow
     from PIL import UnidentifiedImageError
@@ -241,19 +321,20 @@ def _open(data: bytes, format: str) -> Generator[PIL.Image.Image, None, None]:
         raise ImageError(TOO_LARGE, str(error)) from error
     # Pillow's plugins let nearly any type through: struct.error, KeyError, OverflowError, ...
     except Exception as error:
-        check_complete(data, format)
+        if found.fault is not None:
+            raise found.fault from error
         reason = TRUNCATED if "truncated" in str(error).lower() else UNREADABLE
         # The message of UnidentifiedImageError holds an address, which would make reports differ from run to run.
         detail = "damaged header" if isinstance(error, UnidentifiedImageError) else str(error) or type(error).__name__
         raise ImageError(reason, f"{format}: {detail}") from error
 
 
-def _is_plain(image: PIL.Image.Image, data: bytes, format: str) -> bool:
+def _is_plain(image: PIL.Image.Image, data: bytes, format: str, found: Survey) -> bool:
     if format not in WALKERS or image.mode != "RGB" or getattr(image, "is_animated", False):
         return False
-    if format == "png" and (png_depth(data) != 8 or not png_kinds(data).isdisjoint((b"tRNS", b"acTL"))):
+    if format == "png" and (png_depth(data) != 8 or found.parts[b"tRNS"] or found.parts[b"acTL"]):
         return False
-    return _orientation(image, data, format) == 1
+    return _orientation(image, format, found) == 1
 
 
 def _decode_plain(data: bytes, format: str) -> Pixels:
@@ -361,18 +442,24 @@ def _check_jpeg_filled(data: bytes, pixels: Pixels) -> None:
     if (pixels[-1, -1] != 128).any():
         return
     end = next(start for marker, start, _ in jpeg_segments(data) if marker == JPEG_END)
-    first, second = _decode_with_opencv(data), _decode_with_opencv(data[:end] + _JPEG_MORE + b"\xff\xd9")
-    if first is None or second is None or not np.array_equal(first, second):
+    # Only their hashes are kept, since both and the image itself would take three times its memory.
+    first, second = (_hash_decoded(each) for each in (data, data[:end] + _JPEG_MORE + b"\xff\xd9"))
+    if first is None or first != second:
         raise ImageError(TRUNCATED, "jpg: less data than the header promises")
 
 
-def _decode_unusual(image: PIL.Image.Image, data: bytes, format: str, alpha: AlphaPolicy) -> Decoded:
+def _hash_decoded(data: bytes) -> str | None:
+    pixels = _decode_with_opencv(data)
+    return None if pixels is None else pixel_hash(pixels)
+
+
+def _decode_unusual(image: PIL.Image.Image, data: bytes, format: str, found: Survey, alpha: AlphaPolicy) -> Decoded:
     image.load()
     if format == "png":
         check_png_sums(data)
     notes = ["first_frame"] if getattr(image, "is_animated", False) else []
-    orientation = _orientation(image, data, format)
-    pixels = np.array(_to_rgb(_to_eight_bits(image, data, format, notes), alpha, notes))
+    orientation = _orientation(image, format, found)
+    pixels = _to_rgb(_to_eight_bits(image, data, format, notes), alpha, notes)
     if format == "jpg":
         _check_jpeg_filled(data, pixels)
     if orientation != 1:
@@ -394,10 +481,10 @@ _UPRIGHT: dict[int, Callable[[Pixels], Pixels]] = {
 }
 
 
-def _orientation(image: PIL.Image.Image, data: bytes, format: str) -> int:
+def _orientation(image: PIL.Image.Image, format: str, found: Survey) -> int:
     """Read the EXIF orientation, 1 if there is none. A TIFF must be loaded, since Pillow may apply it then."""
     # For a PNG without EXIF, Pillow would decode the whole image to look behind it.
-    if format == "png" and b"eXIf" not in png_kinds(data):
+    if format == "png" and not found.parts[b"eXIf"]:
         return 1
     try:
         orientation = image.getexif().get(_EXIF_ORIENTATION)
@@ -413,32 +500,63 @@ def _to_eight_bits(image: PIL.Image.Image, data: bytes, format: str, notes: list
     if format == "png" and png_depth(data) == 16:
         values = _decode_deep_png(data)
     elif image.mode.startswith("I;16"):
-        values = np.asarray(image)
+        values = _scaled_by_257(np.asarray(image))
     else:
         bits = cast("tuple[int, ...]", getattr(image, "tag_v2", {}).get(_TIFF_BITS, ()))
         notes.extend(["bit_depth:16"] if 16 in bits else [])
         return image
     notes.append("bit_depth:16")
-    return pillow.fromarray(((values.astype(np.uint32) + 128) // 257).astype(np.uint8))
+    return pillow.fromarray(values)
 
 
 _TIFF_BITS = 0x0102
+_JPEG_PROGRESSIVE = 0xC2
+_AT_ONCE = 1 << 22
+"""Pixels that are converted in one go: whole images would take several times their memory."""
 
 
-def _decode_deep_png(data: bytes) -> npt.NDArray[np.uint16]:
-    """Decode with OpenCV, since Pillow drops the low bytes. Its result is grey, RGB or RGBA."""
+def _bands(height: int, width: int) -> Iterator[tuple[int, int]]:
+    """First row, and one past the last, of the parts in which an image is converted."""
+    rows = max(1, _AT_ONCE // width)
+    return ((top, min(top + rows, height)) for top in range(0, height, rows))
+
+
+def _scaled_by_257(values: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
+    """Divide 16-bit values by 257 and round."""
+    scaled = np.empty(values.shape, np.uint8)
+    for top, bottom in _bands(*values.shape[:2]):
+        scaled[top:bottom] = (values[top:bottom].astype(np.uint32) + 128) // 257
+    return scaled
+
+
+def _decode_deep_png(data: bytes) -> npt.NDArray[np.uint8]:
+    """Decode with OpenCV, since Pillow drops the low bytes. The result is grey, RGB or RGBA."""
     values = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if values is None or values.dtype != np.uint16:
         raise ImageError(UNREADABLE, "png: damaged 16-bit data")
-    if values.ndim == 3:
-        values = cv2.cvtColor(values, cv2.COLOR_BGRA2RGBA if values.shape[2] == 4 else cv2.COLOR_BGR2RGB)
-    return cast("npt.NDArray[np.uint16]", values)
+    scaled = _scaled_by_257(values)
+    if scaled.ndim == 3:
+        scaled = cv2.cvtColor(scaled, cv2.COLOR_BGRA2RGBA if scaled.shape[2] == 4 else cv2.COLOR_BGR2RGB)
+    return _as_pixels(scaled)
 
 
-def _to_rgb(image: PIL.Image.Image, alpha: AlphaPolicy, notes: list[str]) -> PIL.Image.Image:
-    """Convert any 8-bit mode to RGB."""
+_Convert = Callable[["PIL.Image.Image"], "PIL.Image.Image"]
+
+
+def _to_rgb(image: PIL.Image.Image, alpha: AlphaPolicy, notes: list[str]) -> Pixels:
+    """Convert any 8-bit mode to RGB, band by band."""
+    convert = _rgb_converter(image, alpha, notes)
+    width, height = image.size
+    pixels = np.empty((height, width, 3), np.uint8)
+    for top, bottom in _bands(height, width):
+        pixels[top:bottom] = np.asarray(convert(image.crop((0, top, width, bottom))))
+    return pixels
+
+
+def _rgb_converter(image: PIL.Image.Image, alpha: AlphaPolicy, notes: list[str]) -> _Convert:
+    """Choose what converts a part of an image to RGB."""
     if image.mode == "CMYK":
-        return _cmyk_to_rgb(image, notes)
+        return _cmyk_converter(image, notes)
     if image.mode in ("1", "L", "LA"):
         notes.append("grayscale")
     elif image.mode in ("P", "PA"):
@@ -446,23 +564,32 @@ def _to_rgb(image: PIL.Image.Image, alpha: AlphaPolicy, notes: list[str]) -> PIL
     elif image.mode not in ("RGB", "RGBA", "RGBa", "RGBX", "YCbCr"):
         raise ImageError(UNSUPPORTED, f"pixels of Pillow's mode {image.mode}")
     if "transparency" in image.info or image.mode in ("LA", "PA", "RGBA", "RGBa"):
-        return _drop_alpha(image.convert("RGBA"), alpha, notes)
-    return image.convert("RGB")
+        return _alpha_converter(image, alpha, notes)
+    return lambda part: part.convert("RGB")
 
 
-def _drop_alpha(image: PIL.Image.Image, alpha: AlphaPolicy, notes: list[str]) -> PIL.Image.Image:
+def _alpha_converter(image: PIL.Image.Image, alpha: AlphaPolicy, notes: list[str]) -> _Convert:
     from PIL import Image as pillow
 
-    if cast("tuple[int, int]", image.getchannel("A").getextrema())[0] == 255:
-        return image.convert("RGB")
+    def lowest(top: int, bottom: int) -> int:
+        part = image.crop((0, top, image.width, bottom)).convert("RGBA")
+        return cast("tuple[int, int]", part.getchannel("A").getextrema())[0]
+
+    if all(lowest(top, bottom) == 255 for top, bottom in _bands(image.height, image.width)):
+        return lambda part: part.convert("RGBA").convert("RGB")
     if alpha == "error":
         raise ImageError(ALPHA, "some pixels are transparent")
     notes.append(f"alpha:{alpha}")
-    return pillow.alpha_composite(pillow.new("RGBA", image.size, alpha), image).convert("RGB")
+
+    def convert(part: PIL.Image.Image) -> PIL.Image.Image:
+        return pillow.alpha_composite(pillow.new("RGBA", part.size, alpha), part.convert("RGBA")).convert("RGB")
+
+    return convert
 
 
-def _cmyk_to_rgb(image: PIL.Image.Image, notes: list[str]) -> PIL.Image.Image:
+def _cmyk_converter(image: PIL.Image.Image, notes: list[str]) -> _Convert:
     """Convert through the embedded profile; without a usable one, by the plain formula."""
+    from PIL import Image as pillow
     from PIL import ImageCms
 
     profile = image.info.get("icc_profile")
@@ -470,14 +597,23 @@ def _cmyk_to_rgb(image: PIL.Image.Image, notes: list[str]) -> PIL.Image.Image:
         try:
             source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
             srgb = cast("Any", ImageCms).createProfile("sRGB")  # untyped
-            rgb = ImageCms.profileToProfile(image, source, srgb, outputMode="RGB")
-        except (ImageCms.PyCMSError, OSError):  # no profile, or one for other channels
-            rgb = None
-        if rgb is not None:
+            transform = ImageCms.buildTransform(source, srgb, "CMYK", "RGB")
+            ImageCms.applyTransform(pillow.new("CMYK", (1, 1)), transform)
+        except (ImageCms.PyCMSError, OSError, ValueError):  # no profile, or one for other channels
+            transform = None
+        if transform is not None:
             notes.append("cmyk:icc")
-            return rgb
+            return functools.partial(_transformed, transform)
     notes.append("cmyk")
-    return image.convert("RGB")
+    return lambda part: part.convert("RGB")
+
+
+def _transformed(transform: Any, part: PIL.Image.Image) -> PIL.Image.Image:  # noqa: ANN401 (it has no types)
+    from PIL import ImageCms
+
+    converted = ImageCms.applyTransform(part, transform)
+    assert converted is not None, "only a conversion in place returns none"
+    return converted
 
 
 # ------------------------------------------------------------------------------------------------------------- encoding
@@ -509,7 +645,9 @@ def _as_pixels(array: npt.NDArray[Any]) -> Pixels:
 
 def pixel_hash(pixels: Pixels) -> str:
     """Hash what an image shows, whatever file it came from: hexadecimal SHA-256."""
-    return hashlib.sha256(f"{pixels.shape}".encode() + pixels.tobytes()).hexdigest()
+    total = hashlib.sha256(f"{pixels.shape}".encode())
+    total.update(np.ascontiguousarray(pixels).data)  # which is no copy, as `tobytes` is
+    return total.hexdigest()
 
 
 def scaled(pixels: Pixels, size: int) -> Pixels:
