@@ -106,6 +106,8 @@ class PairReader:
         """Id of the data set."""
         self.size: int
         """Side of the HQ images, pixels; 0 where each has its own."""
+        self.extent: tuple[int, ...] = ()
+        """Least height and width of the HQ images, and greatest, pixels; empty where they are not known."""
         if plain is None:
             self._read_manifest(open_shards(shards))
         else:
@@ -121,6 +123,7 @@ class PairReader:
         """Find the members of a data set of this toolkit."""
         self.num_variants, self.digest = shards.manifest["variants"], shards.manifest["digest"]
         self.size = shards.manifest["size"]
+        self.extent = shards.extent
         self._shards = shards.shards
         self._members = _ordered(shards)
         self._hq_extensions = [member.partition(".")[2] for member in self._members[:1]]

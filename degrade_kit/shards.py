@@ -163,10 +163,16 @@ class Sidecar:
     """Statistics of the drawn parameters; see `degrade_kit.statistics`."""
     config_sha256: str
     versions: dict[str, str]
+    extent: list[int] = field(default_factory=list[int])
+    """Least height and width of the HQ images, and greatest, pixels; empty, and not written, where all have one size
+    that the configuration gives."""
 
     def to_json(self) -> bytes:
         """Write the bytes of the sidecar's file."""
-        return json.dumps({"format": FORMAT, **asdict(self)}, ensure_ascii=False, separators=(",", ":")).encode()
+        fields = asdict(self)
+        if not self.extent:
+            del fields["extent"]
+        return json.dumps({"format": FORMAT, **fields}, ensure_ascii=False, separators=(",", ":")).encode()
 
     @classmethod
     def from_json(cls, data: bytes, where: str) -> Sidecar:
@@ -177,6 +183,7 @@ class Sidecar:
         """
         fields = parse_json(data, where)
         _check_types(fields, _SIDECAR_TYPES, where)
+        _check_extent(fields, where)
         expected = [str, int, *(int for _ in fields["extensions"])]
         for entry in fields["index"]:
             if not isinstance(entry, list) or [type(part) for part in cast("list[Any]", entry)] != expected:
@@ -194,6 +201,13 @@ _SIDECAR_TYPES = {
     **dict.fromkeys(("extensions", "index", "failures"), list),
     **dict.fromkeys(("counters", "statistics", "versions"), dict),
 }
+
+
+def _check_extent(fields: Mapping[str, Any], where: str) -> None:
+    """Check the extent of images, which older data sets do not have."""
+    found = fields.get("extent", [])
+    if not isinstance(found, list) or [type(side) for side in cast("list[Any]", found)] not in ([], [int] * 4):
+        raise ShardError(f"{where}: expected four whole numbers as `extent`, got {found!r:.80}")
 
 
 def sidecar_path(shard: str) -> str:
@@ -435,6 +449,12 @@ class ShardSet:
         """Name, count, bytes and sha256 of each shard that has a tar."""
         return self.manifest["shards"]
 
+    @property
+    def extent(self) -> tuple[int, ...]:
+        """Least height and width of the HQ images, and greatest, pixels; empty where they are not known."""
+        size: int = self.manifest.get("size", 0)
+        return (size,) * 4 if size else tuple(self.manifest.get("extent", ()))
+
     def sidecars(self) -> list[Sidecar]:
         """Read all sidecars, in order, those of empty shards too.
 
@@ -518,6 +538,9 @@ def open_shards(shards: str | os.PathLike[str]) -> ShardSet:
     where = f"{store.url}/{MANIFEST}"
     manifest = parse_json(data, where)
     _check_types(manifest, _MANIFEST_TYPES, where)
+    _check_types(manifest, {key: kind for key, kind in _MANIFEST_OPTIONAL.items() if key in manifest}, where)
+    _check_extent(manifest, where)
+    _check_types(manifest.get("left_out", {}), dict.fromkeys(manifest.get("left_out", {}), int), where)
     for entry in manifest["shards"]:
         _check_types(entry, _LISTED_TYPES, where)
         if not re.fullmatch(r"shard-[0-9]{6,}", entry["name"]):
@@ -540,6 +563,8 @@ _MANIFEST_TYPES = {
     **dict.fromkeys(("extensions", "shards"), list),
     "versions": dict,
 }
+_MANIFEST_OPTIONAL = {"left_out": dict}
+"""Keys that stand where there is something to say."""
 
 
 def _check_types(fields: Any, types: Mapping[str, type], where: str) -> None:  # noqa: ANN401 (parsed JSON)
@@ -563,6 +588,7 @@ def manifest_bytes(sidecars: Sequence[Sidecar], extra: Mapping[str, Any]) -> byt
         "num_failures": sum(len(sidecar.failures) for sidecar in sidecars),
         "bytes": sum(sidecar.bytes for sidecar in full),
         "extensions": full[0].extensions if full else [],
+        **({"extent": _joint_extent(full)} if full and all(sidecar.extent for sidecar in full) else {}),
         "digest": sha256("".join(sidecar.sha256 for sidecar in full)),
         "shards": [
             {"name": sidecar.shard, "count": sidecar.count, "bytes": sidecar.bytes, "sha256": sidecar.sha256}
@@ -570,6 +596,23 @@ def manifest_bytes(sidecars: Sequence[Sidecar], extra: Mapping[str, Any]) -> byt
         ],
     }
     return json.dumps(fields, ensure_ascii=False, indent=1).encode()
+
+
+def _joint_extent(sidecars: Sequence[Sidecar]) -> list[int]:
+    heights, widths, most_heights, most_widths = zip(*(sidecar.extent for sidecar in sidecars), strict=True)
+    return [min(heights), min(widths), max(most_heights), max(most_widths)]
+
+
+def extent_of(sizes: Sequence[tuple[int, int]]) -> list[int]:
+    """Least height and width of some sizes, and greatest; see `Sidecar.extent`.
+
+    >>> extent_of([(64, 48), (32, 96)])
+    [32, 48, 64, 96]
+    """
+    if not sizes:
+        return []
+    heights, widths = zip(*sizes, strict=True)
+    return [min(heights), min(widths), max(heights), max(widths)]
 
 
 def has_tar(store: Store, sidecar: Sidecar) -> bool:

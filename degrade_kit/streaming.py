@@ -16,7 +16,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
@@ -24,6 +24,7 @@ import cv2
 import numpy as np
 import torch
 from torch import Tensor, distributed
+from torch.utils import data
 from torch.utils.data import DataLoader, Dataset, IterableDataset, get_worker_info
 
 from degrade_kit.epoch_order import (
@@ -41,6 +42,7 @@ from degrade_kit.image import Pixels
 from degrade_kit.reader import LoadedPair, PairReader
 from degrade_kit.recipe import Recipe
 from degrade_kit.seeding import epoch_generator
+from degrade_kit.wording import first_few
 
 Pair = dict[str, Any]
 """See this module."""
@@ -75,8 +77,13 @@ class PairOptions:
         if not isinstance(self.variant, int) and self.variant not in ("random", "cycle", "all"):
             raise ConfigError(f'variant: expected a number, "random", "cycle" or "all"; got {self.variant!r}')
 
-    def check(self, num_variants: int, where: str) -> None:
+    def check(self, num_variants: int, where: str, extent: Sequence[int] = ()) -> None:
         """Check that samples with so many LQ images can give such pairs.
+
+        Args:
+            num_variants: LQ images of each.
+            where: What holds them, for messages.
+            extent: Least height and width of the images, and greatest; empty where they are not known.
 
         Raises:
             ConfigError: If they cannot.
@@ -85,6 +92,11 @@ class PairOptions:
             raise ConfigError(f"{where}: holds no LQ images; give a recipe as onthefly, and onthefly_prob=1")
         if isinstance(self.variant, int) and not 0 <= self.variant < max(num_variants, 1):
             raise ConfigError(f"variant: expected 0 to {num_variants - 1}, which {where} has; got {self.variant}")
+        if self.crop is not None and extent and self.crop > min(extent):
+            raise ConfigError(
+                f"crop: {where} has images of {extent[1]} x {extent[0]} pixels and more, of which no {self.crop} x "
+                f"{self.crop} can be cut; give at most {min(extent)}, or make it with a greater `synth --min-side`"
+            )
 
 
 class PairMapDataset(Dataset[Pair]):
@@ -107,7 +119,7 @@ class PairMapDataset(Dataset[Pair]):
     ) -> None:
         self.options = options or PairOptions()
         self.reader = PairReader(shards, cache_dir=cache_dir, verify=verify)
-        self.options.check(self.reader.num_variants, str(shards))
+        self.options.check(self.reader.num_variants, str(shards), self.reader.extent)
         # In shared memory: workers that live on from epoch to epoch hold copies of everything else.
         self._epoch: Tensor = torch.zeros(1, dtype=torch.int64).share_memory_()
         self._drawn: tuple[int, Draws] | None = None
@@ -319,8 +331,11 @@ class PairLoader(DataLoader[Any]):
     def __init__(self, dataset: PairDataset, *, batch_size: int | None = 1, **options: Any) -> None:  # noqa: ANN401
         if not options.get("in_order", True):
             raise ConfigError("in_order: a state says where an order was left, so batches must come in that order")
+        if batch_size is not None and options.get("collate_fn") is None:
+            _check_equal_sizes(dataset.pairs, batch_size)
+            options["collate_fn"] = stack_pairs
         dataset.batch_size = batch_size or 1
-        seen = options.get("pin_memory") or options.get("collate_fn")
+        seen = options.get("pin_memory") or options.get("collate_fn") not in (None, stack_pairs)
         self._pairs = dataset
         self._converts = dataset.pairs.options.dtype == "float32" and not seen
         source = dataset.of_bytes() if self._converts else dataset
@@ -380,6 +395,30 @@ class PairLoader(DataLoader[Any]):
         self._resumes, self._handed_out, self._all_of = True, 0, None
 
 
+def _check_equal_sizes(pairs: PairMapDataset, batch_size: int) -> None:
+    """Find before the first batch that images do not fit into one, where the data set says so."""
+    extent = pairs.reader.extent
+    if pairs.options.crop is None and batch_size > 1 and extent and extent[:2] != extent[2:]:
+        low, high = (f"{width} x {height}" for height, width in (extent[:2], extent[2:]))
+        raise ConfigError(
+            f"{pairs.reader.url}: its images have {low} to {high} pixels, and those of a batch need one size; give "
+            f"crop, at most {min(extent)}, or a batch_size of 1"
+        )
+
+
+def stack_pairs(pairs: list[Pair]) -> dict[str, Any]:
+    """Make a batch of pairs as torch does, with a message of our own where they are not of one size.
+
+    Raises:
+        ConfigError: If they are not.
+    """
+    sizes = {pair["key"]: tuple(pair["hq"].shape[1:]) for pair in pairs}
+    if len(set(sizes.values())) > 1:
+        shown = first_few([f"{key} {width} x {height}" for key, (height, width) in sizes.items()])
+        raise ConfigError(f"the images of a batch need one size, and have others: {shown}; give crop, or batch_size=1")
+    return cast("Any", data).default_collate(pairs)
+
+
 def make_pair(loaded: LoadedPair, options: PairOptions, draws: Draws, item: int) -> Pair:
     """Make the pair of an item: cropped, mirrored and as tensors."""
     sides = [_augment(pixels, options.crop, draws, item, loaded.key) for pixels in (loaded.hq, loaded.lq)]
@@ -393,7 +432,10 @@ def _augment(pixels: Pixels, side: int | None, draws: Draws, item: int, key: str
     if side is not None:
         places = [length - side + 1 for length in pixels.shape[:2]]
         if min(places) < 1:
-            raise ConfigError(f"crop: sample {key} has {pixels.shape[0]} x {pixels.shape[1]} pixels, not {side}")
+            raise ConfigError(
+                f"crop: sample {key} has {pixels.shape[1]} x {pixels.shape[0]} pixels, of which no {side} x {side} can "
+                f"be cut; give at most {min(pixels.shape[:2])}"
+            )
         top, left = int(draws.top[item] * places[0]), int(draws.left[item] * places[1])
         pixels = pixels[top : top + side, left : left + side]
     return np.asarray(cv2.flip(pixels, 1), np.uint8) if draws.flip[item] else pixels

@@ -74,19 +74,19 @@ def webdataset(
         ShardError: If there is no data set.
     """
     options = options or PairOptions()
-    plain, variants = find_tars(shards), None
+    plain, variants, extent = find_tars(shards), None, ()
     entries: list[tuple[str, int | None]]
     if plain is None:
         found = open_shards(shards)
         if LQ_ONLY in found.manifest:
             raise ShardError(f"{found.store.url} has LQ images alone; `degrade-kit join` puts the HQ images back")
-        store, variants = found.store, int(found.manifest["variants"])
+        store, variants, extent = found.store, int(found.manifest["variants"]), found.extent
         entries = [(f"{shard['name']}.tar", int(shard["bytes"])) for shard in found.shards]
     else:
         store = plain.store
         entries = [(name, None) for name in plain.names]
     if variants is not None:
-        options.check(variants, str(shards))
+        options.check(variants, str(shards), extent)
     _, world_size = place_of_process()
     if len(entries) < world_size:
         raise ConfigError(

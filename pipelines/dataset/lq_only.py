@@ -42,7 +42,9 @@ from degrade_kit.store import Store, open_store
 PIXELS = "hq_pixels_sha256"
 """Field of a sample's JSON, here alone: hash of the HQ image's pixels, whatever file holds them."""
 
-_FROM_SHARDS = ("format", "num_shards", "num_samples", "num_failures", "bytes", "extensions", "digest", "shards")
+_FROM_SHARDS = (
+    *("format", "num_shards", "num_samples", "num_failures", "bytes", "extensions", "extent", "digest", "shards"),
+)
 """Keys of a manifest that follow from the shards."""
 
 

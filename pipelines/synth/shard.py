@@ -22,6 +22,7 @@ from degrade_kit.shards import (
     ShardWriter,
     Sidecar,
     SourceNote,
+    extent_of,
     sample_key,
     sample_members,
     shard_name,
@@ -66,6 +67,7 @@ def synthesize_shard(task: ShardTask, maker: VariantMaker) -> ShardReport:
     """Make one shard and its sidecar; safe to run again, or twice at a time."""
     store = open_store(task.url)
     statistics, counters, failures = Statistics(), Counter[str](), list[Failure]()
+    sizes = list[tuple[int, int]]()
     taken = deque[_Taken]()
     with ShardWriter(store, shard_name(task.index)) as writer:
         for variants in maker.variants(_faces(task, taken, failures)):
@@ -74,6 +76,7 @@ def synthesize_shard(task: ShardTask, maker: VariantMaker) -> ShardReport:
                 statistics.add(variant.record)
             counters.update(_counts(hq))
             size = (hq.pixels.shape[0], hq.pixels.shape[1])
+            sizes.append(size)
             writer.add(key, sample_members(hq.data, task.config.image.format, size, source, variants))
         assert not taken, f"{len(taken)} faces were given no variants"
     sidecar = Sidecar(
@@ -90,6 +93,7 @@ def synthesize_shard(task: ShardTask, maker: VariantMaker) -> ShardReport:
         statistics=statistics.to_plain(),
         config_sha256=task.fingerprint,
         versions=versions(),
+        extent=[] if task.config.image.size else extent_of(sizes),
     )
     store.write(sidecar_path(sidecar.shard), sidecar.to_json())
     return ShardReport(

@@ -303,9 +303,68 @@ def test_the_crop_and_the_flip_are_those_of_both_images(made: Path) -> None:
     assert {flip for _, _, flip in places} == {False, True}
 
 
-def test_a_crop_larger_than_the_images_is_an_error(made: Path) -> None:
-    with pytest.raises(ConfigError, match=r"crop: sample 000000000 has 64 x 64 pixels, not 65"):
-        _ = PairMapDataset(made, PairOptions(crop=65))[0]
+def test_a_crop_larger_than_the_images_is_an_error_before_any_is_read(made: Path) -> None:
+    said = r"crop: .* has images of 64 x 64 pixels and more, of which no 65 x 65 can be cut; give at most 64"
+    with pytest.raises(ConfigError, match=said):
+        PairMapDataset(made, PairOptions(crop=65))
+    with pytest.raises(ConfigError, match=said):
+        dk.PairDataset(made, PairOptions(crop=65))
+    PairMapDataset(made, PairOptions(crop=64))
+
+
+@pytest.fixture(scope="module")
+def of_all_sizes(faces_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Faces of 48 to 256 pixels, square and not, at their own sizes."""
+    out = tmp_path_factory.mktemp("sizes") / "out"
+    dk.synthesize(faces_dir, out, preset="gfpgan", size=0, samples_per_shard=2, workers=0)
+    return out
+
+
+def test_a_data_set_of_all_sizes_knows_its_least_and_greatest(of_all_sizes: Path, tmp_path: Path) -> None:
+    shapes = [
+        PairReader(of_all_sizes).decode_hq(PairReader(of_all_sizes).read(index, None)).shape for index in range(6)
+    ]
+    extent = [*np.min(shapes, axis=0)[:2], *np.max(shapes, axis=0)[:2]]
+    assert json.loads((of_all_sizes / "manifest.json").read_text())["extent"] == extent
+    assert PairReader(of_all_sizes).extent == tuple(extent)
+    with pytest.raises(
+        ConfigError, match=r"of which no 64 x 64 can be cut; give at most 48, or make it with a greater"
+    ):
+        PairMapDataset(of_all_sizes, PairOptions(crop=64))
+    PairMapDataset(of_all_sizes, PairOptions(crop=48))
+
+
+def test_images_of_several_sizes_in_a_batch_are_an_error_before_the_first(of_all_sizes: Path) -> None:
+    with pytest.raises(ConfigError, match=r"its images have 48 x 48 to 256 x 256 pixels, .* give crop, at most 48"):
+        PairLoader(dk.PairDataset(of_all_sizes), batch_size=2)
+    assert len(list(PairLoader(dk.PairDataset(of_all_sizes), batch_size=1))) == 6
+    assert len(list(PairLoader(dk.PairDataset(of_all_sizes, PairOptions(crop=48)), batch_size=2))) == 3
+    kept = PairLoader(dk.PairDataset(of_all_sizes), batch_size=6, collate_fn=lambda pairs: {"key": pairs})
+    assert len(next(iter(kept))["key"]) == 6
+
+
+def test_a_data_set_that_does_not_tell_its_sizes_says_give_crop_in_our_words(
+    of_all_sizes: Path, tmp_path: Path
+) -> None:
+    older = shutil.copytree(of_all_sizes, tmp_path / "older")  # as degrade-kit wrote it before it noted sizes
+    for path in (older / "manifest.json", *older.glob(".degrade_kit/shard-*.json")):
+        fields = json.loads(path.read_text())
+        del fields["extent"]
+        path.write_text(json.dumps(fields))
+    assert PairReader(older).extent == ()
+    with pytest.raises(ConfigError, match=r"the images of a batch need one size, .*; give crop, or batch_size=1"):
+        list(PairLoader(dk.PairDataset(older), batch_size=6))
+    with pytest.raises(ConfigError, match=r"crop: sample \d+ has \d+ x \d+ pixels, of which no 200 x 200 can be cut"):
+        list(PairLoader(dk.PairDataset(older, PairOptions(crop=200)), batch_size=1))
+
+
+@pytest.mark.parametrize("extent", [[1, 2, 3], [1, 2, 3, "4"], {"least": 1}])
+def test_an_odd_extent_is_refused(of_all_sizes: Path, tmp_path: Path, extent: object) -> None:
+    copy = shutil.copytree(of_all_sizes, tmp_path / "copy")
+    manifest = json.loads((copy / "manifest.json").read_text())
+    (copy / "manifest.json").write_text(json.dumps({**manifest, "extent": extent}))
+    with pytest.raises(ShardError, match="expected four whole numbers as `extent`"):
+        PairReader(copy)
 
 
 def test_lq_images_are_made_on_the_fly_from_the_same_hq_image(made: Path) -> None:
