@@ -34,6 +34,7 @@ import numpy.typing as npt
 from degrade_kit.errors import ConfigError, ShardError
 from degrade_kit.files import sha256, write_whole
 from degrade_kit.shards import CONFIG, HIDDEN, MANIFEST, MAX_MEMBER_BYTES, Sample
+from degrade_kit.sources import never_data
 from degrade_kit.store import Store, open_store
 
 INDEX = f"{HIDDEN}/index"
@@ -84,7 +85,7 @@ def find_tars(place: str | os.PathLike[str]) -> PlainTars | None:
     store = open_store(text)
     if store.size(MANIFEST) is not None or store.size(CONFIG) is not None:
         return None
-    names = [name for name in store.names() if name.endswith(".tar") and "/" not in name]
+    names = [name for name in store.names() if name.endswith(".tar") and "/" not in name and not never_data(name)]
     return PlainTars(store, names) if names else None
 
 

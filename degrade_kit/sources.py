@@ -20,13 +20,14 @@ those of `degrade_kit.image` ("unreadable": a dangling link, a loop of links, no
 "unsupported format") and three more: "not a file" (a folder, pipe or device; a link within an archive), "unsafe name"
 (absolute or with ".." in an archive) and "duplicate" (another member of a name that an archive has had). What leads to
 images that are listed already, a link to a folder or a line that a list repeats, loses none: a warning reports it.
+What is never data (thumbnails and bins of a NAS, macOS's doubles: `SERVICE_FOLDERS`, `SERVICE_FILES`; hidden folders)
+and images of formats that are not read are left out and counted: `Sources.left_out`. `Sources.summary` counts both.
 Nothing is ever extracted to disk, and no read waits for a pipe.
 """
 
 from __future__ import annotations
 
 import fnmatch
-import functools
 import glob
 import heapq
 import logging
@@ -36,21 +37,17 @@ import re
 import stat
 import struct
 import tarfile
-import threading
 import zipfile
 import zlib
 from collections import Counter
-from collections.abc import Collection, Generator, Iterable
+from collections.abc import Collection, Container, Generator, Iterable
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import ModuleType
-from typing import TYPE_CHECKING, BinaryIO, Final, NamedTuple, Protocol
+from typing import BinaryIO, Final, NamedTuple, Protocol
 
+from degrade_kit import lmdb_file
 from degrade_kit.errors import TOO_LARGE, TRUNCATED, UNREADABLE, UNSUPPORTED, ConfigError, ImageError
-
-if TYPE_CHECKING:
-    import lmdb
 
 log = logging.getLogger(__name__)
 
@@ -58,6 +55,26 @@ IMAGE_EXTENSIONS: Final = (".png", ".jpg", ".jpeg", ".jfif", ".webp", ".bmp", ".
 """Which files are listed; case does not matter. What a file is, its content decides."""
 MAX_BYTES: Final = 256 * 2**20
 """Greatest size of one image file or member, so that a wrong file does not fill the memory."""
+
+SERVICE_FOLDERS: Final = (
+    *("@eaDir", "#recycle", "#snapshot"),  # of a Synology NAS: thumbnails, deleted files, old states
+    *("@Recycle", "@Recently-Snapshot"),  # of a QNAP NAS
+    *("$RECYCLE.BIN", "System Volume Information"),  # of Windows
+    *("__MACOSX", ".AppleDouble", "Network Trash Folder"),  # of macOS, in archives and on file servers
+    "lost+found",  # of file systems
+)
+"""Folders that machines make for themselves, whatever images are in them; case does not matter."""
+SERVICE_FILES: Final = ("Thumbs.db", "ehthumbs.db", "desktop.ini", ".DS_Store")
+"""Files of that kind; and those that begin with `._`, macOS's doubles of others, which have an image's ending."""
+UNREAD_EXTENSIONS: Final = (
+    *(".heic", ".heif", ".hif", ".avif", ".jxl", ".jp2", ".psd", ".exr", ".hdr", ".ppm", ".pgm", ".tga"),
+    *(".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf", ".rw2"),
+)
+"""Images that are not read, so that a folder of them is not taken for one without images."""
+HIDDEN_FOLDER: Final = "hidden folder"
+_DOUBLES: Final = "._ file"
+_SERVICE: Final = {name.lower(): name for name in (*SERVICE_FOLDERS, *SERVICE_FILES)}
+_OWN_FOLDER: Final = ".degrade_kit"
 
 NOT_A_FILE: Final = "not a file"
 UNSAFE_NAME: Final = "unsafe name"
@@ -77,6 +94,8 @@ class Sources:
     """Unique, sorted by their bytes."""
     skipped: tuple[tuple[str, str, str], ...]
     """Name, reason and detail of what the listing refused; empty in a selection, so that it is counted once."""
+    left_out: tuple[tuple[str, int], ...]
+    """What is never data, as cause and count, sorted: folders, not what is in them. Empty in a selection too."""
     _reader: _Reader = field(repr=False)
 
     def __len__(self) -> int:
@@ -91,6 +110,11 @@ class Sources:
         """
         return self._reader.read(self.names[index])
 
+    def summary(self) -> dict[str, int]:
+        """Count what the listing did not take, by cause: first what it refused, the most frequent cause first."""
+        refused = Counter(reason for _, reason, _ in self.skipped)
+        return dict([*sorted(refused.items(), key=lambda entry: (-entry[1], entry[0])), *self.left_out])
+
     def select(self, start: int, stop: int) -> Sources:
         """Take `names[start:stop]` with what their reading needs."""
         return self.only(self.names[start:stop])
@@ -99,14 +123,15 @@ class Sources:
         """Take the images with these names, in the order of this listing."""
         wanted = set(names)
         kept = tuple(name for name in self.names if name in wanted)
-        return Sources(kept, (), self._reader.narrow(kept))
+        return Sources(kept, (), (), self._reader.narrow(kept))
 
 
 def open_sources(spec: str | Path, *, include: str | None = None) -> Sources:
     """List the images that `spec` names.
 
-    A folder is listed with all below it but hidden folders. Links are followed, and each real folder is listed once.
-    Where it holds .tar files and no images, or is a data set of this toolkit, the members of the tars are the images.
+    A folder is listed with all below it but hidden folders and what is `never_data`. Links are followed, and each real
+    folder is listed once. Where it holds .tar files and no images, or is a data set of this toolkit, the members of the
+    tars are the images.
 
     Args:
         spec: A folder of images, an image, a list (.txt or .lst, one path per line, absolute or relative to the list's
@@ -124,7 +149,8 @@ def open_sources(spec: str | Path, *, include: str | None = None) -> Sources:
         raise ConfigError(f"{display_name(given)}: {listing.explain_nothing()}")
     listing.warn_of_repeated()
     names = sorted(listing.names, key=_to_bytes)
-    return Sources(tuple(names), tuple(sorted(listing.skipped, key=lambda skip: _to_bytes(skip[0]))), reader)
+    skipped = sorted(listing.skipped, key=lambda skip: _to_bytes(skip[0]))
+    return Sources(tuple(names), tuple(skipped), listing.left_out(), reader)
 
 
 def display_name(name: str) -> str:
@@ -134,6 +160,20 @@ def display_name(name: str) -> str:
     'caf%E9.png'
     """
     return re.sub("[\udc80-\udcff]", lambda found: f"%{ord(found[0]) - 0xDC00:02X}", name)
+
+
+def never_data(name: str, *, folder: bool = False) -> str | None:
+    """Name what makes a file or folder one that is never data, by its name alone; None where it may be data.
+
+    >>> never_data("@EADIR", folder=True), never_data("._00000.png"), never_data("00000.png")
+    ('@eaDir', '._ file', None)
+    """
+    known = _SERVICE.get(name.lower())
+    if known is not None and (known in SERVICE_FOLDERS) == folder:
+        return known
+    if folder:
+        return HIDDEN_FOLDER if name.startswith(".") else None
+    return _DOUBLES if name.startswith("._") else None
 
 
 # -------------------------------------------------------------------------------------------------------------- listing
@@ -150,13 +190,45 @@ class _Listing:
         self._matches = None if include is None else re.compile(fnmatch.translate(include)).match
         self._excluded = 0
         self._others: Counter[str] = Counter()
+        self._left_out: dict[str, set[str]] = {}
 
     def wants(self, name: str) -> bool:
         """Tell whether a file's name makes it a source; count it if not."""
         if not _is_image_name(name):
-            self._others[posixpath.splitext(name)[1].lower() or "without extension"] += 1
+            extension = posixpath.splitext(name)[1].lower()
+            self._others[extension or "without extension"] += 1
+            if extension in UNREAD_EXTENSIONS and self.includes(name):
+                self.leave_out(name, extension)
             return False
         return self.includes(name)
+
+    def is_data(self, name: str, *, hidden: bool = True) -> bool:
+        """Tell whether no part of a name is one of a service; count what it lies in if so.
+
+        Args:
+            name: Relative to the source.
+            hidden: Whether hidden folders are left out too; our own without a word.
+        """
+        *folders, file = name.split("/")
+        for depth, folder in enumerate(folders, start=1):
+            cause = never_data(folder, folder=True)
+            if cause == HIDDEN_FOLDER and (not hidden or folder == ".."):
+                continue
+            if cause is not None:
+                self.leave_out("/".join(folders[:depth]), cause)
+                return False
+        cause = never_data(file)
+        if cause is not None:
+            self.leave_out(name, cause)
+        return cause is None
+
+    def leave_out(self, name: str, cause: str) -> None:
+        """Note what is never data; a name counts once."""
+        if posixpath.basename(name) != _OWN_FOLDER:
+            self._left_out.setdefault(cause, set()).add(name)
+
+    def left_out(self) -> tuple[tuple[str, int], ...]:
+        return tuple(sorted((cause, len(names)) for cause, names in self._left_out.items()))
 
     def includes(self, name: str) -> bool:
         if self._matches is None or self._matches(name):
@@ -183,6 +255,8 @@ class _Listing:
         parts.append(f"saw {self._others.total()} other files" + (f" ({kinds})" if kinds else ""))
         if self._excluded:
             parts.append(f"{self._excluded} images do not match {self._include!r}")
+        if self._left_out:
+            parts.append("left out " + ", ".join(f"{count} {cause}" for cause, count in self.left_out()))
         if self.skipped:
             name, reason, detail = self.skipped[0]
             parts.append(f"refused {len(self.skipped)}, the first: {display_name(name)}: {reason}, {detail}")
@@ -227,7 +301,7 @@ def _expand(pattern: str, error: Exception) -> tuple[str, list[str]]:
     except ValueError as unbalanced:
         raise ConfigError(f"{display_name(pattern)}: {unbalanced}") from unbalanced
     paths = {os.path.abspath(path): None for each in patterns for path in sorted(glob.glob(each, recursive=True))}
-    tars = [path for path in paths if path.lower().endswith(".tar")]
+    tars = [path for path in paths if _is_tar(os.path.basename(path))]
     missing = [each for each in patterns if not glob.has_magic(each) and not os.path.exists(each)]
     if missing or not tars:
         found = f"{len(missing)} files are missing, the first: {missing[0]}" if missing else "no .tar file matches"
@@ -238,7 +312,7 @@ def _expand(pattern: str, error: Exception) -> tuple[str, list[str]]:
 def _list_folder(root: str, listing: _Listing) -> _Reader:
     try:
         with os.scandir(root) as entries:
-            tars = sorted(entry.path for entry in entries if entry.name.lower().endswith(".tar") and entry.is_file())
+            tars = sorted(entry.path for entry in entries if _is_tar(entry.name) and entry.is_file())
     except OSError as error:
         raise ConfigError(f"{display_name(root)}: {_text(error)}") from error
     if tars and os.path.isdir(os.path.join(root, ".degrade_kit")):
@@ -280,12 +354,14 @@ def _sort_entry(
         # For a plain file the folder's own entry says enough; a system call for each would double the time.
         mode = stat.S_IFREG if entry.is_file(follow_symlinks=False) else entry.stat().st_mode
     except OSError as error:  # a dangling link or a loop
-        if listing.wants(name):
+        if never_data(_name(entry.name)) is None and listing.wants(name):
             listing.skip(name, UNREADABLE, _text(error))
         return
+    cause = never_data(_name(entry.name), folder=stat.S_ISDIR(mode))
+    if cause is not None:
+        listing.leave_out(name, cause)
+        return
     if stat.S_ISDIR(mode):
-        if _is_hidden(_name(entry.name)):
-            return
         if entry.is_symlink():
             heapq.heappush(links, path)
         else:
@@ -315,7 +391,7 @@ def _list_lines(path: str, listing: _Listing) -> _Reader:
     top, names = os.path.join(root, b""), set[str]()
     for number, target in targets.items():
         name = _name(target.removeprefix(top))
-        if not listing.includes(name):
+        if not listing.includes(name) or not listing.is_data(name, hidden=False):
             continue
         try:
             mode = os.stat(target).st_mode
@@ -348,9 +424,10 @@ def _list_root(folder: bytes, lines: Iterable[bytes], targets: Collection[bytes]
 
 def _read_lines(path: str) -> list[bytes]:
     try:
-        data = Path(path).read_bytes()
-    except OSError as error:
-        raise ConfigError(f"{display_name(path)}: {_text(error)}; expected a file with one name per line") from error
+        with _reported(), _open_regular(os.fsencode(path)) as file:
+            data = _read_exactly(file, os.fstat(file.fileno()).st_size)
+    except ImageError as error:
+        raise ConfigError(f"{display_name(path)}: {error.detail}; expected a file with one name per line") from error
     return [line.removesuffix(b"\r") for line in data.removeprefix(b"\xef\xbb\xbf").split(b"\n")]
 
 
@@ -416,13 +493,13 @@ def _list_tar(path: str, tar: str, members: dict[str, _Member], listing: _Listin
             listing.skip(tar, TRUNCATED, f"neither a member nor the end mark at byte {archive.offset}")
 
 
-def _admit(prefix: str, member: str, size: int, members: dict[str, _Member], listing: _Listing) -> str | None:
+def _admit(prefix: str, member: str, size: int, members: Container[str], listing: _Listing) -> str | None:
     """Check the name and size of an archive's member, and return what the source will be called."""
     name = prefix + posixpath.normpath(member)
-    if any(_is_hidden(part) for part in posixpath.dirname(name).split("/") if part != "..") or not listing.wants(name):
+    if not listing.is_data(name) or not listing.wants(name):
         return None
-    if member.startswith("/") or ".." in member.split("/"):
-        listing.skip(prefix + member, UNSAFE_NAME, "absolute, or with '..'")
+    if member.startswith("/") or ".." in member.split("/") or "\0" in member:
+        listing.skip(prefix + member, UNSAFE_NAME, "absolute, with '..' or with a zero byte")
     elif name in members:
         listing.skip(name, DUPLICATE, "the first member of that name is taken")
     elif size > MAX_BYTES:
@@ -432,14 +509,17 @@ def _admit(prefix: str, member: str, size: int, members: dict[str, _Member], lis
     return None
 
 
+_META_INFO: Final = re.compile(r" \(\d{1,9},\d{1,9},\d{1,9}\) \d{1,9}$")
+"""What stands behind a name in a BasicSR database, as in `00000.png (512,512,3) 1`."""
+
+
 def _list_lmdb(path: str, listing: _Listing) -> _Reader:
-    _import_lmdb()
     names = set[str]()
     for line in filter(None, _read_lines(os.path.join(path, "meta_info.txt"))):
-        name = re.sub(r" \(\d+,\d+,\d+\) \d+$", "", _name(line))  # as in "00000.png (512,512,3) 1"
-        if name in names:
-            listing.repeat(name, "in meta_info.txt")
-        elif listing.wants(name):
+        member = _META_INFO.sub("", _name(line))
+        if posixpath.normpath(member) in names:
+            listing.repeat(member, "in meta_info.txt")
+        elif (name := _admit("", member, 0, names, listing)) is not None:
             names.add(name)
     listing.names.extend(names)
     return _Lmdb(path)
@@ -530,37 +610,14 @@ class _Lmdb:
 
     def read(self, name: str) -> bytes:
         key = _to_bytes(posixpath.splitext(name)[0])
-        lmdb = _import_lmdb()
-        try:
-            with _lmdb_lock:
-                environment = _lmdb_environment(self.path)
-            with environment.begin() as transaction:
-                value = transaction.get(key)
-        except lmdb.Error as error:
-            raise ImageError(UNREADABLE, display_name(str(error))) from error
+        with _reported(), _open_regular(os.path.join(os.fsencode(self.path), b"data.mdb")) as file:
+            value = lmdb_file.read_value(file, key, MAX_BYTES)
         if value is None:
             raise ImageError(UNREADABLE, f"the database has no key {key!r}")
         return value
 
     def narrow(self, names: tuple[str, ...]) -> _Reader:
         return self
-
-
-_lmdb_lock = threading.Lock()
-
-
-@functools.lru_cache(maxsize=8)
-def _lmdb_environment(path: str) -> lmdb.Environment:
-    """Open a database, once in a process, since LMDB refuses a second time; without locks it outlives a fork."""
-    return _import_lmdb().open(path, readonly=True, lock=False, readahead=False, meminit=False)
-
-
-def _import_lmdb() -> ModuleType:
-    try:
-        import lmdb
-    except ImportError as error:
-        raise ConfigError("an LMDB is read through the package lmdb: pip install 'degrade-kit[lmdb]'") from error
-    return lmdb
 
 
 @contextmanager
@@ -605,8 +662,8 @@ def _is_image_name(name: str) -> bool:
     return name.lower().endswith(IMAGE_EXTENSIONS)
 
 
-def _is_hidden(folder: str) -> bool:
-    return folder.startswith(".") or folder == "__MACOSX"
+def _is_tar(name: str) -> bool:
+    return name.lower().endswith(".tar") and never_data(_name(name)) is None
 
 
 def _kind(mode: int) -> str:

@@ -6,9 +6,10 @@ read from by place.
 
 from __future__ import annotations
 
+import logging
 import os
 import posixpath
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
@@ -19,6 +20,8 @@ from degrade_kit.shards import MANIFEST
 from degrade_kit.sources import Sources, display_name, open_sources
 from degrade_kit.store import open_store
 from degrade_kit.wording import first_few
+
+log = logging.getLogger(__name__)
 
 
 class Images(Protocol):
@@ -75,6 +78,31 @@ class ShardImages:
         return pair.hq if self.side == "hq" else pair.lq
 
 
+def list_images(place: str | os.PathLike[str], *, include: str | None = None) -> Sources:
+    """List the images of a place, and say in one line what of it is not taken.
+
+    A command opens each of its places by this once, in the process that it runs in; what looks again, in its workers or
+    later, calls `open_sources`.
+
+    Args:
+        place: Whatever `open_sources` takes.
+        include: As there.
+
+    Raises:
+        ConfigError: As there.
+    """
+    sources = open_sources(os.fspath(place), include=include)
+    warn_left_out(os.fspath(place), sources.summary())
+    return sources
+
+
+def warn_left_out(place: str, counts: Mapping[str, int]) -> None:
+    """Say in one line what of a place is not taken, by cause; nothing where all is."""
+    if counts:
+        causes = ", ".join(f"{count:,} {cause}" for cause, count in counts.items())
+        log.warning("%s: left out %s", display_name(place), causes)
+
+
 def is_shards(place: str) -> bool:
     """Find out whether a data set of this toolkit is there: a folder or URL that has a manifest.
 
@@ -102,7 +130,7 @@ def open_files(place: str, what: str) -> FileImages:
         ConfigError: If nothing is there, or something in it cannot be listed.
     """
     try:
-        sources = open_sources(place)
+        sources = list_images(place)
     except ConfigError as error:
         raise ConfigError(f"{what}: {error}") from error
     if sources.skipped:

@@ -51,7 +51,7 @@ def test_every_hint_of_a_message_names_what_pip_reads_and_an_extra_that_exists()
     ]
     assert problems == []
     named = {name for _, hint in found for name in re.findall(r"degrade-kit\[(\w+)\]", hint)}
-    assert {"align", "demo", "flipnet", "lmdb", "ray"} <= named, "the hints were not found"
+    assert {"align", "demo", "flipnet", "ray"} <= named, "the hints were not found"
 
 
 def test_doctor_names_extras_that_exist() -> None:

@@ -231,6 +231,11 @@ class FacePairs:
         """Files that were not listed, as in `Sources.skipped`."""
         return self._sources.skipped
 
+    @property
+    def never_data(self) -> dict[str, int]:
+        """What else the source holds that is no data, by cause."""
+        return dict(self._sources.left_out)
+
     def __len__(self) -> int:
         """Count the faces that were drawn."""
         return len(self._indices)

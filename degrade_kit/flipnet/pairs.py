@@ -21,7 +21,7 @@ from typing import Final
 
 from degrade_kit.errors import ConfigError
 from degrade_kit.flipnet.layouts import LAYOUTS, REALBLUR, REALBLUR_EXPECTED, Role, Side, Split
-from degrade_kit.sources import display_name, open_sources
+from degrade_kit.sources import display_name, never_data, open_sources
 
 KINDS: Final = ("haze", "low-light", "noise", "blur")
 """Kinds with captions and crops of their own; a kind may be any other word too."""
@@ -67,6 +67,8 @@ class PairSet:
     """Path relative to `root`, and reason, of each image file that is in no pair."""
     left_out: int = 0
     """Training pairs that the subset left out."""
+    never_data: tuple[tuple[str, int], ...] = ()
+    """What the folder holds that is no data: see `degrade_kit.sources.Sources.left_out`."""
 
     def split(self, split: Split) -> tuple[Pair, ...]:
         """List the pairs of one split."""
@@ -97,7 +99,8 @@ def kind_of(source: str) -> str:
 def read_pairs(source: str, root: str | Path, *, limit: int | None = None, seed: int = 0) -> PairSet:
     """List the pairs in a folder.
 
-    Hidden files and folders and `__MACOSX` are passed over; any other image that is in no pair is in `skipped`.
+    Hidden files and what `degrade_kit.sources` leaves out are passed over; any other image that is in no pair is in
+    `skipped`.
 
     Args:
         source: Kind of degradation or name of a data set; it gives the kind, the tree gives the layout.
@@ -126,6 +129,7 @@ def read_pairs(source: str, root: str | Path, *, limit: int | None = None, seed:
         pairs=kept,
         skipped=tuple(sorted([*skipped, *orphans])),
         left_out=len(pairs) - len(kept),
+        never_data=listing.left_out,
     )
 
 
@@ -148,7 +152,7 @@ def _rank(seed: int, name: str) -> bytes:
 
 
 def _is_hidden(name: str) -> bool:
-    return any(part.startswith(".") or part == "__MACOSX" for part in name.split("/"))
+    return any(part.startswith(".") or never_data(part, folder=True) for part in name.split("/"))
 
 
 _Orphans = list[tuple[str, str]]

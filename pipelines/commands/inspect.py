@@ -41,5 +41,7 @@ def inspect_command(shards: str, as_json: bool) -> None:
     if found.counters:
         click.echo(f"HQ images: {counted(found.counters)}")
     click.echo(f"not usable: {counted(found.failures) or 'none'}")
+    if left_out := manifest.get("left_out"):
+        click.echo(f"left out of the sources: {counted(left_out)}")
     click.echo(found.histograms)
     click.echo(f"next: degrade-kit replay {shards} {found.first_key} --out look")

@@ -28,6 +28,7 @@ from degrade_kit.pipelines.dataset.lq_only import (
 )
 from degrade_kit.pipelines.effort import DECODE_SECONDS, ENCODE_SECONDS, Effort, megapixels, resolve_workers
 from degrade_kit.pipelines.executor import ExecutorConfig, Stateful, run_tasks
+from degrade_kit.pipelines.images import list_images
 from degrade_kit.pipelines.makers.config import load_plan_config
 from degrade_kit.progress import OnProgress, Progress, silent
 from degrade_kit.reader import check_tar
@@ -182,7 +183,7 @@ def plan_join(job: JoinJob) -> JoinPlan:
     bare = open_shards(job.shards)
     if LQ_ONLY not in bare.manifest:
         raise ConfigError(f"{job.shards}: this data set has its HQ images; nothing is to be joined")
-    faces, target = len(open_sources(job.hq)), open_store(job.out)
+    faces, target = len(list_images(job.hq)), open_store(job.out)
     load_plan_config(bare.store)
     copy_claim(bare.manifest["digest"]).check(target)
     sidecars = tuple(bare.sidecars())

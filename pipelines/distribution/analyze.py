@@ -50,11 +50,11 @@ from degrade_kit.pipelines.distribution.report import (
 )
 from degrade_kit.pipelines.effort import Effort, estimate_lines, resolve_workers
 from degrade_kit.pipelines.executor import ExecutorConfig, run_tasks
-from degrade_kit.pipelines.images import is_shards
+from degrade_kit.pipelines.images import is_shards, list_images
 from degrade_kit.pipelines.text import Report, ReportLine, human_time
 from degrade_kit.progress import OnProgress, Progress, silent
 from degrade_kit.shards import ShardSet, open_shards
-from degrade_kit.sources import Sources, open_sources
+from degrade_kit.sources import Sources, display_name
 from degrade_kit.store import LocalStore, check_writable
 from degrade_kit.wording import counted_noun, first_few
 
@@ -323,7 +323,7 @@ def _open(config: AnalyzeConfig) -> list[_Input]:
     for name, kind, place in named:
         shards = kind == "synth" and is_shards(place)
         try:
-            content = open_shards(place) if shards else open_sources(place)
+            content = open_shards(place) if shards else list_images(place)
         except ConfigError as error:
             raise ConfigError(f"{name}: {error}") from error
         inputs.append(_Input(name, kind, place, content))
@@ -385,8 +385,11 @@ def _collect(entry: _Input, found: Found, config: AnalyzeConfig) -> MeasuredSet:
         raise ConfigError(f"{entry.name}: none of the images in {entry.place} can be used: {said}")
     # In any order they come from the workers.
     rows = sorted(found.rows, key=lambda row: (row.label, row.key))
-    failures = tuple(sorted(found.failures))
-    return MeasuredSet(entry.name, entry.kind, entry.place, entry.count(), tuple(rows), failures, stack(rows))
+    skipped, left_out = (), dict[str, int]()
+    if isinstance(entry.content, Sources):
+        skipped, left_out = entry.content.skipped, entry.content.summary()
+    failures = tuple(sorted([*found.failures, *((display_name(name), why, how) for name, why, how in skipped)]))
+    return MeasuredSet(entry.name, entry.kind, entry.place, entry.count(), tuple(rows), failures, stack(rows), left_out)
 
 
 def _space(

@@ -34,13 +34,14 @@ from degrade_kit.pipelines.distribution.features import (
 from degrade_kit.pipelines.distribution.report import check_measured
 from degrade_kit.pipelines.effort import Effort, estimate_lines, resolve_workers
 from degrade_kit.pipelines.executor import ExecutorConfig
+from degrade_kit.pipelines.images import list_images
 from degrade_kit.pipelines.sheet import LEGEND, Tile, caption, contact_sheet
 from degrade_kit.pipelines.text import Report, ReportLine, human_time
 from degrade_kit.presets import resolve_recipe
 from degrade_kit.recipe import Recipe
 from degrade_kit.record import Record
 from degrade_kit.seeding import generator
-from degrade_kit.sources import Sources, display_name, open_sources
+from degrade_kit.sources import Sources, display_name
 from degrade_kit.store import LocalStore, check_writable
 
 _SHEET_COLUMNS = 6
@@ -236,7 +237,8 @@ def _fit(config: FitRecipeConfig, out: Path, executor: ExecutorConfig, report: C
             f"expected at least {LEAST_PHOTOGRAPHS} photographs that can be used, found {len(real.rows)} in "
             f"{config.real}"
         )
-    report(f"{len(real.rows):,} photographs and {len(faces)} faces measured; {len(real.failures):,} could not be used")
+    unusable = len(real.failures) + len(photographs.skipped)
+    report(f"{len(real.rows):,} photographs and {len(faces)} faces measured; {unusable:,} could not be used")
     whitening = Whitening.fit(np.stack([stack(found[number].rows) for number in range(plan.probed)], axis=1))
     points = whitening(stack(sorted(real.rows, key=lambda row: (row.label, row.key))))
     order = rng.permutation(len(points))
@@ -323,14 +325,14 @@ def plan_fit(config: FitRecipeConfig, out: Path) -> FitPlan:
         RunError: If the recipe's folder cannot be written to.
     """
     rng = np.random.default_rng(config.seed)
-    photographs = open_sources(config.real)
+    photographs = list_images(config.real)
     check_writable(LocalStore(out.parent))
     if len(photographs) < LEAST_PHOTOGRAPHS:
         raise ConfigError(
             f"expected at least {LEAST_PHOTOGRAPHS} photographs that can be used, found {len(photographs)} in "
             f"{config.real}"
         )
-    faces = _faces(open_sources(config.hq), config, rng)
+    faces = _faces(list_images(config.hq), config, rng)
     places = pick(len(photographs), config.max_images, rng)
     probes = tuple(probe_records(PROBE_RECORDS))
     probed = min(PROBE_FACES, len(faces))

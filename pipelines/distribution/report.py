@@ -97,6 +97,8 @@ class MeasuredSet:
     rows: tuple[Row, ...]
     failures: tuple[tuple[str, str, str], ...]
     features: Features
+    left_out: dict[str, int]
+    """What the listing of the place did not take, by cause."""
 
     def as_points(self, points: Features) -> ImageSet:
         """Make the set that is compared, with points in some space."""
@@ -356,6 +358,7 @@ def describe_analysis(
                 "resized": sum(row.resized for row in entry.rows),
                 "sha256": entry.digest(),
                 "failures": [list(failure) for failure in entry.failures],
+                "left_out": entry.left_out,
             }
             for entry in sets
         ],

@@ -239,7 +239,9 @@ def _evaluate(
         raise ConfigError(f"none of the images in {config.restored} can be measured: {ours.failures[0]}")
     missing = (*missing, *ours.failures)
     summaries = _summaries(config, settled, done)
-    described = describe_evaluation(config, protocol, settled, summaries, ours.rows, ours.content, missing, extra)
+    described = describe_evaluation(
+        config, protocol, settled, summaries, ours.rows, ours.content, missing, extra, plan.left_out
+    )
     numbers: dict[str, bytes | str] = {
         PER_IMAGE: per_image(ours.rows, protocol),
         METRICS_FILE: json.dumps(described, indent=2, sort_keys=True, allow_nan=False) + "\n",
@@ -277,6 +279,8 @@ class EvaluationPlan:
     tasks: list[_Task]
     totals: dict[str, int]
     """Images to measure, by group."""
+    left_out: dict[str, dict[str, int]]
+    """What the listing of each place did not take, by cause."""
 
     @property
     def effort(self) -> Effort:
@@ -322,6 +326,7 @@ def plan_evaluation(config: EvaluateConfig, given: Mapping[str, Path], out: Path
         listed = tuple((name, place, place) for place, name in enumerate(faces.names))
         tasks += _tasks("faces", listed, faces, None, config)
         totals["faces"] = len(listed)
+    opened = {"restored": restored, "reference": reference, "hq": faces}
     return EvaluationPlan(
         protocol=protocol,
         settled=settled,
@@ -332,6 +337,7 @@ def plan_evaluation(config: EvaluateConfig, given: Mapping[str, Path], out: Path
         extra=extra,
         tasks=tasks,
         totals=totals,
+        left_out={name: found.sources.summary() for name, found in opened.items() if isinstance(found, FileImages)},
     )
 
 

@@ -78,6 +78,7 @@ def describe_evaluation(
     content: Sequence[str],
     missing: Sequence[str],
     extra: Sequence[str],
+    left_out: Mapping[str, Mapping[str, int]],
 ) -> dict[str, Any]:
     """Gather what `metrics.json` says: numbers, settings, and hashes of all that was measured.
 
@@ -90,6 +91,7 @@ def describe_evaluation(
         content: Hash of each of them.
         missing: References without a restored image.
         extra: Restored images without a reference.
+        left_out: What the listing of each place did not take, by cause.
     """
     test_set = "\n".join(f"{row.stem} {row.reference_hash}" for row in rows)
     restored = "\n".join(f"{row.stem} {content}" for row, content in zip(rows, content, strict=True))
@@ -109,6 +111,7 @@ def describe_evaluation(
             "extra": list(extra),
         },
         "restored": {"place": config.restored, "sha256": sha256(restored)},
+        "left_out": left_out,
         "weights": {
             name: [{"file": path.name, "sha256": file_sha256(path)} for path in paths]
             for name, paths in settled.config.paths.items()

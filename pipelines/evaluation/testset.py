@@ -37,6 +37,7 @@ from degrade_kit.pipelines.effort import (
     spread,
 )
 from degrade_kit.pipelines.executor import ExecutorConfig, Stateful, run_tasks
+from degrade_kit.pipelines.images import list_images
 from degrade_kit.pipelines.makers.config import SynthConfig
 from degrade_kit.pipelines.makers.flipnet_settings import FlipNetSettings, flipnet_mapping, resolve_flipnet
 from degrade_kit.progress import OnProgress, Progress, silent
@@ -103,6 +104,8 @@ class Testset:
     unusable: list[tuple[str, str]]
     """Faces that were drawn but cannot be used, and why; others took their places."""
     digest: str
+    left_out: dict[str, int]
+    """What the listing of the faces did not take, by cause."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +190,8 @@ def _make_pairs(
                     unusable.append((display_name(slot.source), reason))
                 progress(Progress(noun="pair", done=len(finished), total=config.count, kept=kept))
             slots = _replace(sorted(failed, key=lambda slot: slot.number), waiting, config, unusable)
-    return _finish(store, config, [finished[number] for number in range(config.count)], sorted(unusable))
+    lines = [finished[number] for number in range(config.count)]
+    return _finish(store, config, lines, sorted(unusable), sources.summary())
 
 
 def check_testset(config: TestsetConfig, out: Path, executor: ExecutorConfig) -> tuple[TestsetConfig, Sources]:
@@ -203,7 +207,7 @@ def check_testset(config: TestsetConfig, out: Path, executor: ExecutorConfig) ->
     if config.flipnet is not None:
         config = replace(config, flipnet=resolve_flipnet(config.flipnet))
         check_device(config.flipnet.device if config.flipnet else None, executor)
-    sources = open_sources(config.hq)
+    sources = list_images(config.hq)
     if len(sources) < config.count:
         raise ConfigError(f"count: {config.count:,} pairs need as many faces; {config.hq} has {len(sources):,}")
     _claim(config.to_mapping()).check(LocalStore(out))
@@ -360,7 +364,11 @@ def _journal(out: Path) -> list[dict[str, Any]]:
 
 
 def _finish(
-    store: LocalStore, config: TestsetConfig, lines: Sequence[dict[str, Any]], unusable: list[tuple[str, str]]
+    store: LocalStore,
+    config: TestsetConfig,
+    lines: Sequence[dict[str, Any]],
+    unusable: list[tuple[str, str]],
+    left_out: dict[str, int],
 ) -> Testset:
     shown = [{key: value for key, value in line.items() if key != "number"} for line in lines]
     records = "".join(json.dumps(line) + "\n" for line in shown).encode()
@@ -370,13 +378,14 @@ def _finish(
         "pairs": len(lines),
         "offshelf": offshelf,
         "unusable": [list(entry) for entry in unusable],
+        "left_out": left_out,
         "digest": digest,
         "versions": versions(),
     }
     store.write(RECORDS, records)
     store.write(SUMMARY, (json.dumps(summary, indent=2) + "\n").encode())
     (store.root / _JOURNAL).unlink()
-    return Testset(len(lines), offshelf, unusable, digest)
+    return Testset(len(lines), offshelf, unusable, digest, left_out)
 
 
 # ------------------------------------------------------------------------------------------------------- from originals
@@ -429,13 +438,19 @@ def make_real_testset(
         ConfigError: If there are no photographs, or the detector cannot be used.
         RunError: If the folder holds something else.
     """
-    check_real_testset(config, out)
+    left_out = check_real_testset(config, out).summary()
     store = LocalStore(out)
     with _claim(_originals_mapping(config)).taken(store):
-        return _make_real(config, store, progress, align)
+        return _make_real(config, store, left_out, progress, align)
 
 
-def _make_real(config: OriginalsConfig, store: LocalStore, progress: OnProgress, align: Aligner | None) -> RealTestset:
+def _make_real(
+    config: OriginalsConfig,
+    store: LocalStore,
+    left_out: dict[str, int],
+    progress: OnProgress,
+    align: Aligner | None,
+) -> RealTestset:
     """Make the images, in a folder that is this run's."""
     out = store.root
     if config.align:
@@ -446,7 +461,13 @@ def _make_real(config: OriginalsConfig, store: LocalStore, progress: OnProgress,
     images = open_sources(out / "lq")
     lines = [f"{name} {sha256(images.read(place))}" for place, name in enumerate(images.names)]
     digest = sha256("\n".join(lines))
-    summary = {"images": len(images), "failures": failures, "digest": digest, "versions": versions()}
+    summary = {
+        "images": len(images),
+        "failures": failures,
+        "left_out": left_out,
+        "digest": digest,
+        "versions": versions(),
+    }
     store.write(SUMMARY, (json.dumps(summary, indent=2) + "\n").encode())
     return RealTestset(len(images), failures, digest)
 
@@ -458,7 +479,8 @@ def check_real_testset(config: OriginalsConfig, out: Path) -> Sources:
         ConfigError: If there are no photographs.
         RunError: If the folder holds something else, or cannot be written to.
     """
-    sources = open_sources(config.originals)
+    # Where faces are framed, `align` opens the photographs again, and says what it leaves out.
+    sources = open_sources(config.originals) if config.align else list_images(config.originals)
     _claim(_originals_mapping(config)).check(LocalStore(out))
     return sources
 

@@ -40,8 +40,9 @@ from degrade_kit.image import Pixels, decode_image, encode_png
 from degrade_kit.pipelines.claim import Claim
 from degrade_kit.pipelines.effort import Effort, resolve_workers, seconds_each, spread
 from degrade_kit.pipelines.executor import ExecutorConfig, run_tasks
+from degrade_kit.pipelines.images import list_images
 from degrade_kit.progress import OnProgress, Progress, silent
-from degrade_kit.sources import Sources, display_name, open_sources
+from degrade_kit.sources import Sources, display_name
 from degrade_kit.store import LocalStore
 
 log = logging.getLogger(__name__)
@@ -161,6 +162,8 @@ class AlignReport:
     """Faces among them with more than a tenth of the square outside the photo."""
     failures: dict[str, int]
     """Photos that gave no face, by reason, the most frequent first."""
+    left_out: dict[str, int]
+    """All that the listing of the input did not take, by cause."""
 
     @property
     def complete(self) -> bool:
@@ -197,7 +200,7 @@ def plan_alignment(config: AlignConfig) -> AlignPlan:
         ConfigError: If the sources, the detector or the landmarks cannot be used.
         RunError: If the output folder holds faces of other settings.
     """
-    sources = open_sources(config.input)
+    sources = list_images(config.input)
     config = _locate_yunet(config)
     _face_finder.cache_clear()
     _face_finder(config)
@@ -456,4 +459,5 @@ def _report(plan: AlignPlan, lines: list[Line], failures: list[FailureLine]) -> 
         enlarged=sum(line["enlarged"] for line in lines),
         padded=sum(line["padded"] > 0.1 for line in lines),
         failures=dict(Counter(failure["reason"] for failure in failures).most_common()),
+        left_out=plan.sources.summary(),
     )

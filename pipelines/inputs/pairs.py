@@ -16,11 +16,12 @@ from degrade_kit.flipnet.pairs import PairSet, kind_of, read_pairs
 from degrade_kit.flipnet.registration import Refusal, check_pairs
 from degrade_kit.image import encode_png
 from degrade_kit.pipelines.executor import limited_threads
+from degrade_kit.pipelines.images import list_images, warn_left_out
 from degrade_kit.pipelines.sheet import Tile, contact_sheet
 from degrade_kit.progress import OnProgress, silent
 from degrade_kit.recipe import Recipe
 from degrade_kit.seeding import generator
-from degrade_kit.sources import display_name, open_sources
+from degrade_kit.sources import display_name
 
 SHEET: Final = "pairs.png"
 REPORT: Final = "pairs.json"
@@ -84,6 +85,8 @@ class SourceReport:
     """Number of crops with each phrase, the most frequent first."""
     captioned: int
     """Crops that were captioned."""
+    never_data: dict[str, int]
+    """What else the folder holds that is no data, by cause; see `degrade_kit.sources.Sources.left_out`."""
 
     def to_plain(self) -> dict[str, Any]:
         """Convert to plain values that JSON holds."""
@@ -96,6 +99,7 @@ class SourceReport:
             ],
             "captions": self.captions,
             "captioned": self.captioned,
+            "never_data": self.never_data,
         }
 
 
@@ -126,6 +130,8 @@ def inspect_pairs(config: PairsConfig, *, progress: OnProgress = silent) -> Pair
         read_pairs(source, root, limit=_limit(config, source, kind_of(source)), seed=config.seed)
         for source, root in config.pairs
     ]
+    for found in sets:
+        warn_left_out(str(found.root), {**found.skipped_by_reason(), **dict(found.never_data)})
     faces = _open_faces(config)
     reports: list[SourceReport] = []
     rows: list[tuple[str, list[Tile]]] = []
@@ -160,7 +166,7 @@ def _open_faces(config: PairsConfig) -> FacePairs | None:
         return None
     assert config.recipe is not None, "faces need a recipe"
     return FacePairs(
-        open_sources(config.faces),
+        list_images(config.faces),
         config.recipe,
         face_size=max(config.size, 512),
         limit=config.limits.get(FACE, PAPER_FACES),
@@ -193,6 +199,7 @@ def _report(
         refused=tuple((refusal.pair.name, refusal.reason, refusal.detail) for refusal in refused),
         captions=_histogram(samples),
         captioned=len(samples),
+        never_data=dict(found.never_data),
     )
 
 
@@ -221,6 +228,7 @@ def _face_report(faces: FacePairs, config: PairsConfig) -> tuple[SourceReport, l
         refused=tuple(refused),
         captions=_histogram(samples),
         captioned=len(samples),
+        never_data=faces.never_data,
     )
     return report, samples
 

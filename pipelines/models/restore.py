@@ -32,7 +32,7 @@ from degrade_kit.pipelines.claim import Claim, plain
 from degrade_kit.pipelines.devices import check_device
 from degrade_kit.pipelines.effort import Effort, model_effort, resolve_workers
 from degrade_kit.pipelines.executor import ExecutorConfig, Stateful, run_tasks
-from degrade_kit.pipelines.images import Images, is_shards, open_inputs, stems
+from degrade_kit.pipelines.images import FileImages, Images, is_shards, open_inputs, stems, warn_left_out
 from degrade_kit.pipelines.sheet import Tile, contact_sheet
 from degrade_kit.progress import OnProgress, Progress, silent
 from degrade_kit.restore.folder import SOURCE_CONFIG, restorer_folder, trained_size
@@ -190,6 +190,7 @@ def _restore(
     kept = count - waiting
     done, made = kept, 0
     failures: list[tuple[str, str]] = []
+    skipped = [(name, f"{why}: {how}") for name, why, how in _unlisted(inputs)]
     progress(Progress(noun="image", done=done, total=count, kept=kept))
     work = Stateful[Chunk, ChunkReport](functools.partial(restore_worker, plan, max(1, executor.threads)))
     for outcome in run_tasks(work, todo, executor):
@@ -200,12 +201,18 @@ def _restore(
         done += len(outcome.task.indices)
         progress(Progress(noun="image", done=done, total=count, kept=kept))
     sheet = _write_sheet(plan, inputs, names)
-    failures.sort()
+    results = count * len(plan.folders)
+    kept = results - made - len(failures) * len(plan.folders)
+    failures = sorted([*skipped, *failures])
     lines = "".join(json.dumps({"source": display_name(name), "detail": why}) + "\n" for name, why in failures)
     _write(plan, job.out_dir / HIDDEN / "failures.jsonl", lines.encode())
-    results = count * len(plan.folders)
     attention = _write_attention(plan, inputs, names) if job.attention else None
-    return RestoreReport(made, results - made - len(failures) * len(plan.folders), tuple(failures), sheet, attention)
+    return RestoreReport(made, kept, tuple(failures), sheet, attention)
+
+
+def _unlisted(inputs: Images) -> tuple[tuple[str, str, str], ...]:
+    """Name, reason and detail of inputs that could not be listed."""
+    return inputs.sources.skipped if isinstance(inputs, FileImages) else ()
 
 
 def check_restoration(plan: RestorePlan, executor: ExecutorConfig) -> tuple[Images, list[str], list[Chunk]]:
@@ -221,6 +228,8 @@ def check_restoration(plan: RestorePlan, executor: ExecutorConfig) -> tuple[Imag
     """
     job = plan.job
     inputs, names = list_inputs(job)
+    if isinstance(inputs, FileImages):
+        warn_left_out(job.input, inputs.sources.summary())
     _claim(plan).check(LocalStore(job.out_dir))
     check_device(job.device, executor)
     count = len(names)

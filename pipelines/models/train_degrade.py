@@ -38,12 +38,13 @@ from degrade_kit.flipnet.training import DiffusionLoss, TrainConfig, train
 from degrade_kit.image import encode_png
 from degrade_kit.pipelines.claim import FREE, Claim, plain
 from degrade_kit.pipelines.devices import check_device
+from degrade_kit.pipelines.images import list_images, warn_left_out
 from degrade_kit.pipelines.machine import default_threads
 from degrade_kit.pipelines.sheet import Tile, contact_sheet
 from degrade_kit.pipelines.signals import Interrupt
 from degrade_kit.presets import resolve_recipe
 from degrade_kit.seeding import generator
-from degrade_kit.sources import Sources, open_sources
+from degrade_kit.sources import Sources
 from degrade_kit.store import LocalStore
 from degrade_kit.wording import counted_noun
 
@@ -169,6 +170,7 @@ def read_data(run: DegradeRun) -> PairData:
     refused: list[str] = []
     for source, folder in run.pairs:
         found = read_pairs(source, folder, limit=config.limits.get(source), seed=run.config.train.seed)
+        warn_left_out(folder, {**found.skipped_by_reason(), **dict(found.never_data)})
         kept, bad = check_pairs(found.pairs, registration=run.registration)
         refused += [f"{entry.pair.name}: {entry.reason}: {entry.detail}" for entry in bad]
         train_split = [pair for pair in kept if pair.split == "train"]
@@ -180,7 +182,7 @@ def read_data(run: DegradeRun) -> PairData:
         ]
     faces = held_out_faces = None
     if run.faces is not None:
-        sources = open_sources(run.faces)
+        sources = list_images(run.faces)
         order = sorted(
             range(len(sources)),
             key=lambda i: generator(run.config.train.seed, f"held out {sources.names[i]}", 0).random(),

@@ -149,6 +149,8 @@ def finalize(plan: Plan, store: Store, sidecars: list[Sidecar]) -> str:
     if plan.config.mode != "onthefly":
         assert plan.config.flipnet is not None
         extra |= {"mode": plan.config.mode, "mix": plan.config.mix, "flipnet": plan.config.flipnet.digest}
+    if left_out := plan.sources.summary():
+        extra["left_out"] = left_out
     manifest = manifest_bytes(sidecars, {**extra, "num_skipped": len(plan.sources.skipped)})
     statistics = Statistics()
     for sidecar in sidecars:

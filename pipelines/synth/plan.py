@@ -10,9 +10,10 @@ from degrade_kit.errors import ImageError
 from degrade_kit.files import sha256
 from degrade_kit.hq import HQ_FORMATS, HqFormat, likely_format, versions
 from degrade_kit.image import Decoded, decode_image
+from degrade_kit.pipelines.images import list_images
 from degrade_kit.pipelines.makers.config import SynthConfig, fingerprint
 from degrade_kit.pipelines.makers.flipnet_settings import FlipNetSettings, flipnet_mapping, resolve_flipnet
-from degrade_kit.sources import Sources, display_name, open_sources
+from degrade_kit.sources import Sources, display_name
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,7 +48,7 @@ def make_plan(config: SynthConfig) -> Plan:
     Raises:
         ConfigError: If there are no sources, or an option does not fit.
     """
-    sources = open_sources(config.hq, include=config.include)
+    sources = list_images(config.hq, include=config.include)
     count = len(sources.names)
     config = replace(
         config,

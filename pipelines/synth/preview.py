@@ -11,10 +11,11 @@ from degrade_kit.files import write_whole
 from degrade_kit.hq import HqConfig, prepare
 from degrade_kit.image import Pixels, encode_png
 from degrade_kit.pipelines.executor import limited_threads
+from degrade_kit.pipelines.images import list_images
 from degrade_kit.pipelines.sheet import LEGEND, Tile, caption, contact_sheet
 from degrade_kit.recipe import Recipe
 from degrade_kit.seeding import generator
-from degrade_kit.sources import Sources, display_name, open_sources
+from degrade_kit.sources import Sources, display_name
 
 
 def draw_preview(
@@ -25,7 +26,7 @@ def draw_preview(
     Raises:
         RunError: If none of the sources tried can be used, or the sheet cannot be written.
     """
-    sources = open_sources(hq)
+    sources = list_images(hq)
     rows: list[list[Tile]] = []
     headings: list[str] = []
     with limited_threads(1):

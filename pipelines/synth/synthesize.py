@@ -62,6 +62,8 @@ class SynthReport(Report):
     """HQ images that there are."""
     num_skipped: int
     """Files beside them that cannot be read at all."""
+    left_out: dict[str, int]
+    """All that the listing of the sources did not take, by cause: those files, and what is never data."""
     variants: int
     bytes: int
     """Size of all shards; an estimate in a dry run."""
@@ -257,6 +259,7 @@ def _planned(plan: Plan, out: str, todo: Sequence[int], executor: ExecutorConfig
         num_samples=0,
         num_sources=len(plan.sources.names),
         num_skipped=len(plan.sources.skipped),
+        left_out=plan.sources.summary(),
         variants=plan.config.variants,
         bytes=round(sample.bytes * count),
         seconds=sample.setup + sample.seconds * count,
@@ -441,6 +444,7 @@ def _conclude(plan: Plan, store: Store, *, made: int, kept: int, failed: list[st
         num_samples=sum(sidecar.count for sidecar in done),
         num_sources=len(plan.sources.names),
         num_skipped=len(plan.sources.skipped),
+        left_out=plan.sources.summary(),
         variants=plan.config.variants,
         bytes=sum(sidecar.bytes for sidecar in done),
         seconds=seconds,

@@ -5,6 +5,7 @@ import io
 import json
 import os
 import pickle
+import random
 import shutil
 import socket
 import stat
@@ -22,7 +23,7 @@ from pathlib import Path
 
 import lmdb
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from degrade_kit import sources as sources_module
@@ -129,6 +130,8 @@ def test_odd_names_are_listed_and_read(tmp_path: Path) -> None:
 @settings(max_examples=30)
 @given(st.sets(st.binary(min_size=1, max_size=12).filter(lambda name: not {0, 47} & set(name)), min_size=1, max_size=8))
 def test_any_bytes_make_a_name(stems: set[bytes]) -> None:
+    stems = {stem for stem in stems if not stem.startswith(b"._")}  # macOS's doubles are never data
+    assume(stems)
     with tempfile.TemporaryDirectory() as folder:
         for stem in stems:
             Path(os.path.join(folder, os.fsdecode(stem + b".png"))).write_bytes(stem)
@@ -163,6 +166,71 @@ def test_same_basenames_and_case_twins_are_distinct(tmp_path: Path) -> None:
 def test_hidden_folders_are_left_out_and_hidden_files_are_not(tmp_path: Path) -> None:
     fill(tmp_path, [".cache/a.png", "x/.thumbs/b.png", "__MACOSX/c.png", ".hidden.png", "x/d.png"])
     assert open_sources(tmp_path).names == (".hidden.png", "x/d.png")
+
+
+SERVICE = {
+    "@eaDir": ["@eaDir/a.png/SYNOPHOTO_THUMB_M.jpg", "sub/@EADIR/b.jpg", "sub/@eaDir/deep/er/c.jpg"],
+    "#recycle": ["#recycle/gone.png"],
+    "$RECYCLE.BIN": ["$RECYCLE.BIN/S-1-5/x.png"],
+    "lost+found": ["lost+found/12.png"],
+    "System Volume Information": ["System Volume Information/x.bmp"],
+    ".AppleDouble": ["sub/.AppleDouble/a.png"],
+    "__MACOSX": ["__MACOSX/._a.png", "__MACOSX/sub/b.png"],
+    "hidden folder": [".thumbs/a.png"],
+    "._ file": ["._a.png", "sub/._b.jpg"],
+    "Thumbs.db": ["Thumbs.db", "sub/thumbs.db"],
+    ".heic": ["IMG_1.HEIC", "sub/IMG_2.heic"],
+}
+COUNTS = {**dict.fromkeys(SERVICE, 1), "@eaDir": 3, "._ file": 2, "Thumbs.db": 2, ".heic": 2}
+"""Folders count once each, whatever is in them."""
+
+
+@pytest.mark.parametrize("kind", ["folder", "zip", "tar"])
+def test_what_machines_make_for_themselves_is_left_out_and_counted_by_cause(kind: str, tmp_path: Path) -> None:
+    members = {name: b"" for names in SERVICE.values() for name in names}
+    members |= {"a.png": b"a", "sub/b.png": b"b", ".degrade_kit/sheet.png": b"ours", "notes.txt": b""}
+    if kind == "folder":
+        sources = open_sources(fill(tmp_path / "d", members))
+    elif kind == "zip":
+        sources = open_sources(write_zip(tmp_path / "f.zip", members))
+    else:
+        sources = open_sources(write_tar(tmp_path / "f.tar", members))
+    prefix = "f.tar/" if kind == "tar" else ""
+    assert read_all(sources) == {f"{prefix}a.png": b"a", f"{prefix}sub/b.png": b"b"}
+    assert sources.skipped == ()
+    assert dict(sources.left_out) == COUNTS
+    assert sources.summary() == dict(sorted(COUNTS.items()))
+    assert sources.select(0, 1).left_out == sources.only(sources.names).left_out == ()
+
+
+def test_a_list_takes_hidden_folders_and_not_what_is_never_data(tmp_path: Path) -> None:
+    names = ["a.png", ".cache/b.png", "@eaDir/c.png", "._d.png", "Thumbs.db", ".AppleDouble/e.png", "IMG.heic"]
+    fill(tmp_path, names)
+    (tmp_path / "list.txt").write_text("\n".join(names))
+    sources = open_sources(tmp_path / "list.txt")
+    assert sources.names == (".cache/b.png", "IMG.heic", "a.png")
+    assert sources.summary() == {".AppleDouble": 1, "._ file": 1, "@eaDir": 1, "Thumbs.db": 1}
+
+
+def test_an_archive_that_macos_doubled_is_not_read_as_a_damaged_one(tmp_path: Path) -> None:
+    write_tar(tmp_path / "d/s0.tar", {"a.png": b"a"})
+    fill(tmp_path, {"d/._s0.tar": b"\0\x05\x16\x07"})
+    for spec in (tmp_path / "d", f"{tmp_path}/d/*.tar", f"{tmp_path}/d/*s0.tar"):
+        assert (open_sources(spec).names, open_sources(spec).skipped) == (("s0.tar/a.png",), ())
+
+
+def test_what_is_refused_and_what_is_left_out_stand_in_one_summary(tmp_path: Path) -> None:
+    fill(tmp_path, ["a.png", "@eaDir/a.png", "@eaDir/b.png"])
+    (tmp_path / "gone.png").symlink_to("nowhere")
+    (tmp_path / "gone.too.png").symlink_to("nowhere")
+    os.mkfifo(tmp_path / "pipe.png")
+    assert list(open_sources(tmp_path).summary().items()) == [("unreadable", 2), ("not a file", 1), ("@eaDir", 1)]
+
+
+def test_nothing_but_what_is_left_out_is_told_apart_from_an_empty_folder(tmp_path: Path) -> None:
+    fill(tmp_path, ["@eaDir/a.png", "IMG_1.heic"])
+    with pytest.raises(ConfigError, match=r"no image found; .*left out 1 \.heic, 1 @eaDir"):
+        open_sources(tmp_path)
 
 
 def test_one_image_is_a_source(tmp_path: Path) -> None:
@@ -764,20 +832,91 @@ def test_what_an_lmdb_lacks_is_reported(tmp_path: Path) -> None:
     with pytest.raises(ImageError, match=r"^unreadable: the database has no key b'missing'$"):
         open_sources(path).read(0)
     fill(tmp_path, {"broken.lmdb/meta_info.txt": b"a.png (1,1,3) 1\n", "broken.lmdb/data.mdb": b"junk" * 4096})
-    with pytest.raises(ImageError, match=r"^unreadable: .*MDB_"):
+    with pytest.raises(ImageError, match=r"^unreadable: data\.mdb: no LMDB database"):
         open_sources(tmp_path / "broken.lmdb").read(0)
     (tmp_path / "empty.lmdb").mkdir()
     with pytest.raises(ConfigError, match=r"meta_info\.txt: No such file"):
         open_sources(tmp_path / "empty.lmdb")
 
 
-def test_without_the_package_lmdb_the_message_says_how_to_install_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = write_lmdb(tmp_path / "f.lmdb", {}, ["a.png"])
-    monkeypatch.setitem(sys.modules, "lmdb", None)
-    with pytest.raises(ConfigError, match=r"pip install 'degrade-kit\[lmdb\]'"):
-        open_sources(path)
+HOSTILE_LINES = {
+    "../../climbed.png (256,256,3) 1": "unsafe name",
+    "/etc/absolute.png (256,256,3) 1": "unsafe name",
+    "a/../../b.png (1,1,3) 1": "unsafe name",
+    "nul\0.png (1,1,3) 1": "unsafe name",
+}
+
+
+def test_names_of_an_lmdb_pass_what_those_of_archives_pass(tmp_path: Path) -> None:
+    lines = [*HOSTILE_LINES, "good.png (1,1,3) 1", "@eaDir/x.png (1,1,3) 1", ".hidden/x.png (1,1,3) 1"]
+    path = write_lmdb(tmp_path / "f.lmdb", {"good": b"1"}, [*lines, "x" * 3000 + ".png (1,1,3) 1"])
+    sources = open_sources(path)
+    assert sources.names == ("good.png", "x" * 3000 + ".png")
+    assert reasons(sources) == {line.partition(" (")[0]: reason for line, reason in HOSTILE_LINES.items()}
+    assert dict(sources.left_out) == {"@eaDir": 1, "hidden folder": 1}
+    with pytest.raises(ImageError, match="the database has no key"):
+        sources.read(1)
+
+
+def test_a_pipe_in_place_of_a_list_or_database_is_not_waited_for(tmp_path: Path) -> None:
+    (tmp_path / "f.lmdb").mkdir()
+    os.mkfifo(tmp_path / "f.lmdb/meta_info.txt")
+    with pytest.raises(ConfigError, match=r"meta_info\.txt: pipe; expected a file"):
+        open_sources(tmp_path / "f.lmdb")
+    (tmp_path / "f.lmdb/meta_info.txt").unlink()
+    fill(tmp_path, {"f.lmdb/meta_info.txt": b"a.png\n"})
+    os.mkfifo(tmp_path / "f.lmdb/data.mdb")
+    with pytest.raises(ImageError, match=r"^unreadable: pipe$"):
+        open_sources(tmp_path / "f.lmdb").read(0)
+
+
+def test_an_lmdb_is_read_without_the_library_whatever_its_size(tmp_path: Path) -> None:
+    rng = random.Random(0)
+    values = {
+        f"{number * 7919 % 5000:05}/{'k' * (1 + number % 40)}": rng.randbytes(number % 3000) for number in range(900)
+    }
+    values |= {"big": rng.randbytes(300_000), "empty": b"", "z" * 511: b"longest key"}
+    path = write_lmdb(tmp_path / "f.lmdb", values, [f"{key}.png (1,1,3) 1" for key in values])
+    environment = lmdb.open(str(path), map_size=2**24)
+    with environment.begin(write=True) as transaction:  # pages come and go
+        for key in list(values)[::3]:
+            transaction.delete(key.encode())
+            del values[key]
+        for key in list(values)[::5]:
+            values[key] = rng.randbytes(5000)
+            transaction.put(key.encode(), values[key])
+    environment.close()
+    sources = open_sources(path)
+    for index, name in enumerate(sources.names):
+        key = name.removesuffix(".png")
+        if key in values:
+            assert sources.read(index) == values[key]
+        else:
+            with pytest.raises(ImageError, match="the database has no key"):
+                sources.read(index)
+
+
+def test_a_cut_lmdb_is_refused_and_never_ends_the_process(tmp_path: Path) -> None:
+    path = write_lmdb(tmp_path / "f.lmdb", {f"{k}": bytes([k]) * 9000 for k in range(20)}, ["7.png (1,1,3) 1"])
+    whole = (path / "data.mdb").read_bytes()
+    for size in (0, 100, 4096, 8192, len(whole) // 10, len(whole) // 2, len(whole) - 1):
+        (path / "data.mdb").write_bytes(whole[:size])
+        with pytest.raises(ImageError, match=r"^(truncated|unreadable): data\.mdb"):
+            open_sources(path).read(0)
+
+
+@settings(max_examples=100)
+@given(st.data())
+def test_an_lmdb_with_any_damage_gives_bytes_or_an_error(data: st.DataObject) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = write_lmdb(Path(folder) / "f.lmdb", {f"{k:03}": bytes([k]) * 90 for k in range(120)}, ["077.png"])
+        content = bytearray((path / "data.mdb").read_bytes())
+        for _ in range(data.draw(st.integers(1, 6))):
+            place = data.draw(st.integers(0, len(content) - 8))
+            content[place : place + 8] = data.draw(st.binary(min_size=8, max_size=8))
+        (path / "data.mdb").write_bytes(content)
+        with suppress(ImageError):
+            open_sources(path).read(0)
 
 
 # ---------------------------------------- the object

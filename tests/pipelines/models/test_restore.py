@@ -163,3 +163,14 @@ def test_actors_make_the_same_images(whole: Path, model: Path, faces_dir: Path, 
     )  # fmt: skip
     assert result.exit_code == 0, result.output
     assert made(tmp_path / "out") == made(whole)
+
+
+def test_inputs_that_cannot_be_listed_are_failures(model: Path, faces_dir: Path, tmp_path: Path) -> None:
+    faces = shutil.copytree(faces_dir, tmp_path / "faces")
+    (faces / "dangling.png").symlink_to("nowhere")
+    for made in (6, 0):
+        result = restored(model, faces, tmp_path / "out")
+        assert result.exit_code == 3, result.output
+        assert f"{made} images made, {6 - made} kept from before" in result.output
+        assert "not restored: dangling.png: unreadable: No such file or directory" in result.output
+    assert "dangling.png" in (tmp_path / "out/.degrade_kit/failures.jsonl").read_text()
