@@ -36,7 +36,7 @@ from degrade_kit.errors import ConfigError, RunError
 _SCRATCH_NAME: Final = re.compile(
     r"\.(?P<name>.+)\.(?P<owner>[^.-]+-\d+-[^.-]+-[^.-]+-[^.-]+)\.[0-9a-f]{8}\.(?P<kind>tmp|old)", re.DOTALL
 )
-_MAX_NAME: Final = 255
+MAX_NAME: Final = 255
 """Bytes that a file system takes as a name."""
 _NO_FOLDER_SYNC: Final = {errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EBADF}
 """What file systems answer that cannot sync a folder: some on FUSE, NFS and SMB."""
@@ -57,7 +57,7 @@ def write_whole(path: Path, data: bytes | str) -> None:
     """
     try:
         with whole_file(path) as scratch:
-            scratch.write_bytes(data.encode() if isinstance(data, str) else data)
+            scratch.write_bytes(utf8(data) if isinstance(data, str) else data)
     except OSError as error:
         raise RunError(f"cannot write {path}: {error.strerror or error}") from error
 
@@ -70,7 +70,7 @@ def write_new(path: Path, data: bytes | str) -> bool:
     """
     try:
         with whole_file(path) as scratch:
-            scratch.write_bytes(data.encode() if isinstance(data, str) else data)
+            scratch.write_bytes(utf8(data) if isinstance(data, str) else data)
             _sync(scratch)
             try:
                 os.link(scratch, path)  # of two that do so, one fails
@@ -105,7 +105,7 @@ def write_files(folder: Path, files: Mapping[str, bytes | str], *, stale: Collec
         with whole_set(folder, last=list(files)[-1], stale=stale) as scratch:
             for name, data in files.items():
                 (scratch / name).parent.mkdir(parents=True, exist_ok=True)
-                (scratch / name).write_bytes(data.encode() if isinstance(data, str) else data)
+                (scratch / name).write_bytes(utf8(data) if isinstance(data, str) else data)
     except OSError as error:
         raise RunError(f"cannot write to {folder}: {error.strerror or error}") from error
     return [folder / name for name in files]
@@ -201,7 +201,7 @@ def is_abandoned(scratch: Path) -> bool:
 def scratch_path(path: Path) -> Path:
     """A new scratch name of this process, beside `path`."""
     ending = f".{_owner()}.{uuid.uuid4().hex[:8]}.tmp"
-    name = os.fsdecode(os.fsencode(path.name)[: _MAX_NAME - len(ending) - 1])
+    name = os.fsdecode(os.fsencode(path.name)[: MAX_NAME - len(ending) - 1])
     return path.with_name(f".{name}{ending}")
 
 
@@ -553,9 +553,18 @@ def user_cache() -> Path | None:
 # --------------------------------------------------------------------------------------------------------------- hashes
 
 
+def utf8(text: str) -> bytes:
+    r"""Encode text, which may hold names of files: bytes of them that are no UTF-8 become escapes, as JSON has them.
+
+    >>> utf8("caf\udce9.png")
+    b'caf\\udce9.png'
+    """
+    return text.encode("utf-8", "backslashreplace")
+
+
 def sha256(data: bytes | str) -> str:
     """Hexadecimal SHA-256; of text, that of its UTF-8."""
-    return hashlib.sha256(data.encode() if isinstance(data, str) else data).hexdigest()
+    return hashlib.sha256(utf8(data) if isinstance(data, str) else data).hexdigest()
 
 
 def file_sha256(path: Path) -> str:

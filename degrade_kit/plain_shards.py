@@ -80,7 +80,7 @@ def find_tars(place: str | os.PathLike[str]) -> PlainTars | None:
         ShardError: If a tar of the pattern is missing.
     """
     text = os.fspath(place)
-    if "{" in text or text.endswith(".tar"):
+    if ("{" in text or text.endswith(".tar")) and not os.path.isdir(text):
         return _expand(text)
     store = open_store(text)
     if store.size(MANIFEST) is not None or store.size(CONFIG) is not None:

@@ -20,7 +20,7 @@ from typing import Any, cast
 
 from degrade_kit.degradation import finish, make_target
 from degrade_kit.errors import ShardError
-from degrade_kit.files import sha256
+from degrade_kit.files import sha256, utf8
 from degrade_kit.image import Pixels, decode_image
 from degrade_kit.record import Record, ops_from_json
 from degrade_kit.statistics import Statistics
@@ -125,7 +125,7 @@ def sample_members(
             f"lq{i}_target": variant.target,
             f"lq{i}_record": variant.record.to_json(),
         }
-    text = json.dumps(fields, ensure_ascii=False, separators=(",", ":")).encode()
+    text = utf8(json.dumps(fields, ensure_ascii=False, separators=(",", ":")))
     images = [(f"lq{i}.{variant.extension}", variant.data) for i, variant in enumerate(variants)]
     return [(f"hq.{hq_extension}", hq), ("json", text), *images]
 
@@ -172,7 +172,7 @@ class Sidecar:
         fields = asdict(self)
         if not self.extent:
             del fields["extent"]
-        return json.dumps({"format": FORMAT, **fields}, ensure_ascii=False, separators=(",", ":")).encode()
+        return utf8(json.dumps({"format": FORMAT, **fields}, ensure_ascii=False, separators=(",", ":")))
 
     @classmethod
     def from_json(cls, data: bytes, where: str) -> Sidecar:
@@ -595,7 +595,7 @@ def manifest_bytes(sidecars: Sequence[Sidecar], extra: Mapping[str, Any]) -> byt
             for sidecar in full
         ],
     }
-    return json.dumps(fields, ensure_ascii=False, indent=1).encode()
+    return utf8(json.dumps(fields, ensure_ascii=False, indent=1))
 
 
 def _joint_extent(sidecars: Sequence[Sidecar]) -> list[int]:

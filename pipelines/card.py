@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Mapping
 from typing import Any
 
-from degrade_kit.files import plain_yaml
+from degrade_kit.files import plain_yaml, utf8
 from degrade_kit.image import encode_png
 from degrade_kit.pipelines.sheet import LEGEND, Tile, caption, contact_sheet
 from degrade_kit.shards import LQ_ONLY, ShardSet
@@ -28,7 +28,7 @@ def write_card(store: Store, manifest: Mapping[str, Any], statistics: Statistics
         title = f"{_makers(manifest, statistics)}, seed {manifest['seed']}: HQ images and their LQ variants"
         sheet = contact_sheet(preview, title=title, notes=(LEGEND,), headings=headings, details=True)
         store.write("preview.png", encode_png(sheet))
-    store.write("README.md", card_text(manifest, statistics, resolved).encode())
+    store.write("README.md", utf8(card_text(manifest, statistics, resolved)))
 
 
 def preview_rows(shards: ShardSet) -> tuple[list[list[Tile]], list[str]]:

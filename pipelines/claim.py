@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final, cast
 
 from degrade_kit.errors import ConfigError, RunError
-from degrade_kit.files import held, parse_yaml, plain_yaml, write_whole
+from degrade_kit.files import held, parse_yaml, plain_yaml, utf8, write_whole
 from degrade_kit.store import LocalStore, Store, check_writable
 
 FREE = ("num_steps", "checkpoint_steps", "validation_steps", "keep_checkpoints")
@@ -126,7 +126,7 @@ class Claim:
             store.sweep()
             write_whole(store.root / self.file, text)
         else:
-            store.write(self.file, text.encode())
+            store.write(self.file, utf8(text))
 
     def _read(self, store: Store) -> dict[str, Any]:
         try:

@@ -14,10 +14,11 @@ from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from degrade_kit.errors import ConfigError, ImageError
+from degrade_kit.files import MAX_NAME
 from degrade_kit.image import Pixels, decode_image
 from degrade_kit.reader import PairReader
 from degrade_kit.shards import MANIFEST
-from degrade_kit.sources import Sources, display_name, open_sources
+from degrade_kit.sources import UNSAFE_NAME, Sources, display_name, open_sources
 from degrade_kit.store import open_store
 from degrade_kit.wording import first_few
 
@@ -101,6 +102,22 @@ def warn_left_out(place: str, counts: Mapping[str, int]) -> None:
     if counts:
         causes = ", ".join(f"{count:,} {cause}" for cause, count in counts.items())
         log.warning("%s: left out %s", display_name(place), causes)
+
+
+def check_output(name: str) -> None:
+    """Make sure that an image's result can have a name, so that a name which no file can have costs that image alone.
+
+    Args:
+        name: Relative to the output folder, with ending.
+
+    Raises:
+        ImageError: If it leads out of the folder, or a part of it is longer than file systems take.
+    """
+    parts = name.split("/")
+    if name.startswith("/") or ".." in parts or "\0" in name:
+        raise ImageError(UNSAFE_NAME, "it leads out of the output folder")
+    if (longest := max(len(os.fsencode(part)) for part in parts)) > MAX_NAME:
+        raise ImageError(UNSAFE_NAME, f"name too long: {longest} bytes, where a file's has {MAX_NAME} at most")
 
 
 def is_shards(place: str) -> bool:

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
 from degrade_kit.errors import ConfigError, ImageError, RunError, ShardError
-from degrade_kit.files import sha256
+from degrade_kit.files import sha256, utf8
 from degrade_kit.hq import HqConfig, HqImage, prepare, to_json, versions
 from degrade_kit.image import pixel_hash
 from degrade_kit.pipelines.card import write_card
@@ -201,7 +201,7 @@ def _finish(bare: ShardSet, target: Store, sidecars: list[Sidecar], resolved: di
     """The files of the whole data set, the manifest last, as `synth` writes them."""
     skipped = bare.store.read(FAILURES).splitlines(keepends=True)[: bare.manifest["num_skipped"]]
     failures = [asdict(failure) for sidecar in sidecars for failure in sidecar.failures]
-    lines = [(json.dumps(line, ensure_ascii=False) + "\n").encode() for line in failures]
+    lines = [utf8(json.dumps(line, ensure_ascii=False) + "\n") for line in failures]
     target.write(FAILURES, b"".join([*skipped, *lines]))
     manifest = manifest_bytes(sidecars, extra_fields(bare.manifest))
     statistics = Statistics()

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from degrade_kit.errors import ConfigError
+from degrade_kit.files import utf8
 from degrade_kit.image import pixel_hash
 from degrade_kit.pipelines.card import card_text
 from degrade_kit.pipelines.claim import Claim
@@ -87,7 +88,7 @@ def _write_lq_only(whole: ShardSet, target: Store, progress: OnProgress) -> int:
     target.write(FAILURES, whole.store.read(FAILURES))
     original = {key: whole.manifest[key] for key in ("digest", "extensions", "shards")}
     manifest = manifest_bytes(written, {**extra_fields(whole.manifest), LQ_ONLY: original})
-    target.write("README.md", card_text(json.loads(manifest), whole.statistics(), resolved).encode())
+    target.write("README.md", utf8(card_text(json.loads(manifest), whole.statistics(), resolved)))
     target.write(MANIFEST, manifest)
     return total
 
@@ -165,7 +166,7 @@ def _without_hq(sample: Sample) -> Iterator[tuple[str, bytes]]:
 
 def compact_json(fields: Mapping[str, Any]) -> bytes:
     """Write JSON as `degrade_kit.shards.sample_members` does."""
-    return json.dumps(fields, ensure_ascii=False, separators=(",", ":")).encode()
+    return utf8(json.dumps(fields, ensure_ascii=False, separators=(",", ":")))
 
 
 def extra_fields(manifest: Mapping[str, Any]) -> dict[str, Any]:

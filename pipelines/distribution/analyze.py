@@ -21,7 +21,7 @@ from degrade_kit.analysis.report import reading, to_html, to_markdown
 from degrade_kit.analysis.weights import parse_given
 from degrade_kit.analysis.whitening import Identity, Scaler, Space, Whitening
 from degrade_kit.errors import ConfigError, ImageError, RunError
-from degrade_kit.files import whole_set, write_files, write_whole
+from degrade_kit.files import utf8, whole_set, write_files, write_whole
 from degrade_kit.image import Pixels, decode_image
 from degrade_kit.pipelines.distribution.features import (
     ExtractConfig,
@@ -260,7 +260,7 @@ def plan_analysis(config: AnalyzeConfig, out: Path) -> AnalysisPlan:
     totals: dict[str, int] = {}
     for entry in inputs:
         # From the name too: sets of one size must not be subsampled alike.
-        seed = [config.seed, *hashlib.sha256(entry.name.encode()).digest()[:4]]
+        seed = [config.seed, *hashlib.sha256(utf8(entry.name)).digest()[:4]]
         places = pick(entry.count(), config.max_images, np.random.default_rng(seed))
         totals[entry.name] = len(places)
         tasks += entry.tasks(places, extract)

@@ -37,7 +37,7 @@ from degrade_kit.pipelines.effort import (
     spread,
 )
 from degrade_kit.pipelines.executor import ExecutorConfig, Stateful, run_tasks
-from degrade_kit.pipelines.images import list_images
+from degrade_kit.pipelines.images import check_output, list_images
 from degrade_kit.pipelines.makers.config import SynthConfig
 from degrade_kit.pipelines.makers.flipnet_settings import FlipNetSettings, flipnet_mapping, resolve_flipnet
 from degrade_kit.progress import OnProgress, Progress, silent
@@ -506,12 +506,14 @@ def _squares(config: OriginalsConfig, store: LocalStore, progress: OnProgress) -
     sources = open_sources(config.originals)
     failures: dict[str, int] = {}
     for place, name in enumerate(sources.names):
+        target = f"lq/{name.rpartition('.')[0]}.png"
         try:
+            check_output(target)
             image = prepare(sources.read(place), HqConfig(size=config.size))
         except ImageError as error:
             failures[error.reason] = failures.get(error.reason, 0) + 1
         else:
-            store.write(f"lq/{name.rpartition('.')[0]}.png", image.data)
+            store.write(target, image.data)
         progress(Progress(noun="photo", done=place + 1, total=len(sources)))
     for _, reason, _ in sources.skipped:
         failures[reason] = failures.get(reason, 0) + 1

@@ -36,11 +36,12 @@ from degrade_kit.align import (
 )
 from degrade_kit.analysis.weights import find
 from degrade_kit.errors import ConfigError, ImageError
+from degrade_kit.files import utf8
 from degrade_kit.image import Pixels, decode_image, encode_png
 from degrade_kit.pipelines.claim import Claim
 from degrade_kit.pipelines.effort import Effort, resolve_workers, seconds_each, spread
 from degrade_kit.pipelines.executor import ExecutorConfig, run_tasks
-from degrade_kit.pipelines.images import list_images
+from degrade_kit.pipelines.images import check_output, list_images
 from degrade_kit.progress import OnProgress, Progress, silent
 from degrade_kit.sources import Sources, display_name
 from degrade_kit.store import LocalStore
@@ -299,16 +300,15 @@ def align_photos(task: AlignTask) -> TaskResult:
 
 
 def _align_photo(task: AlignTask, offset: int, name: str, find: FaceFinder, detector_name: str) -> list[Line]:
-    stem = PurePosixPath(task.stems[offset])
-    if stem.is_absolute() or ".." in stem.parts:
-        raise ImageError("unsafe name", "it leads out of the output folder")
+    stem = task.stems[offset]
+    check_output(_face_name(stem, 0, task.config))
     pixels = decode_image(task.sources.read(offset)).pixels
     faces = find(name, pixels)
     store = LocalStore(task.config.out_dir)
     lines: list[Line] = []
     for number, face in enumerate(faces):
         aligned = align_face(pixels, face.landmarks, task.config.size)
-        output = _face_name(str(stem), number, task.config)
+        output = _face_name(stem, number, task.config)
         store.write(output, encode_png(aligned.pixels))
         lines.append(
             {
@@ -444,7 +444,7 @@ def _in_order(lines: dict[int, list[Line]]) -> Iterator[Line]:
 
 
 def _to_jsonl(entries: Iterable[Line | FailureLine]) -> bytes:
-    return "".join(json.dumps(entry, ensure_ascii=False) + "\n" for entry in entries).encode()
+    return utf8("".join(json.dumps(entry, ensure_ascii=False) + "\n" for entry in entries))
 
 
 def _rounded(points: Landmarks | Quad) -> list[list[float]]:

@@ -32,7 +32,7 @@ from degrade_kit.pipelines.claim import Claim, plain
 from degrade_kit.pipelines.devices import check_device
 from degrade_kit.pipelines.effort import Effort, model_effort, resolve_workers
 from degrade_kit.pipelines.executor import ExecutorConfig, Stateful, run_tasks
-from degrade_kit.pipelines.images import FileImages, Images, is_shards, open_inputs, stems, warn_left_out
+from degrade_kit.pipelines.images import FileImages, Images, check_output, is_shards, open_inputs, stems, warn_left_out
 from degrade_kit.pipelines.sheet import Tile, contact_sheet
 from degrade_kit.progress import OnProgress, Progress, silent
 from degrade_kit.restore.folder import SOURCE_CONFIG, restorer_folder, trained_size
@@ -272,6 +272,7 @@ def _restore_chunk(
     for index in chunk.indices:
         name = names[index]
         try:
+            check_output(f"{name}.png")
             pixels = scaled(inputs.read(index), plan.size)
         except ImageError as error:
             failures.append((name, str(error)))

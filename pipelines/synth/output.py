@@ -9,7 +9,7 @@ from dataclasses import asdict
 from typing import Any
 
 from degrade_kit.errors import RunError
-from degrade_kit.files import SCRATCH, plain_yaml, write_new
+from degrade_kit.files import SCRATCH, plain_yaml, utf8, write_new
 from degrade_kit.hq import versions
 from degrade_kit.pipelines.card import write_card
 from degrade_kit.pipelines.claim import Claim
@@ -75,7 +75,7 @@ def claim(store: Store, plan: Plan) -> None:
         if isinstance(store, LocalStore):
             write_new(store.root / CONFIG, text)
         else:
-            store.write(CONFIG, text.encode())
+            store.write(CONFIG, utf8(text))
     check_claim(store, plan, overwrite=False)
 
 
@@ -134,7 +134,7 @@ def finalize(plan: Plan, store: Store, sidecars: list[Sidecar]) -> str:
         for name, reason, detail in plan.sources.skipped
     ]
     lines = skipped + [asdict(failure) for sidecar in sidecars for failure in sidecar.failures]
-    store.write(FAILURES, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines).encode())
+    store.write(FAILURES, utf8("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)))
     extra: dict[str, Any] = {
         "recipe": plan.config.recipe.name,
         "recipe_digest": plan.config.recipe.digest(),
