@@ -73,11 +73,11 @@ AlphaPolicy = Literal["black", "white", "error"]
 MAX_PIXELS: Final = 100_000_000
 """Greatest width times height. Pillow itself warns above 89 million and refuses above 179 million."""
 MAX_WORKING_BYTES: Final = 900_000_000
-"""Most memory that decoding one image may take, by `_WORKING_BYTES`: 16 bits, alpha and animations take more for each
+"""Most memory that decoding one image may take, by `WORKING_BYTES`: 16 bits, alpha and animations take more for each
 pixel than 8-bit RGB."""
 MAX_SCANNED_PIXELS: Final = 1_000_000_000
 """Most pixels times scans of a JPEG file: each scan of a progressive one passes over the whole image."""
-_WORKING_BYTES: Final = {
+WORKING_BYTES: Final = {
     "plain": 7,
     "plain webp": 10,
     "progressive": 13,
@@ -252,7 +252,7 @@ def _check_effort(
         way = "plain webp" if plain else "animated webp"
     elif (format == "png" and png_depth(data) == 16) or image.mode.startswith("I;16"):
         way = "deep"
-    if (needed := pixels * _WORKING_BYTES[way]) > limits.max_bytes:
+    if (needed := pixels * WORKING_BYTES[way]) > limits.max_bytes:
         size = f"{image.size[0]} x {image.size[1]}"
         raise ImageError(
             TOO_LARGE, f"{size}; to decode it takes about {needed // 10**6} MB, more than {limits.max_bytes // 10**6}"

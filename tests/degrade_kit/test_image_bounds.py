@@ -15,8 +15,9 @@ import pytest
 from PIL import Image
 
 from degrade_kit.errors import ImageError
-from degrade_kit.image import MAX_PIXELS, MAX_SCANNED_PIXELS, MAX_WORKING_BYTES, decode_image
+from degrade_kit.image import MAX_PIXELS, MAX_SCANNED_PIXELS, MAX_WORKING_BYTES, WORKING_BYTES, decode_image
 from degrade_kit.image_files import MAX_PARTS, jpeg_segments, survey
+from degrade_kit.sources import MAX_BYTES
 
 SOS = 0xDA
 
@@ -120,6 +121,16 @@ resource.setrlimit(resource.RLIMIT_CPU, (10 + int(sum(resource.getrusage(resourc
 print(decode_image(data).pixels.shape[0])
 assert {MAX_WORKING_BYTES} < 10**9
 """
+
+
+def test_the_page_states_the_bounds() -> None:
+    page = (Path(__file__).parents[2] / "docs/troubleshooting.md").read_text("utf-8")
+    most = {way: min(MAX_PIXELS, MAX_WORKING_BYTES // each) // 10**6 for way, each in WORKING_BYTES.items()}
+    assert f"8-bit RGB PNG and JPEG {most['plain']}, WebP {most['plain webp']}, turned," in page
+    assert f"GIF and TIFF {most['unusual']}, progressive JPEG {most['progressive']}," in page
+    assert f"transparent WebP {most['animated webp']}, 16 bits {most['deep']} |" in page
+    for value in (f"{MAX_SCANNED_PIXELS // 10**6:,} million", f"{MAX_PARTS:,}", f"{MAX_BYTES >> 20} MiB"):
+        assert f"| {value} |" in page
 
 
 @pytest.mark.slow
