@@ -10,6 +10,7 @@ first write of a process to a folder does by itself.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import ctypes
 import errno
@@ -510,7 +511,8 @@ def _free(hold: _Hold, area: Path) -> None:
     """Unlock an output; the file goes with the last who holds it."""
     hold.note.unlink(missing_ok=True)
     with contextlib.suppress(OSError):  # others share it still
-        alone = not hold.shared or _lock(hold.lock, shared=False)
+        # Without locks, the notes of others tell.
+        alone = not hold.shared or _lock(hold.lock, shared=False) or not _notes(area)
         if alone and _is_at(hold.lock, area / _LOCK):
             (area / _LOCK).unlink(missing_ok=True)
     os.close(hold.lock)
@@ -548,6 +550,18 @@ def user_cache() -> Path | None:
     """Find the folder of this user's caches, or None where nothing says what the user's home is."""
     folder = Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"))
     return folder if folder.is_absolute() else None
+
+
+@functools.lru_cache(maxsize=1)
+def ensure_home() -> None:
+    """Give libraries a home folder where nothing says what the user's is; some look into it when they are imported.
+
+    An account that a container runs under may have no name, and no HOME.
+    """
+    if os.path.expanduser("~") == "~":
+        folder = temporary_folder()
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+        os.environ["HOME"] = str(folder)
 
 
 # --------------------------------------------------------------------------------------------------------------- hashes

@@ -52,6 +52,7 @@ def test_tests_are_counted_once_and_where_they_are(tmp_path: Path) -> None:
     assert module.count_tests(("tests/test_a.py", "tests/test_*.py", "tests/none.py"), tmp_path) == 3
     promise = module.Promise("It works.", "By trying.", ("tests/test_b.py",))
     assert module._tests(promise, tmp_path) == "none yet"
+    assert [module._about(count) for count in (3, 10, 47)] == ["3", "10 or more", "40 or more"]
     for promise in module.PROMISES:
         assert any(list(ROOT.glob(pattern)) for pattern in promise.tests), promise.text
 

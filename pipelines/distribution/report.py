@@ -21,7 +21,7 @@ from degrade_kit.analysis.report import Picture, Section, all_numbers, headline
 from degrade_kit.analysis.whitening import Space
 from degrade_kit.checks import choice, whole
 from degrade_kit.errors import ConfigError
-from degrade_kit.files import sha256, write_whole
+from degrade_kit.files import ensure_home, sha256, write_whole
 from degrade_kit.hq import versions
 from degrade_kit.image import Pixels, decode_image
 from degrade_kit.pipelines.distribution.features import Row, pick
@@ -132,6 +132,7 @@ def draw(
     sets: Sequence[MeasuredSet], points: Sequence[ImageSet], config: AnalyzeConfig, out: Path, note: str
 ) -> Pictures:
     """Draw all pictures, and write where the points of the projection lie."""
+    ensure_home()  # for Bokeh and matplotlib
     from degrade_kit.analysis.figures import draw_least_covered, draw_marginals, draw_projection
     from degrade_kit.analysis.page import write_page
     from degrade_kit.analysis.plotset import PlotSet

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Generator
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from degrade_kit import files
 from degrade_kit.errors import RunError
 from degrade_kit.files import (
     SCRATCH,
+    ensure_home,
     held,
     publish,
     remove_folder,
@@ -390,6 +392,49 @@ def test_a_fork_of_a_killed_holder_does_not_keep_the_folder(tmp_path: Path) -> N
         assert process.wait() == -signal.SIGKILL
         with held(tmp_path):  # its fork reads on
             pass
+
+
+def test_a_home_is_made_where_nothing_says_what_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/as/it/was")
+    ensure_home.__wrapped__()
+    assert os.environ["HOME"] == "/as/it/was"
+    monkeypatch.setattr(os.path, "expanduser", lambda path: path)  # as without HOME and an entry of the user
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    ensure_home.__wrapped__()
+    home = Path(os.environ["HOME"])
+    assert home.parent == tmp_path
+    assert home.is_dir()
+
+
+def test_a_file_is_copied_where_no_rename_leads_out_of_its_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rename = os.replace
+
+    def quota(source: str, target: str) -> None:
+        if os.path.dirname(source) != os.path.dirname(target):
+            raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
+        rename(source, target)
+
+    monkeypatch.setattr(os, "replace", quota)
+    (tmp_path / "area").mkdir()
+    (tmp_path / "area/made").write_bytes(b"whole")
+    publish(tmp_path / "area/made", tmp_path / "file")
+    assert (tmp_path / "file").read_bytes() == b"whole"
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["area", "file"]
+
+
+def test_a_folder_that_may_not_be_read_is_written_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = os.open
+
+    def closed(path: str, flags: int, *mode: int) -> int:
+        if os.path.isdir(path):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        return real(path, flags, *mode)
+
+    monkeypatch.setattr(os, "open", closed)
+    write_whole(tmp_path / "file", b"whole")
+    assert (tmp_path / "file").read_bytes() == b"whole"
 
 
 def test_hashes_of_text_bytes_and_files_agree(tmp_path: Path) -> None:

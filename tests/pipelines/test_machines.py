@@ -15,7 +15,9 @@ import shutil
 import stat
 import subprocess
 import sys
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -280,24 +282,20 @@ def check(done: subprocess.CompletedProcess[str], code: int = 0) -> str:
     return said
 
 
-@pytest.fixture
-def nobody(tmp_path: Path) -> Callable[..., str]:
-    """Runs commands as an account without a name or a home, which may write to one folder alone."""
-    if os.geteuid() != 0 or shutil.which("setpriv") is None:
-        pytest.skip("needs root, and setpriv, to become another user")
-    for folder in (tmp_path, *tmp_path.parents):
-        if folder.stat().st_uid == 0 and not folder.stat().st_mode & 0o001:
-            folder.chmod(folder.stat().st_mode | 0o011)
-    out = tmp_path / "theirs"
-    out.mkdir()
-    out.chmod(0o777)
+@dataclass(frozen=True)
+class Account:
+    """An account without a name or a home, which may write to one folder alone."""
 
-    def run_there(words: list[object], code: int = 0, **env: str) -> str:
-        there = "exec setpriv --reuid=64321 --regid=64321 --clear-groups --"
-        line = f'umask 077; cd /; {there} "$@"; true'
+    world: Path
+    """As the fixture of that name, where it may read."""
+    out: Path
+    """Where it may write."""
+
+    def run(self, words: list[object], code: int = 0) -> str:
+        there = 'umask 077; cd /; exec setpriv --reuid=64321 --regid=64321 --clear-groups -- "$@"'
         done = subprocess.run(
-            ["sh", "-c", line, "sh", sys.executable, "-m", "degrade_kit.pipelines.cli", *map(str, words)],
-            env={"PATH": os.environ["PATH"], "OMP_NUM_THREADS": "1", "TMPDIR": str(out / "tmp"), **env},
+            ["sh", "-c", there, "sh", sys.executable, "-m", "degrade_kit.pipelines.cli", *map(str, words)],
+            env={"PATH": os.environ["PATH"], "OMP_NUM_THREADS": "1", "TMPDIR": str(self.out / "tmp")},
             capture_output=True,
             text=True,
             errors="surrogateescape",
@@ -305,9 +303,21 @@ def nobody(tmp_path: Path) -> Callable[..., str]:
         )
         return check(done, code)
 
-    (out / "tmp").mkdir()
-    (out / "tmp").chmod(0o777)
-    return run_there
+
+@pytest.fixture(scope="module")
+def nobody(world: Path) -> Iterator[Account]:
+    """Not below the folder of the tests, which is root's alone."""
+    if os.geteuid() != 0 or shutil.which("setpriv") is None:
+        pytest.skip("needs root, and setpriv, to become another user")
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as name:
+        place = Path(name)
+        shutil.copytree(world, place / "world")
+        for path in (place, *place.rglob("*")):
+            path.chmod(0o755 if path.is_dir() else 0o644)
+        for folder in (place / "out", place / "out/tmp"):
+            folder.mkdir()
+            folder.chmod(0o777)
+        yield Account(place / "world", place / "out")
 
 
 LOCKED_DOWN = ("synth", "verify", "export lmdb", "make-testset", "evaluate", "weights", "doctor")
@@ -315,25 +325,19 @@ LOCKED_DOWN = ("synth", "verify", "export lmdb", "make-testset", "evaluate", "we
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [*LOCKED_DOWN, "analyze-distribution", "degrade"])
-def test_an_account_without_name_home_or_other_places_to_write_can_work(
-    name: str, world: Path, tmp_path: Path, nobody: Callable[..., str]
-) -> None:
-    said = nobody({**COMMANDS, **SLOW}[name](world, tmp_path / "theirs/out"))
-    if name == "analyze-distribution":
-        report = (tmp_path / "theirs/out/report.md").read_text("utf-8")
-        assert "PCA in place of UMAP" not in report, report
-        assert "in place of UMAP" not in said
-    for path in (tmp_path / "theirs").rglob("*"):
-        if path.name != "tmp":
-            assert path.stat().st_mode & 0o077 == 0, f"{path}: the umask is not obeyed"
+def test_an_account_without_name_home_or_other_places_to_write_can_work(name: str, nobody: Account) -> None:
+    out = nobody.out / name
+    said = nobody.run({**COMMANDS, **SLOW}[name](nobody.world, out))
+    assert "in place of UMAP" not in said
+    for path in out.rglob("*"):
+        assert path.stat().st_mode & 0o077 == 0, f"{path}: the umask is not obeyed"
     assert not (Path("/") / "~").exists()
 
 
 @pytest.mark.slow
-def test_what_such_an_account_may_not_write_is_said(world: Path, tmp_path: Path, nobody: Callable[..., str]) -> None:
-    (tmp_path / "closed").mkdir(mode=0o755)
+def test_what_such_an_account_may_not_write_is_said(nobody: Account) -> None:
     for name in ("synth", "evaluate", "export folder", "make-testset"):
-        assert "cannot write to" in nobody(COMMANDS[name](world, tmp_path / "closed/out"), code=1)
+        assert "cannot write to" in nobody.run(COMMANDS[name](nobody.world, nobody.world / "out"), 1)
 
 
 @pytest.mark.slow
@@ -355,11 +359,9 @@ def test_names_beyond_ascii_are_worked_on_and_told_without_a_locale(
     (faces / "ö broken.png").write_bytes(b"none")
     out = tmp_path / "größe"
     words: list[object] = ["synth", "--hq", faces, "--shards", out, "--size", SIDE, "--workers", 0]
-    assert "broken.png" in check(call(words, env=env), 3)
+    assert "not usable: 1 not an image" in check(call(words, env=env), 3)
     check(call(["verify", out, "--workers", 0], env=env))
-    assert "7 HQ" in check(call(["inspect", out], env=env)) or (out / "manifest.json").exists()
-    sources = json.loads((out / "manifest.json").read_text("utf-8"))
-    assert sources["count"] == 8
+    assert "not an image" in check(call(["inspect", out], env=env))
     there = call(["verify", tmp_path / "fehlt ü"], env=env)
     assert there.returncode in (1, 2)
     assert "Traceback" not in there.stderr
@@ -422,8 +424,6 @@ def test_commands_run_in_bare_containers(
     shutil.copytree(world, out / "world")
     try:
         commands = [COMMANDS["synth"](out / "world", out / "made"), COMMANDS["doctor"](out, out)]
-        if "noexec" in setup:
-            commands.append(SLOW["analyze-distribution"](out / "world", out / "report"))
         for words in commands:
             inner = [sys.executable, "-m", "degrade_kit.pipelines.cli", *map(str, words)]
             done = subprocess.run(
