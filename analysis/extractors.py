@@ -23,6 +23,7 @@ from degrade_kit.analysis.weights import WEIGHTS, find
 from degrade_kit.errors import ConfigError
 from degrade_kit.files import file_sha256, sha256
 from degrade_kit.image import Pixels
+from degrade_kit.sources import data_files
 
 Measure = Callable[[Pixels], Features]
 """(H, W, 3) uint8 to (D,)."""
@@ -116,7 +117,7 @@ def parse_extractor(text: str, given: Mapping[str, Path]) -> Extractor:
 
 
 def _digest(path: Path) -> str:
-    files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
+    files = data_files(path) if path.is_dir() else [path]
     return sha256("".join(map(file_sha256, files)))[:16]
 
 

@@ -176,6 +176,16 @@ def never_data(name: str, *, folder: bool = False) -> str | None:
     return _DOUBLES if name.startswith("._") else None
 
 
+def data_files(root: Path, pattern: str = "**/*") -> list[Path]:
+    """List the files below a folder that match, sorted, without those of services; hidden folders count."""
+
+    def is_data(path: Path) -> bool:
+        *folders, file = path.relative_to(root).parts
+        return not never_data(file) and all(never_data(each, folder=True) in (None, HIDDEN_FOLDER) for each in folders)
+
+    return sorted(path for path in root.glob(pattern) if path.is_file() and is_data(path))
+
+
 # -------------------------------------------------------------------------------------------------------------- listing
 
 

@@ -48,6 +48,7 @@ from degrade_kit.flipnet.weights import (
     read_weights,
     write_weights,
 )
+from degrade_kit.sources import data_files
 
 log = logging.getLogger(__name__)
 
@@ -262,7 +263,7 @@ def _vae_class(location: str, options: dict[str, Any]) -> Any:  # noqa: ANN401 (
 def _check_parts(folder: Path) -> None:
     check_parts(folder)
     for part in ("unet", "vae", "text_encoder"):
-        for path in sorted((folder / part).glob("*.safetensors")):
+        for path in data_files(folder / part, "*.safetensors"):
             read_weights(path)
 
 

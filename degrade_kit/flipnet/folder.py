@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Any, cast
 
 from degrade_kit.errors import ConfigError
+from degrade_kit.files import utf8
 from degrade_kit.flipnet.config import FlipNetConfig, SamplingConfig, read_fields
+from degrade_kit.sources import data_files
 
 SMALL = Path(__file__).parent / "small"
 """The model that ships with this package: `--flipnet small`."""
@@ -81,9 +83,9 @@ def read_config(folder: Path) -> tuple[FlipNetConfig, BaseReference, Prompts, Sa
 def folder_digest(folder: Path) -> str:
     """Hash the files of weights that the folder itself holds, and its configuration: twelve hexadecimal digits."""
     digest = hashlib.sha256()
-    for path in sorted(folder.rglob("*")):
-        if path.is_file() and path.suffix in (".json", ".safetensors"):
-            digest.update(path.relative_to(folder).as_posix().encode())
+    for path in data_files(folder):
+        if path.suffix in (".json", ".safetensors"):
+            digest.update(utf8(path.relative_to(folder).as_posix()))
             with path.open("rb") as stream:
                 while chunk := stream.read(1 << 20):
                     digest.update(chunk)
@@ -158,7 +160,7 @@ def check_parts(folder: Path) -> None:
             f"base model {folder}: no folder {', '.join(missing)}; expected diffusers' layout, with {', '.join(PARTS)}"
         )
     for part in ("unet", "vae", "text_encoder"):
-        if not any((folder / part).glob("*.safetensors")):
+        if not data_files(folder / part, "*.safetensors"):
             pickled = next(iter((folder / part).glob("*.bin")), None)
             found = f"{pickled.name}, a pickled file; convert it to safetensors" if pickled else "none"
             raise ConfigError(f"base model {folder}: expected {part}/*.safetensors, found {found}")

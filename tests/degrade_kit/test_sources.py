@@ -28,7 +28,7 @@ from hypothesis import strategies as st
 
 from degrade_kit import sources as sources_module
 from degrade_kit.errors import ConfigError, ImageError
-from degrade_kit.sources import Sources, display_name, open_sources
+from degrade_kit.sources import Sources, data_files, display_name, open_sources
 
 ODD_NAMES = [
     b"with space.png",
@@ -972,3 +972,10 @@ def test_listing_many_files_is_quick(tmp_path: Path) -> None:
     start = time.process_time()
     assert len(open_sources(tmp_path)) == 5000
     assert time.process_time() - start < 1  # about 0.03 s; 70 000 files take 0.4 s
+
+
+def test_files_of_a_model_are_listed_without_those_of_services(tmp_path: Path) -> None:
+    fill(tmp_path, ["a.json", "b/c.json", ".cache/d.json", "._a.json", "b/.DS_Store", "b/@eaDir/c.json", "b/e.bin"])
+    names = [path.relative_to(tmp_path).as_posix() for path in data_files(tmp_path)]
+    assert names == [".cache/d.json", "a.json", "b/c.json", "b/e.bin"]
+    assert data_files(tmp_path / "b", "*.json") == [tmp_path / "b/c.json"]
