@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import types
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ import torch
 
 from degrade_kit.analysis.networks import (
     ArcFace,
+    Inception,
     Vgg,
     arcface18,
     arcface18_name,
@@ -120,6 +123,39 @@ def test_a_file_that_is_no_network_says_what_it_is(content: object, told: str, t
     torch.save(content, tmp_path / "file.pth")
     with pytest.raises(ConfigError, match=f"file.pth: .*{told}|file.pth: {told}"):
         read_tensors(tmp_path / "file.pth", "a network")
+
+
+def test_what_torch_fidelity_unpickles_is_our_own_file_of_checked_tensors(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It takes a path, and reads it by `torch.load` without saying how: nothing of the user's file may come so far."""
+    read: list[tuple[Path, int, Any]] = []
+
+    class Extractor(torch.nn.Module):
+        def __init__(self, name: str, features: list[str], path: str) -> None:
+            super().__init__()
+            folder = Path(path).parent
+            read.append((Path(path), folder.stat().st_mode & 0o077, torch.load(path, weights_only=True)))
+
+    for module, content in {
+        "torch_fidelity": {},
+        "torch_fidelity.feature_extractor_inceptionv3": {"FeatureExtractorInceptionV3": Extractor},
+        "torch_fidelity.interpolate_compat_tensorflow": {"interpolate_bilinear_2d_like_tensorflow1x": None},
+    }.items():
+        fake = types.ModuleType(module)
+        fake.__dict__.update(content)
+        monkeypatch.setitem(sys.modules, module, fake)
+    torch.save({"a": Evil()}, tmp_path / "evil.pth")
+    with pytest.raises(ConfigError, match="cannot be read without running code"):
+        Inception(tmp_path / "evil.pth")
+    assert not read
+    torch.save({"state_dict": {"module.a": torch.ones(2)}, "note": "text"}, tmp_path / "good.pth")
+    Inception(tmp_path / "good.pth")
+    [(path, open_to_others, content)] = read
+    assert tmp_path not in path.parents
+    assert not open_to_others
+    assert {name: tensor.tolist() for name, tensor in content.items()} == {"a": [1, 1]}
+    assert not path.exists()
 
 
 @pytest.mark.parametrize("ending", ["pth", "safetensors"])

@@ -89,6 +89,7 @@ COMMANDS: dict[str, Callable[[Path, Path], list[object]]] = {
     "evaluate": lambda w, out: [
         "evaluate", "--restored", w / "restored", "--reference", w / "faces", "--out", out, "--workers", 0
     ],
+    "pairs": lambda w, out: ["pairs", "--hq", w / "faces", "--size", 32, "--shown", 1, "--out", out],
     "compare": lambda w, out: ["compare", w / "evaluation", "--out", out],
     "doctor": lambda w, out: ["doctor"],
     "presets": lambda w, out: ["presets", "gfpgan"],
@@ -97,12 +98,9 @@ COMMANDS: dict[str, Callable[[Path, Path], list[object]]] = {
 SLOW: dict[str, Callable[[Path, Path], list[object]]] = {
     "analyze-distribution": lambda w, out: [
         "analyze-distribution", "--synth", f"s={w}/shards", "--real", f"r={w}/restored", "--size", SIDE, "--out", out,
-        "--features", "degradation", "--workers", 0
+        "--features", "degradation", "--projection", "pca", "--workers", 0
     ],
     "degrade": lambda w, out: ["degrade", w / "faces/00.png", "--out", out, "--device", "cpu", "--solver-steps", 1],
-    "synth flipnet": lambda w, out: [
-        *COMMANDS["synth"](w, out), "--mode", "flipnet", "--solver-steps", 1, "--limit", 1, "--device", "cpu"
-    ],
 }  # fmt: skip
 
 
@@ -292,16 +290,18 @@ class Account:
     """Where it may write."""
 
     def run(self, words: list[object], code: int = 0) -> str:
+        return check(self.python("-m", "degrade_kit.pipelines.cli", *map(str, words)), code)
+
+    def python(self, *words: str) -> subprocess.CompletedProcess[str]:
         there = 'umask 077; cd /; exec setpriv --reuid=64321 --regid=64321 --clear-groups -- "$@"'
-        done = subprocess.run(
-            ["sh", "-c", there, "sh", sys.executable, "-m", "degrade_kit.pipelines.cli", *map(str, words)],
+        return subprocess.run(
+            ["sh", "-c", there, "sh", sys.executable, *words],
             env={"PATH": os.environ["PATH"], "OMP_NUM_THREADS": "1", "TMPDIR": str(self.out / "tmp")},
             capture_output=True,
             text=True,
             errors="surrogateescape",
             timeout=300,
         )
-        return check(done, code)
 
 
 @pytest.fixture(scope="module")
@@ -320,18 +320,32 @@ def nobody(world: Path) -> Iterator[Account]:
         yield Account(place / "world", place / "out")
 
 
-LOCKED_DOWN = ("synth", "verify", "export lmdb", "make-testset", "evaluate", "weights", "doctor")
+LOCKED_DOWN = ("synth", "verify", "export lmdb", "make-testset", "evaluate", "weights")
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [*LOCKED_DOWN, "analyze-distribution", "degrade"])
 def test_an_account_without_name_home_or_other_places_to_write_can_work(name: str, nobody: Account) -> None:
     out = nobody.out / name
-    said = nobody.run({**COMMANDS, **SLOW}[name](nobody.world, out))
-    assert "in place of UMAP" not in said
+    nobody.run({**COMMANDS, **SLOW}[name](nobody.world, out))
     for path in out.rglob("*"):
         assert path.stat().st_mode & 0o077 == 0, f"{path}: the umask is not obeyed"
     assert not (Path("/") / "~").exists()
+
+
+@pytest.mark.slow
+def test_numba_compiles_for_such_an_account(nobody: Account) -> None:
+    """UMAP itself takes a minute to compile; whether numba finds a place for it, it says at once."""
+    pytest.importorskip("umap")
+    module = nobody.world / "compiled.py"
+    module.write_text("import numba\n@numba.njit(cache=True)\ndef same(x):\n    return x\n")
+    module.chmod(0o644)
+    there = f"import sys; sys.path.insert(0, {str(nobody.world)!r}); import compiled"
+    alone = nobody.python("-c", there)
+    assert "no locator available" in alone.stderr
+    helped = f"from degrade_kit.analysis.projection import _let_numba_cache; _let_numba_cache(); {there}"
+    check(nobody.python("-c", helped))
+    assert not list((nobody.out / "tmp").glob("degrade-kit*")), "the folder goes with the process"
 
 
 @pytest.mark.slow
@@ -423,7 +437,9 @@ def test_commands_run_in_bare_containers(
     out = Path("/var/tmp") / f"dk-machines-{os.getpid()}"  # not below a /tmp that is covered
     shutil.copytree(world, out / "world")
     try:
-        commands = [COMMANDS["synth"](out / "world", out / "made"), COMMANDS["doctor"](out, out)]
+        commands = [COMMANDS["synth"](out / "world", out / "made")]
+        if "/proc" in setup:
+            commands.append(COMMANDS["doctor"](out, out))
         for words in commands:
             inner = [sys.executable, "-m", "degrade_kit.pipelines.cli", *map(str, words)]
             done = subprocess.run(
@@ -536,6 +552,6 @@ def test_ray_keeps_its_store_elsewhere_where_shared_memory_is_small_or_absent(
 def test_every_command_is_tried() -> None:
     tried = {str(words(Path("w"), Path("o"))[0]) for words in {**COMMANDS, **SLOW}.values()}
     # These train, fetch, or are made of the others.
-    elsewhere = {"bench-read", "demo", "fit-recipe", "pairs", "restore", "train-degrade", "train-restore"}
+    elsewhere = {"bench-read", "demo", "fit-recipe", "restore", "train-degrade", "train-restore"}
     assert tried | elsewhere == set(main.commands)
     assert not tried & elsewhere
