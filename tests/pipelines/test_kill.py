@@ -326,6 +326,37 @@ def test_ctrl_c_while_ray_starts_leaves_nothing_behind(start: Callable[[int], Ru
     assert run.scratch() == {}
 
 
+def test_sigterm_while_ray_starts_leaves_nothing_behind(start: Callable[[int], Run], temporary: Path) -> None:
+    run = start(2)
+    run.until(lambda: any(title.endswith("gcs_server") or "/gcs_server" in title for title in run.processes().values()),
+              "Ray was starting")  # fmt: skip
+    run.signal(signal.SIGTERM)
+
+    assert run.end() == 130, run.said
+    assert run.said.splitlines() == [f"stopped; {GO_ON}"]
+    run.leaves_no_orphans()
+    assert run.scratch() == {}
+    assert list(temporary.iterdir()) == []
+
+
+def test_a_raylet_that_dies_while_ray_starts_is_one_message(start: Callable[[int], Run], temporary: Path) -> None:
+    run = start(2)
+
+    def raylets() -> list[int]:
+        return [pid for pid, title in run.processes().items() if title.partition(" ")[0].endswith("/raylet/raylet")]
+
+    run.until(raylets, "Ray was starting")
+    for pid in raylets():
+        os.kill(pid, signal.SIGKILL)
+
+    assert run.end() == 1, run.said
+    assert "Traceback" not in run.said
+    assert run.said.splitlines()[-1].startswith("error: Ray could not be started or joined: ")
+    run.leaves_no_orphans()
+    assert run.scratch() == {}
+    assert list(temporary.iterdir()) == []
+
+
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
 def test_a_run_without_workers_goes_on_after(
     number: signal.Signals, start: Callable[[int], Run], expected: dict[str, bytes]
