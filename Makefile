@@ -50,6 +50,7 @@ test-latest: ## Run these tests on the newest release of every dependency, in .v
 # By file and not by test: all tests of a file share what they work on.
 chaos: .venv/.dev ## Stop every long command at 50 random moments (MOMENTS=50), rerun, compare; counts go to docs/
 	DEGRADE_KIT_CHAOS=$(or $(MOMENTS),50) OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/pipelines/test_chaos.py
+	$(BIN)/python docs/generate_reliability.py
 
 lint: .venv/.dev ## Check format, lint rules and types
 	$(FORMATTED)

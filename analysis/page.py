@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import html
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -162,7 +163,18 @@ def write_page(sets: Sequence[PlotSet], out: Path, *, title: str, note: str, see
     coverage = "" if shown == total else f"{shown:,} of {total:,} images have a thumbnail here, evenly over the sets."
     variables = {"note": _clean(note), "thumbnails": coverage}
     page = file_html(plot, INLINE, _clean(title), template=_TEMPLATE, template_variables=variables)
-    write_whole(out, page)
+    write_whole(out, _with_fixed_names(page))
+
+
+def _with_fixed_names(page: str) -> str:
+    """Number the elements of a page, which Bokeh names at random: the same run writes the same bytes."""
+    names = dict.fromkeys(re.findall(rf'(?: id=|"docid":)"({_UUID})"', page))
+    for number, name in enumerate(names):
+        page = page.replace(name, f"element-{number}")
+    return page
+
+
+_UUID = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 
 
 def _choose(counts: Sequence[int], limit: int, rng: np.random.Generator) -> list[NDArray[np.intp]]:

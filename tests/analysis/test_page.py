@@ -41,6 +41,17 @@ def grid(name: str, real: bool, left: float, labels: list[str], first: int = 0) 
     return PlotSet(name=name, real=real, points=points, labels=labels, thumbnails=thumbnails)
 
 
+def test_two_processes_write_the_same_bytes_and_keep_names_that_look_like_ids(tmp_path: Path) -> None:
+    name = "0b81fb70-341e-4353-a7cc-182448aa6e9b"
+    sets = [grid("real", True, 0.0, ["a", name]), grid("made", False, 1.0, ["b"])]
+    page.write_page(sets, tmp_path / "page.html", title="t", note="n")
+    text = (tmp_path / "page.html").read_text("utf-8")
+    assert name in text
+    assert re.findall(page._UUID, text.replace(name, "")) == []  # pyright: ignore[reportPrivateUsage]
+    assert sorted(set(re.findall(r"element-\d", text))) == ["element-0", "element-1", "element-2"]
+    assert '"docid":"element-' in text
+
+
 def sources_of(text: str) -> list[str]:
     """What the elements of a page would load."""
     found: list[str] = []
