@@ -124,6 +124,7 @@ def whole_set(folder: Path, *, last: str, stale: Collection[str] = ()) -> Genera
 
     Raises:
         OSError: If that fails.
+        RunError: If another run holds the folder.
     """
     sweep_scratch(folder)
     scratch = scratch_path(folder / "files")
@@ -133,16 +134,17 @@ def whole_set(folder: Path, *, last: str, stale: Collection[str] = ()) -> Genera
         made = sorted(path for path in scratch.rglob("*") if path.is_file())
         for path in made:
             _sync(path)
-        (folder / last).unlink(missing_ok=True)
-        for name in stale:
-            if not (scratch / name).exists():
-                (folder / name).unlink(missing_ok=True)
-        _sync(folder)
-        for path in sorted(made, key=lambda path: path == scratch / last):
-            place = folder / path.relative_to(scratch)
-            place.parent.mkdir(parents=True, exist_ok=True)
-            _move(path, place)
-        _sync(folder)
+        with held(folder):  # two sets at once would be mixed
+            (folder / last).unlink(missing_ok=True)
+            for name in stale:
+                if not (scratch / name).exists():
+                    (folder / name).unlink(missing_ok=True)
+            _sync(folder)
+            for path in sorted(made, key=lambda path: path == scratch / last):
+                place = folder / path.relative_to(scratch)
+                place.parent.mkdir(parents=True, exist_ok=True)
+                _move(path, place)
+            _sync(folder)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 
@@ -421,8 +423,10 @@ class _Hold:
     note: Path
     """Scratch file that tells others who holds it, and since when."""
     shared: bool
+    thread: int
+    """Thread that took it, and may take it again."""
     count: int = 1
-    """Runs in this process that share it."""
+    """How often it is held in this process."""
 
 
 _holds: Final = dict[tuple[int, Path], _Hold]()
@@ -438,7 +442,7 @@ def held(folder: Path, *, shared: bool = False) -> Generator[None]:
     each holder says whether its process lives.
 
     Args:
-        folder: Made, if it is not there.
+        folder: Made, if it is not there. A thread that holds it may do so again.
         shared: Whether others that share it too may work in it at the same time.
 
     Raises:
@@ -450,7 +454,7 @@ def held(folder: Path, *, shared: bool = False) -> Generator[None]:
         hold = _holds.get(key)
         if hold is None:
             hold = _holds[key] = _hold(folder, area, shared=shared)
-        elif shared and hold.shared:
+        elif hold.thread == threading.get_ident() or (shared and hold.shared):
             hold.count += 1
         else:
             raise RunError(_in_use(folder, area))
@@ -481,7 +485,7 @@ def _hold(folder: Path, area: Path, *, shared: bool) -> _Hold:
                     raise RunError(_in_use(folder, area))
             if _is_at(lock, path):
                 note.touch()
-                return _Hold(lock, note, shared)
+                return _Hold(lock, note, shared, threading.get_ident())
             os.close(lock)  # it was removed before it was locked
         except FileNotFoundError:  # the folder was removed again
             os.close(lock)

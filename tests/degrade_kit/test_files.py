@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Generator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -355,9 +356,19 @@ def test_a_second_run_is_told_who_holds_the_folder(
             with pytest.raises(RunError, match=told), held(out, shared=shared):
                 pass
     assert not (out / SCRATCH).exists()
-    with held(out), pytest.raises(RunError, match=f"process {os.getpid()} on "), held(out):
-        pass
+    told = f"process {os.getpid()} on "
+    with held(out), held(out), ThreadPoolExecutor(1) as pool, pytest.raises(RunError, match=told):
+        pool.submit(held(out).__enter__).result()
     assert os.listdir(out) == []
+
+
+def test_a_set_of_files_is_not_put_where_another_run_works(tmp_path: Path) -> None:
+    with holder(tmp_path), pytest.raises(RunError, match="is in use by another run"):
+        write_files(tmp_path, {"a": "mine"})
+    assert content(tmp_path) == {}
+    with held(tmp_path):
+        write_files(tmp_path, {"a": "mine"})
+    assert content(tmp_path) == {"a": b"mine"}
 
 
 def test_runs_that_share_a_folder_work_side_by_side(tmp_path: Path) -> None:
@@ -365,8 +376,8 @@ def test_runs_that_share_a_folder_work_side_by_side(tmp_path: Path) -> None:
         with held(tmp_path, shared=True):
             pass
         assert (tmp_path / SCRATCH / "lock").exists()
-        with pytest.raises(RunError, match="is in use"), held(tmp_path):
-            pass
+        with ThreadPoolExecutor(1) as pool, pytest.raises(RunError, match="is in use"):
+            pool.submit(held(tmp_path).__enter__).result()
     assert os.listdir(tmp_path) == []
 
 
