@@ -205,11 +205,18 @@ class Bench:
         return files, self._listing.read_text("utf-8").splitlines()
 
     def files(self) -> dict[str, bytes]:
-        """Content by name, without the times in the numbers of a training."""
+        """Content by name, without the times in the numbers of a training, and without its checkpoints but the last.
+
+        A run that was asked to stop wrote one more.
+        """
         found = {
             path.relative_to(self.out).as_posix(): path.read_bytes() for path in self.out.rglob("*") if path.is_file()
         }
-        return {name: timeless(data) if name.endswith("metrics.jsonl") else data for name, data in found.items()}
+        return {
+            name: timeless(data) if name.endswith("metrics.jsonl") else data
+            for name, data in found.items()
+            if "/step-" not in name or "/checkpoints/" not in f"/{name}" or f"step-{LOOP['num_steps']:08d}" in name
+        }
 
     def scratch(self) -> list[str]:
         """Whatever is there that is no result."""
