@@ -330,7 +330,11 @@ def _save_base(net: FlipNet, folder: Path, *, half: bool) -> None:
 
         text_encoder = copy.deepcopy(text_encoder).to(torch.float16)
     text_encoder.save_pretrained(folder / "text_encoder")
-    net.tokenizer.save_pretrained(folder / "tokenizer")
+    tokenizer: Any = net.tokenizer
+    if hasattr(tokenizer, "backend_tokenizer"):  # it would keep how it was called last
+        tokenizer.backend_tokenizer.no_truncation()
+        tokenizer.backend_tokenizer.no_padding()
+    tokenizer.save_pretrained(folder / "tokenizer")
     net.scheduler.save_pretrained(folder / "scheduler")
 
 

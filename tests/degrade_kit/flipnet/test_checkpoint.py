@@ -376,3 +376,12 @@ def test_the_digest_follows_the_weights_and_not_the_place(model: Path, made: Pat
     assert checkpoint.folder_digest(model) == checkpoint.folder_digest(made)
     damage(model / "boosthub.safetensors", lambda tensors: next(iter(tensors.values())).add_(1))
     assert checkpoint.folder_digest(model) != checkpoint.folder_digest(made)
+
+
+def test_a_model_has_the_same_files_whatever_its_tokenizer_did_before(tmp_path: Path) -> None:
+    net = gated_flipnet()
+    for name in ("fresh", "used"):
+        save(net, tmp_path / name, BaseReference(location="base"))
+        net.tokenizer(["a face"], padding="max_length", max_length=4, truncation=True)
+    tokens = "base/tokenizer/tokenizer.json"
+    assert (tmp_path / "fresh" / tokens).read_bytes() == (tmp_path / "used" / tokens).read_bytes()
