@@ -133,7 +133,8 @@ def _look_at_few_samples() -> None:
 
     train_degrade.caption_prompts.__defaults__ = (20,)
     new_net = train_degrade.new_net
-    for module in (train_degrade, train_restore):
+    modules: list[Any] = [train_degrade, train_restore]
+    for module in modules:
         module.new_net = lambda *words, **options: new_net(*words, **{**options, "samples": 20})
 
 
