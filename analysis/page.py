@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import base64
-import html
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -35,6 +34,7 @@ from numpy.typing import NDArray
 
 from degrade_kit.analysis.plotset import PlotSet, Style, cut_middle, styles
 from degrade_kit.files import write_whole
+from degrade_kit.wording import clean_text, html_text
 
 MAX_THUMBNAILS = 5000
 """Most thumbnails, of 64 pixels and about 2 kB each: 5000 make a page of 18 MB."""
@@ -42,7 +42,7 @@ MAX_THUMBNAILS = 5000
 # A grey pixel, for points without a thumbnail.
 _BLANK = "data:image/gif;base64,R0lGODlhAQABAIAAAN3d3QAAACH5BAAAAAAALAAAAAABAAEAAAICRAEAOw=="
 
-# Names reach the page as text that `_escape` has made safe; {safe} keeps Bokeh from escaping them a second time.
+# Names reach the page as text that `html_text` has made safe; {safe} keeps Bokeh from escaping them a second time.
 _TOOLTIP = """
 <div style="width: 96px; font: 11px/1.35 sans-serif; color: #333; overflow-wrap: anywhere">
   <img src="@thumbnail{safe}" alt="" width="96" height="96" style="display: block; object-fit: contain">
@@ -143,7 +143,7 @@ def write_page(sets: Sequence[PlotSet], out: Path, *, title: str, note: str, see
     items: list[LegendItem] = []
     for number, each in enumerate(sets):
         kind = "real" if each.real else "synthetic"
-        label = f"{cut_middle(_clean(each.name), 32)} ({kind}, {len(each.points):,})"
+        label = f"{cut_middle(clean_text(each.name), 32)} ({kind}, {len(each.points):,})"
         items.append(LegendItem(label=label, renderers=[renderers[number]]))
     legend = Legend(
         items=items,
@@ -154,15 +154,15 @@ def write_page(sets: Sequence[PlotSet], out: Path, *, title: str, note: str, see
     )
     plot.add_layout(legend, "right")
     described = [
-        {"name": _escape(each.name), "color": looks[id(each)].color, "count": len(each.points)} for each in sets
+        {"name": html_text(each.name), "color": looks[id(each)].color, "count": len(each.points)} for each in sets
     ]
     callback = CustomJS(args={"source": source, "sets": described, "blank": _BLANK}, code=_GALLERY)
     source.selected.js_on_change("indices", callback)
 
     shown, total = sum(map(len, kept)), sum(len(each.thumbnails) for each in sets)
     coverage = "" if shown == total else f"{shown:,} of {total:,} images have a thumbnail here, evenly over the sets."
-    variables = {"note": _clean(note), "thumbnails": coverage}
-    page = file_html(plot, INLINE, _clean(title), template=_TEMPLATE, template_variables=variables)
+    variables = {"note": clean_text(note), "thumbnails": coverage}
+    page = file_html(plot, INLINE, clean_text(title), template=_TEMPLATE, template_variables=variables)
     write_whole(out, _with_fixed_names(page))
 
 
@@ -200,9 +200,9 @@ def _source(sets: Sequence[PlotSet], kept: Sequence[NDArray[np.intp]]) -> Column
         {
             "x": points[:, 0],
             "y": points[:, 1],
-            "set": [_escape(each.name) for each in sets for _ in each.labels],
+            "set": [html_text(each.name) for each in sets for _ in each.labels],
             "set_number": [number for number, each in enumerate(sets) for _ in each.labels],
-            "label": [_escape(label) for each in sets for label in each.labels],
+            "label": [html_text(label) for each in sets for label in each.labels],
             "thumbnail": thumbnails,
         }
     )
@@ -241,16 +241,3 @@ def _scatter(plot: Any, source: ColumnDataSource, indices: NDArray[np.intp], loo
         line_width=0.6,
         nonselection_alpha=0.12,
     )
-
-
-def _clean(text: str) -> str:
-    r"""Spell out what UTF-8 cannot hold: names of files that are not text come with lone surrogates.
-
-    >>> _clean("caf\udce9.png")
-    'caf\\udce9.png'
-    """
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")
-
-
-def _escape(text: str) -> str:
-    return html.escape(_clean(text))

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import base64
-import html
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from degrade_kit.analysis.comparison import SMALL, Comparison, Numbers
 from degrade_kit.analysis.distances import Interval
+from degrade_kit.wording import clean_text, html_text, markdown_text
 
 MISSING = "too few"
 
@@ -190,29 +190,22 @@ def _null(value: float | None) -> str:
 
 def to_markdown(title: str, sections: Sequence[Section]) -> str:
     """Write the report as Markdown, pictures as links to files beside it."""
-    lines = [f"# {_plain(title)}", ""]
+    lines = [f"# {markdown_text(title)}", ""]
     for section in sections:
-        lines += [f"## {_plain(section.title)}", ""]
+        lines += [f"## {markdown_text(section.title)}", ""]
         for part in section.body:
             if isinstance(part, Table):
-                lines += [_row(part.header), _row(["---"] * len(part.header)), *map(_row, part.rows), ""]
+                lines += [_row(part.header), f"|{' --- |' * len(part.header)}", *map(_row, part.rows), ""]
             elif isinstance(part, Picture):
-                lines += [f"![{_plain(part.alt)}]({part.file})", ""]
+                lines += [f"![{markdown_text(part.alt)}]({part.file})", ""]
             else:
-                lines += [_plain(part), ""]
+                lines += [markdown_text(part), ""]
     return "\n".join(lines)
 
 
 def _row(cells: Sequence[str]) -> str:
-    shown = [f"**{_plain(cell)}**" if isinstance(cell, Best) else _plain(cell) for cell in cells]
+    shown = [f"**{markdown_text(cell)}**" if isinstance(cell, Best) else markdown_text(cell) for cell in cells]
     return "| " + " | ".join(shown) + " |"
-
-
-def _plain(text: str) -> str:
-    """Escape text so that Markdown shows it as it is: names of files and sets may hold anything."""
-    for sign in "\\`*_{}[]<>|#":
-        text = text.replace(sign, f"\\{sign}")
-    return " ".join(text.split())
 
 
 _STYLE = """
@@ -230,26 +223,26 @@ def to_html(title: str, sections: Sequence[Section]) -> str:
     parts = [
         "<!DOCTYPE html>",
         '<html lang="en">',
-        f'<head><meta charset="utf-8"><title>{html.escape(title)}</title><style>{_STYLE}</style></head>',
-        f"<body><h1>{html.escape(title)}</h1>",
+        f'<head><meta charset="utf-8"><title>{html_text(title)}</title><style>{_STYLE}</style></head>',
+        f"<body><h1>{html_text(title)}</h1>",
     ]
     for section in sections:
-        parts.append(f"<h2>{html.escape(section.title)}</h2>")
+        parts.append(f"<h2>{html_text(section.title)}</h2>")
         for part in section.body:
             if isinstance(part, Table):
-                head = "".join(f"<th>{html.escape(cell)}</th>" for cell in part.header)
+                head = "".join(f"<th>{html_text(cell)}</th>" for cell in part.header)
                 rows = "".join("<tr>" + "".join(map(_html_cell, row)) + "</tr>" for row in part.rows)
                 parts.append(f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>")
             elif isinstance(part, Picture):
                 encoded = base64.b64encode(part.data).decode()
-                parts.append(f'<p><img alt="{html.escape(part.alt)}" src="data:image/png;base64,{encoded}"></p>')
+                parts.append(f'<p><img alt="{html_text(part.alt)}" src="data:image/png;base64,{encoded}"></p>')
             else:
-                parts.append(f"<p>{html.escape(part)}</p>")
+                parts.append(f"<p>{html_text(part)}</p>")
     return "\n".join([*parts, "</body></html>", ""])
 
 
 def _html_cell(cell: str) -> str:
-    text = html.escape(cell)
+    text = html_text(cell)
     return f"<td><b>{text}</b></td>" if isinstance(cell, Best) else f"<td>{text}</td>"
 
 
@@ -306,4 +299,4 @@ _LATEX = {
 
 def _latex(text: str) -> str:
     """Escape text so that LaTeX shows it as it is; pdflatex knows no other signs."""
-    return "".join(_LATEX.get(sign, sign) for sign in text)
+    return "".join(_LATEX.get(sign, sign) for sign in clean_text(text))

@@ -13,6 +13,7 @@ from degrade_kit.shards import LQ_ONLY, ShardSet
 from degrade_kit.sources import display_name
 from degrade_kit.statistics import BINS, PARAMETERS, Statistics, Summary
 from degrade_kit.store import Store
+from degrade_kit.wording import markdown_code, markdown_text
 
 _PREVIEW_ROWS = 6
 _PREVIEW_VARIANTS = 5
@@ -83,16 +84,17 @@ def card_text(manifest: Mapping[str, Any], statistics: Statistics, resolved: Map
     failed = manifest["num_failures"] + manifest["num_skipped"]
     stored = "native size: a reader enlarges them" if manifest["lq_size"] == "native" else "full size"
     made_by = origins(manifest, statistics)
-    # A prompt is a user's text: a bar in it would end the cell of the table.
-    rows = "\n".join(f"| {name} | {line.replace('|', '/')} |" for name, line in made_by.items())
-    members = ", ".join(f"`{extension}`" for extension in manifest["extensions"])
+    # Recipes and prompts are texts of others, and so is all of a data set that is exported or joined.
+    rows = "\n".join(f"| {name} | {_text(line)} |" for name, line in made_by.items())
+    version = _text(manifest["versions"]["degrade_kit"])
+    members = ", ".join(f"`{_text(extension)}`" for extension in manifest["extensions"])
     shown = _preview(manifest)
     return f"""---
 {header}---
 
-# LQ/HQ face pairs: {_makers(manifest, statistics)}
+# LQ/HQ face pairs: {_text(_makers(manifest, statistics))}
 
-Made by degrade-kit {manifest["versions"]["degrade_kit"]} with `degrade-kit synth`. Digest `{manifest["digest"]}`.
+Made by degrade-kit {version} with `degrade-kit synth`. Digest `{manifest["digest"]}`.
 
 | | |
 |---|---|
@@ -107,9 +109,7 @@ Made by degrade-kit {manifest["versions"]["degrade_kit"]} with `degrade-kit synt
 
 ## Drawn parameters
 
-```text
-{histogram_text(statistics)}
-```
+{markdown_code(histogram_text(statistics), "text")}
 
 {_how(manifest, resolved)}
 ## Licence
@@ -123,15 +123,18 @@ def _weights_licence(resolved: Mapping[str, Any]) -> str:
     """What the weights that made LQ images ask for; empty where a recipe made all, or their folder has no LICENSE."""
     notice = resolved.get("flipnet", {}).get("licence", "")
     return (
-        f"\nLQ images by FlipNet were made with weights that have a licence of their own. {notice}\n" if notice else ""
+        f"\nLQ images by FlipNet were made with weights that have a licence of their own. {_text(notice)}\n"
+        if notice
+        else ""
     )
 
 
 def _preview(manifest: Mapping[str, Any]) -> str:
     if LQ_ONLY not in manifest:
         return "![preview](preview.png)\n\n"
+    digest = _text(manifest[LQ_ONLY]["digest"])
     return f"""**There are no HQ images here**, for their licence. Put them back from your own copy of the
-faces, which is compared image by image with what the LQ images were made of (digest `{manifest[LQ_ONLY]["digest"]}`):
+faces, which is compared image by image with what the LQ images were made of (digest `{digest}`):
 
 ```console
 degrade-kit join THIS_FOLDER --hq YOUR_FACES --out pairs
@@ -149,22 +152,22 @@ def _how(manifest: Mapping[str, Any], resolved: Mapping[str, Any]) -> str:
 
 LQ images are drawn by FlipNet's degradation mode (ICCV 2025, arXiv 2508.08556); each record names its prompt and seed.
 
-```yaml
-{plain_yaml(settings).strip()}
-```
+{markdown_code(plain_yaml(settings).strip(), "yaml")}
 
 """
     if mode != "flipnet":
         text += f"""## Recipe
 
-{resolved["recipe"].get("source") or "A recipe of the user's own."}
+{_text(resolved["recipe"].get("source") or "A recipe of the user's own.")}
 
-```yaml
-{plain_yaml(resolved["recipe"]).strip()}
-```
+{markdown_code(plain_yaml(resolved["recipe"]).strip(), "yaml")}
 
 """
     return text.removesuffix("\n")
+
+
+def _text(text: str) -> str:
+    return markdown_text(text, stars=True)
 
 
 def histogram_text(statistics: Statistics) -> str:

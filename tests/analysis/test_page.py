@@ -16,6 +16,7 @@ import pytest
 from degrade_kit.analysis import page
 from degrade_kit.analysis.plotset import PlotSet
 from degrade_kit.image import encode_jpeg
+from degrade_kit.wording import clean_text
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -189,7 +190,7 @@ def test_page_works_in_chromium(tmp_path: Path, browser: Browser) -> None:
         tip.wait_for(state="visible")
         assert tip.locator("img").evaluate("image => image.naturalWidth") == 64
         shown = " ".join(tip.inner_text().split())
-        assert shown == " ".join(f"{page._clean(name)} source <b>one</b>".split())
+        assert shown == " ".join(f"{clean_text(name)} source <b>one</b>".split())
 
     # A lasso around three points of each of the two right columns.
     move(1, 1.5)
