@@ -21,7 +21,7 @@ import numpy as np
 from degrade_kit.analysis.distances import Features
 from degrade_kit.analysis.weights import WEIGHTS, find
 from degrade_kit.errors import ConfigError
-from degrade_kit.files import file_sha256, sha256
+from degrade_kit.files import expand_home, file_sha256, sha256
 from degrade_kit.image import Pixels
 from degrade_kit.sources import data_files
 
@@ -96,6 +96,7 @@ def parse_extractor(text: str, given: Mapping[str, Path]) -> Extractor:
         ConfigError: If the kind is unknown, its weights are not there, or a package is missing.
     """
     kind, colon, path = text.partition(":")
+    path = expand_home(path)
     if text == DEGRADATION:
         return Extractor(DEGRADATION)
     if kind not in _LOADERS or (kind in WEIGHTS and colon):

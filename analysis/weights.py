@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from degrade_kit.errors import ConfigError, nearest
-from degrade_kit.files import file_sha256, user_cache
+from degrade_kit.files import file_sha256, local_path, user_cache
 from degrade_kit.flipnet.config import SD21_BASE
 from degrade_kit.wording import human_bytes
 
@@ -283,7 +283,7 @@ def parse_given(assignments: Iterable[tuple[str, str]]) -> dict[str, Path]:
             raise ConfigError(f"--weights: unknown name `{name}`; {nearest(name, WEIGHTS)}")
         if WEIGHTS[name].folder:
             raise ConfigError(f"--weights: `{name}` is a folder of a model; give it by {WEIGHTS[name].otherwise}")
-        given[name] = Path(os.path.expanduser(path))
+        given[name] = local_path(path)
     return given
 
 

@@ -43,6 +43,20 @@ _NO_FOLDER_SYNC: Final = {errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.E
 """What file systems answer that cannot sync a folder: some on FUSE, NFS and SMB."""
 
 
+def expand_home(place: str | os.PathLike[str]) -> str:
+    """A place as text, with a `~` at its beginning written out: shells leave `--out=~/out` and `NAME=~/in` as they are.
+
+    >>> expand_home("a/~b")
+    'a/~b'
+    """
+    return os.path.expanduser(os.fspath(place))
+
+
+def local_path(place: str | os.PathLike[str]) -> Path:
+    """A place as a path; see `expand_home`."""
+    return Path(expand_home(place))
+
+
 # ------------------------------------------------------------------------------------------ written whole or not at all
 
 

@@ -37,7 +37,6 @@ import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeVar, cast
 
 import cv2
@@ -45,6 +44,7 @@ import numpy as np
 import numpy.typing as npt
 
 from degrade_kit.errors import ALPHA, TOO_LARGE, TOO_SMALL, TRUNCATED, UNREADABLE, UNSUPPORTED, ImageError
+from degrade_kit.files import local_path
 from degrade_kit.image_files import (
     JPEG_END,
     WALKERS,
@@ -170,7 +170,7 @@ def read_image(path: str | os.PathLike[str], *, min_side: int = 32) -> Image:
         ImageError: If the file cannot be read or decoded.
     """
     try:
-        data = Path(path).read_bytes()
+        data = local_path(path).read_bytes()
     except OSError as error:
         raise ImageError(UNREADABLE, error.strerror or str(error)) from error
     return to_float(decode_image(data, min_side=min_side).pixels)

@@ -31,11 +31,11 @@ from zipfile import BadZipFile
 import numpy as np
 import numpy.typing as npt
 
-from degrade_kit.errors import ConfigError, ShardError
-from degrade_kit.files import sha256, write_whole
+from degrade_kit.errors import ConfigError, RunError, ShardError
+from degrade_kit.files import expand_home, sha256
 from degrade_kit.shards import CONFIG, HIDDEN, MANIFEST, MAX_MEMBER_BYTES, Sample
 from degrade_kit.sources import never_data
-from degrade_kit.store import Store, open_store
+from degrade_kit.store import LocalStore, Store, check_name, is_safe_name, open_store
 
 INDEX = f"{HIDDEN}/index"
 ENLARGE = '[{"op":"resize","scale":1.0,"filter":"cubic"}]'
@@ -79,7 +79,7 @@ def find_tars(place: str | os.PathLike[str]) -> PlainTars | None:
         ConfigError: If the pattern is wrong.
         ShardError: If a tar of the pattern is missing.
     """
-    text = os.fspath(place)
+    text = expand_home(place)
     if ("{" in text or text.endswith(".tar")) and not os.path.isdir(text):
         return _expand(text)
     store = open_store(text)
@@ -101,7 +101,7 @@ def _expand(pattern: str) -> PlainTars:
     # The folder before the first brace; what varies may have folders of its own.
     folder = pattern.partition("{")[0].rpartition("/")[0]
     store = open_store(folder or ("/" if pattern.startswith("/") else "."))
-    names = [place.removeprefix(f"{folder}/") if folder else place for place in places]
+    names = [place.removeprefix(f"{folder}/" if folder or pattern.startswith("/") else "") for place in places]
     if missing := [name for name in names if store.size(name) is None]:
         raise ShardError(f"{pattern}: {len(missing)} of {len(names)} tars are missing, the first: {missing[0]}")
     return PlainTars(store, names)
@@ -120,26 +120,25 @@ def index_tar(path: Path, where: str, cache: Path | None) -> TarIndex:
         cache: Folder for the index where none can be written beside the tar; None for none.
 
     Raises:
-        ShardError: If it is cut, or a sample is no pair.
+        ShardError: If it is cut, a sample is no pair, or its key would lead out of any folder.
     """
     status = path.stat()
     stamp = np.array([status.st_size, status.st_mtime_ns], np.int64)
-    places = [path.parent / INDEX / f"{path.name}.npz"]
+    places = [(LocalStore(path.parent), f"{INDEX}/{path.name}.npz")]
     if cache is not None:
         name = sha256(os.fsencode(path.resolve()))[:16]
-        places.append(cache / "index" / f"{path.name}-{name}.npz")
-    for place in places:
-        if (kept := _read_index(place, stamp)) is not None:
+        places.append((LocalStore(cache), f"index/{path.name}-{name}.npz"))
+    for store, name in places:
+        if (kept := _read_index(store.path(name), stamp)) is not None:
             return kept
     index = _walk(path, where)
     if time.time() - status.st_mtime < _COARSE:
         return index  # written again within the clock's step, it would have the same size and time
     data = io.BytesIO()
     np.savez(data, stamp=stamp, keys=index.keys, starts=index.starts, sizes=index.sizes, extensions=index.extensions)
-    for place in places:
-        with contextlib.suppress(OSError):  # where nothing can be written, the next reader walks again
-            place.parent.mkdir(parents=True, exist_ok=True)
-            write_whole(place, data.getvalue())
+    for store, name in places:
+        with contextlib.suppress(OSError, RunError):  # where nothing can be written, the next reader walks again
+            store.write(name, data.getvalue())
             break
     return index
 
@@ -150,7 +149,10 @@ def _read_index(place: Path, stamp: Numbers) -> TarIndex | None:
             if not np.array_equal(kept["stamp"], stamp):
                 return None
             extensions = tuple(str(extension) for extension in kept["extensions"])
-            return TarIndex(kept["keys"], kept["starts"], kept["sizes"], extensions)
+            index = TarIndex(kept["keys"], kept["starts"], kept["sizes"], extensions)
+            keys = [key.decode("utf-8", "surrogateescape") for key in index.keys.astype(np.bytes_).tolist()]
+            # It may have come with the tars, and from somebody else.
+            return index if all(map(is_safe_name, keys)) else None
     except (OSError, KeyError, ValueError, EOFError, BadZipFile):  # none, or a damaged one
         return None
 
@@ -166,6 +168,7 @@ def _walk(path: Path, where: str) -> TarIndex:
     rows: list[list[tuple[int, int]]] = []
     extensions: set[str] = set()
     for key, members in _grouped(_members(path, where)):
+        check_name(key, where)  # files may be named by it
         roles = assign_roles([member.suffix for member in members], f"{where}: sample {key}")
         if rows and len(roles) != len(rows[0]):
             raise ShardError(
@@ -186,7 +189,7 @@ def _members(path: Path, where: str) -> Iterator[tuple[str, _Member]]:
     try:
         with path.open("rb") as file, tarfile.open(fileobj=file, mode="r:") as tar:
             for member in tar:
-                key, suffix = split_name(member.name)
+                key, suffix = split_name(member.name.removeprefix("./"))  # as `tar` has them that is given `.`
                 if not member.isreg() or member.issparse() or not is_readable(suffix):
                     continue
                 if member.size > MAX_MEMBER_BYTES:

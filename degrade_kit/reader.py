@@ -24,7 +24,7 @@ import numpy.typing as npt
 
 from degrade_kit.degradation import finish, make_lq, make_target
 from degrade_kit.errors import ConfigError, ImageError, ShardError
-from degrade_kit.files import NO_LOCKS, file_sha256, sha256, sweep_scratch, whole_file
+from degrade_kit.files import NO_LOCKS, file_sha256, local_path, sha256, sweep_scratch, whole_file
 from degrade_kit.image import Pixels, decode_image
 from degrade_kit.ops import Op
 from degrade_kit.plain_shards import PlainTars, find_tars, index_tar, plain_info
@@ -96,7 +96,7 @@ class PairReader:
             raise ConfigError(
                 f"{self._store.url}: shards that are not local need `cache_dir`, a folder to keep them in"
             )
-        self._cache = None if cache_dir is None else Path(cache_dir)
+        self._cache = None if cache_dir is None else local_path(cache_dir)
         self._plain = plain is not None
         self._open: OrderedDict[int, _OpenTar] = OrderedDict()  # by number of the shard, the least recently used first
         self._shards: list[dict[str, Any]]

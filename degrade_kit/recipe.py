@@ -13,7 +13,7 @@ from typing import Any, cast
 import numpy as np
 
 from degrade_kit.errors import ConfigError, nearest
-from degrade_kit.files import parse_yaml, sha256
+from degrade_kit.files import local_path, parse_yaml, sha256
 from degrade_kit.record import Record
 from degrade_kit.steps import (
     STEPS,
@@ -100,7 +100,7 @@ def load_recipe(path: str | Path) -> Recipe:
     Raises:
         ConfigError: If the file cannot be read or says something else than a recipe.
     """
-    path = Path(path)
+    path = local_path(path)
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:

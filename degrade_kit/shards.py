@@ -66,6 +66,26 @@ def sample_key(index: int) -> str:
     return f"{index:09d}"
 
 
+def check_shard_name(name: str, where: str) -> None:
+    """Make sure that a name from a file is one that `shard_name` gives: files are written and deleted by it.
+
+    Raises:
+        ShardError: If it is another.
+    """
+    if not re.fullmatch(r"shard-[0-9]{6,}", name):
+        raise ShardError(f"{where}: {name!r:.80} is not the name of a shard")
+
+
+def check_key(key: str, where: str) -> None:
+    """Make sure that a key from a file is one that `sample_key` gives: files are named by it.
+
+    Raises:
+        ShardError: If it is another.
+    """
+    if len(key) < 9 or not (key.isascii() and key.isdigit()):
+        raise ShardError(f"{where}: {key!r:.80} is not the key of a sample: expected nine digits")
+
+
 @dataclass(frozen=True, slots=True)
 class Variant:
     """One LQ image, ready to be stored."""
@@ -183,11 +203,13 @@ class Sidecar:
         """
         fields = parse_json(data, where)
         _check_types(fields, _SIDECAR_TYPES, where)
+        check_shard_name(fields["shard"], where)
         _check_extent(fields, where)
         expected = [str, int, *(int for _ in fields["extensions"])]
         for entry in fields["index"]:
             if not isinstance(entry, list) or [type(part) for part in cast("list[Any]", entry)] != expected:
                 raise ShardError(f"{where}: not an entry of an index: {entry!r:.80}")
+            check_key(cast("list[Any]", entry)[0], where)
         try:
             fields["failures"] = [Failure(**failure) for failure in fields["failures"]]
             return cls(**fields)
@@ -216,13 +238,20 @@ def sidecar_path(shard: str) -> str:
 
 
 def read_sidecar(store: Store, shard: str) -> Sidecar | None:
-    """Read the sidecar of a shard; None if the shard is not done."""
+    """Read the sidecar of a shard; None if the shard is not done.
+
+    Raises:
+        ShardError: If it is damaged, or that of another shard.
+    """
     path = sidecar_path(shard)
     try:
         data = store.read(path)
     except FileNotFoundError:
         return None
-    return Sidecar.from_json(data, f"{store.url}/{path}")
+    sidecar = Sidecar.from_json(data, f"{store.url}/{path}")
+    if sidecar.shard != shard:
+        raise ShardError(f"{store.url}/{path} belongs to another shard: expected {shard}, found {sidecar.shard}")
+    return sidecar
 
 
 def parse_json(data: bytes, where: str) -> dict[str, Any]:
@@ -467,11 +496,12 @@ class ShardSet:
         """Yield every sample, in order.
 
         Raises:
-            ShardError: If a shard is missing, cut or altered in size or number of samples.
+            ShardError: If a shard is missing, cut or altered in size or number of samples, or has a key that is none.
         """
         for shard in self.shards:
             count = 0
             for sample in iterate_samples(self._local_tar(shard)):
+                check_key(sample.key, f"{self.store.url}/{shard['name']}.tar")
                 count += 1
                 yield sample
             if count != shard["count"]:
@@ -543,8 +573,7 @@ def open_shards(shards: str | os.PathLike[str]) -> ShardSet:
     _check_types(manifest.get("left_out", {}), dict.fromkeys(manifest.get("left_out", {}), int), where)
     for entry in manifest["shards"]:
         _check_types(entry, _LISTED_TYPES, where)
-        if not re.fullmatch(r"shard-[0-9]{6,}", entry["name"]):
-            raise ShardError(f"{where}: {entry['name']!r} is not the name of a shard")
+        check_shard_name(entry["name"], where)
     return ShardSet(store, manifest)
 
 

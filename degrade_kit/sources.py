@@ -48,6 +48,7 @@ from typing import BinaryIO, Final, NamedTuple, Protocol
 
 from degrade_kit import lmdb_file
 from degrade_kit.errors import TOO_LARGE, TRUNCATED, UNREADABLE, UNSUPPORTED, ConfigError, ImageError
+from degrade_kit.files import expand_home
 
 log = logging.getLogger(__name__)
 
@@ -142,7 +143,7 @@ def open_sources(spec: str | Path, *, include: str | None = None) -> Sources:
     Raises:
         ConfigError: If `spec` is none of these, or no image is found.
     """
-    given = os.path.expanduser(str(spec))
+    given = expand_home(spec)
     listing = _Listing(include)
     reader = _list(given, listing)
     if not listing.names:

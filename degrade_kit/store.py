@@ -3,6 +3,9 @@
 A file appears under its name whole or not at all. Locally it is written beside its place, synced and renamed. Elsewhere
 it is spooled to a local file and put in one go, which object stores do atomically, where a stream closed by an error
 would publish a part of it.
+
+Names come from files of others: sidecars, tars, lists. So every method refuses one that would lead out of the store,
+and what is written or deleted does not follow a link that does.
 """
 
 from __future__ import annotations
@@ -17,12 +20,48 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, cast
 
-from degrade_kit.errors import ConfigError, DegradeKitError, RunError
-from degrade_kit.files import SCRATCH, publish, scratch_path, sweep_scratch, temporary_folder
+from degrade_kit.errors import ConfigError, DegradeKitError, RunError, ShardError
+from degrade_kit.files import (
+    SCRATCH,
+    expand_home,
+    local_path,
+    publish,
+    scratch_path,
+    sweep_scratch,
+    temporary_folder,
+)
+
+# An empty part, `.` or `..`, which absolute names have too, and NUL, which ends a name in C.
+_UNSAFE = re.compile(r"(?:^|/)\.{0,2}(?:/|\Z)|\0")
+# What Windows reads as a drive, a stream or one more slash.
+_UNSAFE_ON_WINDOWS = re.compile(rf"{_UNSAFE.pattern}|[\\:]")
+
+
+def is_safe_name(name: str, *, windows: bool = os.name == "nt") -> bool:
+    """Whether a name is one of a file below some folder, wherever that is.
+
+    >>> is_safe_name("nested/a..b.png"), is_safe_name("../a.png"), is_safe_name("/a.png"), is_safe_name("a//b.png")
+    (True, False, False, False)
+    """
+    return (_UNSAFE_ON_WINDOWS if windows else _UNSAFE).search(name) is None
+
+
+def check_name(name: str, where: str) -> str:
+    """Give a name back that is one of a file below `where`.
+
+    Raises:
+        ShardError: If it is absolute, empty, or leads out by `..`.
+    """
+    if not is_safe_name(name):
+        raise ShardError(f"{where}: {name!r:.200} is not the name of a file in it: it is empty, absolute or has `..`")
+    return name
 
 
 class Store(Protocol):
-    """A flat or nested collection of named files."""
+    """A flat or nested collection of named files.
+
+    Every method raises a ShardError for a name that leads out of the store.
+    """
 
     @property
     def url(self) -> str:
@@ -67,13 +106,13 @@ class Store(Protocol):
 
 
 def open_store(url: str | os.PathLike[str]) -> Store:
-    """The store at a local path or a URL such as `s3://bucket/folder`."""
-    text = os.fspath(url)
+    """The store at a local path, where `~` is the home folder, or a URL such as `s3://bucket/folder`."""
+    text = expand_home(url)
     scheme = re.match(r"([A-Za-z][A-Za-z0-9+.-]+):", text)
     if scheme is None or (os.name == "nt" and len(scheme[1]) == 1):
         return LocalStore(Path(text))
     if scheme[1] == "file":
-        return LocalStore(Path(text.removeprefix("file:").removeprefix("//")))
+        return LocalStore(local_path(text.removeprefix("file:").removeprefix("//")))
     # In fsspec's chained URLs, such as simplecache::s3://bucket/folder, each link has a scheme.
     schemes = {link.partition(":")[0].lower() for link in text.split("::")}
     if schemes & {"pipe", "http", "https"} or not text.partition("://")[2].strip("/"):
@@ -94,7 +133,7 @@ class LocalStore:
 
     def read(self, name: str) -> bytes:
         """See `Store`."""
-        return (self.root / name).read_bytes()
+        return self.path(name).read_bytes()
 
     def write(self, name: str, data: bytes) -> None:
         """See `Store`."""
@@ -107,7 +146,7 @@ class LocalStore:
 
     def scratch(self, name: str) -> Path:
         """See `Store`; all of them are in one folder, so that a later run sweeps in one place what a dead one left."""
-        path = scratch_path(self.root / SCRATCH / Path(name).name)
+        path = scratch_path(self.target(f"{SCRATCH}/{self.target(name).name}"))
         while True:
             path.parent.mkdir(parents=True, exist_ok=True)
             # Until a file is in the folder, another process that sweeps may remove it.
@@ -117,7 +156,7 @@ class LocalStore:
 
     def publish(self, scratch: Path, name: str) -> None:
         """See `Store`."""
-        publish(scratch, self.root / name)
+        publish(scratch, self.target(name))
 
     def names(self) -> list[str]:
         """See `Store`."""
@@ -128,21 +167,43 @@ class LocalStore:
     def size(self, name: str) -> int | None:
         """See `Store`."""
         try:
-            return (self.root / name).stat().st_size
+            return self.path(name).stat().st_size
         except (FileNotFoundError, NotADirectoryError):
             return None
 
     def delete(self, name: str) -> None:
         """See `Store`."""
-        (self.root / name).unlink(missing_ok=True)
+        self.target(name).unlink(missing_ok=True)
 
     def local_copy(self, name: str) -> Path:
         """See `Store`."""
-        return self.root / name
+        return self.path(name)
 
     def download(self, name: str, path: Path) -> None:
         """See `Store`."""
-        shutil.copyfile(self.root / name, path)
+        shutil.copyfile(self.path(name), path)
+
+    def path(self, name: str) -> Path:
+        """Where a file is, or would be, for reading.
+
+        Raises:
+            ShardError: If the name leads out of the store.
+        """
+        return self.root / check_name(name, self.url)
+
+    def target(self, name: str) -> Path:
+        """Where a file is to be written or removed: by a linked folder, one that is not this store's would change.
+
+        The store's own folder may be a link, and so may a file, which is replaced and not written through.
+
+        Raises:
+            RunError: If a link leads out of the store there.
+            ShardError: If the name does.
+        """
+        path = self.path(name)
+        if path.parent != self.root and not path.parent.resolve().is_relative_to(self.root.resolve()):
+            raise RunError(f"{path}: cannot be changed, since a link leads out of {self.root} there; remove the link")
+        return path
 
     def sweep(self) -> None:
         """Remove scratch files whose process is gone; those of other machines are left, their owners may live."""
@@ -170,24 +231,24 @@ class RemoteStore:
 
     def scratch(self, name: str) -> Path:
         """See `Store`."""
-        return temporary_folder() / Path(name).name
+        return temporary_folder() / Path(check_name(name, self.url)).name
 
     def publish(self, scratch: Path, name: str) -> None:
         """See `Store`."""
+        path = self._path(name)
         try:
-            self._fs().put_file(str(scratch), self._path(name))
+            self._fs().put_file(str(scratch), path)
         finally:
             shutil.rmtree(scratch.parent, ignore_errors=True)
 
     def names(self) -> list[str]:
         """See `Store`."""
         fs = self._fs()
-        root = self._path("").rstrip("/")
         try:
-            found: list[str] = fs.find(root)
+            found: list[str] = fs.find(self.url)
         except FileNotFoundError:
             return []
-        prefix = root.split("://", 1)[-1].lstrip("/")
+        prefix = self.url.split("://", 1)[-1].lstrip("/")
         return sorted(path.lstrip("/").removeprefix(prefix).lstrip("/") for path in found)
 
     def size(self, name: str) -> int | None:
@@ -226,7 +287,7 @@ class RemoteStore:
             raise ConfigError(f"cannot open {self.url}: {error}") from error
 
     def _path(self, name: str) -> str:
-        return f"{self.url}/{name}"
+        return f"{self.url}/{check_name(name, self.url)}"
 
 
 def check_writable(store: Store) -> None:
@@ -255,7 +316,15 @@ def free_bytes(store: Store) -> tuple[int, Path]:
 
 
 def _nearest(path: Path) -> Path:
-    """The path itself, or the first folder above it that is there."""
+    """The path itself, or the first folder above it that is there.
+
+    Raises:
+        RunError: If a link on the way leads to nothing, which no folder can take the place of.
+    """
     while not path.exists():
+        if path.is_symlink():
+            raise RunError(
+                f"{path} is a link to {os.readlink(path)}, where nothing is; make that folder or remove the link"
+            )
         path = path.parent
     return path

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from degrade_kit.errors import ConfigError, RunError
-from degrade_kit.files import whole_folder
+from degrade_kit.files import expand_home, whole_folder
 from degrade_kit.flipnet import foreign
 from degrade_kit.flipnet.batch import Batch
 from degrade_kit.flipnet.weights import check_finite, load_weights, read_weights, write_weights
@@ -88,12 +88,13 @@ def build_autoencoder(config: AutoencoderConfig, *, download: bool = False) -> A
             latent_channels=config.latent_channels,
             norm_num_groups=math.gcd(32, *config.widths),
         )
-    folder = Path(config.base)
+    base = expand_home(config.base)
+    folder = Path(base)
     local = folder.is_dir()
     whole_model = not (folder / "config.json").is_file() if local else True
     try:
         network, info = kind.from_pretrained(
-            config.base,
+            base,
             subfolder="vae" if whole_model else None,
             revision=config.revision,
             use_safetensors=True,

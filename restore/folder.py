@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from degrade_kit.errors import ConfigError
+from degrade_kit.files import local_path
 from degrade_kit.flipnet.folder import CONFIG_FILE
 
 RESTORER_FILE: Final = "restorer.json"
@@ -16,7 +17,7 @@ SOURCE_CONFIG: Final = "embedding.json"
 
 def restorer_folder(location: str | Path) -> Path:
     """Find the model of a run, or the folder itself where it is one."""
-    folder = Path(location)
+    folder = local_path(location)
     for candidate in (folder, folder / "restoration" / "model", folder / "model"):
         if (candidate / CONFIG_FILE).is_file():
             return candidate

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from degrade_kit.errors import ConfigError, ImageError, RunError
-from degrade_kit.files import sha256, write_whole
+from degrade_kit.files import expand_home, sha256, write_whole
 from degrade_kit.image import Pixels, decode_image
 from degrade_kit.progress import OnProgress, Progress, silent
 
@@ -157,6 +157,7 @@ def _load(model: str, device: str, *, download: bool) -> Callable[[Sequence[Pixe
             f"captions by BLIP need torch and transformers ({error}); install degrade-kit[flipnet], or leave the model "
             f"out for template captions"
         ) from error
+    model = expand_home(model)
     here = Path(model).is_dir() or not download
     try:
         processor = transformers.BlipProcessor.from_pretrained(model, local_files_only=here)

@@ -25,7 +25,7 @@ import torch
 from torch import Tensor, nn
 
 from degrade_kit.errors import ConfigError, RunError
-from degrade_kit.files import whole_folder
+from degrade_kit.files import expand_home, whole_folder
 from degrade_kit.flipnet import foreign
 from degrade_kit.flipnet.config import SamplingConfig
 from degrade_kit.flipnet.folder import (
@@ -98,6 +98,7 @@ def load_base(
     """
     diffusers, transformers = foreign.diffusers(), foreign.transformers()
 
+    location = expand_home(location)
     folder = Path(location)
     local = folder.is_dir()
     if local:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from degrade_kit.errors import ConfigError
-from degrade_kit.files import utf8
+from degrade_kit.files import local_path, utf8
 from degrade_kit.flipnet.config import FlipNetConfig, SamplingConfig, read_fields
 from degrade_kit.sources import data_files
 
@@ -44,7 +44,7 @@ Prompts = tuple[tuple[str, float], ...]
 
 def model_folder(location: str | Path) -> Path:
     """Find the folder of a model: `small`, or a path."""
-    return SMALL if str(location) == "small" else Path(location)
+    return SMALL if str(location) == "small" else local_path(location)
 
 
 def read_config(folder: Path) -> tuple[FlipNetConfig, BaseReference, Prompts, SamplingConfig]:
@@ -103,8 +103,8 @@ def check_base(location: str, *, revision: str | None = None, download: bool = F
     Raises:
         ConfigError: If it is not, or a part of it is missing.
     """
-    if Path(location).is_dir():
-        check_parts(Path(location))
+    if local_path(location).is_dir():
+        check_parts(local_path(location))
     elif not is_hub_id(location):
         raise ConfigError(f"base model {location}: no such folder")
     elif not download:

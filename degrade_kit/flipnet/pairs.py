@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Final
 
 from degrade_kit.errors import ConfigError
+from degrade_kit.files import local_path
 from degrade_kit.flipnet.layouts import LAYOUTS, REALBLUR, REALBLUR_EXPECTED, Role, Side, Split
 from degrade_kit.sources import display_name, never_data, open_sources
 
@@ -111,7 +112,7 @@ def read_pairs(source: str, root: str | Path, *, limit: int | None = None, seed:
     Raises:
         ConfigError: If the folder cannot be read, fits no layout, or fits several.
     """
-    kind, root = kind_of(source), Path(root)
+    kind, root = kind_of(source), local_path(root)
     if not root.is_dir():
         raise ConfigError(f"pairs {source}={display_name(str(root))}: expected a folder, found none")
     listing = open_sources(root)

@@ -14,8 +14,17 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
 import degrade_kit.files
-from degrade_kit.errors import ConfigError, RunError
-from degrade_kit.store import SCRATCH, LocalStore, RemoteStore, Store, check_writable, free_bytes, open_store
+from degrade_kit.errors import ConfigError, RunError, ShardError
+from degrade_kit.store import (
+    SCRATCH,
+    LocalStore,
+    RemoteStore,
+    Store,
+    check_writable,
+    free_bytes,
+    is_safe_name,
+    open_store,
+)
 
 numbers = itertools.count()
 
@@ -292,3 +301,88 @@ def test_stores_with_one_name_in_front_of_the_other_are_apart() -> None:
     other.write("x", b"data")
     assert one.names() == []
     assert other.names() == ["x"]
+
+
+# ---------------------------------------------------------------------------------------------------------------- names
+
+UNSAFE = ["", "/", "/etc/passwd", "..", "../a", "a/..", "a/../b", "./a", "a/./b", "a//b", "a/", "a\0b"]
+METHODS: dict[str, Any] = {
+    "read": lambda store, name, path: store.read(name),
+    "write": lambda store, name, path: store.write(name, b"evil"),
+    "scratch": lambda store, name, path: store.scratch(name),
+    "publish": lambda store, name, path: store.publish(path, name),
+    "size": lambda store, name, path: store.size(name),
+    "delete": lambda store, name, path: store.delete(name),
+    "local_copy": lambda store, name, path: store.local_copy(name),
+    "download": lambda store, name, path: store.download(name, path),
+}
+
+
+@pytest.mark.parametrize("name", UNSAFE)
+@pytest.mark.parametrize("method", METHODS)
+def test_no_method_takes_a_name_that_leads_out(store: Store, method: str, name: str, tmp_path: Path) -> None:
+    (tmp_path / "mine" / "scratch").mkdir(parents=True)
+    place = tmp_path / "mine/scratch/file"
+    place.write_bytes(b"mine")
+    with pytest.raises(ShardError, match="is not the name of a file in it"):
+        METHODS[method](store, name, place)
+    assert store.names() == []
+    assert place.read_bytes() == b"mine"
+
+
+@pytest.mark.parametrize("name", ["a..b", "..a", "a..", "...", "a\\b", "C:", "a\nb", " ", "~", "-rf"])
+def test_names_that_look_strange_are_names(store: Store, name: str) -> None:
+    store.write(name, b"data")
+    assert store.names() == [name]
+    assert store.read(name) == b"data"
+    store.delete(name)
+    assert store.names() == []
+
+
+@pytest.mark.parametrize("name", ["C:", "C:/a", "a\\..\\b", "\\a", "a:b"])
+def test_what_windows_reads_as_a_drive_or_a_slash_is_refused_there(name: str) -> None:
+    assert is_safe_name(name, windows=False)
+    assert not is_safe_name(name, windows=True)
+
+
+def test_a_linked_folder_is_read_and_not_written(tmp_path: Path) -> None:
+    outside, store = tmp_path / "outside", LocalStore(tmp_path / "out")
+    outside.mkdir()
+    (outside / "a").write_bytes(b"mine")
+    store.write("real/b", b"data")
+    (store.root / "linked").symlink_to(outside)
+    (store.root / "inner").symlink_to(store.root / "real")
+    assert store.read("linked/a") == b"mine"
+    for change in (lambda: store.write("linked/a", b"evil"), lambda: store.delete("linked/a")):
+        with pytest.raises(RunError, match="a link leads out"):
+            change()
+    assert {path.name: path.read_bytes() for path in outside.iterdir()} == {"a": b"mine"}
+    store.write("inner/b", b"new")
+    assert store.read("real/b") == b"new"
+
+
+def test_a_store_may_be_a_link_and_a_file_that_is_one_is_replaced(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "out").symlink_to(tmp_path / "real")
+    (tmp_path / "mine").write_bytes(b"mine")
+    store = LocalStore(tmp_path / "out")
+    (store.root / "a").symlink_to(tmp_path / "mine")
+    store.write("a", b"new")
+    store.write("sub/a", b"new")
+    assert (tmp_path / "mine").read_bytes() == b"mine"
+    assert [(tmp_path / "real" / name).read_bytes() for name in ("a", "sub/a")] == [b"new", b"new"]
+
+
+def test_a_dangling_link_cannot_be_written_to(tmp_path: Path) -> None:
+    (tmp_path / "out").symlink_to(tmp_path / "gone")
+    for root in (tmp_path / "out", tmp_path / "out/below"):
+        with pytest.raises(RunError, match=r"out is a link to .*gone, where nothing is; make that folder or remove"):
+            check_writable(LocalStore(root))
+
+
+def test_the_home_folder_is_written_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for place in ("~/out", Path("~/out"), "file:~/out"):
+        assert open_store(place) == LocalStore(tmp_path / "out")
+    assert open_store("./~") == LocalStore(Path("~"))
+    assert open_store("memory://a/~/b").url == "memory://a/~/b"
