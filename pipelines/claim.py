@@ -1,17 +1,24 @@
-"""Whose an output is, and the configurations that say so."""
+"""Whose an output is, and the configurations that say so: every command that writes a folder or a file asks here."""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Generator, Iterator, Mapping
+import fnmatch
+import os
+import re
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Final, cast
+from pathlib import Path, PurePath
+from typing import Any, Final, TypeAlias, cast
 
 from degrade_kit.errors import ConfigError, RunError
-from degrade_kit.files import held, parse_yaml, plain_yaml, utf8, write_whole
+from degrade_kit.files import expand_home, held, local_path, parse_yaml, plain_yaml, utf8, whole_set, write_whole
+from degrade_kit.shards import HIDDEN
 from degrade_kit.store import LocalStore, Store, check_writable
+
+Inputs: TypeAlias = Sequence[tuple[str, "str | os.PathLike[str] | None"]]
+"""Places that a command reads, with what messages call them, such as `--hq`; None for one that is not given."""
 
 FREE = ("num_steps", "checkpoint_steps", "validation_steps", "keep_checkpoints")
 """Fields of a loop that a run may be continued with another value of."""
@@ -30,7 +37,7 @@ def read_run_config(name: str, command: str) -> tuple[Path, dict[str, Any]]:
     Raises:
         ConfigError: If it cannot be read, or holds something else than `key: value` pairs.
     """
-    path = CONFIGS / f"{command}-{name}.yaml" if name in ("small", "sd21") else Path(name)
+    path = CONFIGS / f"{command}-{name}.yaml" if name in ("small", "sd21") else local_path(name)
     try:
         data = parse_yaml(path.read_text(encoding="utf-8"), path.name)
     except (OSError, UnicodeDecodeError) as error:
@@ -48,8 +55,57 @@ def _beside(path: Path, value: Any) -> Any:  # noqa: ANN401 (parsed YAML)
     if isinstance(value, list):
         return [_beside(path, each) for each in cast("list[Any]", value)]
     if isinstance(value, str) and value.endswith((".yaml", ".yml")):
-        return str(path.parent / value)
+        return str(path.parent / expand_home(value))
     return value
+
+
+def check_apart(out: str | os.PathLike[str], inputs: Inputs, option: str = "--out") -> None:
+    """Make sure that an output is neither an input nor inside one, where a rerun would find its own results.
+
+    Args:
+        out: Folder, file or URL that is written to.
+        inputs: What is read.
+        option: By which another output is given, for messages.
+
+    Raises:
+        ConfigError: If it is; links do not hide it.
+    """
+    target = _comparable_place(out)
+    for name, place in inputs:
+        source = None if place is None else _comparable_place(place)
+        if source is None or not (target == source or target.startswith(f"{source.rstrip('/')}/")):
+            continue
+        where, found = "is" if target == source else "is inside", f"{name} {os.fspath(place or '')}"
+        raise ConfigError(
+            f"{option} {os.fspath(out)} {where} the input {found}: a rerun would take results for inputs; give another "
+            f"{option}"
+        )
+
+
+def _comparable_place(place: str | os.PathLike[str]) -> str:
+    """A place as text that tells whether another is inside it: of a pattern of files, the folder before it."""
+    text = expand_home(place)
+    if "://" in text and not text.startswith("file:"):
+        return text.rstrip("/")
+    text = text.removeprefix("file:").removeprefix("//")
+    wild = re.search(r"[*?\[{]", text)
+    if wild is not None and not os.path.lexists(text):
+        text = os.path.dirname(text[: wild.start()]) or "."
+    return Path(os.path.realpath(text)).as_posix()
+
+
+def report_claim(command: str, what: str, results: Sequence[str], resolved: Mapping[str, Any], inputs: Inputs) -> Claim:
+    """Make the claim of a command whose results are a few files, which it makes anew each time.
+
+    Args:
+        command: Its name, which its configuration is called by.
+        what: What the output holds then, for messages.
+        results: Patterns of the files, the one that a reader begins with first.
+        resolved: Its configuration.
+        inputs: What it reads.
+    """
+    file = f"{HIDDEN}/{command}.yaml"
+    return Claim(what=what, file=file, resolved=plain(resolved), inputs=inputs, results=results, replaces=True)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -67,26 +123,36 @@ class Claim:
     """By which another output is given, for messages."""
     otherwise: str = ""
     """A further way out for messages, such as `--overwrite to replace it`."""
+    inputs: Inputs = ()
+    """What is read, which the output must not be inside."""
+    results: Sequence[str] = ()
+    """Patterns of files that each run makes anew: none of an earlier one is left to be taken for a result of this."""
+    replaces: bool = False
+    """Whether a run of another configuration takes the place of the old one, as a report does."""
 
     def check(self, store: Store) -> None:
         """Make sure that an output can be taken or gone on with; nothing in it is changed.
 
         Raises:
+            ConfigError: If it is an input, or inside one.
             RunError: If it holds something else, the same with another configuration, or cannot be written to.
         """
+        check_apart(store.url, self.inputs, self.option)
         check_writable(store)
         ways = ", ".join(filter(None, ["give the old options to go on with it", self.otherwise]))
         if store.size(self.file) is not None:
             found = self.comparable(self._read(store))
             ours = self.comparable(parse_yaml(plain_yaml(self.resolved), self.file))
-            if found != ours:
+            if found != ours and not self.replaces:
                 raise RunError(
                     f"{store.url} holds {self.what} of another configuration:\n{difference(found, ours)}\n{ways}, or "
                     f"another {self.option}"
                 )
             return
-        # Hidden files are those of file managers, or scratch of a process that lives elsewhere.
-        foreign = [name for name in store.names() if not name.startswith(".")]
+        # Hidden files are those of file managers, scratch of a process that lives elsewhere, or features that are kept;
+        # but a configuration is that of another command, whose results may be on their way.
+        claims = f"{HIDDEN}/*.yaml"
+        foreign = [name for name in store.names() if not name.startswith(".") or fnmatch.fnmatchcase(name, claims)]
         if foreign:
             raise RunError(
                 f"{store.url} is not empty and was not made by this command (it holds {foreign[0]}"
@@ -118,15 +184,57 @@ class Claim:
         """Check an output, sweep it, and write the configuration to it.
 
         Raises:
+            ConfigError: As `check`.
             RunError: As `check`, or if it cannot be written.
         """
         self.check(store)
         text = plain_yaml(self.resolved)
+        for name in self._results(store):
+            store.delete(name)
         if isinstance(store, LocalStore):
             store.sweep()
-            write_whole(store.root / self.file, text)
+            write_whole(store.target(self.file), text)
         else:
             store.write(self.file, utf8(text))
+
+    def write(self, folder: Path, files: Mapping[str, bytes | str]) -> list[Path]:
+        """Write the files of a report, in this order, in place of those of an earlier one; returns their paths.
+
+        Raises:
+            ConfigError: As `check`.
+            RunError: As `taken`, or if one cannot be written.
+        """
+        with self.report(folder, last=list(files)[-1]) as scratch:
+            for name, data in files.items():
+                write_whole(scratch / name, data)
+        return [folder / name for name in files]
+
+    @contextlib.contextmanager
+    def report(self, folder: Path, *, last: str) -> Generator[Path]:
+        """Give a scratch folder whose files take the place of an earlier report's when the block ends without an error.
+
+        Args:
+            folder: The output.
+            last: Name of the file that says that the others are there; see `degrade_kit.files.whole_set`.
+
+        Raises:
+            ConfigError: As `check`.
+            RunError: As `taken`, or if one cannot be written.
+        """
+        store = LocalStore(folder)
+        self.check(store)
+        store.target(self.file)
+        try:
+            with whole_set(folder, last=last, stale=self._results(store)) as scratch:
+                write_whole(scratch / self.file, plain_yaml(self.resolved))
+                yield scratch
+        except OSError as error:
+            raise RunError(f"cannot write to {folder}: {error.strerror or error}") from error
+
+    def _results(self, store: Store) -> list[str]:
+        """Results of an earlier run, the one that a reader begins with first."""
+        there = store.names() if self.results else []
+        return [name for pattern in self.results for name in fnmatch.filter(there, pattern)]
 
     def _read(self, store: Store) -> dict[str, Any]:
         try:
@@ -144,6 +252,8 @@ def plain(value: Any) -> Any:  # noqa: ANN401 (a field of a configuration)
         return {entry.name: plain(getattr(value, entry.name)) for entry in dataclasses.fields(value)}
     if isinstance(value, Mapping):
         return {str(key): plain(entry) for key, entry in value.items()}  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType] (any mapping)
+    if isinstance(value, PurePath):
+        return str(value)
     if isinstance(value, (list, tuple)):
         return [plain(entry) for entry in value]  # pyright: ignore[reportUnknownVariableType] (any list)
     return getattr(value, "value", value)

@@ -11,12 +11,14 @@ from degrade_kit.errors import RunError
 from degrade_kit.files import write_whole
 from degrade_kit.hq import HqConfig
 from degrade_kit.image import decode_image, encode_png
+from degrade_kit.pipelines.claim import report_claim
 from degrade_kit.pipelines.dataset.verify import verify
 from degrade_kit.pipelines.sheet import LEGEND, Tile, caption, contact_sheet
 from degrade_kit.pipelines.synth.preview import draw_preview
 from degrade_kit.pipelines.synth.synthesize import synthesize
 from degrade_kit.presets import preset
 from degrade_kit.seeding import generator
+from degrade_kit.store import LocalStore
 from degrade_kit.wording import counted_noun
 
 _PROMPTS = ("slight blur, medium noise", "strong noise", "strong blur", "slightly dark", "slightly dark, medium noise")
@@ -34,8 +36,9 @@ def run_demo(out: Path, workers: int | None, ray_address: str | None) -> list[tu
         ray_address: Ray cluster to join, as for `synthesize`.
 
     Raises:
-        RunError: If the shards do not verify.
+        RunError: If `out` holds something else, or the shards do not verify.
     """
+    report_claim("demo", "the demo", ["recipes.png", "modes.png"], {}, []).take(LocalStore(out))
     faces = out / "faces"
     write_demo_faces(faces)
     shards = out / "shards"

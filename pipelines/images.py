@@ -9,8 +9,10 @@ from __future__ import annotations
 import logging
 import os
 import posixpath
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import PurePosixPath
 from typing import Literal, Protocol
 
 from degrade_kit.errors import ConfigError, ImageError
@@ -19,7 +21,7 @@ from degrade_kit.image import Pixels, decode_image
 from degrade_kit.reader import PairReader
 from degrade_kit.shards import MANIFEST
 from degrade_kit.sources import UNSAFE_NAME, Sources, display_name, open_sources
-from degrade_kit.store import open_store
+from degrade_kit.store import is_safe_name, open_store
 from degrade_kit.wording import first_few
 
 log = logging.getLogger(__name__)
@@ -113,10 +115,9 @@ def check_output(name: str) -> None:
     Raises:
         ImageError: If it leads out of the folder, or a part of it is longer than file systems take.
     """
-    parts = name.split("/")
-    if name.startswith("/") or ".." in parts or "\0" in name:
+    if not is_safe_name(name):
         raise ImageError(UNSAFE_NAME, "it leads out of the output folder")
-    if (longest := max(len(os.fsencode(part)) for part in parts)) > MAX_NAME:
+    if (longest := max(len(os.fsencode(part)) for part in name.split("/"))) > MAX_NAME:
         raise ImageError(UNSAFE_NAME, f"name too long: {longest} bytes, where a file's has {MAX_NAME} at most")
 
 
@@ -267,6 +268,18 @@ def stems(names: Sequence[str], suffix: str, side: str) -> tuple[dict[str, int],
             raise ConfigError(f"{side}: {first} and {second} have one name but for their ending; rename one")
         places[stem] = place
     return places, foreign
+
+
+def output_stems(names: Sequence[str]) -> tuple[str, ...]:
+    """Names of results: each loses its ending, unless it would be another one's name by that.
+
+    >>> output_stems(["a.jpg", "a.png", "b.jpg", "c"])
+    ('a.jpg', 'a.png', 'b', 'c')
+    """
+    found = [str(PurePosixPath(name).with_suffix("")) if PurePosixPath(name).name else name for name in names]
+    while twice := {stem for stem, uses in Counter(found).items() if uses > 1}:
+        found = [name if stem in twice else stem for name, stem in zip(names, found, strict=True)]
+    return tuple(found)
 
 
 def explain_unpaired(pairing: Pairing, num_reference: int, num_restored: int) -> str:

@@ -27,12 +27,13 @@ def compare_command(evaluations: tuple[str, ...], out: Path, lq: str | None, row
     Writes compare.md, compare.html, compare.tex and sheet.png. Evaluations by different protocols are refused, and so
     are those of different images.
     """  # noqa: D301 (click reads the \b itself)
+    from degrade_kit.files import local_path
     from degrade_kit.pipelines.evaluation.compare import compare_evaluations
 
     named: list[tuple[str, Path]] = []
     for text in evaluations:
         name, equals, place = text.partition("=")
-        path = Path(place) if equals and not Path(text).is_dir() else Path(text)
+        path = local_path(place) if equals and not Path(text).is_dir() else Path(text)
         named.append((name if path != Path(text) else path.resolve().name, path))
     found = compare_evaluations(named, out, lq=lq, images=rows, several_sets=several_sets)
     click.echo(found.text)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, cast
 
 import click
@@ -134,10 +133,10 @@ def _open(name: str, files: ConfigFiles) -> tuple[str, Mapping[str, Any]]:
 
         path, data = read_run_config(name, files.packaged)
         return path.name, data
-    from degrade_kit.files import parse_yaml
+    from degrade_kit.files import local_path, parse_yaml
 
     try:
-        text = Path(name).read_text(encoding="utf-8")
+        text = local_path(name).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"cannot read --config {name}: {error}") from error
     data = parse_yaml(text, name)

@@ -8,12 +8,12 @@ from typing import Any
 import click
 
 from degrade_kit.pipelines.commands.options import echo_licence, flipnet_options, flipnet_settings
-from degrade_kit.pipelines.commands.types import Side
+from degrade_kit.pipelines.commands.types import LocalPath, Side
 from degrade_kit.pipelines.commands.words import command, word
 
 
 @command("degrade", "Degrade one photo with FlipNet, the learned way")
-@click.argument("image", type=click.Path(dir_okay=False, path_type=Path))
+@click.argument("image", type=LocalPath(dir_okay=False, path_type=Path))
 @flipnet_options()
 @word("--variants", type=click.IntRange(1, 100), default=5)
 @word("--seed", ": noise and prompts", default=0)

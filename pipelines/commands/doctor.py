@@ -7,13 +7,14 @@ from pathlib import Path
 
 import click
 
+from degrade_kit.pipelines.commands.types import LocalPath
 from degrade_kit.pipelines.commands.words import command, option
 
 
 @command("doctor", "Show versions, hardware, and what is missing")
 @option(
     "--folder",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    type=LocalPath(exists=True, file_okay=False, path_type=Path),
     default=Path(),
     unset="this one",
     help="Folder whose free space is shown.",

@@ -43,11 +43,12 @@ def export_command(
     \b
     Examples:
       degrade-kit export out/ffhq --out pairs --variant 0
-      degrade-kit export out/ffhq --out pairs --to lmdb
+      degrade-kit export out/ffhq --out databases --to lmdb
       degrade-kit export out/ffhq --out to_publish --to lq-only
 
     A name is the sample's key, with the variant behind it where all are written. HQ files are the stored ones; LQ files
-    are PNG. records.jsonl, written last, has the source and the record of each pair.
+    are PNG. records.jsonl, written last, has the source and the record of each pair. Run it again to finish what was
+    stopped; a folder holds one export.
 
     `lq-only` writes shards as they are, but for the HQ images: for faces that you may not pass on.
     """  # noqa: D301 (click reads the \b itself)

@@ -13,6 +13,7 @@ from degrade_kit.pipelines.commands.options import (
     executor_options,
     measured_images_options,
 )
+from degrade_kit.pipelines.commands.types import LocalPath
 from degrade_kit.pipelines.commands.words import command, option, word
 
 
@@ -24,7 +25,7 @@ from degrade_kit.pipelines.commands.words import command, option, word
     "--out",
     ": a YAML file for the fitted recipe",
     metavar="FILE.yaml",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=LocalPath(dir_okay=False, path_type=Path),
     required=True,
 )
 @measured_images_options

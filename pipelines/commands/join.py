@@ -8,7 +8,7 @@ import click
 
 from degrade_kit.pipelines.commands.options import executor_config, executor_options
 from degrade_kit.pipelines.commands.plan import print_estimate
-from degrade_kit.pipelines.commands.types import PLACE
+from degrade_kit.pipelines.commands.types import PLACE, LocalPath
 from degrade_kit.pipelines.commands.words import command, word
 from degrade_kit.wording import counted_noun
 
@@ -16,7 +16,7 @@ from degrade_kit.wording import counted_noun
 @command("join", "Put HQ images back into a data set without them")
 @click.argument("shards", metavar="SHARDS", type=PLACE)
 @word("--hq", ": your own copy of the data set's", required=True)
-@word("--out", ": a data set", metavar="DIR|URL", type=click.Path(file_okay=False), required=True)
+@word("--out", ": a data set", metavar="DIR|URL", type=LocalPath(file_okay=False), required=True)
 @word("--dry-run")
 @executor_options
 def join_command(shards: str, hq: str, out: str, dry_run: bool, workers: int | None, ray_address: str | None) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from degrade_kit.pipelines.commands.types import LocalPath
 from degrade_kit.pipelines.commands.words import command, word
 from degrade_kit.wording import counted_noun
 
@@ -17,7 +18,7 @@ from degrade_kit.wording import counted_noun
     "--out",
     ": a picture",
     metavar="FILE.png",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=LocalPath(dir_okay=False, path_type=Path),
     default=Path("preview.png"),
 )
 @word("--num-faces", type=click.IntRange(1, 50), default=4)

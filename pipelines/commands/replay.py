@@ -23,15 +23,24 @@ def replay_command(shards: str, key: str, variant: int, flipnet: str | None, out
 
     \b
     Example:
-      degrade-kit replay out/ffhq 000000042 --variant 1 --out look
+      degrade-kit replay out/ffhq 000000042 --variant 1 --out again
 
     Writes hq.png, lq.png (at the HQ size), lq_native.png and record.json. Exit status 1 if the stored LQ image differs.
     """  # noqa: D301 (click reads the \b itself)
-    from degrade_kit.files import write_files
     from degrade_kit.image import encode_png
+    from degrade_kit.pipelines.claim import report_claim
     from degrade_kit.pipelines.dataset.verify import find_flipnet, flipnet_remake, replay_variant
     from degrade_kit.shards import open_shards
+    from degrade_kit.store import LocalStore
 
+    claim = report_claim(
+        "replay",
+        "an LQ image made again",
+        ["record.json", "hq.png", "lq.png", "lq_native.png"],
+        {"shards": shards, "key": key, "variant": variant},
+        [("SHARDS", shards)],
+    )
+    claim.check(LocalStore(out))
     data_set = open_shards(shards)
     sample = data_set.sample(key)
     remake = None
@@ -44,7 +53,7 @@ def replay_command(shards: str, key: str, variant: int, flipnet: str | None, out
     target, lq = sample.pair(variant)
     shown = {"hq": target, "lq": lq, "lq_native": outcome.again}
     pictures = {f"{name}.png": encode_png(pixels) for name, pixels in shown.items()}
-    write_files(out, {**pictures, "record.json": sample.record(variant).to_json() + "\n"})
+    claim.write(out, {**pictures, "record.json": sample.record(variant).to_json() + "\n"})
     click.echo(f"source {sample.info['source']}, {sample.info[f'lq{variant}_origin']}")
     click.echo(f"wrote {out}/hq.png, lq.png, lq_native.png, record.json")
     if outcome.identical:

@@ -55,6 +55,21 @@ class Text(AnyType):
         return found
 
 
+class LocalPath(click.Path):
+    """A path on this machine, where `~` is the home folder; see `degrade_kit.files.expand_home`."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:  # noqa: ANN401 (as click has it)
+        """Check a path; see `click.ParamType`."""
+        return super().convert(_parse_place(value), param, ctx)
+
+
+def _parse_place(text: str) -> str:
+    """A place, with its `~` written out; where this is imported, nothing else need be."""
+    from degrade_kit.files import expand_home
+
+    return expand_home(text)
+
+
 class Side(click.IntRange):
     """Side of the HQ images in pixels, where 0 stands for their own."""
 
@@ -81,6 +96,16 @@ def parse_assignment(form: str) -> Callable[[str], tuple[str, str]]:
         if not (equals and word and value):
             raise ValueError(f"expected {form}, got {text!r}")
         return word, value
+
+    return parse
+
+
+def parse_place_assignment(form: str) -> Callable[[str], tuple[str, str]]:
+    """A function that parts NAME=PLACE, as `parse_assignment`, and writes out the place's `~`."""
+
+    def parse(text: str) -> tuple[str, str]:
+        word, place = parse_assignment(form)(text)
+        return word, _parse_place(place)
 
     return parse
 
@@ -179,14 +204,14 @@ def _pair_kinds() -> Iterable[str]:
     return (f"{word}=" for word in (*DATA_SETS, *KINDS))
 
 
-PLACE: Final = Text("place", files=True)
+PLACE: Final = Text("place", parse=_parse_place, files=True)
 """Images or a data set: a path, or a URL where that is said."""
-NAMED_PLACE: Final = Text("place", parse=parse_assignment("NAME=PLACE"), files=True)
+NAMED_PLACE: Final = Text("place", parse=parse_place_assignment("NAME=PLACE"), files=True)
 RECIPE: Final = Text("recipe", parse=_check_recipe, words=_preset_names, files=True, mappings=True)
 PRESET_NAME: Final = Text("preset", words=_preset_names)
-FLIPNET: Final = Text("model", words=lambda: ("small",), files=True)
-MODEL: Final = Text("model", files=True)
-BASE_MODEL: Final = Text("model", files=True)
+FLIPNET: Final = Text("model", parse=_parse_place, words=lambda: ("small",), files=True)
+MODEL: Final = Text("model", parse=_parse_place, files=True)
+BASE_MODEL: Final = Text("model", parse=_parse_place, files=True)
 FEATURES: Final = Text(
     "features",
     words=lambda: (
@@ -194,11 +219,11 @@ FEATURES: Final = Text(
         *("arniqa", "inception", "checkpoint:", "dinov2:", "vae:"),
     ),
 )
-PAIRS: Final = Text("pairs", parse=parse_assignment("KIND=DIR"), words=_pair_kinds)
+PAIRS: Final = Text("pairs", parse=parse_place_assignment("KIND=DIR"), words=_pair_kinds)
 PAIR_COUNT: Final = Text("count", parse=parse_count, words=_pair_kinds)
 ONE_PROMPT: Final = Text("prompt", parse=parse_plain_prompt)
 PROMPT: Final = Text("prompt", parse=parse_prompt)
 SHARD_RANGE: Final = Text("range", parse=parse_range)
 MEASURE_LIMIT: Final = Text("limit", parse=parse_limit, words=lambda: ("kid=", "frechet=", "auc="))
-WEIGHT: Final = Text("weight", parse=parse_assignment("NAME=PATH"), words=_weight_assignments)
+WEIGHT: Final = Text("weight", parse=parse_place_assignment("NAME=PATH"), words=_weight_assignments)
 WEIGHT_NAME: Final = Text("weight", words=_weight_names)

@@ -24,11 +24,12 @@ from degrade_kit.pipelines.commands.types import (
     RECIPE,
     WEIGHT,
     AnyType,
+    LocalPath,
 )
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
-FOLDER: Final = click.Path(file_okay=False, path_type=Path)
+FOLDER: Final = LocalPath(file_okay=False, path_type=Path)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -79,7 +80,7 @@ WORDS: Final[Mapping[str, Word]] = {
     ),
     "--landmarks": Word(
         meaning="Five points of each face, in place of a detector",
-        type=click.Path(path_type=Path, exists=True, dir_okay=False),
+        type=LocalPath(path_type=Path, exists=True, dir_okay=False),
         metavars=("FILE.json",),
     ),
     "--detector": Word(

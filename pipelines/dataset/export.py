@@ -20,14 +20,17 @@ from typing import Any, Literal
 from degrade_kit.errors import ConfigError, RunError
 from degrade_kit.files import publish, scratch_path, sweep_scratch, whole_file, whole_folder, write_whole
 from degrade_kit.image import encode_png
+from degrade_kit.pipelines.claim import Claim
 from degrade_kit.pipelines.effort import DECODE_SECONDS, ENCODE_SECONDS, Effort, megapixels, seconds_each, spread
 from degrade_kit.progress import OnProgress, Progress, silent
 from degrade_kit.reader import PairReader
-from degrade_kit.shards import open_shards
-from degrade_kit.store import LocalStore, check_writable, open_store
+from degrade_kit.shards import HIDDEN, open_shards
+from degrade_kit.store import LocalStore, open_store
 
 RECORDS = "records.jsonl"
 """Written last: one line for each pair, with its name, source, what made the LQ image, and its record."""
+SETTINGS = f"{HIDDEN}/export.yaml"
+"""What is exported: an output with it may be exported to again, and is finished if a run was stopped."""
 
 _MAP_BYTES = 1 << 40
 """LMDB reserves so many addresses; the file grows as it is written."""
@@ -65,19 +68,28 @@ class ExportedPair:
 def export(config: ExportConfig, progress: OnProgress = silent) -> int:
     """Write all pairs; returns their number.
 
+    Run it again after an interruption: the same files are written again.
+
     Raises:
-        ConfigError: If there is no such variant, or the LMDB databases are there already.
-        RunError: If lmdb or pyarrow is needed and not installed.
+        ConfigError: If there is no such variant, or the output is inside the data set.
+        RunError: If lmdb or pyarrow is needed and not installed, or the output holds something else.
         ShardError: If a shard is missing, cut or altered.
     """
     reader, variants = _check(config)
-    config.out.mkdir(parents=True, exist_ok=True)
-    (config.out / RECORDS).unlink(missing_ok=True)
+    store = LocalStore(config.out)
+    with _claim(config, reader).taken(store):
+        return _export(config, reader, variants, store, progress)
+
+
+def _export(
+    config: ExportConfig, reader: PairReader, variants: Sequence[int], store: LocalStore, progress: OnProgress
+) -> int:
+    """Write all pairs, in a folder that is this run's."""
     total = len(reader) * len(variants)
     pairs = _pairs(reader, variants, named=config.variant is None)
     write = {"folder": _to_folder, "lmdb": _to_lmdb, "parquet": _to_parquet}[config.to]
-    with whole_file(config.out / RECORDS) as scratch, scratch.open("w", encoding="utf-8") as file:
-        for done, pair in enumerate(write(pairs, config.out), 1):
+    with whole_file(store.target(RECORDS)) as scratch, scratch.open("w", encoding="utf-8") as file:
+        for done, pair in enumerate(write(pairs, store), 1):
             file.write(json.dumps({"name": pair.name, **pair.note}, ensure_ascii=False) + "\n")
             progress(Progress(noun="pair", done=done, total=total))
     return total
@@ -121,14 +133,22 @@ def _check(config: ExportConfig) -> tuple[PairReader, Sequence[int]]:
     reader = PairReader(config.shards, cache_dir=config.cache_dir)
     if config.variant is not None and not 0 <= config.variant < reader.num_variants:
         raise ConfigError(f"variant: expected 0 to {reader.num_variants - 1}, got {config.variant}")
-    check_writable(LocalStore(config.out))
+    _claim(config, reader).check(LocalStore(config.out))
     package = {"folder": None, "lmdb": "lmdb", "parquet": "pyarrow"}[config.to]
     if package is not None and importlib.util.find_spec(package) is None:
         raise RunError(f"exporting to {config.to} needs {package}: pip install 'degrade-kit[{config.to}]'")
-    for side in ("hq", "lq") if config.to == "lmdb" else ():
-        if (config.out / f"{side}.lmdb").exists():
-            raise ConfigError(f"{config.out}/{side}.lmdb is there already; remove it or name another folder")
     return reader, range(reader.num_variants) if config.variant is None else [config.variant]
+
+
+def _claim(config: ExportConfig, reader: PairReader) -> Claim:
+    variant = "all" if config.variant is None else config.variant
+    return Claim(
+        what="an export",
+        file=SETTINGS,
+        resolved={"digest": reader.digest, "to": config.to, "variant": variant},
+        inputs=[("SHARDS", config.shards)],
+        results=[RECORDS, "data/train-*.parquet"],
+    )
 
 
 def _pairs(reader: PairReader, variants: Sequence[int], *, named: bool) -> Iterator[ExportedPair]:
@@ -149,24 +169,24 @@ def _pair(reader: PairReader, index: int, variant: int, *, named: bool) -> Expor
         (pair.lq.shape[0], pair.lq.shape[1]),
         {
             "source": pair.source,
-            "source_sha256": raw.info["source_sha256"],
-            "origin": raw.info[f"lq{variant}_origin"],
+            "source_sha256": raw.info.get("source_sha256", ""),  # plain tars may not say
+            "origin": raw.info.get(f"lq{variant}_origin", ""),
             "record": pair.record,
         },
     )
 
 
-def _to_folder(pairs: Iterator[ExportedPair], out: Path) -> Iterator[ExportedPair]:
+def _to_folder(pairs: Iterator[ExportedPair], out: LocalStore) -> Iterator[ExportedPair]:
     """`hq/NAME.EXT` and `lq/NAME.png`; the HQ files of one sample are one file by several names."""
     for side in ("hq", "lq"):
-        sweep_scratch(out / side)
+        sweep_scratch(out.root / side)
     last: tuple[Path, bytes] | None = None
     for pair in pairs:
-        path = out / "hq" / f"{pair.name}.{pair.hq_extension}"
+        path = out.target(f"hq/{pair.name}.{pair.hq_extension}")
         if last is None or last[1] != pair.hq or not _link(last[0], path):
             write_whole(path, pair.hq)
             last = path, pair.hq
-        write_whole(out / "lq" / f"{pair.name}.png", pair.lq)
+        write_whole(out.target(f"lq/{pair.name}.png"), pair.lq)
         yield pair
 
 
@@ -180,11 +200,11 @@ def _link(source: Path, path: Path) -> bool:
     return True
 
 
-def _to_lmdb(pairs: Iterator[ExportedPair], out: Path) -> Iterator[ExportedPair]:
+def _to_lmdb(pairs: Iterator[ExportedPair], out: LocalStore) -> Iterator[ExportedPair]:
     """`hq.lmdb` and `lq.lmdb` as BasicSR has them: keys without extension, and `meta_info.txt`, written last."""
     import lmdb
 
-    folders = {side: out / f"{side}.lmdb" for side in ("hq", "lq")}
+    folders = {side: out.target(f"{side}.lmdb") for side in ("hq", "lq")}
     with contextlib.ExitStack() as stack:
         parts = {side: stack.enter_context(whole_folder(folder)) for side, folder in folders.items()}
         environments: dict[str, Any] = {
@@ -213,7 +233,7 @@ _ROW_GROUP = 100
 """Pairs in a row group, which a reader holds as a whole."""
 
 
-def _to_parquet(pairs: Iterator[ExportedPair], out: Path) -> Iterator[ExportedPair]:
+def _to_parquet(pairs: Iterator[ExportedPair], out: LocalStore) -> Iterator[ExportedPair]:
     """`data/train-NNNNN.parquet` with the images as `datasets.Image`, and a README.md that names them to `datasets`."""
     pa: Any = importlib.import_module("pyarrow")  # it has no types
     image = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
@@ -226,11 +246,9 @@ def _to_parquet(pairs: Iterator[ExportedPair], out: Path) -> Iterator[ExportedPa
         [*((side, image) for side in ("hq", "lq")), *((name, pa.string()) for name in texts)],
         metadata={"huggingface": json.dumps({"info": {"features": features}})},
     )
-    data = out / "data"
+    data = out.target("data/train-00000.parquet").parent
     data.mkdir(exist_ok=True)
     sweep_scratch(data)
-    for old in data.glob("train-*.parquet"):
-        old.unlink()
     rows: list[dict[str, Any]] = []
     with _ParquetFiles(data, schema) as files:
         for pair in pairs:
@@ -243,7 +261,7 @@ def _to_parquet(pairs: Iterator[ExportedPair], out: Path) -> Iterator[ExportedPa
             yield pair
         if rows:
             files.write(pa.Table.from_pylist(rows, schema))
-    write_whole(out / "README.md", _PARQUET_README)
+    write_whole(out.target("README.md"), _PARQUET_README)
 
 
 _PARQUET_README = """---

@@ -18,6 +18,7 @@ from degrade_kit.files import sha256, utf8
 from degrade_kit.hq import HqConfig, HqImage, prepare, to_json, versions
 from degrade_kit.image import pixel_hash
 from degrade_kit.pipelines.card import write_card
+from degrade_kit.pipelines.claim import Claim
 from degrade_kit.pipelines.dataset.lq_only import (
     PIXELS,
     checked_samples,
@@ -96,14 +97,14 @@ def join(job: JoinJob, executor: ExecutorConfig, progress: OnProgress = silent) 
         progress: Told of the shards that are done.
 
     Raises:
-        ConfigError: If the data set has its faces, or there are no images in `job.hq`.
+        ConfigError: If the data set has its faces, there are no images in `job.hq`, or `job.out` is inside either.
         RunError: If the output holds something else, or a shard was not made.
         ShardError: If a shard is missing, cut or altered.
     """
     plan = plan_join(job)
     bare, target = plan.bare, open_store(job.out)
     executor = resolve_workers(executor, lambda: plan.effort)
-    with copy_claim(bare.manifest["digest"]).taken(target):
+    with _claim(bare, job).taken(target):
         return _join(job, plan, target, executor, progress)
 
 
@@ -185,10 +186,29 @@ def plan_join(job: JoinJob) -> JoinPlan:
         raise ConfigError(f"{job.shards}: this data set has its HQ images; nothing is to be joined")
     faces, target = len(list_images(job.hq)), open_store(job.out)
     load_plan_config(bare.store)
-    copy_claim(bare.manifest["digest"]).check(target)
+    _claim(bare, job).check(target)
+    _hq_extension(bare)
     sidecars = tuple(bare.sidecars())
     todo = tuple(sidecar.shard for sidecar in sidecars if not _is_joined(target, sidecar))
     return JoinPlan(bare=bare, sidecars=sidecars, todo=todo, faces=faces)
+
+
+def _claim(bare: ShardSet, job: JoinJob) -> Claim:
+    return copy_claim(bare.manifest["digest"], [("SHARDS", job.shards), ("--hq", job.hq)])
+
+
+def _hq_extension(bare: ShardSet) -> str:
+    """What the member of an HQ image is called; the data set that says so may be somebody else's.
+
+    Raises:
+        ShardError: If it is no such name.
+    """
+    extension = bare.manifest[LQ_ONLY]["extensions"][0]
+    if extension not in ("hq.png", "hq.jpg", "hq.webp"):
+        raise ShardError(
+            f"{bare.store.url}/{MANIFEST}: expected an HQ image as a sample's first member, got {extension!r:.80}"
+        )
+    return extension
 
 
 def _is_joined(target: Store, bare: Sidecar) -> bool:
@@ -268,7 +288,7 @@ def _join_shard(job: JoinJob, bare: ShardSet, faces: _Faces, shard: str) -> int:
                     continue
                 members = list(kept.members.items())
             else:
-                members = list(_with_hq(sample, face, bare.manifest[LQ_ONLY]["extensions"][0]))
+                members = list(_with_hq(sample, face, _hq_extension(bare)))
             other_files += sha256(members[0][1]) != fields["hq_sha256"]
             for variant in range(fields["variants"]):
                 statistics.add(sample.record(variant))

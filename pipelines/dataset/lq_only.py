@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from degrade_kit.errors import ConfigError
 from degrade_kit.files import utf8
 from degrade_kit.image import pixel_hash
 from degrade_kit.pipelines.card import card_text
-from degrade_kit.pipelines.claim import Claim
+from degrade_kit.pipelines.claim import Claim, Inputs
 from degrade_kit.pipelines.effort import DECODE_SECONDS, Effort, megapixels
 from degrade_kit.pipelines.makers.config import load_plan_config
 from degrade_kit.progress import OnProgress, Progress, silent
@@ -31,6 +31,7 @@ from degrade_kit.shards import (
     ShardSet,
     ShardWriter,
     Sidecar,
+    check_key,
     has_tar,
     iterate_samples,
     manifest_bytes,
@@ -60,23 +61,23 @@ def export_lq_only(shards: str, out: str, progress: OnProgress = silent) -> int:
         progress: Told of the samples that are done.
 
     Raises:
-        ConfigError: If the data set has no HQ images to leave out.
+        ConfigError: If the data set has no HQ images to leave out, or `out` is inside it.
         RunError: If `out` holds something else.
         ShardError: If a shard is missing, cut or altered.
     """
     whole = check_lq_only(shards, out)
-    target = open_store(out)
-    with copy_claim(whole.manifest["digest"]).taken(target):
-        return _write_lq_only(whole, target, progress)
+    target, sidecars = open_store(out), whole.sidecars()
+    with _claim(whole, shards).taken(target):
+        return _write_lq_only(whole, sidecars, target, progress)
 
 
-def _write_lq_only(whole: ShardSet, target: Store, progress: OnProgress) -> int:
+def _write_lq_only(whole: ShardSet, sidecars: Sequence[Sidecar], target: Store, progress: OnProgress) -> int:
     """Write what is not there yet, to an output that is this run's."""
     resolved = load_plan_config(whole.store)
     target.write(CONFIG, whole.store.read(CONFIG))
     written: list[Sidecar] = []
     done, before, total = 0, 0, whole.manifest["num_samples"]
-    for sidecar in whole.sidecars():
+    for sidecar in sidecars:
         kept = read_sidecar(target, sidecar.shard)
         if kept is None or not has_tar(target, kept):
             kept = _leave_out(whole, sidecar, target)
@@ -97,7 +98,7 @@ def check_lq_only(shards: str, out: str) -> ShardSet:
     """Find all that would stop `export_lq_only` before its work, and write nothing; returns the data set.
 
     Raises:
-        ConfigError: If the data set has no HQ images to leave out.
+        ConfigError: If the data set has no HQ images to leave out, or `out` is inside it.
         RunError: If `out` holds something else, or cannot be written to.
         ShardError: If the data set is not whole.
     """
@@ -105,7 +106,7 @@ def check_lq_only(shards: str, out: str) -> ShardSet:
     if LQ_ONLY in whole.manifest:
         raise ConfigError(f"{shards}: this data set has LQ images alone already")
     load_plan_config(whole.store)
-    copy_claim(whole.manifest["digest"]).check(open_store(out))
+    _claim(whole, shards).check(open_store(out))
     return whole
 
 
@@ -128,13 +129,15 @@ def checked_samples(shards: ShardSet, shard: str) -> Iterator[Sample]:
     """Yield the samples of a shard, once its hash is that in the manifest; none of an empty one, which has no tar.
 
     Raises:
-        ShardError: If it is missing, cut or altered.
+        ShardError: If it is missing, cut or altered, or has a key that is none.
     """
     for entry in shards.shards:
         if entry["name"] == shard:
             path = shards.store.local_copy(f"{shard}.tar")
             check_tar(path, entry, hash_it=True)
-            yield from iterate_samples(path)
+            for sample in iterate_samples(path):
+                check_key(sample.key, f"{shards.store.url}/{shard}.tar")
+                yield sample
 
 
 def publish_sidecar(target: Store, sidecar: Sidecar, writer: ShardWriter, **changes: Any) -> Sidecar:  # noqa: ANN401
@@ -174,6 +177,10 @@ def extra_fields(manifest: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in manifest.items() if key not in (*_FROM_SHARDS, LQ_ONLY)}
 
 
-def copy_claim(of: str) -> Claim:
+def _claim(whole: ShardSet, shards: str) -> Claim:
+    return copy_claim(whole.manifest["digest"], [("SHARDS", shards)])
+
+
+def copy_claim(of: str, inputs: Inputs) -> Claim:
     """What makes an output a copy of the data set of this digest, in another form."""
-    return Claim(what="a data set made of another one", file=ORIGIN, resolved={"digest": of})
+    return Claim(what="a data set made of another one", file=ORIGIN, resolved={"digest": of}, inputs=inputs)

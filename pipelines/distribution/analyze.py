@@ -8,7 +8,7 @@ import os
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -21,8 +21,9 @@ from degrade_kit.analysis.report import reading, to_html, to_markdown
 from degrade_kit.analysis.weights import parse_given
 from degrade_kit.analysis.whitening import Identity, Scaler, Space, Whitening
 from degrade_kit.errors import ConfigError, ImageError, RunError
-from degrade_kit.files import utf8, whole_set, write_files, write_whole
+from degrade_kit.files import local_path, utf8, write_whole
 from degrade_kit.image import Pixels, decode_image
+from degrade_kit.pipelines.claim import Claim, report_claim
 from degrade_kit.pipelines.distribution.features import (
     ExtractConfig,
     ProbeTask,
@@ -38,9 +39,8 @@ from degrade_kit.pipelines.distribution.features import (
     to_size,
 )
 from degrade_kit.pipelines.distribution.report import (
-    ALWAYS,
     HQ,
-    OPTIONAL,
+    RESULTS,
     AnalyzeConfig,
     MeasuredSet,
     describe_analysis,
@@ -55,7 +55,7 @@ from degrade_kit.pipelines.text import Report, ReportLine, human_time
 from degrade_kit.progress import OnProgress, Progress, silent
 from degrade_kit.shards import ShardSet, open_shards
 from degrade_kit.sources import Sources, display_name
-from degrade_kit.store import LocalStore, check_writable
+from degrade_kit.store import LocalStore
 from degrade_kit.wording import counted_noun, first_few
 
 PROBE_FACES, PROBE_RECORDS = 14, 72
@@ -133,7 +133,7 @@ def analyze(
     Args:
         synth: Synthesized LQ images by name: each a data set, or whatever `synthesize` takes as `hq`.
         real: Photographs by name.
-        out: Folder of the report; files of an earlier one are replaced.
+        out: Folder of the report, which takes the place of an earlier one there; nothing else may be in it.
         hq: HQ faces, to whiten with and as a set of its own; those of the data sets where None.
         features: `whitened` (needs HQ faces), `degradation`, or a learned space; see docs/analysis.md. `auto` whitens
             where it can.
@@ -151,7 +151,8 @@ def analyze(
         progress: Told of the images measured, set by set.
 
     Raises:
-        ConfigError: If a set is not there, has no image that can be used, or images of another size.
+        ConfigError: If a set is not there, has no image that can be used, images of another size, or `out` in it.
+        RunError: If `out` holds something else.
     """
     start = time.monotonic()
     limits = dict(fail_above or {})
@@ -168,12 +169,12 @@ def analyze(
         size=size,
         allow_resize=allow_resize,
         max_images=max_images,
-        cache=Path(out) / ".features" if feature_cache is None else Path(feature_cache),
+        cache=local_path(out) / ".features" if feature_cache is None else local_path(feature_cache),
     )
     executor = ExecutorConfig(workers=workers, ray_address=ray_address)
     if dry_run:
-        return Analysis(planned=_describe(plan_analysis(config, Path(out)), Path(out), executor))
-    comparisons, sentences, files, failures = _compare(config, Path(out), executor, progress)
+        return Analysis(planned=_describe(plan_analysis(config, local_path(out)), local_path(out), executor))
+    comparisons, sentences, files, failures = _compare(config, local_path(out), executor, progress)
     return Analysis(
         comparisons=comparisons,
         sentences=sentences,
@@ -211,8 +212,9 @@ def _compare(
     sentences = reading(comparisons)
     described = describe_analysis(config, extractor, whitened, sets, comparisons, sentences, space, spectrum)
     numbers = json.dumps(described, indent=2, sort_keys=True, allow_nan=False) + "\n"
+    claim = _claim(config)
     try:
-        with whole_set(out, last="metrics.json", stale=OPTIONAL) as scratch:
+        with claim.report(out, last="metrics.json") as scratch:
             pictures = draw(sets, points, config, scratch, note)
             sections = report_sections(sets, comparisons, sentences, pictures)
             title = "How close is it to the real world?"
@@ -221,7 +223,7 @@ def _compare(
             write_whole(scratch / "report.html", to_html(title, sections))
     except Exception:
         # No picture that cannot be drawn takes the numbers with it, and none of an older report stays beside them.
-        write_files(out, {"metrics.json": numbers}, stale=(*ALWAYS, *OPTIONAL))
+        claim.write(out, {"metrics.json": numbers})
         raise
     written = [out / name for name in ("report.html", "report.md", *pictures.files, "metrics.json")]
     return comparisons, sentences, written, sum(len(entry.failures) for entry in sets)
@@ -249,12 +251,12 @@ def plan_analysis(config: AnalyzeConfig, out: Path) -> AnalysisPlan:
     """Open the sets and choose the images to measure; write nothing.
 
     Raises:
-        ConfigError: If a set is not there or empty, or the features cannot be had.
-        RunError: If the folder of the report cannot be written to.
+        ConfigError: If a set is not there or empty, the features cannot be had, or the report would be inside a set.
+        RunError: If the folder of the report holds something else, or cannot be written to.
     """
     extractor, whitened = _extractor(config)
+    _claim(config).check(LocalStore(out))
     inputs = _open(config)
-    check_writable(LocalStore(out))
     extract = ExtractConfig(size=config.size, allow_resize=config.allow_resize, cache=config.cache)
     tasks: list[Task] = []
     totals: dict[str, int] = {}
@@ -266,6 +268,15 @@ def plan_analysis(config: AnalyzeConfig, out: Path) -> AnalysisPlan:
         tasks += entry.tasks(places, extract)
     probes = _probe_tasks(inputs, config) if whitened else []
     return AnalysisPlan(inputs=inputs, extractor=extractor, whitened=whitened, tasks=[*probes, *tasks], totals=totals)
+
+
+def _claim(config: AnalyzeConfig) -> Claim:
+    inputs = [
+        *((f"--synth {name}", place) for name, place in config.synth),
+        *((f"--real {name}", place) for name, place in config.real),
+        ("--hq", config.hq),
+    ]
+    return report_claim("analyze-distribution", "an analysis", RESULTS, asdict(replace(config, cache=None)), inputs)
 
 
 def above(comparisons: Iterable[Comparison], measure: str, limit: float) -> list[str]:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 
@@ -18,8 +19,9 @@ from degrade_kit.analysis.whitening import Whitening
 from degrade_kit.checks import whole
 from degrade_kit.degradation import make_lq
 from degrade_kit.errors import ConfigError, ImageError, RunError
-from degrade_kit.files import plain_yaml, sha256, write_files
+from degrade_kit.files import local_path, plain_yaml, sha256, write_files
 from degrade_kit.image import Pixels, decode_image, encode_png
+from degrade_kit.pipelines.claim import Inputs, check_apart
 from degrade_kit.pipelines.distribution.analyze import PROBE_FACES, PROBE_RECORDS, measure_tasks
 from degrade_kit.pipelines.distribution.features import (
     ExtractConfig,
@@ -38,12 +40,14 @@ from degrade_kit.pipelines.images import list_images
 from degrade_kit.pipelines.sheet import LEGEND, Tile, caption, contact_sheet
 from degrade_kit.pipelines.text import Report, ReportLine, human_time
 from degrade_kit.presets import resolve_recipe
-from degrade_kit.recipe import Recipe
+from degrade_kit.recipe import Recipe, load_recipe
 from degrade_kit.record import Record
 from degrade_kit.seeding import generator
 from degrade_kit.sources import Sources, display_name
 from degrade_kit.store import LocalStore, check_writable
 
+_FITTED: Final = "fitted by degrade-kit from"
+"""How the `source` of a recipe begins that a fit wrote."""
 _SHEET_COLUMNS = 6
 _FINAL = 400
 LEAST_PHOTOGRAPHS = 12
@@ -155,7 +159,8 @@ def fit_recipe(
     Args:
         real: Photographs to be like: whatever `synthesize` takes as `hq`.
         hq: HQ faces to degrade.
-        out: The fitted recipe, a YAML file; a sheet goes beside it with the ending `.png`.
+        out: The fitted recipe, a YAML file; a sheet goes beside it with the ending `.png`. Both take the place of those
+            of an earlier fit, and of nothing else.
         preset: Recipe to begin with: name of a preset, path of a file, or a recipe.
         size: Side that all images have, pixels.
         allow_resize: Crop and resize images of another size, which changes what is measured.
@@ -172,7 +177,8 @@ def fit_recipe(
         progress: Takes lines that tell how far it has come.
 
     Raises:
-        ConfigError: If there are too few photographs or faces, or images of another size.
+        ConfigError: If there are too few photographs or faces, images of another size, or `out` is one of the inputs.
+        RunError: If `out` or its sheet is there already, and not of an earlier fit.
     """
     config = FitRecipeConfig(
         real=os.fspath(real),
@@ -187,15 +193,43 @@ def fit_recipe(
         search=FitConfig(candidates=candidates, rounds=rounds, parts=parts),
     )
     executor = ExecutorConfig(workers=workers, ray_address=ray_address)
+    start = None if isinstance(preset, Recipe) else preset
+    files = _result_files(local_path(out), [("--real", real), ("--hq", hq), ("--preset", start)])
     if dry_run:
-        return _planned(config, Path(out), executor)
-    return _fit(config, Path(out), executor, progress)
+        return _planned(config, files, executor)
+    return _fit(config, files, executor, progress)
 
 
-def _planned(config: FitRecipeConfig, out: Path, executor: ExecutorConfig) -> Fitted:
+def _result_files(out: Path, inputs: Inputs) -> tuple[Path, Path]:
+    """Where recipe and sheet go; only those of an earlier fit may be there.
+
+    Raises:
+        ConfigError: If the recipe's name does not end in .yaml, or one of them would be an input.
+        RunError: If something else is there.
+    """
+    if out.suffix.lower() not in (".yaml", ".yml"):
+        raise ConfigError(f"--out {out}: expected a file FILE.yaml for the recipe; a sheet goes beside it as FILE.png")
+    files = out, out.with_suffix(".png")
+    for file in files:
+        check_apart(file, inputs)
+    there = [file for file in files if os.path.lexists(file)]
+    if there and not _is_fitted(out):
+        raise RunError(f"{there[0]} is there already, and no earlier fit wrote it; give another --out")
+    return files
+
+
+def _is_fitted(out: Path) -> bool:
+    """Whether a file is a recipe that a fit wrote."""
+    try:
+        return load_recipe(out).source.startswith(_FITTED)
+    except ConfigError:
+        return False
+
+
+def _planned(config: FitRecipeConfig, files: tuple[Path, Path], executor: ExecutorConfig) -> Fitted:
     """Say what a fit would do."""
+    out, sheet = files
     plan, unknown = plan_fit(config, out), Interval(float("nan"), float("nan"), float("nan"))
-    sheet = out.with_suffix(".png")
     return Fitted(
         recipe=config.start,
         parts=0,
@@ -205,7 +239,7 @@ def _planned(config: FitRecipeConfig, out: Path, executor: ExecutorConfig) -> Fi
         chance=float("nan"),
         fitted=0,
         held_out=0,
-        files=(out, sheet),
+        files=files,
         seconds=0.0,
         planned=(
             f"{len(plan.places):,} of {len(plan.photographs):,} photographs and {len(plan.faces):,} faces measured; "
@@ -217,9 +251,12 @@ def _planned(config: FitRecipeConfig, out: Path, executor: ExecutorConfig) -> Fi
     )
 
 
-def _fit(config: FitRecipeConfig, out: Path, executor: ExecutorConfig, report: Callable[[str], None]) -> Fitted:
+def _fit(
+    config: FitRecipeConfig, files: tuple[Path, Path], executor: ExecutorConfig, report: Callable[[str], None]
+) -> Fitted:
     """Fit, and write the recipe and a sheet beside it."""
     start = time.monotonic()
+    out, sheet = files
     plan = plan_fit(config, out)
     executor = resolve_workers(executor, lambda: plan.effort)
     photographs, faces, places, rng = plan.photographs, plan.faces, plan.places, plan.rng
@@ -263,12 +300,11 @@ def _fit(config: FitRecipeConfig, out: Path, executor: ExecutorConfig, report: C
     null = kid(fitted, held_out)
     chance = float(np.mean([kid(points[one], points[two]).value for one, two in halves(len(points), rng, 10)]))
     source = (
-        f"fitted by degrade-kit from {config.start.name} to {len(fitted)} photographs ({Path(config.real).name}); "
+        f"{_FITTED} {config.start.name} to {len(fitted)} photographs ({Path(config.real).name}); "
         f"whitened KID on {len(held_out)} others {before.value:.3f} before, {after.value:.3f} after, "
         f"{null.value:.3f} between photographs"
     )
     recipe = Recipe(name=recipe.name, steps=recipe.steps, source=source)
-    sheet = out.with_suffix(".png")
     pixels = _draw_sheet(photographs, places, faces, (config.start, recipe), config)
     write_files(out.parent, {sheet.name: encode_png(pixels), out.name: plain_yaml(recipe.to_mapping())})
     return Fitted(
@@ -280,7 +316,7 @@ def _fit(config: FitRecipeConfig, out: Path, executor: ExecutorConfig, report: C
         chance=chance,
         fitted=len(fitted),
         held_out=len(held_out),
-        files=(out, sheet),
+        files=files,
         seconds=time.monotonic() - start,
     )
 

@@ -34,6 +34,11 @@ log = logging.getLogger(__name__)
 SCHEMA = 1
 HQ: Final = "HQ"
 """Name of the set of HQ faces."""
+RESULTS: Final = (
+    *("metrics.json", "report.html", "report.md", "embedding.csv"),
+    *("umap.html", "umap.png", "least_covered.png", "parameters.png"),
+)
+"""Files of an analysis."""
 _SHOWN = 16
 _PLOT = 2000
 
@@ -109,12 +114,6 @@ class MeasuredSet:
         """Hash of contents, names and size."""
         text = "\n".join(sorted(f"{row.key} {row.label}" for row in self.rows))
         return sha256(text)
-
-
-ALWAYS: Final = ("report.html", "report.md", "umap.png", "umap.html", "embedding.csv")
-"""What stands beside the numbers of every report."""
-OPTIONAL: Final = ("least_covered.png", "parameters.png")
-"""Pictures that a report may lack."""
 
 
 @dataclass(frozen=True, slots=True)

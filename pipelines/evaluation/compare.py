@@ -16,12 +16,13 @@ from degrade_kit.analysis.judge import METRICS, SetMetric
 from degrade_kit.analysis.report import Best, Picture, Section, Table, to_html, to_latex, to_markdown
 from degrade_kit.analysis.summary import bootstrap
 from degrade_kit.errors import ConfigError
-from degrade_kit.files import write_files
 from degrade_kit.image import Pixels, encode_png
-from degrade_kit.pipelines.evaluation.report import METRICS_FILE, PER_IMAGE, SCHEMA, sheet_metrics, shown_value
+from degrade_kit.pipelines.claim import report_claim
+from degrade_kit.pipelines.evaluation.report import METRICS_FILE, PER_IMAGE, SCHEMA, SHEET, sheet_metrics, shown_value
 from degrade_kit.pipelines.images import Images, open_files, open_references, read_or_none, stems
 from degrade_kit.pipelines.sheet import Tile, contact_sheet
 from degrade_kit.sources import display_name
+from degrade_kit.store import LocalStore
 
 _KEYS: Final = {"schema_version", "protocol", "test_set", "restored", "settings", "metrics"}
 _ARROWS: Final = {"higher": "↑", "lower": "↓"}
@@ -77,12 +78,20 @@ def compare_evaluations(
         several_sets: Whether evaluations may be of several test sets, each of which becomes a table of its own.
 
     Raises:
-        ConfigError: If an evaluation cannot be read, or they are not to be compared.
+        ConfigError: If an evaluation cannot be read, they are not to be compared, or `out` is inside one.
+        RunError: If `out` holds something else.
     """
+    claim = report_claim(
+        "compare",
+        "a comparison",
+        ["compare.html", "compare.md", "compare.tex", SHEET],
+        {"evaluations": evaluations, "lq": lq or "", "rows": images, "several_sets": several_sets},
+        [*((name, folder) for name, folder in evaluations), ("--lq", lq)],
+    )
+    claim.check(LocalStore(out))
     judged = [read_evaluation(name, folder) for name, folder in evaluations]
     groups = _groups(judged, several_sets=several_sets)
     protocol = judged[0].protocol
-    out.mkdir(parents=True, exist_ok=True)
     sections: list[Section] = []
     latex: list[str] = []
     for title, group in groups:
@@ -100,7 +109,7 @@ def compare_evaluations(
     pictures: list[Picture] = []
     if tiles:
         sheet = contact_sheet(tiles, title=f"Results on {groups[0][0]}", headings=headings, details=True)
-        pictures.append(Picture("sheet.png", encode_png(sheet), "results side by side"))
+        pictures.append(Picture(SHEET, encode_png(sheet), "results side by side"))
     if pictures:
         sections.append(Section("Side by side", tuple(pictures)))
     title = f"Restorers compared, protocol {protocol}"
@@ -111,7 +120,7 @@ def compare_evaluations(
         **{picture.file: picture.data for picture in pictures},
         "compare.md": text,
     }
-    return Compared(write_files(out, files, stale=["sheet.png"]), text, note)
+    return Compared(claim.write(out, files), text, note)
 
 
 def read_evaluation(name: str, folder: Path) -> Judged:

@@ -12,7 +12,7 @@ import functools
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
@@ -34,8 +34,9 @@ from degrade_kit.analysis.report import Picture, to_html, to_markdown
 from degrade_kit.analysis.summary import MetricSummary
 from degrade_kit.analysis.weights import parse_given
 from degrade_kit.errors import ConfigError, ImageError, RunError
-from degrade_kit.files import sha256, write_files
+from degrade_kit.files import local_path, sha256
 from degrade_kit.image import Pixels, encode_png, pixel_hash
+from degrade_kit.pipelines.claim import Claim, report_claim
 from degrade_kit.pipelines.devices import check_device
 from degrade_kit.pipelines.effort import (
     MODEL_SECONDS,
@@ -49,6 +50,7 @@ from degrade_kit.pipelines.effort import (
 from degrade_kit.pipelines.evaluation.report import (
     METRICS_FILE,
     PER_IMAGE,
+    SHEET,
     EvaluateConfig,
     MeasuredImage,
     describe_evaluation,
@@ -72,7 +74,7 @@ from degrade_kit.pipelines.images import (
 from degrade_kit.pipelines.text import Report, ReportLine
 from degrade_kit.progress import OnProgress, Progress, silent
 from degrade_kit.sources import display_name
-from degrade_kit.store import LocalStore, check_writable
+from degrade_kit.store import LocalStore
 from degrade_kit.wording import counted_noun, first_few
 
 _IN_TASK: Final = 16
@@ -172,7 +174,7 @@ def evaluate(
 
     Args:
         restored: Restored images: a folder, list, zip or tar.
-        out: Folder of the report; files of an earlier one are replaced.
+        out: Folder of the report, which takes the place of an earlier one there; nothing else may be in it.
         reference: What they should be: the same, or a data set of `synthesize`; none, for real photographs, where None.
         hq: Sharp faces that FID, KID and Frechet compare with; a statistics file, or the references, where None.
         protocol: Whose way of measuring: basicsr-rgb, vqfr, restoreformer or pmrf; see docs/evaluation.md.
@@ -187,7 +189,9 @@ def evaluate(
         progress: Told of the images measured, set by set.
 
     Raises:
-        ConfigError: If images do not pair up, cannot be read, or differ from their references in size.
+        ConfigError: If images do not pair up, cannot be read, or differ from their references in size, or `out` is
+            inside them.
+        RunError: If `out` holds something else.
     """
     config = EvaluateConfig(
         restored=os.fspath(restored),
@@ -197,13 +201,13 @@ def evaluate(
         suffix=suffix,
         allow_missing=allow_missing,
         device=device,
-        cache=Path(out) / ".features" if feature_cache is None else Path(feature_cache),
+        cache=local_path(out) / ".features" if feature_cache is None else local_path(feature_cache),
     )
     given = parse_given([(name, os.fspath(path)) for name, path in (weights or {}).items()])
     executor = ExecutorConfig(workers=workers, ray_address=ray_address)
     if dry_run:
-        return _planned(plan_evaluation(config, given, Path(out)), Path(out), config.device, executor)
-    return _evaluate(config, given, Path(out), executor, progress)
+        return _planned(plan_evaluation(config, given, local_path(out)), local_path(out), config.device, executor)
+    return _evaluate(config, given, local_path(out), executor, progress)
 
 
 def _planned(plan: EvaluationPlan, out: Path, device: str | None, executor: ExecutorConfig) -> Evaluation:
@@ -246,13 +250,14 @@ def _evaluate(
         PER_IMAGE: per_image(ours.rows, protocol),
         METRICS_FILE: json.dumps(described, indent=2, sort_keys=True, allow_nan=False) + "\n",
     }
+    claim = _claim(config)
     try:
         sheet = draw_sheet(ours.rows, images, restored, reference)
     except Exception:
         # No picture that cannot be drawn takes the numbers with it, and none of an older report stays beside them.
-        write_files(out, numbers, stale=["sheet.png", "report.html", "report.md"])
+        claim.write(out, numbers)
         raise
-    pictures = [] if sheet is None else [Picture("sheet.png", encode_png(sheet), "worst, middle and best image")]
+    pictures = [] if sheet is None else [Picture(SHEET, encode_png(sheet), "worst, middle and best image")]
     title = f"Restored faces: {last_name(config.restored)}"
     laid_out = sections(config, protocol, summaries, ours.rows, missing, extra, pictures, described)
     files: dict[str, bytes | str] = {
@@ -261,7 +266,7 @@ def _evaluate(
         **{picture.file: picture.data for picture in pictures},
         **numbers,
     }
-    return Evaluation(protocol, summaries, ours.rows, missing, extra, write_files(out, files, stale=["sheet.png"]))
+    return Evaluation(protocol, summaries, ours.rows, missing, extra, claim.write(out, files))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -305,14 +310,12 @@ def plan_evaluation(config: EvaluateConfig, given: Mapping[str, Path], out: Path
     """Find all that would stop `evaluate` before its work; write nothing.
 
     Raises:
-        ConfigError: If images do not pair up, or a place or a file of weights is not there.
-        RunError: If the folder of the report cannot be written to.
+        ConfigError: If images do not pair up, a place or a file of weights is not there, or the report would be inside
+            the images.
+        RunError: If the folder of the report holds something else, or cannot be written to.
     """
     protocol = protocol_named(config.protocol)
-    for place in (config.restored, config.reference, config.faces):
-        if place is not None and Path(place).resolve() in (out.resolve(), *out.resolve().parents):
-            raise ConfigError(f"--out {out} is inside {place}: a rerun would judge its own pictures")
-    check_writable(LocalStore(out))
+    _claim(config).check(LocalStore(out))
     situation = Situation(
         protocol=protocol, given=given, reference=config.reference is not None, faces=config.faces is not None
     )
@@ -339,6 +342,12 @@ def plan_evaluation(config: EvaluateConfig, given: Mapping[str, Path], out: Path
         totals=totals,
         left_out={name: found.sources.summary() for name, found in opened.items() if isinstance(found, FileImages)},
     )
+
+
+def _claim(config: EvaluateConfig) -> Claim:
+    inputs = [("--restored", config.restored), ("--reference", config.reference), ("--hq", config.faces)]
+    results = [METRICS_FILE, PER_IMAGE, "report.html", "report.md", SHEET]
+    return report_claim("evaluate", "an evaluation", results, asdict(replace(config, cache=None)), inputs)
 
 
 def _pair(

@@ -26,6 +26,7 @@ METRICS_FILE: Final = "metrics.json"
 
 
 PER_IMAGE: Final = "per_image.csv"
+SHEET: Final = "sheet.png"
 SCHEMA: Final = 1
 
 

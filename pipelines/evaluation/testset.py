@@ -12,6 +12,7 @@ From originals, as LFW-Test comes from LFW, there are `lq/` and, where faces wer
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 from collections.abc import Callable, Iterable, Sequence
@@ -37,7 +38,7 @@ from degrade_kit.pipelines.effort import (
     spread,
 )
 from degrade_kit.pipelines.executor import ExecutorConfig, Stateful, run_tasks
-from degrade_kit.pipelines.images import check_output, list_images
+from degrade_kit.pipelines.images import check_output, list_images, output_stems
 from degrade_kit.pipelines.makers.config import SynthConfig
 from degrade_kit.pipelines.makers.flipnet_settings import FlipNetSettings, flipnet_mapping, resolve_flipnet
 from degrade_kit.progress import OnProgress, Progress, silent
@@ -46,6 +47,7 @@ from degrade_kit.record import Record
 from degrade_kit.seeding import epoch_generator, generator
 from degrade_kit.sources import Sources, display_name, open_sources
 from degrade_kit.store import LocalStore
+from degrade_kit.wording import counted_noun, first_few
 
 RECORDS, SETTINGS, SUMMARY = "records.jsonl", "testset.yaml", "testset.json"
 _JOURNAL: Final = ".records.partial.jsonl"
@@ -152,7 +154,7 @@ def make_testset(
     config, sources = check_testset(config, out, executor)
     executor = resolve_workers(executor, lambda: testset_effort(config, sources)[0])
     store = LocalStore(out)
-    with _claim(config.to_mapping()).taken(store):
+    with _claim(config).taken(store):
         return _make_pairs(config, sources, store, executor, progress)
 
 
@@ -165,13 +167,18 @@ def _make_pairs(
     waiting = iter([sources.names[int(place)] for place in order.tolist()])
     slots = _slots(config, waiting)
     made = {(line["number"], line["source"]): line for line in _journal(out)}
+    places = {name: place for place, name in enumerate(sources.names)}
+
+    def content(slot: _Slot) -> str:
+        return sha256(sources.read(places[slot.source]))
+
     finished: dict[int, dict[str, Any]] = {}
     kept = 0
     unusable: list[tuple[str, str]] = []
     with (out / _JOURNAL).open("a", encoding="utf-8") as journal:
         while slots:
             before = len(finished)
-            todo = [slot for slot in slots if not _take(made, slot, finished, out)]
+            todo = [slot for slot in slots if not _take(made, slot, finished, out, content)]
             kept += len(finished) - before
             failed: list[_Slot] = []
             for outcome in run_tasks(
@@ -210,7 +217,7 @@ def check_testset(config: TestsetConfig, out: Path, executor: ExecutorConfig) ->
     sources = list_images(config.hq)
     if len(sources) < config.count:
         raise ConfigError(f"count: {config.count:,} pairs need as many faces; {config.hq} has {len(sources):,}")
-    _claim(config.to_mapping()).check(LocalStore(out))
+    _claim(config).check(LocalStore(out))
     return config, sources
 
 
@@ -258,9 +265,13 @@ def _replace(
 
 
 def _take(
-    made: dict[tuple[int, str], dict[str, Any]], slot: _Slot, finished: dict[int, dict[str, Any]], out: Path
+    made: dict[tuple[int, str], dict[str, Any]],
+    slot: _Slot,
+    finished: dict[int, dict[str, Any]],
+    out: Path,
+    content: Callable[[_Slot], str],
 ) -> bool:
-    """Whether an earlier run made it; its line is taken if so."""
+    """Whether an earlier run made it of the same file; its line is taken if so."""
     line = made.get((slot.number, display_name(slot.source)))
     if line is None or not all(
         (out / side / f"{line['image']}.png").is_file()
@@ -268,8 +279,11 @@ def _take(
         for side in ("hq", "lq")
     ):
         return False
-    finished[slot.number] = line
-    return True
+    with contextlib.suppress(ImageError):
+        if content(slot) == line["source_sha256"]:
+            finished[slot.number] = line
+            return True
+    return False
 
 
 def _tasks(slots: Sequence[_Slot], sources: Sources, config: TestsetConfig, out: Path) -> Iterable[_Task]:
@@ -345,8 +359,9 @@ def _make(offshelf: Callable[[str, Pixels], tuple[Record, Pixels]] | None, task:
 # -------------------------------------------------------------------------------------------------------------- writing
 
 
-def _claim(wanted: dict[str, Any]) -> Claim:
-    return Claim(what="a test set", file=SETTINGS, resolved=wanted)
+def _claim(config: TestsetConfig | OriginalsConfig) -> Claim:
+    inputs = [("--hq", config.hq) if isinstance(config, TestsetConfig) else ("--real", config.originals)]
+    return Claim(what="a test set", file=SETTINGS, resolved=config.to_mapping(), inputs=inputs)
 
 
 def _journal(out: Path) -> list[dict[str, Any]]:
@@ -405,6 +420,11 @@ class OriginalsConfig:
     landmarks: Path | None = None
     size: int = 512
 
+    def to_mapping(self) -> dict[str, Any]:
+        """What decides the bytes, for `testset.yaml`."""
+        plain = {key: str(value) if isinstance(value, Path) else value for key, value in asdict(self).items()}
+        return {**plain, "versions": versions()}
+
 
 @dataclass(frozen=True, slots=True)
 class RealTestset:
@@ -440,7 +460,7 @@ def make_real_testset(
     """
     left_out = check_real_testset(config, out).summary()
     store = LocalStore(out)
-    with _claim(_originals_mapping(config)).taken(store):
+    with _claim(config).taken(store):
         return _make_real(config, store, left_out, progress, align)
 
 
@@ -476,12 +496,20 @@ def check_real_testset(config: OriginalsConfig, out: Path) -> Sources:
     """Find all that would stop `make_real_testset` before its work, but for the detector; write nothing.
 
     Raises:
-        ConfigError: If there are no photographs.
-        RunError: If the folder holds something else, or cannot be written to.
+        ConfigError: If there are no photographs, or the folder is inside theirs.
+        RunError: If the folder holds something else, images of photographs that are gone among them, or cannot be
+            written to.
     """
+    _claim(config).check(LocalStore(out))
     # Where faces are framed, `align` opens the photographs again, and says what it leaves out.
     sources = open_sources(config.originals) if config.align else list_images(config.originals)
-    _claim(_originals_mapping(config)).check(LocalStore(out))
+    expected = {f"{stem}.png" for stem in output_stems(sources.names)}
+    there = [name for name in LocalStore(out / "lq").names() if name.endswith(".png") and not name.startswith(".")]
+    if gone := [name for name in there if name not in expected]:
+        raise RunError(
+            f"{out / 'lq'}: {counted_noun(len(gone), 'image')} of photographs that are not in {config.originals} now: "
+            f"{first_few(gone)}; give another --out, or remove them"
+        )
     return sources
 
 
@@ -496,24 +524,17 @@ def real_effort(config: OriginalsConfig, sources: Sources) -> tuple[Effort, floa
     return Effort(seconds=seconds, tasks=1), sum(sizes) / max(len(sizes), 1) * len(sources)
 
 
-def _originals_mapping(config: OriginalsConfig) -> dict[str, Any]:
-    """What decides the bytes, for `testset.yaml`."""
-    plain = {key: str(value) if isinstance(value, Path) else value for key, value in asdict(config).items()}
-    return {**plain, "versions": versions()}
-
-
 def _squares(config: OriginalsConfig, store: LocalStore, progress: OnProgress) -> dict[str, int]:
     sources = open_sources(config.originals)
     failures: dict[str, int] = {}
-    for place, name in enumerate(sources.names):
-        target = f"lq/{name.rpartition('.')[0]}.png"
+    for place, stem in enumerate(output_stems(sources.names)):
+        target = f"lq/{stem}.png"
         try:
             check_output(target)
-            image = prepare(sources.read(place), HqConfig(size=config.size))
+            store.delete(target)  # of an earlier run, when the photograph may have been another
+            store.write(target, prepare(sources.read(place), HqConfig(size=config.size)).data)
         except ImageError as error:
             failures[error.reason] = failures.get(error.reason, 0) + 1
-        else:
-            store.write(target, image.data)
         progress(Progress(noun="photo", done=place + 1, total=len(sources)))
     for _, reason, _ in sources.skipped:
         failures[reason] = failures.get(reason, 0) + 1

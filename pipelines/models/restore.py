@@ -3,47 +3,62 @@
     OUT/NAME.png                      one for each input, under its own name; or OUT/phi-X/NAME.png for several phi
     OUT/.degrade_kit/sheet.png        the first of them beside their inputs
     OUT/.degrade_kit/attention.png    the same with where the face embedding was read, if asked for
-    OUT/.degrade_kit/config.yaml      how they were made
+    OUT/.degrade_kit/restore.yaml     how they were made
+    OUT/.degrade_kit/inputs.json      hashes of the files that they were made of
     OUT/.degrade_kit/failures.jsonl   inputs that could not be used
 
 An image is written under a scratch name and renamed: one that is there is whole, and a rerun passes over it. Images are
-made in the same batches whatever is there already, so that a rerun makes the same pixels.
+made in the same batches whatever is there already, so that a rerun makes the same pixels. A result of another input
+than the one that has its name now ends the run: it is passed off as a result of neither.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import json
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
 from degrade_kit.errors import ConfigError, DegradeKitError, ImageError, RunError
+from degrade_kit.files import sha256
 from degrade_kit.flipnet.config import SamplingConfig
 from degrade_kit.flipnet.folder import check_model, folder_digest, read_config
 from degrade_kit.image import Pixels, decode_image, encode_png, scaled
-from degrade_kit.pipelines.claim import Claim, plain
+from degrade_kit.pipelines.claim import Claim, check_apart, plain
 from degrade_kit.pipelines.devices import check_device
 from degrade_kit.pipelines.effort import Effort, model_effort, resolve_workers
 from degrade_kit.pipelines.executor import ExecutorConfig, Stateful, run_tasks
-from degrade_kit.pipelines.images import FileImages, Images, check_output, is_shards, open_inputs, stems, warn_left_out
+from degrade_kit.pipelines.images import (
+    FileImages,
+    Images,
+    ShardImages,
+    check_output,
+    open_inputs,
+    stems,
+    warn_left_out,
+)
 from degrade_kit.pipelines.sheet import Tile, contact_sheet
 from degrade_kit.progress import OnProgress, Progress, silent
 from degrade_kit.restore.folder import SOURCE_CONFIG, restorer_folder, trained_size
 from degrade_kit.seeding import generator
-from degrade_kit.shards import CONFIG, HIDDEN
+from degrade_kit.shards import HIDDEN
 from degrade_kit.sources import display_name
 from degrade_kit.store import LocalStore
 
 if TYPE_CHECKING:
     from degrade_kit.restore.infer import ColorFix, Restorer
 
+SETTINGS: Final = f"{HIDDEN}/restore.yaml"
+INPUTS: Final = f"{HIDDEN}/inputs.json"
 SHEET_FACES = 24
 MIN_SIDE = 16
 """Least side of an input, pixels."""
@@ -89,8 +104,12 @@ class RestorePlan:
     folders: tuple[Path, ...]
 
     def path(self, folder: int, name: str) -> Path:
-        """Return the path of a result."""
-        return self.folders[folder] / f"{name}.png"
+        """Return the path of a result.
+
+        Raises:
+            ShardError: If the name leads out of the folder.
+        """
+        return LocalStore(self.folders[folder]).path(f"{name}.png")
 
 
 def list_inputs(job: RestoreJob) -> tuple[Images, list[str]]:
@@ -108,8 +127,10 @@ def plan_restoration(job: RestoreJob) -> RestorePlan:
     """Settle what the model's folder says.
 
     Raises:
-        ConfigError: If there is no such model, a number is out of its range, or there is no attention to show.
+        ConfigError: If there is no such model, a number is out of its range, there is no attention to show, or the
+            results would be among the inputs.
     """
+    check_apart(job.out_dir, [("--input", job.input)])
     folder = check_model(restorer_folder(job.model), job.base_model, download=job.download)
     if job.attention and not (folder / SOURCE_CONFIG).exists():
         raise ConfigError(f"--attention: {folder} was trained without a face embedding, so there is none to show")
@@ -171,7 +192,7 @@ def restore(plan: RestorePlan, executor: ExecutorConfig, *, progress: OnProgress
     job = plan.job
     inputs, names, todo = check_restoration(plan, executor)
     executor = resolve_workers(executor, lambda: restore_effort(plan, todo))
-    with _claim(plan).taken(LocalStore(job.out_dir)):
+    with _claim(plan, inputs).taken(LocalStore(job.out_dir)):
         return _restore(plan, inputs, names, todo, executor, progress)
 
 
@@ -185,6 +206,7 @@ def _restore(
 ) -> RestoreReport:
     """Restore what is to do, in a folder that is this run's."""
     job = plan.job
+    _write(plan, job.out_dir / INPUTS, json.dumps(_hashes(inputs, names), indent=1).encode())
     count = len(names)
     waiting = sum(len(chunk.indices) for chunk in todo)
     kept = count - waiting
@@ -223,22 +245,70 @@ def check_restoration(plan: RestorePlan, executor: ExecutorConfig) -> tuple[Imag
 
     Raises:
         ConfigError: If there are no inputs, or the device is not here.
-        RunError: If the output holds something else, or cannot be written to.
+        RunError: If the output holds something else, results of other inputs among it, or cannot be written to.
         ShardError: If the input is a data set that is not whole.
     """
     job = plan.job
     inputs, names = list_inputs(job)
     if isinstance(inputs, FileImages):
         warn_left_out(job.input, inputs.sources.summary())
-    _claim(plan).check(LocalStore(job.out_dir))
+    _claim(plan, inputs).check(LocalStore(job.out_dir))
+    _check_kept(plan, _hashes(inputs, names))
     check_device(job.device, executor)
     count = len(names)
     chunks = [Chunk(tuple(range(i, min(i + job.batch_size, count)))) for i in range(0, count, job.batch_size)]
     return inputs, names, [chunk for chunk in chunks if any(_missing(plan, names[index]) for index in chunk.indices)]
 
 
-def _claim(plan: RestorePlan) -> Claim:
-    return Claim(what="restored images", file=CONFIG, resolved=_resolved(plan))
+def _claim(plan: RestorePlan, inputs: Images) -> Claim:
+    return Claim(
+        what="restored images",
+        file=SETTINGS,
+        resolved=_resolved(plan, inputs),
+        comparable=lambda found: {key: value for key, value in found.items() if key != "input"},
+        inputs=[("--input", plan.job.input)],
+    )
+
+
+def _hashes(inputs: Images, names: Sequence[str]) -> dict[str, str]:
+    """Hash of each input's file by its result's name; those of a data set have one in the configuration together."""
+    if not isinstance(inputs, FileImages):
+        return {}
+    found: dict[str, str] = {}
+    for place, name in enumerate(names):
+        with contextlib.suppress(ImageError):  # counted where it is restored
+            found[name] = sha256(inputs.sources.read(place))
+    return found
+
+
+def _check_kept(plan: RestorePlan, hashes: Mapping[str, str]) -> None:
+    """Make sure that the results which are there are of the inputs that are there.
+
+    Raises:
+        RunError: If one is not.
+    """
+    before = _read_hashes(plan.job.out_dir / INPUTS)
+    for name in sorted(before.keys() | hashes.keys()):
+        if before.get(name) == hashes.get(name):
+            continue
+        for folder in range(len(plan.folders)):
+            path = plan.path(folder, name)
+            if os.path.exists(path):
+                raise RunError(
+                    f"{display_name(str(path))} was not made of an image that is in {plan.job.input} now: the one of "
+                    "that name is another one, or gone; give another --out, or remove the result"
+                )
+
+
+def _read_hashes(path: Path) -> dict[str, str]:
+    """What an earlier run was given; nothing where it wrote nothing, or a kill cut it short."""
+    try:
+        found: object = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return {}
+    if not isinstance(found, dict):
+        return {}
+    return {str(name): str(value) for name, value in cast("dict[object, object]", found).items()}
 
 
 def restore_effort(plan: RestorePlan, todo: Sequence[Chunk]) -> Effort:
@@ -282,7 +352,7 @@ def _restore_chunk(
     for group in groups.values():
         seeds = [noise_seed(plan.job.seed, name) for name, _ in group]
         for folder, sampling in enumerate(plan.sampling):
-            missing = [name for name, _ in group if not plan.path(folder, name).exists()]
+            missing = [name for name, _ in group if not os.path.exists(plan.path(folder, name))]
             if not missing:
                 continue
             restored = restorer.run(
@@ -306,10 +376,10 @@ def noise_seed(seed: int, name: str) -> int:
 
 
 def _missing(plan: RestorePlan, name: str) -> bool:
-    return any(not plan.path(folder, name).exists() for folder in range(len(plan.folders)))
+    return any(not os.path.exists(plan.path(folder, name)) for folder in range(len(plan.folders)))
 
 
-def _resolved(plan: RestorePlan) -> dict[str, Any]:
+def _resolved(plan: RestorePlan, inputs: Images) -> dict[str, Any]:
     """What decides the pixels of a result; several phi may become more, each with a folder of its own."""
     job = plan.job
     sampling = plain(plan.sampling[0])
@@ -317,7 +387,8 @@ def _resolved(plan: RestorePlan) -> dict[str, Any]:
         sampling["phi"] = "of the folder"
     return {
         "restorer": plan.digest,
-        "input": "shards" if is_shards(job.input) else "images",
+        "input": job.input,
+        "data_set": inputs.reader.digest if isinstance(inputs, ShardImages) else "",
         "variant": job.variant,
         "sampling": sampling,
         "prompt": job.prompt,

@@ -36,7 +36,7 @@ from degrade_kit.flipnet.registration import check_pairs
 from degrade_kit.flipnet.sampling import SamplingConfig, sample
 from degrade_kit.flipnet.training import DiffusionLoss, TrainConfig, train
 from degrade_kit.image import encode_png
-from degrade_kit.pipelines.claim import FREE, Claim, plain
+from degrade_kit.pipelines.claim import FREE, Claim, Inputs, check_apart, plain
 from degrade_kit.pipelines.devices import check_device
 from degrade_kit.pipelines.images import list_images, warn_left_out
 from degrade_kit.pipelines.machine import default_threads
@@ -220,6 +220,7 @@ def plan_degrade_training(run: DegradeRun) -> DegradePlan:
         RunError: If `out_dir` holds something else or a run of another configuration, or cannot be written to.
     """
     config = run.config
+    check_apart(run.out_dir, _inputs(run))
     check_device(run.device)
     check_base_choice(config.base_model, train_base=config.train.train_base)
     if config.base_model:
@@ -445,7 +446,12 @@ def _resolved(run: DegradeRun, data: PairData) -> dict[str, Any]:
 
 
 def _claim(run: DegradeRun, data: PairData) -> Claim:
-    return Claim(what="a run", file="config.yaml", resolved=_resolved(run, data), comparable=_comparable)
+    resolved = _resolved(run, data)
+    return Claim(what="a run", file="config.yaml", resolved=resolved, comparable=_comparable, inputs=_inputs(run))
+
+
+def _inputs(run: DegradeRun) -> Inputs:
+    return [*(("--pairs", root) for _, root in run.pairs), ("--hq", run.faces)]
 
 
 def _comparable(resolved: dict[str, Any]) -> dict[str, Any]:

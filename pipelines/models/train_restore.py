@@ -32,7 +32,7 @@ from degrade_kit.flipnet.loop import LoopConfig, is_finished
 from degrade_kit.flipnet.mixture import PairSample
 from degrade_kit.flipnet.sampling import SamplingConfig
 from degrade_kit.flipnet.training import TrainConfig
-from degrade_kit.pipelines.claim import FREE, Claim, plain, read_run_config
+from degrade_kit.pipelines.claim import FREE, Claim, Inputs, check_apart, plain, read_run_config
 from degrade_kit.pipelines.devices import check_device
 from degrade_kit.pipelines.machine import default_threads
 from degrade_kit.pipelines.models.restore_data import RestoreData, RestoreDataConfig, check_side, read_restore_data
@@ -49,7 +49,7 @@ from degrade_kit.restore.autoencoder import (
 from degrade_kit.restore.embeddings import FaceEmbedding, IdentitySource, LatentSource
 from degrade_kit.restore.losses import GradientPyramid, PerceptualKind, VggLoss, perceptual_loss
 from degrade_kit.restore.train import RestorationConfig, train_autoencoders, train_restorer
-from degrade_kit.store import LocalStore, check_writable
+from degrade_kit.store import LocalStore
 from degrade_kit.wording import counted_noun
 
 log = logging.getLogger(__name__)
@@ -210,6 +210,7 @@ def check_restore_training(run: RestoreRun) -> RestoreData:
         ShardError: If a data set is not whole.
     """
     config, stages = run.config, chosen_stages(run)
+    check_apart(run.out_dir, _inputs(run))
     check_device(run.device)
     if len({config.loop(stage).mixed_precision for stage in stages}) > 1:
         raise ConfigError("mixed_precision: stages that are trained in one go need the same one")
@@ -220,7 +221,9 @@ def check_restore_training(run: RestoreRun) -> RestoreData:
     data = open_data(run)
     for stage in stages:
         check_side(data, config.loop(stage), config.data.crop)
-        check_writable(LocalStore(run.out_dir / stage))
+        # What is there of a new stage; what it is made of may not be there yet.
+        new = Claim(what="a run", file="config.yaml", resolved={}, comparable=lambda found: None, inputs=_inputs(run))
+        new.check(LocalStore(run.out_dir / stage))
         if stage == "association" and "reconstruction" not in stages:
             _reconstructed(run)
         if stage == "restoration" and config.losses.embedding == "bfr" and "association" not in stages:
@@ -417,7 +420,17 @@ def _resolved(run: RestoreRun, stage: Stage, data: RestoreData) -> dict[str, Any
 
 
 def _claim(run: RestoreRun, stage: Stage, data: RestoreData) -> Claim:
-    return Claim(what="a run", file="config.yaml", resolved=_resolved(run, stage, data), comparable=_comparable)
+    return Claim(
+        what="a run",
+        file="config.yaml",
+        resolved=_resolved(run, stage, data),
+        comparable=_comparable,
+        inputs=_inputs(run),
+    )
+
+
+def _inputs(run: RestoreRun) -> Inputs:
+    return [("--shards", run.shards), ("--validation", run.validation)]
 
 
 def _comparable(resolved: dict[str, Any]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from degrade_kit.errors import RunError
 from degrade_kit.files import SCRATCH, plain_yaml, utf8, write_new
 from degrade_kit.hq import versions
 from degrade_kit.pipelines.card import write_card
-from degrade_kit.pipelines.claim import Claim
+from degrade_kit.pipelines.claim import Claim, check_apart
 from degrade_kit.pipelines.makers.config import comparable
 from degrade_kit.pipelines.synth.estimate import estimate
 from degrade_kit.pipelines.synth.plan import Plan
@@ -47,9 +47,12 @@ def check_claim(store: Store, plan: Plan, *, overwrite: bool) -> None:
     """Make sure that the output is empty, of this very configuration, or may be replaced; write nothing.
 
     Raises:
+        ConfigError: If it is inside the faces.
         RunError: If it is not, or cannot be written to.
     """
+    faces = ("--hq", plan.config.hq)
     if overwrite and store.size(CONFIG) is not None:
+        check_apart(store.url, [faces], "--shards")
         check_writable(store)
         return
     if store.size(ORIGIN) is not None:
@@ -61,6 +64,7 @@ def check_claim(store: Store, plan: Plan, *, overwrite: bool) -> None:
         comparable=comparable,
         option="--shards",
         otherwise="--overwrite to replace it",
+        inputs=[faces],
     ).check(store)
 
 

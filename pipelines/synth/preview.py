@@ -10,6 +10,7 @@ from degrade_kit.errors import ImageError, RunError
 from degrade_kit.files import write_whole
 from degrade_kit.hq import HqConfig, prepare
 from degrade_kit.image import Pixels, encode_png
+from degrade_kit.pipelines.claim import check_apart
 from degrade_kit.pipelines.executor import limited_threads
 from degrade_kit.pipelines.images import list_images
 from degrade_kit.pipelines.sheet import LEGEND, Tile, caption, contact_sheet
@@ -24,8 +25,10 @@ def draw_preview(
     """Write a contact sheet of some sources and return how many images it shows.
 
     Raises:
+        ConfigError: If the sheet would be one of the sources, or beside them.
         RunError: If none of the sources tried can be used, or the sheet cannot be written.
     """
+    check_apart(out, [("--hq", hq)])
     sources = list_images(hq)
     rows: list[list[Tile]] = []
     headings: list[str] = []

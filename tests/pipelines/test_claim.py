@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from degrade_kit.errors import RunError
-from degrade_kit.pipelines.claim import Claim
+from degrade_kit.errors import ConfigError, RunError
+from degrade_kit.pipelines.claim import Claim, check_apart, report_claim
 from degrade_kit.store import Store, open_store
 
 CLAIM = Claim(
@@ -76,6 +76,56 @@ def test_an_output_of_something_else_is_refused_by_what_is_there(store: Store) -
     with pytest.raises(RunError, match=r"is not empty .*notes.txt and 1 more\); give an empty or a new --place"):
         CLAIM.take(store)
     assert content(store) == before
+
+
+def test_a_report_takes_the_place_of_another_one_and_of_nothing_else(store: Store) -> None:
+    def claim(number: int) -> Claim:
+        return report_claim("look", "a look", ["report.md", "part-*.png"], {"number": number, "path": Path("a")}, [])
+
+    claim(1).take(store)
+    for name in ("report.md", "part-1.png", "part-2.png", "notes.txt", "sub/deep.txt", ".features/a.npz"):
+        store.write(name, b"1")
+    before = content(store)
+    claim(2).check(store)
+    assert content(store) == before
+    claim(2).take(store)
+    assert store.names() == [".degrade_kit/look.yaml", ".features/a.npz", "notes.txt", "sub/deep.txt"]
+    assert b"number: 2" in store.read(".degrade_kit/look.yaml")
+    with pytest.raises(RunError, match="was not made by this command"):
+        CLAIM.check(store)
+
+
+def test_a_folder_that_another_command_has_begun_is_refused(store: Store) -> None:
+    report_claim("look", "a look", [], {}, []).take(store)
+    with pytest.raises(RunError, match=r"not made by this command \(it holds \.degrade_kit/look\.yaml\)"):
+        report_claim("other", "another", [], {}, []).check(store)
+
+
+APART = {"a/b": "a/bc", "a": "b", "a/b.png": "a", "s3://x/a": "s3://x/ab", "a/{0..3}.tar": "b", "a/x.tar": "a/out"}
+WITHIN = [
+    *[("a", "a"), ("a", "a/b"), ("a/", "./a"), ("a", "a/b/../c"), ("a/b/..", "a/c"), ("link", "a/b"), ("a", "link/b")],
+    *[("a/b.png", "a/b.png"), ("a/{0..3}.tar", "a/out"), ("a/*.tar", "a"), (".", "a"), ("/", "a"), ("~", "~/b")],
+    *[("s3://x/a", "s3://x/a/b"), ("s3://x/a/", "s3://x/a"), ("a", "file:a/b")],
+]
+
+
+@pytest.mark.parametrize(("place", "out"), APART.items())
+def test_places_beside_each_other_are_apart(
+    place: str, out: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    check_apart(out, [("--hq", place), ("--real", None)])
+
+
+@pytest.mark.parametrize(("place", "out"), WITHIN)
+def test_an_output_within_an_input_is_found_whatever_it_is_called(
+    place: str, out: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a/b").mkdir(parents=True)
+    (tmp_path / "link").symlink_to("a")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match=r"^--place .* the input --hq .*; give another --place$"):
+        check_apart(out, [("--real", None), ("--hq", place)], "--place")
 
 
 @pytest.mark.parametrize("text", [b"[1]", b"{", b"\xff"])

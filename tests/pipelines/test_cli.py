@@ -380,8 +380,9 @@ def test_verify_names_the_data_set_that_lies_below(made: Path, tmp_path: Path) -
 
 
 def test_preview_tells_that_nothing_can_be_shown(tmp_path: Path) -> None:
-    (tmp_path / "bad.png").write_bytes(b"")
-    assert "none of the images tried" in run("preview", "--hq", tmp_path, "--out", tmp_path / "x.png", code=1)
+    (tmp_path / "hq").mkdir()
+    (tmp_path / "hq/bad.png").write_bytes(b"")
+    assert "none of the images tried" in run("preview", "--hq", tmp_path / "hq", "--out", tmp_path / "x.png", code=1)
     assert not (tmp_path / "x.png").exists()
 
 
@@ -422,7 +423,7 @@ def test_replay_makes_the_stored_image_again_bit_by_bit(made: Path, tmp_path: Pa
         assert sample.info["source"] in output
         target, lq = sample.pair(1)
         expected = {"hq.png": target, "lq.png": lq, "lq_native.png": sample.native_lq(1)}
-        assert {path.name for path in (tmp_path / key).iterdir()} == {*expected, "record.json"}
+        assert {path.name for path in (tmp_path / key).iterdir()} == {*expected, "record.json", ".degrade_kit"}
         for name, pixels in expected.items():
             assert np.array_equal(decode_image((tmp_path / key / name).read_bytes(), min_side=1).pixels, pixels)
         assert (tmp_path / key / "record.json").read_text() == sample.info["lq1_record"] + "\n"

@@ -264,7 +264,7 @@ def test_what_does_not_fit_is_refused(bare: Path, whole: Path, faces: Path, tmp_
         join(JoinJob(shards=str(whole), hq=str(faces), out=str(tmp_path / "a")), HERE)
     with pytest.raises(ConfigError, match="LQ images alone already"):
         export_lq_only(str(bare), str(tmp_path / "a"))
-    with pytest.raises(RunError, match="is not empty and was not made by this command"):
+    with pytest.raises(ConfigError, match="is the input --hq"):
         join(JoinJob(shards=str(bare), hq=str(faces), out=str(faces)), HERE)
     result = run("export", whole, "--out", tmp_path / "a", "--to", "lq-only", "--variant", "0")
     assert result.exit_code == 2

@@ -156,6 +156,8 @@ def test_the_numbers_are_there_where_no_picture_can_be_drawn(
     words = ("--synth", f"like={places / 'like'}", "--real", f"photos={places / 'real'}", "--features", "degradation")
     for name in ("report.html", "report.md", "umap.png", "least_covered.png"):
         (tmp_path / name).write_text("of an older run")
+    (tmp_path / ".degrade_kit").mkdir()
+    (tmp_path / ".degrade_kit/analyze-distribution.yaml").write_text("seed: 1\n")
 
     def broken(*_: object, **__: object) -> None:
         raise RuntimeError("no picture")
@@ -321,6 +323,42 @@ def test_a_recipe_is_fitted_and_works_in_synth(places: Path, crops: list[Pixels]
                "--size", SIZE, "--workers", 0)  # fmt: skip
     assert made.exit_code == 0, made.output
     assert preset("flipnet-paper").digest() != recipe.digest()
+
+
+FITTED = "name: mine\nsource: fitted by degrade-kit from gfpgan\nsteps: [{blur: {sigma: [1, 2]}}]\n"
+
+
+@pytest.mark.parametrize("dry", [False, True])
+@pytest.mark.parametrize(
+    ("out", "there", "says"),
+    [
+        ("mine.png", {}, "expected a file FILE.yaml"),
+        ("mine", {}, "expected a file FILE.yaml"),
+        ("mine.yaml", {"mine.yaml": "name: by hand\nsteps: [{blur: {sigma: [1, 2]}}]\n"}, "mine.yaml is there already"),
+        ("mine.yaml", {"mine.png": "my photograph"}, "mine.png is there already"),
+        ("mine.yml", {"mine.png": "mine", "mine.yaml": FITTED}, "mine.png is there already"),
+        ("mine.yaml", {"mine.yaml": None}, "mine.yaml is there already"),
+        ("mine.yaml", {"mine.yaml": FITTED, "mine.png": "of it"}, "found 1"),
+        ("hq/mine.yaml", {}, "is inside the input --real"),
+        ("start.yaml", {}, "is the input --preset"),
+    ],
+)
+def test_a_fit_takes_no_file_but_that_of_an_earlier_one(
+    out: str, there: dict[str, str | None], says: str, dry: bool, crops: list[Pixels], tmp_path: Path
+) -> None:
+    save(tmp_path / "hq", {"0": crops[0]})
+    (tmp_path / "start.yaml").write_text(FITTED)
+    for name, text in there.items():
+        if text is None:
+            (tmp_path / name).symlink_to(tmp_path / "gone")
+        else:
+            (tmp_path / name).write_text(text)
+    before = {path.name: path.lstat().st_mtime_ns for path in tmp_path.iterdir()}
+    found = run("fit-recipe", "--real", tmp_path / "hq", "--hq", tmp_path / "hq", "--out", tmp_path / out, "--preset",
+                tmp_path / "start.yaml", "--size", SIZE, "--workers", 0, *(["--dry-run"] * dry))  # fmt: skip
+    assert found.exit_code in (1, 2), found.output
+    assert says in found.output
+    assert {path.name: path.lstat().st_mtime_ns for path in tmp_path.iterdir()} == before
 
 
 def test_too_few_photographs_to_fit_to_are_refused(places: Path, crops: list[Pixels], tmp_path: Path) -> None:

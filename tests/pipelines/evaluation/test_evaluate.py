@@ -271,7 +271,7 @@ def test_a_report_within_what_it_judges_is_refused(hq: Path) -> None:
     found = evaluate(hq / "eval", "--restored", hq, "--reference", hq)
 
     assert found.exit_code == 2
-    assert "would judge its own pictures" in found.output
+    assert "is inside the input --restored" in found.output
 
 
 def test_missing_weights_are_told_with_places_and_option(tmp_path: Path, hq: Path, restored: Path) -> None:

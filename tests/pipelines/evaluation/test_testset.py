@@ -131,6 +131,73 @@ def test_originals_become_a_set_of_lq_images_alone(tmp_path: Path, faces_dir: Pa
     assert "hq" not in {name.partition("/")[0] for name in made}
 
 
+@pytest.mark.parametrize("listed", [False, True])
+def test_no_original_is_lost_for_its_name(listed: bool, tmp_path: Path, faces_dir: Path) -> None:
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    names = ["one", "two", "a.b", "a.c"] if listed else ["a.jpg", "a.jpeg", "a.jpg.png", "b.png"]
+    for name in names:
+        (photos / name).write_bytes((faces_dir / "astronaut.png").read_bytes())
+    (photos / "list.txt").write_text("\n".join(names))
+    found = make(tmp_path / "set", "--real", photos / "list.txt" if listed else photos, "--size", 64)
+    assert found.exit_code == 0, found.output
+    assert f"4 images in {tmp_path}/set/lq" in found.output
+    made = sorted(path.name for path in (tmp_path / "set/lq").iterdir())
+    assert made == (
+        ["a.b.png", "a.c.png", "one.png", "two.png"]
+        if listed
+        else ["a.jpeg.png", "a.jpg.png", "a.jpg.png.png", "b.png"]
+    )
+
+
+@pytest.mark.parametrize("align", [False, True])
+def test_an_original_that_is_gone_leaves_no_image(align: bool, tmp_path: Path, faces_dir: Path) -> None:
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for name in ("a.png", "b.png"):
+        (photos / name).write_bytes((faces_dir / "astronaut.png").read_bytes())
+    (tmp_path / "points.json").write_text(
+        json.dumps({name: [[100, 110], [150, 110], [125, 140], [105, 165], [145, 165]] for name in ("a.png", "b.png")})
+    )
+    words = ["--real", photos, "--size", 64, *(["--align", "--landmarks", tmp_path / "points.json"] * align)]
+    assert make(tmp_path / "set", *words).exit_code == 0
+    before = files(tmp_path / "set")
+    (photos / "b.png").unlink()
+    found = make(tmp_path / "set", *words)
+    assert found.exit_code == 1
+    assert f"1 image of photographs that are not in {photos} now: b.png" in found.output
+    assert files(tmp_path / "set") == before
+    (tmp_path / "set/lq/b.png").unlink()
+    again = make(tmp_path / "set", *words)
+    assert again.exit_code == 0, again.output
+    assert json.loads((tmp_path / "set/testset.json").read_text())["images"] == 1
+
+
+def test_an_original_that_is_broken_now_leaves_no_image(tmp_path: Path, faces_dir: Path) -> None:
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for name in ("a.png", "b.png"):
+        (photos / name).write_bytes((faces_dir / "astronaut.png").read_bytes())
+    assert make(tmp_path / "set", "--real", photos, "--size", 64).exit_code == 0
+    (photos / "b.png").write_bytes(b"broken")
+    found = make(tmp_path / "set", "--real", photos, "--size", 64)
+    assert found.exit_code == 3, found.output
+    assert [path.name for path in (tmp_path / "set/lq").iterdir()] == ["a.png"]
+
+
+def test_a_face_that_is_another_one_now_is_made_again(tmp_path: Path, faces_dir: Path) -> None:
+    hq = tmp_path / "hq"
+    hq.mkdir()
+    for name in ("a.png", "b.png"):
+        (hq / name).write_bytes((faces_dir / "astronaut.png").read_bytes())
+    words = ("--hq", hq, "--count", 2, "--size", 64)
+    assert make(tmp_path / "set", *words).exit_code == 0
+    (hq / "b.png").write_bytes((faces_dir / "nested/hopper.png").read_bytes())
+    assert make(tmp_path / "set", *words).exit_code == 0
+    assert make(tmp_path / "new", *words).exit_code == 0
+    assert files(tmp_path / "set") == files(tmp_path / "new")
+
+
 def test_originals_are_aligned_by_landmarks(tmp_path: Path, faces_dir: Path) -> None:
     points = [[100, 110], [150, 110], [125, 140], [105, 165], [145, 165]]
     (tmp_path / "points.json").write_text(json.dumps({"astronaut.png": points}))

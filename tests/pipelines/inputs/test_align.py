@@ -270,7 +270,18 @@ def test_yunet_is_found_where_weights_are_listed(
 
 def test_the_output_may_not_be_read_again_as_input(config: AlignConfig, faces_dir: Path) -> None:
     with pytest.raises(ConfigError, match="is inside the input"):
-        replace(config, out_dir=faces_dir / "aligned")
+        plan_alignment(replace(config, out_dir=faces_dir / "aligned"))
+
+
+def test_faces_of_photos_that_are_gone_are_no_result(config: AlignConfig, faces_dir: Path, tmp_path: Path) -> None:
+    photos = shutil.copytree(faces_dir, tmp_path / "photos")
+    config = replace(config, input=str(photos))
+    align_sources(config)
+    (photos / "astronaut.png").unlink()
+    with pytest.raises(RunError, match=r"1 face of photos that are not in .*photos now: astronaut\.png; give another"):
+        align_sources(config)
+    (config.out_dir / "astronaut.png").unlink()
+    assert align_sources(config).photos == 5
 
 
 def test_a_name_that_leads_out_of_the_folder_is_a_failure(config: AlignConfig) -> None:

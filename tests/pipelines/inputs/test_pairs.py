@@ -67,7 +67,7 @@ def test_it_counts_captions_and_shows_all_sources(data: Path, faces_dir: Path, t
     assert "in all: 15 to train on, 1 of test splits" in result.stdout
     assert f"next: look at {out / 'pairs.png'}" in result.stdout
     assert re.fullmatch(r"10/10 pairs, .* pairs/s, in \d+ s\n", result.stderr)
-    assert sorted(path.name for path in out.iterdir()) == ["pairs.json", "pairs.png"]
+    assert sorted(path.name for path in out.iterdir()) == [".degrade_kit", "pairs.json", "pairs.png"]
     found = report(out)
     assert list(found) == ["dense-haze", "blur", "face"]
     assert [source["kind"] for source in found.values()] == ["haze", "blur", "face"]
@@ -119,7 +119,7 @@ def test_a_source_with_nothing_to_train_on_is_told(data: Path, tmp_path: Path) -
         (root / side / "1.png").write_bytes(b"text")
     result = call("--pairs", f"noise={root}", "--out", tmp_path / "out", code=3)
     assert "0 to train on" in result.stdout
-    assert [path.name for path in (tmp_path / "out").iterdir()] == ["pairs.json"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [".degrade_kit", "pairs.json"]
 
 
 def test_limits_go_by_data_set_kind_or_face(data: Path, faces_dir: Path, tmp_path: Path) -> None:

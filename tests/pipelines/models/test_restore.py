@@ -11,6 +11,7 @@ from click.testing import CliRunner, Result
 
 from degrade_kit.image import read_image
 from degrade_kit.pipelines.cli import main
+from tests.pipelines.dataset.test_hostile_names import with_key
 from tests.pipelines.models.runs import SIZE, make_shards, needs_ray, write_config
 
 
@@ -115,6 +116,69 @@ def test_other_settings_in_the_same_folder_are_refused(whole: Path, model: Path,
     assert "another configuration" in result.output
     assert "seed: there 0, now 5" in result.output
     assert made(whole) == before
+
+
+@pytest.mark.parametrize("change", ["other", "gone", "added", "mended", "moved"])
+def test_a_result_is_kept_where_its_input_is_the_same(
+    change: str, model: Path, faces_dir: Path, tmp_path: Path
+) -> None:
+    source, out = tmp_path / "in", tmp_path / "out"
+    source.mkdir()
+    for name in ("a.png", "b.png"):
+        shutil.copy(faces_dir / "astronaut.png", source / name)
+    (source / "bad.png").write_bytes((source / "a.png").read_bytes()[:1000])
+    assert restored(model, source, out).exit_code == 3
+    before = made(out)
+    if change == "other":
+        shutil.copy(faces_dir / "nested/hopper.png", source / "b.png")
+    elif change == "gone":
+        (source / "b.png").unlink()
+    elif change == "added":
+        shutil.copy(faces_dir / "nested/hopper.png", source / "c.png")
+    elif change == "mended":
+        shutil.copy(faces_dir / "nested/hopper.png", source / "bad.png")
+    else:
+        source = source.rename(tmp_path / "elsewhere")
+    result = restored(model, source, out)
+    if change in ("other", "gone"):
+        assert result.exit_code == 1
+        assert f"{out}/b.png was not made of an image that is in {source} now" in result.output
+        assert made(out) == before
+        (out / "b.png").unlink()
+        assert restored(model, source, out).exit_code == 3
+        assert ("b.png" in made(out)) == (change == "other")
+    else:
+        assert result.exit_code == (0 if change == "mended" else 3), result.output
+        assert {name: made(out)[name] for name in before} == before
+        assert len(made(out)) == len(before) + (change != "moved")
+
+
+@pytest.mark.parametrize("dangling", [False, True])
+def test_no_folder_but_a_new_one_is_taken(dangling: bool, model: Path, faces_dir: Path, tmp_path: Path) -> None:
+    photos = shutil.copytree(faces_dir, tmp_path / "photos")
+    out = tmp_path / "out"
+    out.symlink_to(tmp_path / "gone" if dangling else photos)
+    before = {path: path.read_bytes() for path in photos.rglob("*.*")}
+    result = restored(model, faces_dir, out)
+    assert result.exit_code == 1
+    assert ("where nothing is" if dangling else "is not empty and was not made by this command") in result.output
+    result = restored(model, photos, photos)
+    assert result.exit_code == 2
+    assert f"--out {photos} is the input --input {photos}" in result.output
+    assert {path: path.read_bytes() for path in photos.rglob("*.*")} == before
+
+
+@pytest.mark.parametrize("key", ["../../victim/photo", "/victim/photo"])
+def test_a_data_set_whose_keys_lead_out_is_refused(key: str, model: Path, shards: Path, tmp_path: Path) -> None:
+    hostile = with_key(shards, tmp_path / "set", key)
+    (tmp_path / "victim").mkdir()
+    (tmp_path / "victim/photo.png").write_bytes(b"mine")
+    result = restored(model, hostile, tmp_path / "a/out")
+    assert result.exit_code == 1
+    assert "is not the key of a sample: expected nine digits" in result.output
+    assert not (tmp_path / "a").exists()
+    assert [path.name for path in (tmp_path / "victim").iterdir()] == ["photo.png"]
+    assert (tmp_path / "victim/photo.png").read_bytes() == b"mine"
 
 
 def test_an_input_that_cannot_be_used_is_told_and_the_others_are_made(
