@@ -306,7 +306,8 @@ def _fit(
     )
     recipe = Recipe(name=recipe.name, steps=recipe.steps, source=source)
     pixels = _draw_sheet(photographs, places, faces, (config.start, recipe), config)
-    write_files(out.parent, {sheet.name: encode_png(pixels), out.name: plain_yaml(recipe.to_mapping())})
+    # The recipe first: it tells the next run that the sheet is a fit's, too.
+    write_files(out.parent, {out.name: plain_yaml(recipe.to_mapping()), sheet.name: encode_png(pixels)})
     return Fitted(
         recipe=recipe,
         parts=len(parts),
