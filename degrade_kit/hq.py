@@ -75,6 +75,29 @@ def prepare(raw: bytes, config: HqConfig) -> HqImage:
         ImageError: If the source cannot be used; the reason says why.
     """
     decoded = decode_image(raw, min_side=config.min_side, alpha=config.alpha)
+    pixels, changes, enlarged = _fit(decoded, config)
+    if decoded.plain and decoded.format == config.format and not changes:
+        data = strip_metadata(raw, decoded.format)
+        if data is not raw:
+            change = {"op": "strip_metadata"}
+            if fault := profile_fault(raw, decoded.format):
+                change["note"] = f"colour profile: {fault}"
+            changes.append(change)
+        return HqImage(pixels, data, changes, enlarged)
+    return _encode(pixels, config.format, changes, enlarged)
+
+
+def prepare_pixels(raw: bytes, config: HqConfig) -> Pixels:
+    """Decode, crop and resize one source: what `prepare` encodes, for whoever needs no file.
+
+    Raises:
+        ImageError: If the source cannot be used; the reason says why.
+    """
+    return _fit(decode_image(raw, min_side=config.min_side, alpha=config.alpha), config)[0]
+
+
+def _fit(decoded: Decoded, config: HqConfig) -> tuple[Pixels, list[dict[str, Any]], bool]:
+    """Bring an image to the size that is asked for: its pixels, what was done, and whether it was enlarged."""
     pixels, changes = decoded.pixels, [{"op": "decode", "note": note} for note in decoded.notes]
     enlarged = False
     if config.size:
@@ -85,15 +108,7 @@ def prepare(raw: bytes, config: HqConfig) -> HqImage:
     elif max(pixels.shape[:2]) > MAX_SIDE:
         height, width = pixels.shape[:2]
         raise ImageError(TOO_LARGE, f"{width} x {height} pixels; the longest side is {MAX_SIDE}")
-    if decoded.plain and decoded.format == config.format and not changes:
-        data = strip_metadata(raw, decoded.format)
-        if data is not raw:
-            change = {"op": "strip_metadata"}
-            if fault := profile_fault(raw, decoded.format):
-                change["note"] = f"colour profile: {fault}"
-            changes.append(change)
-        return HqImage(pixels, data, changes, enlarged)
-    return _encode(pixels, config.format, changes, enlarged)
+    return pixels, changes, enlarged
 
 
 def likely_format(headers: list[Decoded | None], size: int) -> HqFormat:

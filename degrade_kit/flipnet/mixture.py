@@ -25,7 +25,7 @@ from degrade_kit.flipnet import severity
 from degrade_kit.flipnet.captions import template_caption
 from degrade_kit.flipnet.crops import DEFAULT_POLICY, POLICIES, CropPolicy, apply_crop, draw_crop, read_pair
 from degrade_kit.flipnet.pairs import Pair
-from degrade_kit.hq import MAX_SIDE, HqConfig, prepare
+from degrade_kit.hq import MAX_SIDE, HqConfig, prepare_pixels
 from degrade_kit.image import Pixels
 from degrade_kit.recipe import Recipe
 from degrade_kit.record import Record
@@ -155,7 +155,7 @@ class RealPairs:
         self._pairs = tuple(pairs)
         self._captions = captions
         self._policy = policy or POLICIES.get(self.kind, DEFAULT_POLICY)
-        self._cache = cache or ImageCache(0)
+        self._cache = ImageCache(0) if cache is None else cache
 
     def __len__(self) -> int:
         """Count the pairs of the source."""
@@ -212,7 +212,7 @@ class FacePairs:
         self._recipe = recipe
         self._captions = captions
         self._policy = policy
-        self._cache = cache or ImageCache(0)
+        self._cache = ImageCache(0) if cache is None else cache
         self._last: tuple[tuple[int, Record], Pixels] | None = None
         self._token = object()  # so that faces of equal names from other places do not meet in a shared cache
 
@@ -251,7 +251,7 @@ class FacePairs:
 
         def read() -> tuple[Pixels]:
             try:
-                return (prepare(self._sources.read(position), self._config).pixels,)
+                return (prepare_pixels(self._sources.read(position), self._config),)
             except ImageError as error:
                 raise ImageError(error.reason, f"{display_name(name)}: {error.detail}") from error
 

@@ -72,6 +72,9 @@ class DataConfig:
     """Crops in a row of one image."""
     held_out: float = 0.125
     """Share of the training pairs and faces that is kept for validation, beside the official test splits."""
+    survey: int = 2000
+    """Samples that are looked at before the first step: a new network is scaled by them, and they tell how often each
+    caption occurs."""
     cache_gigabytes: float = 4.0
     """Memory for decoded images, of each data worker."""
     captions: str = "template"
@@ -309,10 +312,11 @@ def build_net(run: DegradeRun, stream: Mixture) -> tuple[FlipNet, BaseReference]
         revision=config.revision,
         sizes=config.base,
         download=run.download,
+        samples=config.data.survey,
     )
 
 
-def caption_prompts(stream: Mixture, size: int, count: int = 2000) -> Prompts:
+def caption_prompts(stream: Mixture, size: int, count: int) -> Prompts:
     """How often each caption of the training data occurs, those of less than a thousandth left out."""
     found = Counter(stream.sample(2**41 + number, size).caption for number in range(count))
     return tuple((text, hits / count) for text, hits in found.most_common() if hits > count / 1000)
@@ -349,7 +353,9 @@ def _train(run: DegradeRun, plan: DegradePlan, report: Report, should_stop: Call
         pair_sources(run, data, cache), seed=train_config.seed, weights=plan.weights, crops=run.config.data.crops
     )
     net, base = build_net(run, stream)
-    prompts = caption_prompts(stream, max(train_config.crop_sizes)) if run.config.data.captions == "template" else ()
+    prompts: Prompts = ()
+    if run.config.data.captions == "template":
+        prompts = caption_prompts(stream, max(train_config.crop_sizes), run.config.data.survey)
     validator = Validator(run, data, cache)
     train(
         net,

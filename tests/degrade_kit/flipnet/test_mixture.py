@@ -214,6 +214,20 @@ def test_the_cache_keeps_to_its_limit_and_drops_the_least_recently_used() -> Non
     assert (cache.num_bytes, len(cache)) == (600, 2)
 
 
+def test_sources_keep_what_they_read_in_a_cache_that_is_empty_at_first(
+    blurred: tuple[Pair, ...], faces_dir: Path
+) -> None:
+    cache = ImageCache(10**8)
+    sources = [
+        RealPairs(blurred, cache=cache),
+        FacePairs(open_sources(faces_dir), preset("gfpgan"), face_size=64, cache=cache),
+    ]
+    mixture = Mixture(sources, seed=1)
+    for number in range(60):
+        mixture.sample(number, SIZE)
+    assert len(cache) == len(mixture)
+
+
 def test_the_cache_gives_read_only_images_and_keeps_none_beyond_its_limit() -> None:
     cache = ImageCache(100)
     (kept,) = cache.get("a", lambda: image(1))

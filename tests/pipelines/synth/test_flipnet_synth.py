@@ -401,12 +401,12 @@ def test_a_killed_run_ends_in_the_same_bytes(victim: str, config: SynthConfig, m
         with (tmp_path / "log").open("wb") as log:
             process = subprocess.Popen(words, env=environment, stdout=log, stderr=log, start_new_session=True)
         deadline = time.monotonic() + 180
-        while not (scratch := list((out / ".degrade_kit" / "tmp").glob("shard-*.tar.*"))):
+        while not (scratch := list((out / ".degrade_kit" / "tmp").glob(".shard-*.tar.*"))):
             assert process.poll() is None, (tmp_path / "log").read_text("utf-8")
             assert time.monotonic() < deadline
             time.sleep(0.01)
         if victim == "worker":
-            os.kill(int(scratch[0].name.split(".")[2].split("-")[1]), signal.SIGKILL)
+            os.kill(int(scratch[0].name.split(".")[3].split("-")[1]), signal.SIGKILL)
         else:
             process.kill()
         process.wait(180)
