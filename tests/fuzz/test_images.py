@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import io
+import signal
 import struct
 import tarfile
 import tempfile
 import warnings
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -29,8 +30,25 @@ from degrade_kit.reader import PairReader
 from degrade_kit.sources import open_sources
 
 EXAMPLES = 150
+SECONDS = 180
+"""Patience with one test, which takes about one on a machine that does nothing else."""
 SIDE = 40
 PIXELS = np.random.default_rng(0).integers(0, 256, (SIDE, SIDE, 4), dtype=np.uint8)
+
+
+@pytest.fixture(autouse=True)
+def time_limit() -> Iterator[None]:
+    """Let bytes that keep a reader busy for ever fail their test, and not stop the run."""
+
+    def give_up(number: int, frame: object) -> None:
+        del frame
+        raise TimeoutError(f"more than {SECONDS} s (signal {number})")
+
+    before = signal.signal(signal.SIGALRM, give_up)
+    signal.alarm(SECONDS)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
 
 
 def saved(mode: str, format: str, **options: object) -> bytes:
