@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -250,6 +251,46 @@ def test_a_run_that_was_stopped_ends_in_the_same_weights(tmp_path: Path, cache: 
         assert written[0] == written[1]
     moved = [not torch.equal(a, b) for a, b in zip(whole.parameters, whole.averages, strict=True)]
     assert any(moved), "what is saved are averages"
+
+
+def test_a_run_that_was_stopped_before_its_last_model_writes_it_when_it_runs_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = small(num_steps=3, checkpoint_steps=2)
+    run(tmp_path / "whole", config)
+    lines: list[Any] = []
+    written = loop.save_checkpoint
+
+    def stop(*words: Any) -> None:  # noqa: ANN401 (of `save_checkpoint`)
+        written(*words)
+        if len(lines) == 3:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "save_checkpoint", stop)
+        with pytest.raises(KeyboardInterrupt):
+            run(tmp_path / "cut", config, report=lines.append)
+    assert json.loads((tmp_path / "cut/model.json").read_text("utf-8")) == {"step": 2, "finished": False}
+    assert not loop.is_finished(tmp_path / "cut")
+    with (tmp_path / "cut/metrics.jsonl").open("a") as file:
+        file.write('{"step": 4}\n{"step": 5, "lo')  # of steps whose checkpoint was never written
+    run(tmp_path / "cut", config)
+    assert loop.is_finished(tmp_path / "cut")
+    steps = [json.loads(line)["step"] for line in (tmp_path / "cut/metrics.jsonl").read_text("utf-8").splitlines()]
+    assert steps == [1, 2, 3]
+    for name in ("boosthub.safetensors", "lora/adapter_model.safetensors", "flipnet.json"):
+        assert (tmp_path / "cut/model" / name).read_bytes() == (tmp_path / "whole/model" / name).read_bytes()
+
+
+def test_a_model_that_is_not_there_is_not_finished(tmp_path: Path) -> None:
+    config = small(num_steps=1)
+    run(tmp_path, config)
+    shutil.rmtree(tmp_path / "model")
+    assert not loop.is_finished(tmp_path)
+    run(tmp_path, config)
+    assert (tmp_path / "model/boosthub.safetensors").exists()
+    run(tmp_path, small(num_steps=2), should_stop=lambda: True)
+    assert loop.is_finished(tmp_path)
 
 
 def test_a_finished_run_is_left_as_it_is(tmp_path: Path) -> None:

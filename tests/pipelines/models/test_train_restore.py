@@ -235,6 +235,20 @@ def test_data_workers_change_nothing(shards: Path, config: Path, tmp_path: Path)
     assert_equal_weights(tmp_path / "one", tmp_path / "two", "restoration")
 
 
+def test_a_stage_does_not_begin_on_one_that_did_not_reach_its_last_step(
+    finished: Path, shards: Path, config: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(finished / "reconstruction", tmp_path / "run/reconstruction")
+    (tmp_path / "run/reconstruction/model.json").write_text('{"step": 2, "finished": false}', "utf-8")
+    output = both(words(shards, config, tmp_path / "run", "--stage", "association"))
+    assert "the stage reconstruction did not reach its last step; run --stage reconstruction again" in output
+    assert not (tmp_path / "run/association").exists()
+    result = run(words(shards, config, tmp_path / "run", "--stage", "reconstruction"))
+    assert result.exit_code == 0, result.output
+    result = run(words(shards, config, tmp_path / "run", "--stage", "association", "--dry-run"))
+    assert result.exit_code == 0, result.output
+
+
 def test_autoencoders_of_another_run_may_serve(finished: Path, shards: Path, config: Path, tmp_path: Path) -> None:
     result = run(
         words(shards, config, tmp_path / "run", "--steps", "1", "--autoencoders", f"{finished}/reconstruction/model")
