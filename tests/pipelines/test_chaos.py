@@ -113,6 +113,7 @@ COMMANDS: dict[str, Callable[[Path, Path], list[object]]] = {
         *["align", "--input", w / "photos", "--landmarks", w / "points.json", "--size", 64, "--out", out, *HERE],
     ],
     "export": lambda w, out: ["export", w / "shards", "--out", out],
+    "export lmdb": lambda w, out: ["export", w / "shards", "--to", "lmdb", "--out", out],
     "export parquet": lambda w, out: ["export", w / "shards", "--to", "parquet", "--out", out],
     "export lq-only": lambda w, out: ["export", w / "shards", "--to", "lq-only", "--out", out],
     "join": lambda w, out: ["join", w / "bare", "--hq", w / "faces", "--out", out, *HERE],
