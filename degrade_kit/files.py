@@ -498,6 +498,7 @@ def _hold(folder: Path, area: Path, *, shared: bool) -> _Hold:
                     note.unlink()
                     raise RunError(_in_use(folder, area))
             if _is_at(lock, path):
+                sweep_scratch(area)  # of a holder that was killed
                 note.touch()
                 return _Hold(lock, note, shared, threading.get_ident())
             os.close(lock)  # it was removed before it was locked

@@ -389,7 +389,7 @@ def test_a_folder_whose_holder_was_killed_is_free(locks: bool, tmp_path: Path, m
         monkeypatch.setattr("fcntl.lockf", lambda *_: (_ for _ in ()).throw(OSError(errno.ENOLCK, "No locks")))
     assert (tmp_path / SCRATCH / "lock").exists()
     with held(tmp_path):
-        sweep_scratch(tmp_path / SCRATCH)
+        pass
     assert os.listdir(tmp_path) == []
 
 
