@@ -307,6 +307,7 @@ def test_a_command_that_is_stopped_and_run_again_gives_the_same_bytes(
         counts[name, number.name] += 1
 
 
+@pytest.mark.skipif(not MOMENTS, reason="takes minutes: `make chaos`")
 @pytest.mark.parametrize(("name", "stage"), [("train-degrade", "out"), ("train-restore", "reconstruction")])
 def test_a_training_killed_at_any_operation_around_its_last_checkpoint_is_finished_by_the_next_run(
     name: str, stage: str, world: Path, tmp_path: Path
@@ -321,6 +322,7 @@ def test_a_training_killed_at_any_operation_around_its_last_checkpoint_is_finish
         bench.stop_and_rerun(operation, signal.SIGKILL, expected)
 
 
+@pytest.mark.skipif(not MOMENTS, reason="takes minutes: `make chaos`")
 @pytest.mark.parametrize("name", COMMANDS)
 def test_of_two_runs_at_once_the_second_is_refused_or_right(name: str, world: Path, tmp_path: Path) -> None:
     bench = Bench(world, tmp_path, name)
