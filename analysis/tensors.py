@@ -25,6 +25,7 @@ from degrade_kit.flipnet.weights import bare_names, check_finite, check_shapes, 
 
 _WRAPPERS: Final = ("state_dict", "model", "params_ema", "params")
 """Keys under which training scripts put a state dictionary; of BasicSR's two, the averaged weights go first."""
+_MAX_WRAPPED: Final = 10
 
 
 def read_tensors(path: Path, what: str) -> dict[str, Tensor]:
@@ -43,7 +44,10 @@ def read_tensors(path: Path, what: str) -> dict[str, Tensor]:
             tensors, or holds NaN or infinity.
     """
     found = read_plain(path, what)
-    while (inner := next((found[key] for key in _WRAPPERS if isinstance(found.get(key), Mapping)), None)) is not None:
+    for _ in range(_MAX_WRAPPED):  # one may hold itself
+        inner = next((found[key] for key in _WRAPPERS if isinstance(found.get(key), Mapping)), None)
+        if inner is None:
+            break
         found = cast("Mapping[Any, Any]", inner)
     tensors = {str(name): value for name, value in found.items() if isinstance(value, Tensor)}
     if not tensors:
@@ -73,7 +77,7 @@ def read_plain(path: Path, what: str) -> Mapping[Any, Any]:
         raise ConfigError(
             f"{path}: cannot be read without running code, or is no torch file; expected {what}: {first_line(error)}"
         ) from error
-    except (OSError, RuntimeError, EOFError, ValueError, KeyError) as error:
+    except Exception as error:  # of damaged files torch lets nearly any type through: IndexError, AttributeError, ...
         raise ConfigError(f"{path}: damaged or cut short; expected {what}: {first_line(error)}") from error
     if not isinstance(found, Mapping):
         raise ConfigError(f"{path}: expected {what}: a dictionary, found {type(found).__name__}")

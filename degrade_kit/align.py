@@ -25,6 +25,7 @@ import numpy as np
 import numpy.typing as npt
 
 from degrade_kit.errors import ConfigError, ImageError
+from degrade_kit.files import read_json
 from degrade_kit.image import Pixels
 
 Landmarks = npt.NDArray[np.float64]
@@ -177,10 +178,8 @@ def read_landmarks(path: Path) -> dict[str, Landmarks | None]:
     Raises:
         ConfigError: If the file is not that.
     """
-    try:
-        entries = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"cannot read the landmarks in {path}: {error}") from error
+    # FFHQ's own file, of more than its landmarks, has 255 MB.
+    entries = read_json(path, max_bytes=1 << 30)
     if not isinstance(entries, dict):
         raise ConfigError(f"{path}: expected an object from file names to five points, got {type(entries).__name__}")
     return {name: _parse_points(points, name, path) for name, points in cast("dict[str, Any]", entries).items()}

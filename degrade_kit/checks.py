@@ -1,7 +1,12 @@
-"""Checks for fields of recipes and configurations: each gives the stored value of what a user wrote, or refuses it.
+"""Checks for fields of files: each gives the stored value of what a user or another program wrote, or refuses it.
 
 A check is a function of (value, key). The messages name the key and the allowed range; whoever reads a file puts the
-place in the file in front.
+place in the file in front: `checked` does, of a file that no user writes.
+
+>>> described = {"name": "lpips", "values": [0.25, "a"]}
+>>> checked(described, fields({"name": str, "values": each(number(0, 1))}), "metrics.json")
+Traceback (most recent call last):
+degrade_kit.errors.ConfigError: damaged: metrics.json: field values[1]: expected a number within [0, 1], got 'a'
 """
 
 from __future__ import annotations
@@ -10,7 +15,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar, cast
 
-from degrade_kit.errors import ConfigError
+from degrade_kit.errors import ConfigError, DegradeKitError
 
 Range = tuple[float, float]
 """Both ends of a uniform draw; equal ends for a fixed value."""
@@ -26,12 +31,12 @@ def span(low: float, high: float) -> Check[Range]:
         expected = f"expected a number or [min, max] within [{low:g}, {high:g}]"
         ends = cast("Sequence[Any]", value) if isinstance(value, (list, tuple)) else (value, value)
         if len(ends) != 2 or not all(_is_number(end) for end in ends):
-            raise ConfigError(f"{key}: {expected}, got {value!r}")
+            raise ConfigError(f"{key}: {expected}, got {value!r:.200}")
         start, stop = float(ends[0]), float(ends[1])
         if start > stop:
-            raise ConfigError(f"{key}: {expected} with min <= max, got {value!r}")
+            raise ConfigError(f"{key}: {expected} with min <= max, got {value!r:.200}")
         if start < low or stop > high:
-            raise ConfigError(f"{key}: {expected}, got {value!r}")
+            raise ConfigError(f"{key}: {expected}, got {value!r:.200}")
         return start, stop
 
     return check
@@ -43,7 +48,7 @@ def whole_span(low: int, high: int) -> Check[Range]:
     def check(value: Any, key: str) -> Range:  # noqa: ANN401 (user input)
         start, stop = span(low, high)(value, key)
         if math.ceil(start) > math.floor(stop):
-            raise ConfigError(f"{key}: expected a range that holds a whole number, got {value!r}")
+            raise ConfigError(f"{key}: expected a range that holds a whole number, got {value!r:.200}")
         return start, stop
 
     return check
@@ -54,7 +59,7 @@ def number(low: float, high: float) -> Check[float]:
 
     def check(value: Any, key: str) -> float:  # noqa: ANN401 (user input)
         if not _is_number(value) or not low <= value <= high:
-            raise ConfigError(f"{key}: expected a number within [{low:g}, {high:g}], got {value!r}")
+            raise ConfigError(f"{key}: expected a number within [{low:g}, {high:g}], got {value!r:.200}")
         return float(value)
 
     return check
@@ -65,7 +70,7 @@ def whole(low: int, high: int) -> Check[int]:
 
     def check(value: Any, key: str) -> int:  # noqa: ANN401 (user input)
         if not _is_number(value) or value != int(value) or not low <= value <= high:
-            raise ConfigError(f"{key}: expected a whole number within [{low}, {high}], got {value!r}")
+            raise ConfigError(f"{key}: expected a whole number within [{low}, {high}], got {value!r:.200}")
         return int(value)
 
     return check
@@ -76,7 +81,7 @@ def choice(known: Sequence[_T]) -> Check[_T]:
 
     def check(value: Any, key: str) -> _T:  # noqa: ANN401 (user input)
         if value not in known:
-            raise ConfigError(f"{key}: expected one of {_listed(known)}, got {value!r}")
+            raise ConfigError(f"{key}: expected one of {_listed(known)}, got {value!r:.200}")
         return value
 
     return check
@@ -90,7 +95,7 @@ def probability(value: Any, key: str) -> float:  # noqa: ANN401 (user input)
 def flag(value: Any, key: str) -> bool:  # noqa: ANN401 (user input)
     """Check of true or false."""
     if not isinstance(value, bool):
-        raise ConfigError(f"{key}: expected true or false, got {value!r}")
+        raise ConfigError(f"{key}: expected true or false, got {value!r:.200}")
     return value
 
 
@@ -106,7 +111,7 @@ def names(known: Sequence[_T]) -> Check[tuple[_T, ...]]:
         chosen = tuple(cast("Sequence[_T]", value)) if isinstance(value, (list, tuple)) else (cast("_T", value),)
         unknown = [name for name in chosen if name not in known]
         if unknown or not chosen:
-            raise ConfigError(f"{key}: expected one or more of {_listed(known)}, got {value!r}")
+            raise ConfigError(f"{key}: expected one or more of {_listed(known)}, got {value!r:.200}")
         return chosen
 
     return check
@@ -124,7 +129,7 @@ def numbers_of(known: Sequence[_T]) -> Check[dict[_T, float]]:
         weights = {name: number(0, 1e6)(weight, f"{key}.{name}") for name, weight in cast("Any", value).items()}
         names(known)(list(weights), key)
         if sum(weights.values()) <= 0:
-            raise ConfigError(f"{key}: expected a positive weight for at least one of them, got {value!r}")
+            raise ConfigError(f"{key}: expected a positive weight for at least one of them, got {value!r:.200}")
         return {name: weights[name] for name in known if name in weights}
 
     return check
@@ -140,7 +145,7 @@ def kernel_size(*, full: bool) -> Check[int | str | tuple[int, ...]]:
         odd = [isinstance(size, int) and not isinstance(size, bool) and 1 <= size <= 255 and size % 2 for size in sizes]
         if not odd or not all(odd):
             wanted = "an odd number within [1, 255], several in a list" + (", or `full`" if full else "")
-            raise ConfigError(f"{key}: expected {wanted}, got {value!r}")
+            raise ConfigError(f"{key}: expected {wanted}, got {value!r:.200}")
         return tuple(cast("Sequence[int]", sizes)) if len(sizes) > 1 else sizes[0]
 
     return check
@@ -149,8 +154,106 @@ def kernel_size(*, full: bool) -> Check[int | str | tuple[int, ...]]:
 def positions(value: Any, key: str) -> tuple[int, ...]:  # noqa: ANN401 (user input)
     """Check of a list of positions, from 0."""
     if not isinstance(value, (list, tuple)):
-        raise ConfigError(f"{key}: expected a list of positions, got {value!r}")
+        raise ConfigError(f"{key}: expected a list of positions, got {value!r:.200}")
     return tuple(whole(0, 1000)(position, key) for position in cast("Sequence[Any]", value))
+
+
+Kind = type | range | Callable[[Any, str], Any]
+"""What a field must be: of a type exactly, a whole number of a range, or what a check accepts."""
+
+COUNT = range(1 << 48)
+"""Bytes, samples, seeds: whole numbers that JSON readers with doubles keep, and sums of which fit into 64 bits."""
+
+
+def fields(kinds: Mapping[str, Kind], may: Mapping[str, Kind] | None = None) -> Check[dict[str, Any]]:
+    """Check of an object that has these fields; those in `may` are checked where they are there, and others stay."""
+
+    def check(value: Any, key: str) -> dict[str, Any]:  # noqa: ANN401 (parsed JSON)
+        if not isinstance(value, dict):
+            raise ConfigError(f"{key or 'all of it'}: expected an object with fields, got {value!r:.80}")
+        found = cast("dict[str, Any]", value)
+        known = kinds if may is None else {**kinds, **{name: may[name] for name in may if name in found}}
+        for name, kind in known.items():
+            entry = found.get(name)
+            # In the order of what is most frequent: a data set's samples are checked one by one.
+            if type(entry) is kind or (isinstance(kind, range) and type(entry) is int and entry in kind):
+                continue
+            where = f"{key}.{name}" if key else f"field {name}"
+            if name not in found and isinstance(kind, (type, range)):
+                raise ConfigError(f"{where}: expected {_described(kind)}, found no such field")
+            of_kind(kind)(entry, where)
+        return found
+
+    return check
+
+
+def each(kind: Kind) -> Check[list[Any]]:
+    """Check of a list of such values."""
+    check = of_kind(kind)
+
+    def check_all(value: Any, key: str) -> list[Any]:  # noqa: ANN401 (parsed JSON)
+        if not isinstance(value, list):
+            raise ConfigError(f"{key}: expected a list, got {value!r:.80}")
+        return [check(entry, f"{key}[{place}]") for place, entry in enumerate(cast("list[Any]", value))]
+
+    return check_all
+
+
+def by_name(kind: Kind) -> Check[dict[str, Any]]:
+    """Check of an object whose fields may have any name, and have such values."""
+    check = of_kind(kind)
+
+    def check_all(value: Any, key: str) -> dict[str, Any]:  # noqa: ANN401 (parsed JSON)
+        if not isinstance(value, dict):
+            raise ConfigError(f"{key}: expected an object with fields, got {value!r:.80}")
+        return {name: check(entry, f"{key}.{name!s:.40}") for name, entry in cast("dict[str, Any]", value).items()}
+
+    return check_all
+
+
+def of_kind(kind: Kind) -> Check[Any]:
+    """The check of a type, a range or a check, which it is already."""
+    if not isinstance(kind, (type, range)):
+        return kind
+
+    def check(value: Any, key: str) -> Any:  # noqa: ANN401 (parsed JSON)
+        if type(value) is not (int if isinstance(kind, range) else kind):
+            raise ConfigError(f"{key}: expected {_described(kind)}, got {value!r:.80}")
+        if isinstance(kind, range) and value not in kind:
+            raise ConfigError(f"{key}: expected {_described(kind)}, got {value!r:.80}")
+        return value
+
+    return check
+
+
+def checked(value: Any, check: Check[_T], where: str, error: type[DegradeKitError] = ConfigError) -> _T:  # noqa: ANN401 (parsed JSON)
+    """Check the content of a file.
+
+    Args:
+        value: What was parsed.
+        check: What it must be.
+        where: The file, for the message, which begins with `damaged`.
+        error: Raised if it is anything else.
+    """
+    try:
+        return check(value, "")
+    except ConfigError as fault:
+        raise error(f"damaged: {where}: {fault}") from fault
+
+
+_KINDS: Mapping[type, str] = {
+    str: "text",
+    bool: "true or false",
+    int: "a whole number",
+    list: "a list",
+    dict: "an object with fields",
+}
+
+
+def _described(kind: Kind) -> str:
+    if isinstance(kind, range):
+        return f"a whole number within [{kind[0]}, {kind[-1]}]"
+    return _KINDS.get(kind, kind.__name__) if isinstance(kind, type) else "a value"
 
 
 def _is_number(value: Any) -> bool:  # noqa: ANN401 (user input)

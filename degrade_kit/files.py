@@ -1,4 +1,4 @@
-"""Files of this toolkit, in one place: written whole or not at all, hashed, and YAML without surprises.
+"""Files of this toolkit, in one place: written whole or not at all, hashed, and JSON and YAML read without surprises.
 
 A file or folder is written under a scratch name, synced, renamed, and its folder synced: whatever stands under a final
 name is whole, also after a kill or a power cut. A scratch name begins with a dot, tells which process it belongs to and
@@ -6,6 +6,9 @@ ends in `.tmp`: nothing takes it for an image or a checkpoint, and `sweep_scratc
 first write of a process to a folder does by itself.
 
 `held` keeps a second run out of a folder, by a lock that the kernel frees with its process.
+
+Files of others are read by `read_json`, `parse_json`, `parse_json_lines` and `parse_yaml` alone: whatever is in them,
+they give plain values of bounded size and depth, or one short error, at once.
 """
 
 from __future__ import annotations
@@ -17,22 +20,25 @@ import errno
 import fcntl
 import functools
 import hashlib
+import json
+import math
 import os
 import re
 import shutil
 import socket
+import stat
 import tempfile
 import threading
 import time
 import uuid
-from collections.abc import Collection, Generator, Mapping
+from collections.abc import Collection, Generator, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, BinaryIO, Final, cast
 
 import yaml
 
-from degrade_kit.errors import ConfigError, RunError
+from degrade_kit.errors import ConfigError, DegradeKitError, RunError
 
 _SCRATCH_NAME: Final = re.compile(
     r"\.(?P<name>.+)\.(?P<owner>[^.-]+-\d+-[^.-]+-[^.-]+-[^.-]+)\.[0-9a-f]{8}\.(?P<kind>tmp|old)", re.DOTALL
@@ -41,6 +47,23 @@ MAX_NAME: Final = 255
 """Bytes that a file system takes as a name."""
 _NO_FOLDER_SYNC: Final = {errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EBADF}
 """What file systems answer that cannot sync a folder: some on FUSE, NFS and SMB."""
+
+MAX_FILE_BYTES: Final = 1 << 28
+"""Bytes that are read of a file in one piece, at most."""
+MAX_JSON_BYTES: Final = 1 << 26
+_BYTES_PER_VALUE: Final = 16
+"""A JSON file may hold a value for so many of its greatest number of bytes: each takes far more in memory."""
+MAX_YAML_BYTES: Final = 1 << 22
+"""PyYAML reads about 100 kB in a second."""
+MAX_DEPTH: Final = 64
+"""Lists and mappings inside each other. Python itself gives up at some hundreds, wherever that happens to be."""
+_MAX_DIGITS: Final = 20
+"""A whole number of 64 bits has so many, with its sign."""
+_UNPRINTABLE: Final = re.compile("[\0\ud800-\udc7f\udd00-\udfff]")
+"""What no text and no file name can hold: NUL, and halves of pairs of UTF-16, but for those that stand for the bytes
+of a name that is no UTF-8; see `utf8`."""
+_ESCAPED: Final = re.compile(r"\\u(?:0000|[dD][89a-fA-F])")
+"""How JSON may write them; it cannot hold them as they are."""
 
 
 def expand_home(place: str | os.PathLike[str]) -> str:
@@ -601,24 +624,201 @@ def sha256(data: bytes | str) -> str:
 
 
 def file_sha256(path: Path) -> str:
-    """Hexadecimal SHA-256 of a file, read piece by piece."""
+    """Hexadecimal SHA-256 of a regular file, read piece by piece."""
     total = hashlib.sha256()
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         while chunk := file.read(1 << 20):
             total.update(chunk)
     return total.hexdigest()
 
 
-# ----------------------------------------------------------------------------------------------------------------- YAML
+# ----------------------------------------------------------------------------------------------------- read from others
 
 
-def parse_yaml(text: str, where: str) -> Any:  # noqa: ANN401 (parsed YAML)
-    """Parse YAML without tags, aliases or Python objects: a configuration needs none, and they can do harm."""
+def regular_descriptor(path: Path) -> int:
+    """Open a regular file for reading; a pipe or a device in its place is refused, and never waited for.
+
+    Raises:
+        OSError: If it is missing, cannot be read, or is something else; its `strerror` says what.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    mode = os.fstat(descriptor).st_mode
+    if not stat.S_ISREG(mode):
+        os.close(descriptor)
+        found = next((name for is_one, name in _OTHER_KINDS if is_one(mode)), "something else")
+        raise OSError(errno.EINVAL, f"expected a regular file, found {found}", str(path))
+    return descriptor
+
+
+_OTHER_KINDS = ((stat.S_ISDIR, "a folder"), (stat.S_ISFIFO, "a pipe"), (stat.S_ISCHR, "a device"))
+
+
+def open_regular(path: Path) -> BinaryIO:
+    """Open a regular file for reading; errors as `regular_descriptor`."""
+    return os.fdopen(regular_descriptor(path), "rb")
+
+
+def read_regular(path: Path, max_bytes: int = MAX_FILE_BYTES) -> bytes:
+    """Content of a regular file.
+
+    Raises:
+        OSError: As `regular_descriptor`, or if it has more than `max_bytes`.
+    """
+    with open_regular(path) as file:
+        data = file.read(max_bytes + 1)
+    if len(data) > max_bytes:
+        raise OSError(errno.EFBIG, f"expected at most {max_bytes:,} bytes", str(path))
+    return data
+
+
+def read_json(path: Path, *, max_bytes: int = MAX_JSON_BYTES) -> Any:  # noqa: ANN401 (parsed JSON)
+    """Read a JSON file; see `parse_json`.
+
+    Raises:
+        ConfigError: If it is missing, no regular file, cannot be read, or is not JSON.
+    """
     try:
-        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader=yaml.SafeLoader)):
-            raise ConfigError(f"{where}: YAML aliases (*name) are not allowed here")
-        return yaml.safe_load(text)
-    except (yaml.YAMLError, RecursionError, ValueError, OverflowError) as error:  # the last two: of numbers and dates
+        data = read_regular(path, max_bytes)
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror or error}") from error
+    return parse_json(data, str(path), max_bytes=max_bytes)
+
+
+def parse_json(
+    data: bytes | str, where: str, error: type[DegradeKitError] = ConfigError, *, max_bytes: int = MAX_JSON_BYTES
+) -> Any:  # noqa: ANN401 (parsed JSON)
+    """Parse JSON of others: UTF-8, finite numbers of 64 bits, no field twice, no NUL, no lone surrogate, not too deep.
+
+    Args:
+        data: The JSON.
+        where: What messages call it.
+        error: Raised where it is damaged.
+        max_bytes: More are refused, and more values than fit into so many.
+    """
+    try:
+        return decode_json(data, max_bytes)
+    except (ValueError, RecursionError) as fault:
+        reason = f"deeper than {MAX_DEPTH} levels" if isinstance(fault, RecursionError) else str(fault)
+        raise error(f"damaged: {where}: not JSON: {reason}") from fault
+
+
+def parse_json_lines(
+    data: bytes, where: str, error: type[DegradeKitError] = ConfigError
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield number and object of each line of JSONL that is not blank; errors as `parse_json`, naming the line."""
+    for number, line in enumerate(data.split(b"\n"), 1):
+        if line.strip():
+            found = parse_json(line, f"{where}, line {number}", error)
+            if not isinstance(found, dict):
+                raise error(f"damaged: {where}, line {number}: expected a JSON object, got {found!r:.80}")
+            yield number, cast("dict[str, Any]", found)
+
+
+def decode_json(data: bytes | str, max_bytes: int = MAX_JSON_BYTES) -> Any:  # noqa: ANN401 (parsed JSON)
+    """Parse JSON as `parse_json` does.
+
+    Raises:
+        ValueError: If it is damaged.
+        RecursionError: If it is far too deep.
+    """
+    if len(data) > max_bytes:
+        raise ValueError(f"{len(data):,} bytes; the most is {max_bytes:,}")
+    text = data if isinstance(data, str) else data.removeprefix(b"\xef\xbb\xbf").decode("utf-8")
+    opened = text.count("[") + text.count("{")
+    if opened + text.count(",") > max_bytes // _BYTES_PER_VALUE:
+        raise ValueError(f"more values than the {max_bytes // _BYTES_PER_VALUE:,} that are read")
+    found = _DECODER.decode(text)
+    if opened > MAX_DEPTH:
+        _check_depth(found)
+    if _ESCAPED.search(text):
+        _check_texts(found)
+    return found
+
+
+def _check_depth(value: Any) -> None:  # noqa: ANN401 (parsed JSON)
+    level: list[Any] = [value] if isinstance(value, (dict, list)) else []
+    for _ in range(MAX_DEPTH):
+        level = [inner for outer in level for inner in _inside(outer) if isinstance(inner, (dict, list))]
+        if not level:
+            return
+    raise ValueError(f"deeper than {MAX_DEPTH} levels")
+
+
+def _inside(value: Any) -> Iterable[Any]:  # noqa: ANN401 (parsed JSON)
+    return cast("dict[str, Any]", value).values() if isinstance(value, dict) else cast("list[Any]", value)
+
+
+def _check_texts(value: Any) -> None:  # noqa: ANN401 (parsed JSON)
+    if isinstance(value, str):
+        if found := _UNPRINTABLE.search(value):
+            raise ValueError(f"text with the character {found[0]!a}: {value!a:.80}")
+    elif isinstance(value, (dict, list)):
+        if isinstance(value, dict):
+            for key in cast("dict[str, Any]", value):
+                _check_texts(key)
+        for inner in _inside(value):
+            _check_texts(inner)
+
+
+def _object(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        seen = set[str]()
+        twice = next(key for key, _ in pairs if key in seen or seen.add(key))
+        raise ValueError(f"the field {twice!r:.80} is there twice")
+    return found
+
+
+def _whole(digits: str) -> int:
+    if len(digits) > _MAX_DIGITS:
+        raise ValueError(f"a whole number of {len(digits)} digits; the most is {_MAX_DIGITS}")
+    return int(digits)
+
+
+def _real(digits: str) -> float:
+    found = float(digits)
+    if math.isinf(found):
+        raise ValueError(f"{digits:.40} is beyond all numbers")
+    return found
+
+
+def _constant(name: str) -> None:
+    raise ValueError(f"{name} is no number")
+
+
+_DECODER: Final = json.JSONDecoder(
+    object_pairs_hook=_object, parse_int=_whole, parse_float=_real, parse_constant=_constant
+)
+
+
+def read_yaml(path: Path) -> Any:  # noqa: ANN401 (parsed YAML)
+    """Read a YAML file; see `parse_yaml`.
+
+    Raises:
+        ConfigError: If it is missing, no regular file, cannot be read, or is not plain YAML.
+    """
+    try:
+        data = read_regular(path, MAX_YAML_BYTES)
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror or error}") from error
+    return parse_yaml(data, str(path))
+
+
+def parse_yaml(text: str | bytes, where: str) -> Any:  # noqa: ANN401 (parsed YAML)
+    """Parse YAML of lists, mappings, text, finite numbers, true, false and null.
+
+    A configuration needs no tags, aliases, dates or Python objects, and they can do harm; a key that is there twice is
+    a slip; and what is nested without end would take forever.
+
+    Raises:
+        ConfigError: If it is anything else, naming the line.
+    """
+    if len(text) > MAX_YAML_BYTES:
+        raise ConfigError(f"{where}: not plain YAML: {len(text):,} bytes; the most is {MAX_YAML_BYTES:,}")
+    try:
+        plain = text.decode("utf-8-sig") if isinstance(text, bytes) else text
+        return cast("Any", yaml).load(plain, Loader=_PlainLoader)
+    except (yaml.YAMLError, RecursionError, ValueError, OverflowError) as error:  # the last two: of numbers
         raise ConfigError(f"{where}: not plain YAML: {error}") from error
 
 
@@ -630,3 +830,85 @@ def plain_yaml(data: Mapping[str, Any]) -> str:
 class _PlainDumper(yaml.SafeDumper):
     def ignore_aliases(self, data: Any) -> bool:  # noqa: ANN401 (as PyYAML has it)
         return True
+
+
+class _PlainLoader(yaml.SafeLoader):
+    """Gives plain values alone, and stops at the first line that is too deep: PyYAML's time grows with its square."""
+
+    def fetch_flow_collection_start(self, TokenClass: Any) -> None:  # noqa: ANN401 (as PyYAML has it)
+        """See PyYAML: at `[` and `{`."""
+        self._check_depth(self.flow_level)
+        cast("Any", super()).fetch_flow_collection_start(TokenClass)
+
+    def add_indent(self, column: int) -> bool:
+        """See PyYAML: where a list or mapping without brackets begins."""
+        self._check_depth(len(self.indents))
+        return cast("Any", super()).add_indent(column)
+
+    def compose_node(self, parent: Any, index: Any) -> Any:  # noqa: ANN401 (as PyYAML has it)
+        """See PyYAML: for each value."""
+        if self.check_event(yaml.AliasEvent):
+            raise _at(cast("Any", self).peek_event(), "YAML aliases (*name) are not allowed here")
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> Any:  # noqa: ANN401 (as PyYAML has it)
+        """See PyYAML: it keeps the last of the values of one key."""
+        seen = set[Hashable]()
+        for key_node, _ in node.value:
+            key = (
+                cast("Any", self).construct_object(key_node, deep=True)
+                if isinstance(key_node, yaml.ScalarNode)
+                else None
+            )
+            if isinstance(key_node, yaml.ScalarNode) and key in seen:
+                raise _at(key_node, f"the key `{key!s:.80}` is there twice")
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+    def _check_depth(self, depth: int) -> None:
+        if depth >= MAX_DEPTH:
+            raise yaml.YAMLError(f"line {self.line + 1}: deeper than {MAX_DEPTH} levels")
+
+
+def _at(node: Any, problem: str) -> yaml.YAMLError:  # noqa: ANN401 (a node or event of PyYAML)
+    return yaml.YAMLError(f"line {node.start_mark.line + 1}: {problem}")
+
+
+def _yaml_text(loader: Any, node: Any) -> str:  # noqa: ANN401 (PyYAML has no types)
+    value: str = loader.construct_scalar(node)
+    if found := _UNPRINTABLE.search(value):
+        raise _at(node, f"text with the character {found[0]!a}")
+    return value
+
+
+def _yaml_whole(loader: Any, node: Any) -> int:  # noqa: ANN401 (PyYAML has no types)
+    # Binary digits are the longest way to write a number of 64 bits.
+    value = loader.construct_yaml_int(node) if len(node.value) <= 3 * _MAX_DIGITS + 8 else 1 << 64
+    if abs(value) >= 1 << 64:
+        raise _at(node, f"a whole number beyond 64 bits: {node.value:.40}")
+    return value
+
+
+def _yaml_real(loader: Any, node: Any) -> float:  # noqa: ANN401 (PyYAML has no types)
+    value: float = loader.construct_yaml_float(node)
+    if not math.isfinite(value):
+        raise _at(node, f"expected a finite number, got {node.value:.40}")
+    return value
+
+
+def _yaml_other(loader: Any, node: Any) -> None:  # noqa: ANN401 (PyYAML has no types)
+    del loader
+    kind = node.tag.removeprefix("tag:yaml.org,2002:")
+    raise _at(node, f"expected a list, a mapping, text or a number, got a {kind}; put text in quotes")
+
+
+cast("Any", _PlainLoader).yaml_constructors = {
+    **{
+        f"tag:yaml.org,2002:{kind}": yaml.SafeLoader.yaml_constructors[f"tag:yaml.org,2002:{kind}"]
+        for kind in ("null", "bool", "seq", "map")
+    },
+    "tag:yaml.org,2002:str": _yaml_text,
+    "tag:yaml.org,2002:int": _yaml_whole,
+    "tag:yaml.org,2002:float": _yaml_real,
+    None: _yaml_other,
+}

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import json
 import os
 import re
 import tarfile
@@ -26,13 +25,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, NamedTuple, cast
-from zipfile import BadZipFile
 
 import numpy as np
 import numpy.typing as npt
 
 from degrade_kit.errors import ConfigError, RunError, ShardError
-from degrade_kit.files import expand_home, sha256
+from degrade_kit.files import decode_json, expand_home, open_regular, read_regular, sha256
 from degrade_kit.shards import CONFIG, HIDDEN, MANIFEST, MAX_MEMBER_BYTES, Sample
 from degrade_kit.sources import never_data
 from degrade_kit.store import LocalStore, Store, check_name, is_safe_name, open_store
@@ -145,16 +143,23 @@ def index_tar(path: Path, where: str, cache: Path | None) -> TarIndex:
 
 def _read_index(place: Path, stamp: Numbers) -> TarIndex | None:
     try:
-        with np.load(place, allow_pickle=False) as kept:
+        with np.load(io.BytesIO(read_regular(place)), allow_pickle=False) as kept:
             if not np.array_equal(kept["stamp"], stamp):
                 return None
             extensions = tuple(str(extension) for extension in kept["extensions"])
-            index = TarIndex(kept["keys"], kept["starts"], kept["sizes"], extensions)
-            keys = [key.decode("utf-8", "surrogateescape") for key in index.keys.astype(np.bytes_).tolist()]
-            # It may have come with the tars, and from somebody else.
-            return index if all(map(is_safe_name, keys)) else None
-    except (OSError, KeyError, ValueError, EOFError, BadZipFile):  # none, or a damaged one
+            keys, starts, sizes = kept["keys"], kept["starts"], kept["sizes"]
+    except Exception:  # none, or a damaged one, at which NumPy and zipfile raise nearly anything
         return None
+    whole = (
+        (keys.ndim, keys.dtype.kind) == (1, "S")
+        and (starts.ndim, starts.dtype, sizes.dtype) == (2, np.int64, np.int64)
+        and starts.shape == sizes.shape
+        and (len(starts), starts.shape[1] >= 2) == (len(keys), True)
+        and ((sizes >= 0) & (sizes <= MAX_MEMBER_BYTES)).all()
+        # It may have come with the tars, and from somebody else.
+        and all(is_safe_name(key.decode("utf-8", "surrogateescape")) for key in keys.tolist())
+    )
+    return TarIndex(keys, starts, sizes, extensions) if whole else None
 
 
 class _Member(NamedTuple):
@@ -187,7 +192,7 @@ def _walk(path: Path, where: str) -> TarIndex:
 def _members(path: Path, where: str) -> Iterator[tuple[str, _Member]]:
     """Yield key and place of each regular file of a tar that counts."""
     try:
-        with path.open("rb") as file, tarfile.open(fileobj=file, mode="r:") as tar:
+        with open_regular(path) as file, tarfile.open(fileobj=file, mode="r:") as tar:
             for member in tar:
                 key, suffix = split_name(member.name.removeprefix("./"))  # as `tar` has them that is given `.`
                 if not member.isreg() or member.issparse() or not is_readable(suffix):
@@ -199,8 +204,10 @@ def _members(path: Path, where: str) -> Iterator[tuple[str, _Member]]:
             file.seek(tar.offset)
             if file.read(2 * _BLOCK) != bytes(2 * _BLOCK):
                 raise ShardError(f"{where}: cut or damaged: no two empty blocks at byte {tar.offset}, where it ends")
-    except (tarfile.TarError, ValueError, EOFError) as error:
+    except (tarfile.TarError, ValueError, EOFError, OverflowError) as error:
         raise ShardError(f"{where}: not a whole tar: {error}") from error
+    except OSError as error:
+        raise ShardError(f"{where}: cannot be read: {error.strerror or error}") from error
 
 
 def _grouped(members: Iterable[tuple[str, _Member]]) -> Iterator[tuple[str, list[_Member]]]:
@@ -270,8 +277,8 @@ def plain_info(key: str, text: bytes, variants: int) -> dict[str, Any]:
         ShardError: If the JSON is one that `degrade-kit synth` wrote, and damaged or of other LQ images.
     """
     found: object = None
-    with contextlib.suppress(ValueError):
-        found = json.loads(text)
+    with contextlib.suppress(ValueError, RecursionError):
+        found = decode_json(text)
     fields = cast("dict[str, Any]", found) if isinstance(found, dict) else dict[str, Any]()
     if {"format", "hq_changes", "source_sha256"} <= set(fields):
         info = Sample(key, {"json": text}).info

@@ -24,7 +24,7 @@ import numpy.typing as npt
 
 from degrade_kit.degradation import finish, make_lq, make_target
 from degrade_kit.errors import ConfigError, ImageError, ShardError
-from degrade_kit.files import NO_LOCKS, file_sha256, local_path, sha256, sweep_scratch, whole_file
+from degrade_kit.files import NO_LOCKS, file_sha256, local_path, regular_descriptor, sha256, sweep_scratch, whole_file
 from degrade_kit.image import Pixels, decode_image
 from degrade_kit.ops import Op
 from degrade_kit.plain_shards import PlainTars, find_tars, index_tar, plain_info
@@ -341,7 +341,7 @@ class _OpenTar:
     __slots__ = ("descriptor",)
 
     def __init__(self, path: Path) -> None:
-        self.descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        self.descriptor = regular_descriptor(path)
 
     def __del__(self, close: Callable[[int], None] = os.close) -> None:  # modules are gone when Python ends
         if hasattr(self, "descriptor"):
@@ -393,6 +393,8 @@ def check_tar(path: Path, entry: dict[str, Any], *, hash_it: bool = False, where
         raise ShardError(f"{where} is missing; `degrade-kit verify` says what to do") from error
     if size != entry["bytes"]:
         raise ShardError(f"{where} has {size} bytes, expected {entry['bytes']}; `degrade-kit verify` says what to do")
+    if not path.is_file():
+        raise ShardError(f"{where}: expected a regular file")
     if hash_it and entry["sha256"]:
         found = file_sha256(path)
         if found != entry["sha256"]:

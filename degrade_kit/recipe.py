@@ -13,7 +13,7 @@ from typing import Any, cast
 import numpy as np
 
 from degrade_kit.errors import ConfigError, nearest
-from degrade_kit.files import local_path, parse_yaml, sha256
+from degrade_kit.files import MAX_YAML_BYTES, local_path, parse_yaml, read_regular, sha256
 from degrade_kit.record import Record
 from degrade_kit.steps import (
     STEPS,
@@ -102,9 +102,9 @@ def load_recipe(path: str | Path) -> Recipe:
     """
     path = local_path(path)
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"cannot read recipe {path}: {error}") from error
+        text = read_regular(path, MAX_YAML_BYTES)
+    except OSError as error:
+        raise ConfigError(f"cannot read recipe {path}: {error.strerror or error}") from error
     return recipe_from_mapping(parse_yaml(text, path.name), path.name)
 
 
@@ -121,7 +121,7 @@ def recipe_from_mapping(data: Any, where: str) -> Recipe:  # noqa: ANN401 (parse
 
 def _steps_from_plain(data: Any, where: str) -> tuple[Step, ...]:  # noqa: ANN401 (parsed YAML)
     if not isinstance(data, (list, tuple)):
-        raise ConfigError(f"{where}: expected a list of steps, got {data!r}")
+        raise ConfigError(f"{where}: expected a list of steps, got {data!r:.200}")
     return tuple(_step_from_plain(entry, f"{where}[{i}]") for i, entry in enumerate(cast("list[Any]", data)))
 
 
@@ -129,7 +129,7 @@ def _step_from_plain(entry: Any, where: str) -> Step:  # noqa: ANN401 (parsed YA
     if isinstance(entry, str):
         entry = {entry: {}}
     if not isinstance(entry, Mapping) or len(cast("Mapping[str, Any]", entry)) != 1:
-        raise ConfigError(f"{where}: expected one step as `name: {{...}}`, got {entry!r}")
+        raise ConfigError(f"{where}: expected one step as `name: {{...}}`, got {entry!r:.200}")
     name, params = next(iter(cast("Mapping[str, Any]", entry).items()))
     if name not in STEPS:
         raise ConfigError(f"{where}: unknown step `{name}`; {nearest(str(name), STEPS)}")
@@ -167,13 +167,15 @@ def _text(mapping: Mapping[str, Any], key: str, where: str) -> str:
     if value is None and key != "name":
         return ""  # `notes:` alone
     if not isinstance(value, str) or (key == "name" and not value):
-        raise ConfigError(f"{where}: {key}: expected text, got {value!r}; put it in quotes if it is a number or a date")
+        raise ConfigError(
+            f"{where}: {key}: expected text, got {value!r:.200}; put it in quotes if it is a number or a date"
+        )
     return value
 
 
 def _mapping(data: Any, where: str) -> Mapping[str, Any]:  # noqa: ANN401 (parsed YAML)
     if not isinstance(data, Mapping):
-        raise ConfigError(f"{where}: expected `key: value` pairs, got {data!r}")
+        raise ConfigError(f"{where}: expected `key: value` pairs, got {data!r:.200}")
     return cast("Mapping[str, Any]", data)
 
 

@@ -6,6 +6,7 @@ decodes images and JSON only, whatever a foreign tar contains, and never unpacks
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import io
 import json
@@ -18,9 +19,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, cast
 
+from degrade_kit.checks import COUNT, Check, Kind, by_name, checked, choice, each, fields
 from degrade_kit.degradation import finish, make_target
-from degrade_kit.errors import ShardError
-from degrade_kit.files import sha256, utf8
+from degrade_kit.errors import ConfigError, ShardError
+from degrade_kit.files import open_regular, parse_json, parse_json_lines, sha256, utf8
+from degrade_kit.hq import MAX_SIDE
 from degrade_kit.image import Pixels, decode_image
 from degrade_kit.record import Record, ops_from_json
 from degrade_kit.statistics import Statistics
@@ -201,35 +204,52 @@ class Sidecar:
         Raises:
             ShardError: If it is no sidecar of a format known here.
         """
-        fields = parse_json(data, where)
-        _check_types(fields, _SIDECAR_TYPES, where)
-        check_shard_name(fields["shard"], where)
-        _check_extent(fields, where)
-        expected = [str, int, *(int for _ in fields["extensions"])]
-        for entry in fields["index"]:
-            if not isinstance(entry, list) or [type(part) for part in cast("list[Any]", entry)] != expected:
-                raise ShardError(f"{where}: not an entry of an index: {entry!r:.80}")
+        found = checked(_of_format(data, where), _SIDECAR, where, ShardError)
+        check_shard_name(found["shard"], where)
+        if unknown := found.keys() - _SIDECAR_FIELDS.keys() - {"extent"}:
+            raise ShardError(f"damaged: {where}: unknown field {min(unknown):.80}")
+        expected = [str, int, *(int for _ in found["extensions"])]
+        for entry in found["index"]:
+            # Sums of numbers so large fit into 64 bits.
+            if (
+                not isinstance(entry, list)
+                or [type(part) for part in cast("list[Any]", entry)] != expected
+                or not all(part in COUNT for part in cast("list[Any]", entry)[1:])
+            ):
+                raise ShardError(f"damaged: {where}: not an entry of an index: {entry!r:.80}")
             check_key(cast("list[Any]", entry)[0], where)
-        try:
-            fields["failures"] = [Failure(**failure) for failure in fields["failures"]]
-            return cls(**fields)
-        except TypeError as error:
-            raise ShardError(f"{where}: not a sidecar of format {FORMAT}: {error}") from error
+        found["failures"] = [
+            Failure(source=failure["source"], reason=failure["reason"], detail=failure["detail"])
+            for failure in found["failures"]
+        ]
+        return cls(**found)
 
 
-_SIDECAR_TYPES = {
+FAILURE = fields(dict.fromkeys(("source", "reason", "detail"), str))
+"""Check of a failure in a sidecar, and of a line of `FAILURES`."""
+
+_SIDECAR_FIELDS: Mapping[str, Kind] = {
     **dict.fromkeys(("shard", "sha256", "config_sha256"), str),
-    **dict.fromkeys(("first", "last", "count", "bytes"), int),
-    **dict.fromkeys(("extensions", "index", "failures"), list),
-    **dict.fromkeys(("counters", "statistics", "versions"), dict),
+    **dict.fromkeys(("first", "last", "count", "bytes"), COUNT),
+    "extensions": each(str),
+    "index": list,
+    "failures": each(FAILURE),
+    "counters": by_name(COUNT),
+    "statistics": dict,
+    "versions": by_name(str),
 }
+_SIDE = range(1, MAX_SIDE + 1)
 
 
-def _check_extent(fields: Mapping[str, Any], where: str) -> None:
-    """Check the extent of images, which older data sets do not have."""
-    found = fields.get("extent", [])
-    if not isinstance(found, list) or [type(side) for side in cast("list[Any]", found)] not in ([], [int] * 4):
-        raise ShardError(f"{where}: expected four whole numbers as `extent`, got {found!r:.80}")
+def _extent(value: Any, key: str) -> list[int]:  # noqa: ANN401 (parsed JSON)
+    """Check of the extent of images, which older data sets do not have."""
+    found = each(_SIDE)(value, key)
+    if len(found) not in (0, 4):
+        raise ConfigError(f"{key}: expected four whole numbers, got {found!r:.80}")
+    return found
+
+
+_SIDECAR = fields(_SIDECAR_FIELDS, may={"extent": _extent})
 
 
 def sidecar_path(shard: str) -> str:
@@ -245,7 +265,7 @@ def read_sidecar(store: Store, shard: str) -> Sidecar | None:
     """
     path = sidecar_path(shard)
     try:
-        data = store.read(path)
+        data = read_part(store, path)
     except FileNotFoundError:
         return None
     sidecar = Sidecar.from_json(data, f"{store.url}/{path}")
@@ -254,19 +274,48 @@ def read_sidecar(store: Store, shard: str) -> Sidecar | None:
     return sidecar
 
 
-def parse_json(data: bytes, where: str) -> dict[str, Any]:
-    """Parse a JSON object of a known format version; returns it without its `format` field."""
+def read_failures(store: Store) -> list[dict[str, str]]:
+    """Source, reason and detail of each input of a data set that could not be used.
+
+    Raises:
+        ShardError: If the list is missing or damaged.
+    """
+    where = f"{store.url}/{FAILURES}"
     try:
-        fields = json.loads(data)
-    except ValueError as error:
-        raise ShardError(f"{where}: not JSON: {error}") from error
-    if not isinstance(fields, dict):
-        raise ShardError(f"{where}: expected a JSON object, got {type(fields).__name__}")
-    fields = cast("dict[str, Any]", fields)
-    version = fields.pop("format", None)
-    if version != FORMAT:
-        raise ShardError(f"{where}: format {version!r} is not the format {FORMAT} of this degrade-kit")
-    return fields
+        data = read_part(store, FAILURES)
+    except FileNotFoundError as error:
+        raise ShardError(f"{where} is missing") from error
+    return [
+        checked(line, FAILURE, f"{where}, line {number}", ShardError)
+        for number, line in parse_json_lines(data, where, ShardError)
+    ]
+
+
+def read_part(store: Store, name: str) -> bytes:
+    """Read a file of a data set.
+
+    Raises:
+        FileNotFoundError: If there is none.
+        ShardError: If there is something else, or it cannot be read.
+    """
+    try:
+        return store.read(name)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise FileNotFoundError(*error.args) from error
+    except OSError as error:
+        raise ShardError(f"damaged: {store.url}/{name}: cannot be read: {error.strerror or error}") from error
+
+
+def _of_format(data: bytes, where: str) -> dict[str, Any]:
+    """Parse a JSON object of a known format version; returns it without its `format` field."""
+    found = parse_json(data, where, ShardError)
+    if not isinstance(found, dict):
+        raise ShardError(f"damaged: {where}: expected a JSON object, got {found!r:.80}")
+    found = cast("dict[str, Any]", found)
+    version = found.pop("format", None)
+    if version != FORMAT or type(version) is not int:
+        raise ShardError(f"{where}: format {version!r:.80} is not the format {FORMAT} of this degrade-kit")
+    return found
 
 
 class ShardWriter:
@@ -361,11 +410,12 @@ class Sample:
             ShardError: If it is not what `sample_members` writes.
         """
         where = f"sample {self.key}"
-        info = parse_json(self._member("json"), where)
-        _check_types(info, _INFO_TYPES, where)
-        for variant in range(info["variants"]):
-            _check_types(info, {f"lq{variant}_{name}": kind for name, kind in _VARIANT_TYPES.items()}, where)
-        return info
+        info = _of_format(self._member("json"), where)
+        try:
+            _INFO(info, "")
+            return _variants_of(info["variants"])(info, "")
+        except ConfigError as error:
+            raise ShardError(f"damaged: {where}: {error}") from error
 
     def hq(self) -> Pixels:
         """Decode the HQ image, uint8, shape (height, width, 3)."""
@@ -395,8 +445,11 @@ class Sample:
             tail = ops_from_json(info[f"lq{variant}_tail"])
         except ValueError as error:
             raise ShardError(f"sample {self.key}: lq{variant}: {error}") from error
-        lq = finish(self.native_lq(variant), tail, (info["height"], info["width"]))
-        return make_target(self.record(variant), self.hq()), lq
+        hq, size = self.hq(), (info["height"], info["width"])
+        if hq.shape[:2] != size:
+            raise ShardError(f"sample {self.key}: the HQ image has shape {hq.shape[:2]}, its JSON says {size}")
+        lq = finish(self.native_lq(variant), tail, size)
+        return make_target(self.record(variant), hq), lq
 
     def image(self, name: str) -> bytes:
         """Return the file of the member `hq` or `lq0`, ... whatever its image format."""
@@ -412,11 +465,25 @@ class Sample:
         return self.members[extension]
 
 
-_INFO_TYPES = {
-    **dict.fromkeys(("source", "source_sha256", "hq_sha256", "hq_changes"), str),
-    **dict.fromkeys(("height", "width", "variants"), int),
+MAX_VARIANTS = 1000
+"""LQ images of a sample, at most."""
+_INFO = fields(
+    {
+        **dict.fromkeys(("source", "source_sha256", "hq_sha256", "hq_changes"), str),
+        **dict.fromkeys(("height", "width"), _SIDE),
+        "variants": range(MAX_VARIANTS + 1),
+    }
+)
+_VARIANT: Mapping[str, Kind] = {
+    **dict.fromkeys(("origin", "tail", "target", "record"), str),
+    **dict.fromkeys(("height", "width"), _SIDE),
 }
-_VARIANT_TYPES = {**dict.fromkeys(("origin", "tail", "target", "record"), str), "height": int, "width": int}
+
+
+@functools.lru_cache(maxsize=8)
+def _variants_of(count: int) -> Check[dict[str, Any]]:
+    """The check of what a sample's JSON says of so many LQ images."""
+    return fields({f"lq{variant}_{name}": kind for variant in range(count) for name, kind in _VARIANT.items()})
 
 
 def iterate_samples(path: Path) -> Iterator[Sample]:
@@ -449,7 +516,7 @@ def iterate_samples(path: Path) -> Iterator[Sample]:
 def iterate_members(path: Path) -> Iterator[tuple[str, bytes | None]]:
     """Yield names and bytes of a tar's members; None for what is no plain file of a kind in `READABLE`."""
     try:
-        with path.open("rb") as file, tarfile.open(fileobj=file, mode="r:") as tar:
+        with open_regular(path) as file, tarfile.open(fileobj=file, mode="r:") as tar:
             for member in tar:
                 plain = member.isreg() and not member.issparse() and "/" not in member.name
                 if not plain or member.name.rpartition(".")[2] not in READABLE or member.size > MAX_MEMBER_BYTES:
@@ -462,8 +529,10 @@ def iterate_members(path: Path) -> Iterator[tuple[str, bytes | None]]:
             file.seek(tar.offset)
             if file.read(2 * _BLOCK) != bytes(2 * _BLOCK):
                 raise ShardError(f"{path}: cut or damaged: no two empty blocks at byte {tar.offset}, where it ends")
-    except (tarfile.TarError, ValueError, EOFError) as error:
+    except (tarfile.TarError, ValueError, EOFError, OverflowError) as error:
         raise ShardError(f"{path}: not a whole tar: {error}") from error
+    except OSError as error:
+        raise ShardError(f"{path}: cannot be read: {error.strerror or error}") from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -524,10 +593,7 @@ class ShardSet:
         """Merge the statistics of all drawn parameters."""
         merged = Statistics()
         for sidecar in self.sidecars():
-            try:
-                merged.merge(Statistics.from_plain(sidecar.statistics))
-            except (KeyError, TypeError, ValueError, AttributeError) as error:
-                raise ShardError(f"{self.store.url}/{sidecar_path(sidecar.shard)}: statistics: {error!r}") from error
+            merged.merge(stored_statistics(sidecar, self.store))
         return merged
 
     def _sidecar(self, shard: str) -> Sidecar:
@@ -556,8 +622,8 @@ def open_shards(shards: str | os.PathLike[str]) -> ShardSet:
     """
     store = open_store(shards)
     try:
-        data = store.read(MANIFEST)
-    except (FileNotFoundError, NotADirectoryError) as error:
+        data = read_part(store, MANIFEST)
+    except FileNotFoundError as error:
         below = _data_set_below(store)
         raise ShardError(
             f"{store.url}: no {MANIFEST}; there is a data set in {below}"
@@ -566,15 +632,27 @@ def open_shards(shards: str | os.PathLike[str]) -> ShardSet:
             "the data set, or check the path"
         ) from error
     where = f"{store.url}/{MANIFEST}"
-    manifest = parse_json(data, where)
-    _check_types(manifest, _MANIFEST_TYPES, where)
-    _check_types(manifest, {key: kind for key, kind in _MANIFEST_OPTIONAL.items() if key in manifest}, where)
-    _check_extent(manifest, where)
-    _check_types(manifest.get("left_out", {}), dict.fromkeys(manifest.get("left_out", {}), int), where)
+    manifest = checked(_of_format(data, where), _MANIFEST_CHECK, where, ShardError)
     for entry in manifest["shards"]:
-        _check_types(entry, _LISTED_TYPES, where)
         check_shard_name(entry["name"], where)
+    if manifest.get("mode", "onthefly") != "onthefly" and "flipnet" not in manifest:
+        raise ShardError(
+            f"damaged: {where}: field flipnet: expected text, since LQ images are of a FlipNet, found none"
+        )
     return ShardSet(store, manifest)
+
+
+def stored_statistics(sidecar: Sidecar, store: Store) -> Statistics:
+    """The statistics of a shard's drawn parameters.
+
+    Raises:
+        ShardError: If its sidecar says something else there.
+    """
+    try:
+        return Statistics.from_plain(sidecar.statistics)
+    except ConfigError as error:
+        where = f"{store.url}/{sidecar_path(sidecar.shard)}"
+        raise ShardError(f"damaged: {where}: statistics: {error}") from error
 
 
 def _data_set_below(store: Store) -> str:
@@ -584,26 +662,28 @@ def _data_set_below(store: Store) -> str:
     return next((str(path.parent) for path in sorted(Path(store.url).glob(f"*/{MANIFEST}"))), "")
 
 
-_LISTED_TYPES = {"name": str, "count": int, "bytes": int, "sha256": str}
-_MANIFEST_TYPES = {
-    **dict.fromkeys(("recipe", "recipe_digest", "lq_size", "config_sha256", "digest"), str),
-    **dict.fromkeys(("num_sources", "num_skipped", "num_failures", "num_samples", "num_shards"), int),
-    **dict.fromkeys(("variants", "seed", "bytes"), int),
-    **dict.fromkeys(("extensions", "shards"), list),
-    "versions": dict,
-}
-_MANIFEST_OPTIONAL = {"left_out": dict}
-"""Keys that stand where there is something to say."""
-
-
-def _check_types(fields: Any, types: Mapping[str, type], where: str) -> None:  # noqa: ANN401 (parsed JSON)
-    """Check that parsed JSON is an object with these fields, so that who uses them need not."""
-    if not isinstance(fields, dict):
-        raise ShardError(f"{where}: expected a JSON object, got {fields!r:.80}")
-    for key, kind in types.items():
-        found = cast("dict[str, Any]", fields).get(key)
-        if type(found) is not kind:
-            raise ShardError(f"{where}: expected {kind.__name__} as `{key}`, got {found!r:.80}")
+_LISTED = {"name": str, "count": COUNT, "bytes": COUNT, "sha256": str}
+_MANIFEST_CHECK = fields(
+    {
+        **dict.fromkeys(("recipe", "recipe_digest", "config_sha256", "digest"), str),
+        "lq_size": choice(("native", "full")),
+        **dict.fromkeys(("num_sources", "num_skipped", "num_failures", "num_samples", "bytes"), COUNT),
+        "num_shards": range(1_000_001),
+        "variants": range(MAX_VARIANTS + 1),
+        "seed": range(1 << 63),
+        "size": range(MAX_SIDE + 1),
+        "extensions": each(str),
+        "shards": each(fields(_LISTED)),
+        "versions": fields({"degrade_kit": str}),
+    },
+    may={
+        "mode": choice(("onthefly", "flipnet", "mix")),
+        "flipnet": str,
+        "extent": _extent,
+        "left_out": by_name(COUNT),
+        LQ_ONLY: fields({"digest": str, "extensions": each(str), "shards": each(fields(_LISTED))}),
+    },
+)
 
 
 def manifest_bytes(sidecars: Sequence[Sidecar], extra: Mapping[str, Any]) -> bytes:

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from degrade_kit.checks import COUNT, by_name, each, fields, number
+from degrade_kit.errors import ConfigError
 from degrade_kit.ops import FlipNetImage, Op, Resize, Uneven
 from degrade_kit.record import Record
 
@@ -89,8 +91,28 @@ class Summary:
 
     @classmethod
     def from_plain(cls, data: Mapping[str, Any]) -> Summary:
-        """Make a summary from what `to_plain` gave."""
+        """Make a summary from what `to_plain` gave, once it is checked."""
         return cls(data["count"], data["min"], data["max"], data["sum"], data["sum_squares"], list(data["bins"]))
+
+
+def _bins(value: Any, key: str) -> list[int]:  # noqa: ANN401 (parsed JSON)
+    found = each(COUNT)(value, key)
+    if len(found) != BINS:
+        raise ConfigError(f"{key}: expected {BINS} numbers, got {len(found)}")
+    return found
+
+
+_VALUE = number(-1e100, 1e100)
+"""Far beyond all sums, and the square of a sum of many is a number still."""
+_SUMMARY = fields({"count": COUNT, **dict.fromkeys(("min", "max", "sum", "sum_squares"), _VALUE), "bins": _bins})
+_STATISTICS = fields(
+    {
+        "records": COUNT,
+        "ops": by_name(COUNT),
+        "parameters": by_name(_SUMMARY),
+    },
+    may={"prompts": by_name(COUNT)},
+)
 
 
 class Statistics:
@@ -137,7 +159,12 @@ class Statistics:
 
     @classmethod
     def from_plain(cls, data: Mapping[str, Any]) -> Statistics:
-        """Make statistics from what `to_plain` gave."""
+        """Make statistics from what `to_plain` gave.
+
+        Raises:
+            ConfigError: If it is something else.
+        """
+        _STATISTICS(data, "")
         statistics = cls()
         statistics.records = data["records"]
         statistics.ops = dict(data["ops"])

@@ -26,6 +26,7 @@ from degrade_kit.files import (
     expand_home,
     local_path,
     publish,
+    read_regular,
     scratch_path,
     sweep_scratch,
     temporary_folder,
@@ -69,7 +70,7 @@ class Store(Protocol):
         ...
 
     def read(self, name: str) -> bytes:
-        """Whole content of a file; FileNotFoundError if there is none."""
+        """Whole content of a regular file; FileNotFoundError if there is none, OSError if it is something else."""
         ...
 
     def write(self, name: str, data: bytes) -> None:
@@ -133,7 +134,7 @@ class LocalStore:
 
     def read(self, name: str) -> bytes:
         """See `Store`."""
-        return self.path(name).read_bytes()
+        return read_regular(self.path(name))
 
     def write(self, name: str, data: bytes) -> None:
         """See `Store`."""

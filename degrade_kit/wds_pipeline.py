@@ -23,6 +23,7 @@ from torch import Tensor
 
 from degrade_kit.epoch_order import draw_epoch
 from degrade_kit.errors import ConfigError, ShardError
+from degrade_kit.files import open_regular
 from degrade_kit.plain_shards import assign_roles, find_tars, is_readable, plain_info
 from degrade_kit.reader import PairReader, RawPair
 from degrade_kit.seeding import epoch_generator
@@ -127,7 +128,7 @@ def _open_tars(shards: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
 
 def _stream(store: Store, name: str) -> BinaryIO:
     if isinstance(store, LocalStore):
-        return (store.root / name).open("rb")
+        return open_regular(store.root / name)
     import fsspec
 
     return cast("Any", fsspec).open(f"{store.url}/{name}", "rb").open()

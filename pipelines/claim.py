@@ -7,13 +7,24 @@ import dataclasses
 import fnmatch
 import os
 import re
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any, Final, TypeAlias, cast
 
 from degrade_kit.errors import ConfigError, RunError
-from degrade_kit.files import expand_home, held, local_path, parse_yaml, plain_yaml, utf8, whole_set, write_whole
+from degrade_kit.files import (
+    MAX_YAML_BYTES,
+    expand_home,
+    held,
+    local_path,
+    parse_yaml,
+    plain_yaml,
+    read_regular,
+    utf8,
+    whole_set,
+    write_whole,
+)
 from degrade_kit.shards import HIDDEN
 from degrade_kit.store import LocalStore, Store, check_writable
 
@@ -39,11 +50,12 @@ def read_run_config(name: str, command: str) -> tuple[Path, dict[str, Any]]:
     """
     path = CONFIGS / f"{command}-{name}.yaml" if name in ("small", "sd21") else local_path(name)
     try:
-        data = parse_yaml(path.read_text(encoding="utf-8"), path.name)
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"cannot read configuration {path}: {error}; expected a file, `small` or `sd21`") from error
+        data = parse_yaml(read_regular(path, MAX_YAML_BYTES), path.name)
+    except OSError as error:
+        reason = error.strerror or error
+        raise ConfigError(f"cannot read configuration {path}: {reason}; expected a file, `small` or `sd21`") from error
     if not isinstance(data, dict):
-        raise ConfigError(f"{path.name}: expected `key: value` pairs, got {data!r}")
+        raise ConfigError(f"{path.name}: expected `key: value` pairs, got {data!r:.200}")
     sections = cast("dict[str, Any]", data)
     if isinstance(sections.get("data"), dict):
         sections["data"] = {key: _beside(path, value) for key, value in sections["data"].items()}
@@ -238,12 +250,19 @@ class Claim:
 
     def _read(self, store: Store) -> dict[str, Any]:
         try:
-            found = parse_yaml(store.read(self.file).decode("utf-8"), self.file)
-        except (ConfigError, UnicodeDecodeError) as error:
+            found = parse_yaml(store.read(self.file), self.file)
+        except ConfigError as error:
             raise RunError(f"{store.url}/{self.file} is damaged: {error}") from error
+        except OSError as error:
+            raise RunError(f"{store.url}/{self.file} cannot be read: {error.strerror or error}") from error
         if not isinstance(found, dict):
-            raise RunError(f"{store.url}/{self.file} is damaged: expected `key: value` pairs, got {found!r}")
+            raise RunError(f"{store.url}/{self.file} is damaged: expected `key: value` pairs, got {found!r:.200}")
         return cast("dict[str, Any]", found)
+
+
+def without(value: Any, keys: Collection[str]) -> Any:  # noqa: ANN401 (parsed YAML)
+    """A section of a configuration without some keys; anything else as it is, for who compares it."""
+    return {key: each for key, each in value.items() if key not in keys} if isinstance(value, dict) else value  # pyright: ignore[reportUnknownVariableType, reportUnknownMemberType] (any mapping)
 
 
 def plain(value: Any) -> Any:  # noqa: ANN401 (a field of a configuration)

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,8 +14,10 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from degrade_kit.analysis.tensors import first_line
+from degrade_kit.checks import checked, each, fields, of_kind, optional
 from degrade_kit.errors import ConfigError, RunError
-from degrade_kit.files import expand_home, whole_folder
+from degrade_kit.files import expand_home, read_json, whole_folder
 from degrade_kit.flipnet import foreign
 from degrade_kit.flipnet.batch import Batch
 from degrade_kit.flipnet.weights import check_finite, load_weights, read_weights, write_weights
@@ -279,14 +280,49 @@ def load_autoencoder(folder: Path) -> Any:  # noqa: ANN401 (diffusers)
     """
     path = folder / "config.json"
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-        network = foreign.diffusers().AutoencoderKL.from_config(config)
-    except (OSError, ValueError, TypeError) as error:
+        network = autoencoder_from(read_json(path), folder / WEIGHTS_FILE)
+    except ConfigError as error:
         raise ConfigError(
             f"{path}: expected the configuration of an autoencoder of `train-restore`: {error}"
         ) from error
     load_weights(network, folder / WEIGHTS_FILE)
     return network.eval()
+
+
+def autoencoder_from(config: Any, weights: Path) -> Any:  # noqa: ANN401 (parsed JSON, diffusers)
+    """Make the autoencoder that a file describes.
+
+    Args:
+        config: What the file says.
+        weights: Where its weights are, which are still to be read.
+
+    Raises:
+        ConfigError: If it describes none, or one far larger than its weights are.
+    """
+    checked(config, _AUTOENCODER, "autoencoder")
+    kind = foreign.diffusers().AutoencoderKL
+    try:
+        with torch.device("meta"):  # costs no memory
+            numbers = sum(parameter.numel() for parameter in kind.from_config(config).parameters())
+        # A file may hold the encoder alone, in half precision.
+        if weights.is_file() and numbers > 4 * weights.stat().st_size:
+            raise ConfigError(f"it has {numbers:,} numbers, {weights} has {weights.stat().st_size:,} bytes")
+        return kind.from_config(config)
+    except ConfigError:
+        raise
+    except Exception as error:  # diffusers lets any type through: ZeroDivisionError, IndexError, RuntimeError, ...
+        raise ConfigError(f"no autoencoder can be made of it: {first_line(error)}") from error
+
+
+_AUTOENCODER = fields(
+    {
+        "block_out_channels": each(range(1, 2049)),
+        **{name: optional(of_kind(range(1, 17))) for name in ("layers_per_block", "in_channels", "out_channels")},
+        "latent_channels": optional(of_kind(range(1, 1025))),
+        **{name: optional(each(str)) for name in ("down_block_types", "up_block_types")},
+    }
+)
+"""What decides how long it takes to make."""
 
 
 @torch.no_grad()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -15,10 +16,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from degrade_kit.analysis.networks import ArcFace
+from degrade_kit.checks import Kind, checked, choice, each, fields
 from degrade_kit.errors import ConfigError
-from degrade_kit.flipnet import foreign
+from degrade_kit.files import read_json
 from degrade_kit.flipnet.weights import check_finite, load_weights, write_weights
-from degrade_kit.restore.autoencoder import latent_factor
+from degrade_kit.restore.autoencoder import autoencoder_from, latent_factor
 from degrade_kit.restore.folder import SOURCE_CONFIG
 
 EmbeddingKind = Literal["bfr", "arcface", "none"]
@@ -140,6 +142,12 @@ def save_embedding(embedding: FaceEmbedding, folder: Path) -> None:
     (folder / SOURCE_CONFIG).write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
 
 
+_WIDTH = range(1, 8193)
+_ABOUT: Mapping[str, Kind] = {"kind": choice(("bfr", "arcface")), "width": _WIDTH}
+_BFR: Mapping[str, Kind] = {"patch": range(1, 65), "autoencoder": dict}
+_ARCFACE: Mapping[str, Kind] = {"layers": each(range(1, 101)), "widths": each(_WIDTH), "features": _WIDTH}
+
+
 def load_embedding(folder: Path) -> FaceEmbedding | None:
     """Load what `save_embedding` wrote; None where the folder has no embedding.
 
@@ -150,14 +158,17 @@ def load_embedding(folder: Path) -> FaceEmbedding | None:
     if not path.exists():
         return None
     try:
-        about: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        about = checked(read_json(path), fields(_ABOUT), str(path))
         if about["kind"] == "bfr":
-            autoencoder = foreign.diffusers().AutoencoderKL.from_config(about["autoencoder"])
-            source: LatentSource | IdentitySource = LatentSource(autoencoder, about["patch"])
+            checked(about, fields(_BFR), str(path))
+            source: LatentSource | IdentitySource = LatentSource(
+                autoencoder_from(about["autoencoder"], folder / SOURCE_FILE), about["patch"]
+            )
         else:
+            checked(about, fields(_ARCFACE), str(path))
             source = IdentitySource(ArcFace(about["layers"], about["widths"], about["features"]))
         embedding = FaceEmbedding(source, about["width"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (ConfigError, ValueError, IndexError, RuntimeError) as error:
         raise ConfigError(f"{path}: expected the face embedding of `train-restore`: {error}") from error
     load_weights(embedding.source, folder / SOURCE_FILE)
     load_weights(embedding.adapter, folder / ADAPTER_FILE)

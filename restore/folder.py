@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Final
 
+from degrade_kit.checks import checked, fields
 from degrade_kit.errors import ConfigError
-from degrade_kit.files import local_path
+from degrade_kit.files import local_path, read_json
 from degrade_kit.flipnet.folder import CONFIG_FILE
+from degrade_kit.hq import MAX_SIDE
 
 RESTORER_FILE: Final = "restorer.json"
 SOURCE_CONFIG: Final = "embedding.json"
@@ -35,8 +36,6 @@ def trained_size(folder: Path) -> int:
     """
     path = folder / RESTORER_FILE
     try:
-        return int(json.loads(path.read_text(encoding="utf-8"))["size"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ConfigError(
-            f"{path}: cannot be read: {error}; expected a model of `degrade-kit train-restore`"
-        ) from error
+        return checked(read_json(path), fields({"size": range(1, MAX_SIDE + 1)}), str(path))["size"]
+    except ConfigError as error:
+        raise ConfigError(f"{error}; expected a model of `degrade-kit train-restore`") from error

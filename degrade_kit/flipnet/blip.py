@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from degrade_kit.errors import ConfigError, ImageError, RunError
-from degrade_kit.files import expand_home, sha256, write_whole
+from degrade_kit.files import decode_json, expand_home, read_regular, sha256, write_whole
 from degrade_kit.image import Pixels, decode_image
 from degrade_kit.progress import OnProgress, Progress, silent
 
@@ -44,7 +44,7 @@ class CaptionFile:
         self._model = model
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            data = path.read_bytes() if path.exists() else b""
+            data = read_regular(path) if path.exists() else b""
             whole = data[: data.rfind(b"\n") + 1]
             if whole != data:
                 write_whole(path, whole)
@@ -83,9 +83,9 @@ class CaptionFile:
 
     def _parse(self, line: bytes, number: int) -> tuple[str, str] | None:
         try:
-            entry = json.loads(line)
+            entry = decode_json(line)
             digest, model, caption = (str(entry[key]) for key in ("sha256", "model", "caption"))
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise RunError(
                 f'captions: {self._path}, line {number}: expected {{"sha256": ..., "model": ..., "caption": ...}}, got '
                 f"{line[:80]!r}; remove the line or name another file"

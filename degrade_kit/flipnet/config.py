@@ -108,16 +108,16 @@ class FlipNetConfig:
         return json.dumps({"format": FORMAT, **plain}, indent=2) + "\n"
 
     @classmethod
-    def from_mapping(cls, data: dict[str, Any], where: str) -> FlipNetConfig:
+    def from_mapping(cls, data: Any, where: str) -> FlipNetConfig:  # noqa: ANN401 (parsed YAML or JSON)
         """Read the parsed file, or a `flipnet:` section of a configuration; `where` begins every message.
 
         Raises:
             ConfigError: If a key is unknown or a value cannot be.
         """
-        values = dict(data)
+        values = _pairs(data, where)
         version = values.pop("format", FORMAT)
         if version != FORMAT:
-            raise ConfigError(f"{where}: format {version!r} is not the format {FORMAT} of this degrade-kit")
+            raise ConfigError(f"{where}: format {version!r:.80} is not the format {FORMAT} of this degrade-kit")
         if "mode" in values:
             try:
                 values["mode"] = Mode(values["mode"])
@@ -164,9 +164,7 @@ def read_fields(cls: type[_C], data: Any, where: str) -> _C:  # noqa: ANN401 (pa
     Raises:
         ConfigError: If a key is unknown, with the nearest known one, or a value is not of the field's type or range.
     """
-    if not isinstance(data, Mapping):
-        raise ConfigError(f"{where}: expected `key: value` pairs, got {data!r}")
-    values = {str(key): value for key, value in cast("Mapping[Any, Any]", data).items()}
+    values = _pairs(data, where)
     fields = {field.name: field for field in dataclasses.fields(cast("Any", cls))}
     hints = typing.get_type_hints(cls)
     for key, value in values.items():
@@ -179,6 +177,21 @@ def read_fields(cls: type[_C], data: Any, where: str) -> _C:  # noqa: ANN401 (pa
         raise ConfigError(f"{where}: {error}") from error
     except TypeError as error:
         raise ConfigError(f"{where}: {str(error).rpartition('() ')[2]}") from error
+
+
+def section(data: Mapping[str, Any], key: str, where: str) -> dict[str, Any]:
+    """A section of a configuration before its fields are checked; empty where it is not there.
+
+    Raises:
+        ConfigError: If it has no fields.
+    """
+    return _pairs(data.get(key, {}), f"{where}: {key}")
+
+
+def _pairs(data: Any, where: str) -> dict[str, Any]:  # noqa: ANN401 (parsed YAML or JSON)
+    if not isinstance(data, Mapping):
+        raise ConfigError(f"{where}: expected `key: value` pairs, got {data!r:.200}")
+    return {str(key): value for key, value in cast("Mapping[Any, Any]", data).items()}
 
 
 def _read_value(value: Any, expected: Any, where: str) -> Any:  # noqa: ANN401 (parsed YAML, and a type)
@@ -197,7 +210,7 @@ def _read_value(value: Any, expected: Any, where: str) -> Any:  # noqa: ANN401 (
     elif origin is Literal:
         if value in arguments:
             return value
-        raise ConfigError(f"{where}: expected one of {', '.join(map(str, arguments))}, got {value!r}")
+        raise ConfigError(f"{where}: expected one of {', '.join(map(str, arguments))}, got {value!r:.200}")
     elif expected is float:
         if isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value):
             return float(value)
@@ -211,7 +224,7 @@ def _read_value(value: Any, expected: Any, where: str) -> Any:  # noqa: ANN401 (
         return _read_value(value, next(kind for kind in arguments if kind is not type(None)), where)
     elif isinstance(expected, type) and issubclass(expected, enum.Enum) and isinstance(value, expected):
         return value
-    raise ConfigError(f"{where}: expected {_name(expected)}, got {value!r}")
+    raise ConfigError(f"{where}: expected {_name(expected)}, got {value!r:.200}")
 
 
 def _name(kind: Any) -> str:  # noqa: ANN401 (a type)

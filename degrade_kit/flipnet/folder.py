@@ -6,14 +6,14 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
+from degrade_kit.checks import checked, each, number, of_kind
 from degrade_kit.errors import ConfigError
-from degrade_kit.files import local_path, utf8
+from degrade_kit.files import local_path, read_json, utf8
 from degrade_kit.flipnet.config import FlipNetConfig, SamplingConfig, read_fields
 from degrade_kit.sources import data_files
 
@@ -54,30 +54,27 @@ def read_config(folder: Path) -> tuple[FlipNetConfig, BaseReference, Prompts, Sa
         ConfigError: If it is missing or says something else.
     """
     path = folder / CONFIG_FILE
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
+    if not path.exists():
         if folder == SMALL:
             raise ConfigError(
                 f"the small FlipNet is not in this installation (expected in {folder}); give a folder that `"
                 "degrade-kit train-degrade` wrote"
-            ) from error
+            )
         raise ConfigError(
             f"{folder}: no {CONFIG_FILE}: not a FlipNet; give a folder that `degrade-kit train-degrade` wrote, or small"
-        ) from error
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"{path}: cannot be read: {error}") from error
-    if not isinstance(data, dict):
-        raise ConfigError(f"{path}: expected a JSON object, got {type(data).__name__}")
-    fields = cast("dict[str, Any]", data)
+        )
+    fields = checked(read_json(path), of_kind(dict), str(path))
     reference = read_fields(BaseReference, fields.pop("base", None), f"{path}: base")
-    prompts = fields.pop("prompts", [])
+    prompts = checked(fields.pop("prompts", []), each(_prompt), str(path))
     sampling = read_fields(SamplingConfig, fields.pop("sampling", {}), f"{path}: sampling")
-    try:
-        pairs = tuple((str(text), float(weight)) for text, weight in prompts)
-    except (TypeError, ValueError) as error:
-        raise ConfigError(f"{path}: prompts: expected [text, weight] pairs: {error}") from error
-    return FlipNetConfig.from_mapping(fields, str(path)), reference, pairs, sampling
+    return FlipNetConfig.from_mapping(fields, str(path)), reference, tuple(prompts), sampling
+
+
+def _prompt(value: Any, key: str) -> tuple[str, float]:  # noqa: ANN401 (parsed JSON)
+    entry = cast("list[Any]", value) if isinstance(value, list) else []
+    if len(entry) != 2 or not isinstance(entry[0], str):
+        raise ConfigError(f"prompts{key}: expected [text, weight], got {value!r:.80}")
+    return entry[0], number(0, 1e9)(entry[1], f"prompts{key}[1]")
 
 
 def folder_digest(folder: Path) -> str:

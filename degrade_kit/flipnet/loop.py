@@ -23,8 +23,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from degrade_kit.checks import COUNT, checked, fields
 from degrade_kit.errors import ConfigError, RunError
-from degrade_kit.files import remove_folder, sweep_scratch, whole_folder, write_whole
+from degrade_kit.files import read_json, remove_folder, sweep_scratch, whole_folder, write_whole
 from degrade_kit.flipnet.batch import Batch, PairStream, collate, pair_generators
 from degrade_kit.flipnet.sampling import choose_device
 from degrade_kit.flipnet.weights import check_shapes, read_weights, write_weights
@@ -421,9 +422,10 @@ def restore_checkpoint(state: TrainState, run_dir: Path) -> None:
     path = found[-1] / "state.safetensors"
     try:
         tensors = read_weights(path)
-        numbers = json.loads((found[-1] / "state.json").read_text(encoding="utf-8"))
-        step, skipped = int(numbers["step"]), int(numbers["skipped"])
-    except (ConfigError, OSError, ValueError, KeyError, TypeError) as error:
+        place = found[-1] / "state.json"
+        numbers = checked(read_json(place), fields({"step": COUNT, "skipped": COUNT}), str(place))
+        step, skipped = numbers["step"], numbers["skipped"]
+    except ConfigError as error:
         raise ConfigError(
             f"checkpoint {found[-1]} is damaged: {error}; remove that folder to go on from the one before it"
         ) from error
@@ -501,7 +503,8 @@ class _Steps(torch.utils.data.IterableDataset[Batch]):
 
 def _best(run_dir: Path) -> float:
     try:
-        found = json.loads((run_dir / "best.json").read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
+        found = checked(read_json(run_dir / "best.json"), fields({}), "best.json")
+    except ConfigError:  # none yet, or a damaged one: the next model is the best one then
         return math.inf
-    return float(found.get("val_distance", found.get("val_loss", math.inf)))
+    value = found.get("val_distance", found.get("val_loss"))
+    return float(value) if isinstance(value, (int, float)) else math.inf

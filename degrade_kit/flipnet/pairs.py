@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Final
 
 from degrade_kit.errors import ConfigError
-from degrade_kit.files import local_path
+from degrade_kit.files import local_path, read_regular
 from degrade_kit.flipnet.layouts import LAYOUTS, REALBLUR, REALBLUR_EXPECTED, Role, Side, Split
 from degrade_kit.sources import display_name, never_data, open_sources
 
@@ -223,7 +223,7 @@ def _match_lists(kind: str, root: Path, names: list[str]) -> tuple[list[Pair], _
 
 def _lines(path: Path) -> list[str]:
     try:
-        return [line for line in path.read_text("utf-8").splitlines() if line.strip()]
+        return [line for line in read_regular(path).decode("utf-8").splitlines() if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"cannot read {display_name(str(path))}: {error}") from error
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import struct
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -10,7 +9,9 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from degrade_kit.checks import COUNT, by_name, each, fields
 from degrade_kit.errors import ConfigError
+from degrade_kit.files import decode_json, open_regular
 from degrade_kit.flipnet import foreign
 
 _MAX_HEADER = 100_000_000  # the format's own limit, bytes
@@ -125,7 +126,7 @@ def network_fingerprint(module: nn.Module) -> str:
 def _check_container(path: Path) -> None:
     """Tell a missing, cut or foreign file before it is mapped into memory."""
     try:
-        with path.open("rb") as stream:
+        with open_regular(path) as stream:
             start = stream.read(8)
             size = path.stat().st_size
             length = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
@@ -138,9 +139,12 @@ def _check_container(path: Path) -> None:
             if not plausible:
                 raise ConfigError(f"{path}: not a safetensors file, or cut short ({size} bytes; it begins {start!r})")
             try:
-                header = json.loads(stream.read(length))
-                ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
-            except (ValueError, KeyError, TypeError, AttributeError) as error:
+                header = decode_json(stream.read(length), _MAX_HEADER)
+                header = by_name(fields({"data_offsets": each(COUNT)}))(
+                    {name: entry for name, entry in fields({})(header, "").items() if name != "__metadata__"}, "header"
+                )
+                ends = [entry["data_offsets"][1] for entry in header.values()]
+            except (ValueError, RecursionError, IndexError, ConfigError) as error:
                 raise ConfigError(f"{path}: not a safetensors file, or cut short: {error}") from error
             expected = 8 + length + max(ends, default=0)
             if size != expected:

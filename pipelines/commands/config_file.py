@@ -133,15 +133,15 @@ def _open(name: str, files: ConfigFiles) -> tuple[str, Mapping[str, Any]]:
 
         path, data = read_run_config(name, files.packaged)
         return path.name, data
-    from degrade_kit.files import local_path, parse_yaml
+    from degrade_kit.files import MAX_YAML_BYTES, local_path, parse_yaml, read_regular
 
     try:
-        text = local_path(name).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"cannot read --config {name}: {error}") from error
+        text = read_regular(local_path(name), MAX_YAML_BYTES)
+    except OSError as error:
+        raise ConfigError(f"cannot read --config {name}: {error.strerror or error}") from error
     data = parse_yaml(text, name)
     if not isinstance(data, Mapping):
-        raise ConfigError(f"{name}: expected `option: value` pairs, got {data!r}")
+        raise ConfigError(f"{name}: expected `option: value` pairs, got {data!r:.200}")
     return name, cast("Mapping[str, Any]", data)
 
 
@@ -151,13 +151,13 @@ def _checked(ctx: click.Context, option: click.Option, value: Any, where: str) -
         raise ConfigError(f"{where}: expected a value, got none; leave the line out for the default")
     if option.is_flag:
         if not isinstance(value, bool):
-            raise ConfigError(f"{where}: expected true or false, got {value!r}")
+            raise ConfigError(f"{where}: expected true or false, got {value!r:.200}")
         return value
     listed = cast("list[Any]", value) if option.multiple and isinstance(value, list) else [value]
     mappings = getattr(option.type, "mappings", False)
     if any(isinstance(each, list) or (isinstance(each, dict) and not mappings) for each in listed):
         expected = "a list of values" if option.multiple else "one value"
-        raise ConfigError(f"{where}: expected {expected}, got {value!r}")
+        raise ConfigError(f"{where}: expected {expected}, got {value!r:.200}")
     # As text, as on the command line, so that click checks it in the same way.
     texts = [cast("Any", each) if isinstance(each, dict) else str(each) for each in listed]
     taken = texts if option.multiple else texts[0]

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from degrade_kit.pipelines.card import histogram_text, origins
-from degrade_kit.shards import FAILURES, open_shards
+from degrade_kit.shards import open_shards, read_failures
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -54,13 +53,13 @@ def inspect_shards(url: str) -> Inspection:
             for extension, size in zip(sidecar.extensions, member_sizes, strict=True):
                 files[extension] += 1
                 sizes[extension] += size
-    lines = shards.store.read(FAILURES).decode().splitlines()
+    failures = Counter(failure["reason"] for failure in read_failures(shards.store))
     statistics = shards.statistics()
     return Inspection(
         manifest=shards.manifest,
         origins=origins(shards.manifest, statistics),
         sizes={extension: (files[extension], sizes[extension]) for extension in files},
-        failures=dict(Counter(json.loads(line)["reason"] for line in lines).most_common()),
+        failures=dict(failures.most_common()),
         counters=dict(sorted(counters.items())),
         histograms=histogram_text(statistics),
         statistics=statistics.to_plain(),

@@ -30,12 +30,13 @@ from degrade_kit.pipelines.dataset.lq_only import (
 from degrade_kit.pipelines.effort import DECODE_SECONDS, ENCODE_SECONDS, Effort, megapixels, resolve_workers
 from degrade_kit.pipelines.executor import ExecutorConfig, Stateful, run_tasks
 from degrade_kit.pipelines.images import list_images
-from degrade_kit.pipelines.makers.config import load_plan_config
+from degrade_kit.pipelines.makers.config import image_config, plan_of
 from degrade_kit.progress import OnProgress, Progress, silent
 from degrade_kit.reader import check_tar
 from degrade_kit.shards import (
     CONFIG,
     FAILURES,
+    FORMAT,
     LQ_ONLY,
     MANIFEST,
     Failure,
@@ -47,7 +48,10 @@ from degrade_kit.shards import (
     iterate_samples,
     manifest_bytes,
     open_shards,
+    read_failures,
+    read_part,
     read_sidecar,
+    stored_statistics,
 )
 from degrade_kit.sources import display_name, open_sources
 from degrade_kit.statistics import Statistics
@@ -111,7 +115,7 @@ def join(job: JoinJob, executor: ExecutorConfig, progress: OnProgress = silent) 
 def _join(job: JoinJob, plan: JoinPlan, target: Store, executor: ExecutorConfig, progress: OnProgress) -> JoinReport:
     """Put together what is not yet, in an output that is this run's."""
     bare, sidecars, todo = plan.bare, plan.sidecars, plan.todo
-    target.write(CONFIG, bare.store.read(CONFIG))
+    target.write(CONFIG, read_part(bare.store, CONFIG))
     if todo:
         target.delete(MANIFEST)  # of a run that left samples out: while shards change, the data set is not whole
     kept = len(sidecars) - len(todo)
@@ -126,7 +130,7 @@ def _join(job: JoinJob, plan: JoinPlan, target: Store, executor: ExecutorConfig,
         progress(Progress(noun="shard", done=done, total=len(sidecars), kept=kept))
     made = [read_sidecar(target, sidecar.shard) for sidecar in sidecars]
     joined = [sidecar for sidecar in made if sidecar is not None]
-    _finish(bare, target, joined, load_plan_config(bare.store))
+    _finish(bare, target, joined, plan_of(bare))
     hashes = {shard["name"]: shard["sha256"] for shard in bare.manifest[LQ_ONLY]["shards"]}
     known = {(failure.source, failure.reason) for sidecar in sidecars for failure in sidecar.failures}
     return JoinReport(
@@ -185,7 +189,8 @@ def plan_join(job: JoinJob) -> JoinPlan:
     if LQ_ONLY not in bare.manifest:
         raise ConfigError(f"{job.shards}: this data set has its HQ images; nothing is to be joined")
     faces, target = len(list_images(job.hq)), open_store(job.out)
-    load_plan_config(bare.store)
+    plan_of(bare)
+    read_failures(bare.store)
     _claim(bare, job).check(target)
     _hq_extension(bare)
     sidecars = tuple(bare.sidecars())
@@ -203,7 +208,7 @@ def _hq_extension(bare: ShardSet) -> str:
     Raises:
         ShardError: If it is no such name.
     """
-    extension = bare.manifest[LQ_ONLY]["extensions"][0]
+    extension = next(iter(bare.manifest[LQ_ONLY]["extensions"]), "")
     if extension not in ("hq.png", "hq.jpg", "hq.webp"):
         raise ShardError(
             f"{bare.store.url}/{MANIFEST}: expected an HQ image as a sample's first member, got {extension!r:.80}"
@@ -219,14 +224,14 @@ def _is_joined(target: Store, bare: Sidecar) -> bool:
 
 def _finish(bare: ShardSet, target: Store, sidecars: list[Sidecar], resolved: dict[str, Any]) -> None:
     """The files of the whole data set, the manifest last, as `synth` writes them."""
-    skipped = bare.store.read(FAILURES).splitlines(keepends=True)[: bare.manifest["num_skipped"]]
+    skipped = read_failures(bare.store)[: bare.manifest["num_skipped"]]
     failures = [asdict(failure) for sidecar in sidecars for failure in sidecar.failures]
-    lines = [utf8(json.dumps(line, ensure_ascii=False) + "\n") for line in failures]
-    target.write(FAILURES, b"".join([*skipped, *lines]))
+    lines = [utf8(json.dumps(line, ensure_ascii=False) + "\n") for line in (*skipped, *failures)]
+    target.write(FAILURES, b"".join(lines))
     manifest = manifest_bytes(sidecars, extra_fields(bare.manifest))
     statistics = Statistics()
     for sidecar in sidecars:
-        statistics.merge(Statistics.from_plain(sidecar.statistics))
+        statistics.merge(stored_statistics(sidecar, target))
     write_card(target, json.loads(manifest), statistics, resolved)
     target.write(MANIFEST, manifest)
 
@@ -234,7 +239,7 @@ def _finish(bare: ShardSet, target: Store, sidecars: list[Sidecar], resolved: di
 def join_worker(job: JoinJob) -> Callable[[str], int]:
     """List the faces, and return what puts a shard together: the setup of a worker."""
     bare = open_shards(job.shards)
-    config = HqConfig(**load_plan_config(bare.store)["image"])
+    config = image_config(plan_of(bare))
     return functools.partial(_join_shard, job, bare, _Faces(job.hq, config))
 
 
@@ -278,6 +283,8 @@ def _join_shard(job: JoinJob, bare: ShardSet, faces: _Faces, shard: str) -> int:
     with ShardWriter(target, shard) as writer:
         for sample in checked_samples(bare, shard):
             fields: dict[str, Any] = dict(sample.info)
+            if type(fields.get(PIXELS)) is not str:
+                raise ShardError(f"damaged: {shard}: sample {sample.key}: field {PIXELS}: expected text")
             try:
                 face = faces.find(fields["source"])
                 _check_face(face, fields, sidecar)
@@ -340,7 +347,7 @@ def _check_face(face: _Face, fields: Mapping[str, Any], sidecar: Sidecar) -> Non
 
 
 def _with_hq(sample: Sample, face: _Face, hq_extension: str) -> Iterator[tuple[str, bytes]]:
-    fields = json.loads(sample.members["json"])
+    fields = {"format": FORMAT, **sample.info}
     del fields[PIXELS]
     if sha256(face.hq.data) != fields["hq_sha256"]:
         # The same pixels in another file: the JSON tells of the file that is there.

@@ -18,12 +18,13 @@ from degrade_kit.image import pixel_hash
 from degrade_kit.pipelines.card import card_text
 from degrade_kit.pipelines.claim import Claim, Inputs
 from degrade_kit.pipelines.effort import DECODE_SECONDS, Effort, megapixels
-from degrade_kit.pipelines.makers.config import load_plan_config
+from degrade_kit.pipelines.makers.config import plan_of
 from degrade_kit.progress import OnProgress, Progress, silent
 from degrade_kit.reader import check_tar
 from degrade_kit.shards import (
     CONFIG,
     FAILURES,
+    FORMAT,
     LQ_ONLY,
     MANIFEST,
     ORIGIN,
@@ -36,6 +37,8 @@ from degrade_kit.shards import (
     iterate_samples,
     manifest_bytes,
     open_shards,
+    read_failures,
+    read_part,
     read_sidecar,
     sidecar_path,
 )
@@ -73,8 +76,8 @@ def export_lq_only(shards: str, out: str, progress: OnProgress = silent) -> int:
 
 def _write_lq_only(whole: ShardSet, sidecars: Sequence[Sidecar], target: Store, progress: OnProgress) -> int:
     """Write what is not there yet, to an output that is this run's."""
-    resolved = load_plan_config(whole.store)
-    target.write(CONFIG, whole.store.read(CONFIG))
+    resolved = plan_of(whole)
+    target.write(CONFIG, read_part(whole.store, CONFIG))
     written: list[Sidecar] = []
     done, before, total = 0, 0, whole.manifest["num_samples"]
     for sidecar in sidecars:
@@ -86,7 +89,7 @@ def _write_lq_only(whole: ShardSet, sidecars: Sequence[Sidecar], target: Store, 
         written.append(kept)
         done += kept.count
         progress(Progress(noun="sample", done=done, total=total, kept=before))
-    target.write(FAILURES, whole.store.read(FAILURES))
+    target.write(FAILURES, read_part(whole.store, FAILURES))
     original = {key: whole.manifest[key] for key in ("digest", "extensions", "shards")}
     manifest = manifest_bytes(written, {**extra_fields(whole.manifest), LQ_ONLY: original})
     target.write("README.md", utf8(card_text(json.loads(manifest), whole.statistics(), resolved)))
@@ -105,7 +108,8 @@ def check_lq_only(shards: str, out: str) -> ShardSet:
     whole = open_shards(shards)
     if LQ_ONLY in whole.manifest:
         raise ConfigError(f"{shards}: this data set has LQ images alone already")
-    load_plan_config(whole.store)
+    plan_of(whole)
+    read_failures(whole.store)
     _claim(whole, shards).check(open_store(out))
     return whole
 
@@ -158,7 +162,7 @@ def publish_sidecar(target: Store, sidecar: Sidecar, writer: ShardWriter, **chan
 
 
 def _without_hq(sample: Sample) -> Iterator[tuple[str, bytes]]:
-    fields = json.loads(sample.members["json"])
+    fields = {"format": FORMAT, **sample.info}
     fields[PIXELS] = pixel_hash(sample.hq())
     for extension, data in sample.members.items():
         if extension == "json":

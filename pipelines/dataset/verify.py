@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import math
 import os
+import re
 import tarfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -39,6 +40,7 @@ from degrade_kit.record import Record, ops_to_json
 from degrade_kit.shards import (
     CONFIG,
     FAILURES,
+    HIDDEN,
     LQ_ONLY,
     MANIFEST,
     Sample,
@@ -46,6 +48,7 @@ from degrade_kit.shards import (
     Variant,
     iterate_samples,
     open_shards,
+    read_failures,
     read_sidecar,
     shard_name,
     sidecar_path,
@@ -164,8 +167,9 @@ def verify(
         return VerifyReport(planned=(first, *estimate_lines(executor, verify_effort(manifest, replay))))
     executor = resolve_workers(executor, lambda: verify_effort(manifest, replay))
     listed = {entry["name"]: entry for entry in manifest["shards"]}
-    names = [shard_name(index) for index in range(manifest["num_shards"])]
     problems = [*_check_manifest(manifest), *_check_beside(store, manifest), *_unlisted(store, set(listed))]
+    names, missing = _shards_to_check(store, manifest["num_shards"])
+    problems += missing
     settings = None
     lq_only = LQ_ONLY in manifest
     replay = 0.0 if lq_only else replay
@@ -221,7 +225,16 @@ def verify_effort(manifest: Mapping[str, Any], replay: float) -> Effort:
 
 
 def verify_shard(task: VerifyTask) -> VerifyReport:
-    """Check one shard against its sidecar and the manifest."""
+    """Check one shard against its sidecar and the manifest; whatever is wrong with it is a problem in the report."""
+    try:
+        return _verify_shard(task)
+    except ConfigError:
+        raise  # a FlipNet that cannot be loaded
+    except Exception as error:  # of hostile data: the other shards are to be checked all the same
+        return VerifyReport(shards=1, problems=[f"{task.shard}: cannot be checked: {error!r:.200}"])
+
+
+def _verify_shard(task: VerifyTask) -> VerifyReport:
     store = open_store(task.url)
     problems: list[str] = []
     samples = replayed = identical = 0
@@ -245,7 +258,7 @@ def verify_shard(task: VerifyTask) -> VerifyReport:
                             replayed += 1
                             identical += outcome == ""
                             problems += [outcome] if outcome else []
-            except ShardError as error:
+            except DegradeKitError as error:
                 problems.append(str(error))
             problems += contents.check_sums()
             samples = contents.samples
@@ -360,7 +373,7 @@ def _check_manifest(manifest: Mapping[str, Any]) -> Iterator[str]:
     for total, key in (("num_samples", "count"), ("bytes", "bytes")):
         if sum(entry[key] for entry in shards) != manifest[total]:
             yield f"{MANIFEST}: its {total} does not match its shards"
-    if not {entry["name"] for entry in shards} <= {shard_name(index) for index in range(manifest["num_shards"])}:
+    if any(int(entry["name"].removeprefix("shard-")) >= manifest["num_shards"] for entry in shards):
         yield f"{MANIFEST}: its num_shards does not match its shards"
     if sum(manifest[key] for key in ("num_samples", "num_failures", "num_skipped")) != manifest["num_sources"]:
         yield f"{MANIFEST}: samples and failures do not add up to its num_sources"
@@ -371,13 +384,23 @@ def _check_beside(store: Store, manifest: Mapping[str, Any]) -> Iterator[str]:
     try:
         if fingerprint(load_plan_config(store)) != manifest["config_sha256"]:
             yield f"{CONFIG}: not the configuration that {MANIFEST} names"
-        lines = store.read(FAILURES).splitlines()
-        if len(lines) != manifest["num_failures"] + manifest["num_skipped"]:
-            yield f"{FAILURES}: {len(lines)} lines, but {MANIFEST} counts another number of failures"
-    except FileNotFoundError:
-        yield f"{FAILURES}: missing"
     except DegradeKitError as error:
         yield str(error)
+    try:
+        failures = read_failures(store)
+        if len(failures) != manifest["num_failures"] + manifest["num_skipped"]:
+            yield f"{FAILURES}: {len(failures)} lines, but {MANIFEST} counts another number of failures"
+    except DegradeKitError as error:
+        yield str(error)
+
+
+def _shards_to_check(store: Store, count: int) -> tuple[list[str], list[str]]:
+    """Names of the shards that are looked at, and a problem where far more are said to be there than are."""
+    there = sum(name.startswith(f"{HIDDEN}/shard-") for name in store.names())
+    # Without a bound, a wrong number in the manifest would keep the check busy with what is not there.
+    looked_at = min(count, there + _SHOWN)
+    problem = f"{MANIFEST}: its num_shards is {count:,}, but {there:,} sidecars are there"
+    return [shard_name(index) for index in range(looked_at)], [problem] if looked_at < count else []
 
 
 def _unlisted(store: Store, names: set[str]) -> list[str]:
@@ -409,11 +432,15 @@ def _check_sidecar(sidecar: Sidecar, task: VerifyTask) -> Iterator[str]:
 
 
 def _check_bytes(path: Path, sidecar: Sidecar) -> Iterator[str]:
-    size = path.stat().st_size
-    if size != sidecar.bytes:
-        yield f"expected {sidecar.bytes} bytes, found {size}"
+    try:
+        size = path.stat().st_size
+        if size != sidecar.bytes:
+            yield f"expected {sidecar.bytes} bytes, found {size}"
+            return
+        found = file_sha256(path)
+    except OSError as error:
+        yield f"{path.name}: cannot be read: {error.strerror or error}"
         return
-    found = file_sha256(path)
     if found != sidecar.sha256:
         yield f"its bytes have changed: expected sha256 {sidecar.sha256}, found {found}"
 
@@ -454,8 +481,8 @@ class _Contents:
             yield f"sample {sample.key} has members {members}, expected {', '.join(self._sidecar.extensions)}"
             return
         if found != expected:
-            yield f"sample {sample.key} is {found}, its sidecar's index says {expected}"
-        if not (sample.key.isdecimal() and self._next <= int(sample.key) < self._sidecar.last):
+            yield f"sample {sample.key} is {found!s:.400}, its sidecar's index says {expected!s:.400}"
+        if not (re.fullmatch("[0-9]{9,15}", sample.key) and self._next <= int(sample.key) < self._sidecar.last):
             yield f"sample {sample.key}: not the number of an input from {self._next} to {self._sidecar.last - 1}"
             return
         self._next = int(sample.key) + 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-import json
+import io
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +15,9 @@ import numpy as np
 from degrade_kit.analysis.judge import METRICS, SetMetric
 from degrade_kit.analysis.report import Best, Picture, Section, Table, to_html, to_latex, to_markdown
 from degrade_kit.analysis.summary import bootstrap
+from degrade_kit.checks import COUNT, by_name, checked, fields, number, of_kind, optional
 from degrade_kit.errors import ConfigError
+from degrade_kit.files import MAX_JSON_BYTES, read_json, read_regular
 from degrade_kit.image import Pixels, encode_png
 from degrade_kit.pipelines.claim import report_claim
 from degrade_kit.pipelines.evaluation.report import METRICS_FILE, PER_IMAGE, SCHEMA, SHEET, sheet_metrics, shown_value
@@ -25,6 +27,23 @@ from degrade_kit.sources import display_name
 from degrade_kit.store import LocalStore
 
 _KEYS: Final = {"schema_version", "protocol", "test_set", "restored", "settings", "metrics"}
+_TEXT = of_kind(str)
+_METRIC = fields(
+    {
+        "value": optional(number(-1e300, 1e300)),
+        **dict.fromkeys(("status", "against", "against_sha256"), str),
+    }
+)
+_EVALUATION = fields(
+    {
+        "protocol": fields({"id": str}),
+        "settings": fields({"restored": str, "reference": optional(_TEXT), "suffix": str}),
+        "test_set": fields({"place": optional(_TEXT), "images": COUNT, "sha256": str, "missing": list}),
+        "restored": fields({"place": str}),
+        "metrics": by_name(_METRIC),
+    }
+)
+"""What of a `metrics.json` is read here."""
 _ARROWS: Final = {"higher": "↑", "lower": "↓"}
 
 
@@ -129,22 +148,38 @@ def read_evaluation(name: str, folder: Path) -> Judged:
     Raises:
         ConfigError: If it did not, or another version of it.
     """
+    path = folder / METRICS_FILE
     try:
-        described: Any = json.loads((folder / METRICS_FILE).read_text(encoding="utf-8"))
-        per_image: dict[str, dict[str, float]] = {}
-        with (folder / PER_IMAGE).open(encoding="utf-8", newline="") as file:
-            for row in csv.DictReader(file):
-                for key, value in row.items():
-                    if key in METRICS:
-                        per_image.setdefault(key, {})[row["image"]] = float(value)
-    except (OSError, ValueError, KeyError) as error:
+        described = read_json(path)
+    except ConfigError as error:
         raise ConfigError(f"{folder}: no evaluation of `degrade-kit evaluate`: {error}") from error
     if not isinstance(described, dict) or not set(cast("dict[str, Any]", described)) >= _KEYS:
-        raise ConfigError(f"{folder / METRICS_FILE}: no evaluation of `degrade-kit evaluate`")
+        raise ConfigError(f"{path}: no evaluation of `degrade-kit evaluate`")
     version = cast("dict[str, Any]", described)["schema_version"]
     if version != SCHEMA:
-        raise ConfigError(f"{folder}: expected an evaluation of version {SCHEMA}, found {version}")
-    return Judged(name, folder, cast("dict[str, Any]", described), per_image)
+        raise ConfigError(f"{folder}: expected an evaluation of version {SCHEMA}, found {version!r:.80}")
+    return Judged(name, folder, checked(described, _EVALUATION, str(path)), _read_per_image(folder / PER_IMAGE))
+
+
+def _read_per_image(path: Path) -> dict[str, dict[str, float]]:
+    """Values by metric and image; NaN where an image has none."""
+    values: dict[str, dict[str, float]] = {}
+    try:
+        text = read_regular(path, MAX_JSON_BYTES).decode("utf-8")
+        for line, row in enumerate(csv.DictReader(io.StringIO(text, newline="")), 2):
+            for key, value in row.items():
+                if key in METRICS:
+                    try:
+                        values.setdefault(key, {})[row["image"]] = float(value)
+                    except (KeyError, TypeError, ValueError) as error:
+                        raise ConfigError(
+                            f"damaged: {path}, line {line}: expected an image with a number as {key}, got {value!r:.80}"
+                        ) from error
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ConfigError(f"damaged: {path}: not a table of `degrade-kit evaluate`: {error}") from error
+    return values
 
 
 def _groups(judged: Sequence[Judged], *, several_sets: bool) -> list[tuple[str, list[Judged]]]:
@@ -289,9 +324,7 @@ def _tiles(group: Sequence[Judged], lq: str | None, count: int) -> tuple[list[li
     shared = sorted(stem for stem in columns[0][2] if all(stem in places for _, _, places in columns))
     rows: list[list[Tile]] = []
     headings: list[str] = []
-    for stem in [
-        shared[place] for place in sorted({number * len(shared) // count for number in range(count) if shared})
-    ]:
+    for stem in [shared[place] for place in sorted({place * len(shared) // count for place in range(count) if shared})]:
         cells = [(name, read_or_none(images, places[stem])) for name, images, places in columns]
         rows.append([_tile(name, stem, pixels, group) for name, pixels in cells if pixels is not None])
         headings.append(display_name(stem))

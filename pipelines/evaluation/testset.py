@@ -15,6 +15,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import json
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -23,9 +24,10 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from degrade_kit.checks import checked, fields
 from degrade_kit.degradation import make_lq, make_target
 from degrade_kit.errors import ConfigError, ImageError, RunError
-from degrade_kit.files import file_sha256, sha256
+from degrade_kit.files import file_sha256, parse_json, read_regular, sha256
 from degrade_kit.hq import HqConfig, prepare, versions
 from degrade_kit.image import Pixels, encode_png
 from degrade_kit.pipelines.claim import Claim
@@ -365,17 +367,30 @@ def _claim(config: TestsetConfig | OriginalsConfig) -> Claim:
 
 
 def _journal(out: Path) -> list[dict[str, Any]]:
-    """Lines of earlier runs; one that was cut short by a kill is left out."""
+    """Lines of earlier runs; one that was cut short by a kill, or is damaged, is left out, and its pair made again."""
     lines: list[dict[str, Any]] = []
     for name in (RECORDS, _JOURNAL):
         if (out / name).is_file():
-            for line in (out / name).read_text(encoding="utf-8").splitlines():
-                try:
-                    found = json.loads(line)
-                except ValueError:
-                    continue
-                lines.append({"number": int(found["image"]), **found})
+            for line in read_regular(out / name).split(b"\n"):
+                with contextlib.suppress(ConfigError):
+                    found = checked(parse_json(line, name), _LINE, name)
+                    lines.append({**found, "number": int(found["image"])})
     return lines
+
+
+def _image(value: Any, key: str) -> str:  # noqa: ANN401 (parsed JSON)
+    if not isinstance(value, str) or not re.fullmatch("[0-9]{5,9}", value):
+        raise ConfigError(f"{key}: expected the number of an image, such as 00042, got {value!r:.80}")
+    return value
+
+
+_LINE: Final = fields(
+    {
+        "image": _image,
+        **dict.fromkeys(("source", "source_sha256", "origin", "record", "hq_sha256", "lq_sha256"), str),
+    }
+)
+"""Check of a line of `RECORDS`."""
 
 
 def _finish(

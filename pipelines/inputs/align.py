@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterable, Iterator, Set
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TypedDict
+from typing import TypedDict, cast
 
 from degrade_kit.align import (
     Detector,
@@ -35,8 +35,9 @@ from degrade_kit.align import (
     yunet_detector,
 )
 from degrade_kit.analysis.weights import find
+from degrade_kit.checks import COUNT, checked, fields, probability
 from degrade_kit.errors import ConfigError, ImageError, RunError
-from degrade_kit.files import utf8
+from degrade_kit.files import parse_json_lines, read_regular, utf8
 from degrade_kit.image import Pixels, decode_image, encode_png
 from degrade_kit.pipelines.claim import Claim
 from degrade_kit.pipelines.effort import Effort, resolve_workers, seconds_each, spread
@@ -439,11 +440,21 @@ def _read_done(config: AlignConfig, names: Iterable[str], stems: tuple[str, ...]
 def _read_lines(path: Path) -> Iterator[Line]:
     if not path.exists():
         return
-    for text in path.read_bytes().splitlines():
-        try:
-            yield json.loads(text)
-        except ValueError:
-            return  # a killed run did not finish this line; none follows it
+    try:
+        for _, line in parse_json_lines(read_regular(path), str(path)):
+            yield cast("Line", checked(line, _LINE, str(path)))
+    except ConfigError:
+        return  # a killed run did not finish this line; none follows it
+
+
+_LINE = fields(
+    {
+        **dict.fromkeys(("output", "source"), str),
+        **dict.fromkeys(("face", "faces"), COUNT),
+        "enlarged": bool,
+        "padded": probability,
+    }
+)
 
 
 def _in_order(lines: dict[int, list[Line]]) -> Iterator[Line]:

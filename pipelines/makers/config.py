@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, cast
 
-from degrade_kit.checks import choice, probability, whole
+from degrade_kit.checks import checked, choice, fields, of_kind, optional, probability, whole
 from degrade_kit.errors import ConfigError, RunError
 from degrade_kit.files import parse_yaml, sha256
+from degrade_kit.flipnet.config import read_fields
 from degrade_kit.hq import HQ_FORMATS, HqConfig
+from degrade_kit.pipelines.claim import without
 from degrade_kit.pipelines.makers.flipnet_settings import FlipNetSettings
 from degrade_kit.recipe import Recipe
-from degrade_kit.shards import CONFIG
+from degrade_kit.shards import CONFIG, MANIFEST, ShardSet, read_part
 from degrade_kit.store import Store
 
 Mode = Literal["onthefly", "flipnet", "mix"]
@@ -76,9 +79,9 @@ class SynthConfig:
 
 def comparable(resolved: dict[str, Any]) -> dict[str, Any]:
     """What of a resolved configuration decides bytes: of a FlipNet its digest, not its place nor its licence."""
-    if "flipnet" not in resolved:
+    flipnet = without(resolved.get("flipnet"), ("licence",))
+    if not isinstance(flipnet, dict):
         return resolved
-    flipnet = {key: value for key, value in resolved["flipnet"].items() if key != "licence"}
     return {**resolved, "flipnet": {**flipnet, "model": "", "base_model": ""}}
 
 
@@ -92,14 +95,68 @@ def load_plan_config(store: Store) -> dict[str, Any]:
     """The resolved configuration of a data set.
 
     Raises:
-        RunError: If there is none.
+        RunError: If there is none, or it is damaged.
     """
     try:
-        found = parse_yaml(store.read(CONFIG).decode("utf-8"), CONFIG)
+        found = parse_yaml(read_part(store, CONFIG), CONFIG)
     except FileNotFoundError as error:
         raise RunError(f"{store.url}: no {CONFIG}: not a data set of degrade-kit") from error
-    except (ConfigError, UnicodeDecodeError) as error:
+    except ConfigError as error:
         raise RunError(f"{store.url}/{CONFIG} is damaged: {error}") from error
-    if not isinstance(found, dict):
-        raise RunError(f"{store.url}/{CONFIG} is damaged: expected `key: value` pairs, got {found!r}")
-    return cast("dict[str, Any]", found)
+    where = f"{store.url}/{CONFIG}"
+    return checked(checked(found, _named, where, RunError), _PLAN, where, RunError)
+
+
+def plan_of(shards: ShardSet) -> dict[str, Any]:
+    """The resolved configuration of a data set that can be opened.
+
+    Raises:
+        RunError: As `load_plan_config`, or if it says nothing of the FlipNet that the manifest names.
+    """
+    resolved = load_plan_config(shards.store)
+    if shards.manifest.get("mode", "onthefly") != "onthefly" and "flipnet" not in resolved:
+        raise RunError(f"damaged: {shards.store.url}/{CONFIG}: field flipnet: expected that of {MANIFEST}, found none")
+    return resolved
+
+
+def image_config(resolved: Mapping[str, Any]) -> HqConfig:
+    """How the HQ images of a data set were made, of its resolved configuration."""
+    return read_fields(HqConfig, resolved["image"], "image")
+
+
+def _named(value: Any, key: str) -> Any:  # noqa: ANN401 (parsed YAML)
+    """A value all of whose keys are text, so that it can be hashed."""
+    if isinstance(value, dict):
+        for name, entry in cast("dict[Any, Any]", value).items():
+            if not isinstance(name, str):
+                raise ConfigError(f"{key or 'all of it'}: expected text as key, got {name!r:.80}")
+            _named(entry, f"{key}.{name:.80}" if key else f"field {name:.80}")
+    elif isinstance(value, list):
+        for place, entry in enumerate(cast("list[Any]", value)):
+            _named(entry, f"{key}[{place}]")
+    return cast("Any", value)
+
+
+def _image(value: Any, key: str) -> HqConfig:  # noqa: ANN401 (parsed YAML)
+    return read_fields(HqConfig, value, key)
+
+
+_PLAN = fields(
+    {
+        "recipe": fields({}, may={"source": str}),
+        "image": _image,
+    },
+    may={
+        "flipnet": fields(
+            {
+                **dict.fromkeys(("model", "digest", "dtype"), str),
+                "base_model": optional(of_kind(str)),
+                "batch_size": range(1, 10_001),
+                "prompts": list,
+                **dict.fromkeys(("sampling", "versions"), dict),
+            },
+            may={"licence": str},
+        )
+    },
+)
+"""What of a data set's configuration is read again."""

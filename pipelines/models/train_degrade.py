@@ -23,7 +23,7 @@ from degrade_kit.flipnet.base_small import SmallBase, check_base_choice, new_net
 from degrade_kit.flipnet.batch import collate, pair_generators, to_images
 from degrade_kit.flipnet.blip import CAPTIONS, blip_captions
 from degrade_kit.flipnet.checkpoint import BaseReference, Prompts
-from degrade_kit.flipnet.config import FlipNetConfig, read_fields
+from degrade_kit.flipnet.config import FlipNetConfig, read_fields, section
 from degrade_kit.flipnet.crops import DEFAULT_POLICY, POLICIES, CropPolicy
 from degrade_kit.flipnet.degrader import start_noise
 from degrade_kit.flipnet.folder import check_base
@@ -36,7 +36,7 @@ from degrade_kit.flipnet.registration import check_pairs
 from degrade_kit.flipnet.sampling import SamplingConfig, sample
 from degrade_kit.flipnet.training import DiffusionLoss, TrainConfig, train
 from degrade_kit.image import encode_png
-from degrade_kit.pipelines.claim import FREE, Claim, Inputs, check_apart, plain
+from degrade_kit.pipelines.claim import FREE, Claim, Inputs, check_apart, plain, without
 from degrade_kit.pipelines.devices import check_device
 from degrade_kit.pipelines.images import list_images, warn_left_out
 from degrade_kit.pipelines.machine import default_threads
@@ -135,7 +135,7 @@ def degrade_run_config(sections: Mapping[str, Any], overrides: Mapping[str, Any]
         if key in ("base_model", "revision"):
             merged[key] = value
         else:
-            merged["train"] = {**merged.get("train", {}), key: value}
+            merged["train"] = {**section(merged, "train", where), key: value}
     if "network" in merged:
         merged["network"] = FlipNetConfig.from_mapping(merged["network"], f"{where}: network")
     network = merged.pop("network", FlipNetConfig())
@@ -464,12 +464,10 @@ def _comparable(resolved: dict[str, Any]) -> dict[str, Any]:
     """Without what a run may be continued with another value of."""
     if "config" not in resolved:
         return resolved
-    config: dict[str, Any] = {**resolved["config"]}
-    config["train"] = {key: value for key, value in config["train"].items() if key not in FREE}
-    for key in ("validation_images", "validation_size", "sampling"):
-        config.pop(key, None)
-    # What a recipe's file says counts, not where it lies.
-    config["data"] = {key: value for key, value in config["data"].items() if key != "presets"}
+    config = without(resolved["config"], ("validation_images", "validation_size", "sampling"))
+    if isinstance(config, dict):
+        # What a recipe's file says counts, not where it lies.
+        config |= {"train": without(config.get("train"), FREE), "data": without(config.get("data"), ("presets",))}
     return {**resolved, "config": config}
 
 

@@ -26,13 +26,13 @@ from degrade_kit.errors import ConfigError
 from degrade_kit.files import file_sha256, sweep_scratch
 from degrade_kit.flipnet.base_small import SmallBase, check_base_choice, new_net
 from degrade_kit.flipnet.blip import CAPTIONS, blip_captions
-from degrade_kit.flipnet.config import FlipNetConfig, Mode, read_fields
+from degrade_kit.flipnet.config import FlipNetConfig, Mode, read_fields, section
 from degrade_kit.flipnet.folder import check_base, folder_digest
 from degrade_kit.flipnet.loop import LoopConfig, is_finished
 from degrade_kit.flipnet.mixture import PairSample
 from degrade_kit.flipnet.sampling import SamplingConfig
 from degrade_kit.flipnet.training import TrainConfig
-from degrade_kit.pipelines.claim import FREE, Claim, Inputs, check_apart, plain, read_run_config
+from degrade_kit.pipelines.claim import FREE, Claim, Inputs, check_apart, plain, read_run_config, without
 from degrade_kit.pipelines.devices import check_device
 from degrade_kit.pipelines.machine import default_threads
 from degrade_kit.pipelines.models.restore_data import RestoreData, RestoreDataConfig, check_side, read_restore_data
@@ -143,11 +143,12 @@ def restore_run_config(sections: Mapping[str, Any], overrides: Mapping[str, Any]
         if key in ("base_model", "revision", "perceptual"):
             merged[key] = value
         elif key in ("embedding", "onthefly_prob", "crop"):
-            section = "losses" if key == "embedding" else "data"
-            merged[section] = {**merged.get(section, {}), key: value}
+            changed = "losses" if key == "embedding" else "data"
+            merged[changed] = {**section(merged, changed, where), key: value}
         else:
-            merged |= {stage: {**merged.get(stage, {}), key: value} for stage in STAGES}
-    network = FlipNetConfig.from_mapping({"mode": "restore", **merged.pop("network", {})}, f"{where}: network")
+            merged |= {stage: {**section(merged, stage, where), key: value} for stage in STAGES}
+    network = FlipNetConfig.from_mapping({"mode": "restore", **section(merged, "network", where)}, f"{where}: network")
+    merged.pop("network", None)
     if network.mode is not Mode.RESTORE:
         raise ConfigError(f"{where}: network: mode: expected restore, got {network.mode.value}")
     return dataclasses.replace(read_fields(RestoreRunConfig, merged, where), network=network)
@@ -438,7 +439,7 @@ def _comparable(resolved: dict[str, Any]) -> dict[str, Any]:
     if "loop" not in resolved:
         return resolved
     kept = {key: value for key, value in resolved.items() if key not in ("shards", "validation_images", "sampling")}
-    return {**kept, "loop": {key: value for key, value in resolved["loop"].items() if key not in FREE}}
+    return {**kept, "loop": without(resolved["loop"], FREE)}
 
 
 def train_restore_here(run: RestoreRun, report: Report = lambda metrics: None) -> Path:

@@ -28,6 +28,7 @@ from degrade_kit.shards import (
     read_sidecar,
     shard_name,
     sidecar_path,
+    stored_statistics,
 )
 from degrade_kit.sources import display_name
 from degrade_kit.statistics import Statistics
@@ -158,7 +159,7 @@ def finalize(plan: Plan, store: Store, sidecars: list[Sidecar]) -> str:
     manifest = manifest_bytes(sidecars, {**extra, "num_skipped": len(plan.sources.skipped)})
     statistics = Statistics()
     for sidecar in sidecars:
-        statistics.merge(Statistics.from_plain(sidecar.statistics))
+        statistics.merge(stored_statistics(sidecar, store))
     write_card(store, json.loads(manifest), statistics, plan.resolved)
     store.write(MANIFEST, manifest)
     return json.loads(manifest)["digest"]

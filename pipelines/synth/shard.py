@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from degrade_kit.errors import ImageError
-from degrade_kit.files import sha256
+from degrade_kit.files import parse_json, sha256
 from degrade_kit.hq import HqImage, prepare, versions
 from degrade_kit.hq import to_json as changes_to_json
 from degrade_kit.pipelines.makers.config import SynthConfig
@@ -121,7 +121,7 @@ class Crumb:
         # The folder belongs to the driver's machine; a worker elsewhere has no memory of its predecessors.
         self._enabled = folder.is_dir()
         past = self._path.read_text(encoding="utf-8").splitlines() if self._enabled and self._path.exists() else []
-        self._deaths = Counter(json.loads(line) for line in past)
+        self._deaths = Counter(str(parse_json(line, str(self._path))) for line in past)
         self._past = "".join(f"{line}\n" for line in past)
 
     @property

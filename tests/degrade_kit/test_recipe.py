@@ -115,7 +115,7 @@ def test_a_file_that_is_not_there_or_is_no_text_is_named(tmp_path: Path) -> None
     with pytest.raises(ConfigError, match="cannot read recipe"):
         load_recipe(tmp_path)
     (tmp_path / "mine.yaml").write_bytes(b"\xff\xfe\x80")
-    with pytest.raises(ConfigError, match=r"cannot read recipe .*mine\.yaml"):
+    with pytest.raises(ConfigError, match=r"mine\.yaml: not plain YAML: .*utf-8"):
         load_recipe(tmp_path / "mine.yaml")
 
 
@@ -125,7 +125,7 @@ BILLION_LAUGHS = "a: &a [x, x]\nb: &b [*a, *a]\nc: &c [*b, *b]\nname: x\nsteps: 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (BILLION_LAUGHS, r"mine\.yaml: YAML aliases \(\*name\) are not allowed"),
+        (BILLION_LAUGHS, r"mine\.yaml: .*line 2: YAML aliases \(\*name\) are not allowed"),
         ("base: &b {sigma: 1}\nname: x\nsteps: [{blur: {<<: *b}}]\n", "YAML aliases"),
         ("name: !!python/name:os.system x\nsteps: [gray]\n", r"mine\.yaml: not plain YAML: .*python/name"),
         ("!!python/object/apply:os.system ['true']\n", "not plain YAML: .*python/object/apply"),

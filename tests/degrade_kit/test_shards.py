@@ -93,9 +93,10 @@ def sidecar_of(writer: ShardWriter, shard: str, first: int = 0, failures: int = 
 
 
 EXTRA = {
-    **dict.fromkeys(("recipe", "recipe_digest", "lq_size", "config_sha256"), "x"),
-    **dict.fromkeys(("num_sources", "num_skipped", "variants", "seed"), 2),
-    "versions": {},
+    **dict.fromkeys(("recipe", "recipe_digest", "config_sha256"), "x"),
+    **dict.fromkeys(("num_sources", "num_skipped", "variants", "seed", "size"), 2),
+    "lq_size": "native",
+    "versions": {"degrade_kit": "1"},
 }
 
 
@@ -193,11 +194,11 @@ def test_a_missing_member_is_named(missing: str) -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"variants": "2"}, "expected int as `variants`, got '2'"),
-        ({"variants": True}, "expected int as `variants`"),
-        ({"variants": 3}, "expected str as `lq2_origin`, got None"),
-        ({"height": 32.0}, "expected int as `height`"),
-        ({"lq1_tail": None}, "expected str as `lq1_tail`"),
+        ({"variants": "2"}, "field variants: expected a whole number within [0, 1000], got '2'"),
+        ({"variants": True}, "field variants: expected a whole number within [0, 1000], got True"),
+        ({"variants": 3}, "field lq2_origin: expected text, found no such field"),
+        ({"height": 32.0}, "field height: expected a whole number within [1, 16383], got 32.0"),
+        ({"lq1_tail": None}, "field lq1_tail: expected text, got None"),
         ({"format": 2}, "format 2 is not the format 1"),
         ({"lq1_record": "{}"}, "lq1: not a degradation record"),
         ({"lq1_record": '{"seed":1,"steps":[{"op":"os.system"}],"target":[]}'}, "unknown operation 'os.system'"),
@@ -492,16 +493,16 @@ SIDECAR = sidecar_path("shard-000000")
     ("change", "words"),
     [
         (setting(format=2), "format 2 is not the format 1"),
-        (setting(count="2"), "expected int as `count`, got '2'"),
-        (setting(index={}), "expected list as `index`"),
+        (setting(count="2"), "field count: expected a whole number within [0, 281474976710655], got '2'"),
+        (setting(index={}), "field index: expected a list, got {}"),
         (setting(index=[["000000000", 0]]), "not an entry of an index"),
         (setting(index=[7]), "not an entry of an index: 7"),
         (setting(index=[["000000000", 0.5, 1, 2, 3, 4]]), "not an entry of an index"),
-        (setting(failures=[{"source": "x"}]), "not a sidecar"),
-        (setting(failures=["x"]), "not a sidecar"),
-        (setting(extra=1), "not a sidecar"),
-        (setting(statistics=None), "expected dict as `statistics`"),
-        (lambda data: data.pop("sha256"), "expected str as `sha256`, got None"),
+        (setting(failures=[{"source": "x"}]), "field failures[0].reason: expected text, found no such field"),
+        (setting(failures=["x"]), "field failures[0]: expected an object with fields, got 'x'"),
+        (setting(extra=1), "unknown field extra"),
+        (setting(statistics=None), "field statistics: expected an object with fields, got None"),
+        (lambda data: data.pop("sha256"), "field sha256: expected text, found no such field"),
     ],
 )
 def test_an_altered_sidecar_is_refused(whole: LocalStore, change: Callable[[dict[str, Any]], None], words: str) -> None:
@@ -511,11 +512,28 @@ def test_an_altered_sidecar_is_refused(whole: LocalStore, change: Callable[[dict
     assert words in str(caught.value)
 
 
-@pytest.mark.parametrize("statistics", [{}, {"records": 1, "ops": [], "parameters": {"x": {}}}, {"records": 1}])
-def test_altered_statistics_are_refused(whole: LocalStore, statistics: dict[str, Any]) -> None:
+SUMMARY = {"count": 1, "min": 1.0, "max": 1.0, "sum": 1.0, "sum_squares": 1.0, "bins": [0] * 19 + [1]}
+
+
+@pytest.mark.parametrize(
+    ("statistics", "words"),
+    [
+        ({}, "field records: expected"),
+        ({"records": 1}, "field ops: expected"),
+        ({"records": 1, "ops": [], "parameters": {}}, "field ops: expected an object with fields, got []"),
+        ({"records": 1, "ops": {"jpeg": -1}, "parameters": {}}, "field ops.jpeg: expected a whole number"),
+        ({"records": 1, "ops": {}, "parameters": {"x": {}}}, "field parameters.x.count: expected"),
+        ({"records": 1, "ops": {}, "parameters": {"x": SUMMARY | {"bins": [1]}}}, "x.bins: expected 20 numbers, got 1"),
+        ({"records": 1, "ops": {}, "parameters": {"x": SUMMARY | {"sum": "1"}}}, "x.sum: expected a number"),
+        ({"records": 1, "ops": {}, "parameters": {"x": SUMMARY | {"max": 1e300}}}, "x.max: expected a number"),
+        ({"records": 1, "ops": {}, "parameters": {}, "prompts": None}, "field prompts: expected an object"),
+    ],
+)
+def test_altered_statistics_are_refused(whole: LocalStore, statistics: dict[str, Any], words: str) -> None:
     altered(whole, SIDECAR, setting(statistics=statistics))
-    with pytest.raises(ShardError, match=r"shard-000000\.json: statistics"):
+    with pytest.raises(ShardError, match=r"damaged: .*shard-000000\.json: statistics: ") as caught:
         open_shards(whole.root).statistics()
+    assert words in str(caught.value)
 
 
 def test_a_missing_sidecar_is_named(whole: LocalStore) -> None:
@@ -528,13 +546,22 @@ def test_a_missing_sidecar_is_named(whole: LocalStore) -> None:
     ("change", "words"),
     [
         (setting(format=None), "format None is not"),
-        (setting(num_shards="3"), "expected int as `num_shards`"),
-        (setting(shards={}), "expected list as `shards`"),
-        (setting(shards=["shard-000000"]), "expected a JSON object"),
-        (setting(shards=[{"name": "shard-000000"}]), "expected int as `count`"),
+        (setting(num_shards="3"), "field num_shards: expected a whole number within [0, 1000000], got '3'"),
+        (setting(shards={}), "field shards: expected a list, got {}"),
+        (setting(shards=["shard-000000"]), "field shards[0]: expected an object with fields, got 'shard-000000'"),
+        (setting(shards=[{"name": "shard-000000"}]), "field shards[0].count: expected a whole number within"),
+        (
+            setting(num_shards=10**12),
+            "field num_shards: expected a whole number within [0, 1000000], got 1000000000000",
+        ),
+        (setting(variants=10**6), "field variants: expected a whole number within [0, 1000], got 1000000"),
+        (setting(mode="flipnet"), "field flipnet: expected text, since LQ images are of a FlipNet, found none"),
+        (setting(mode=None), "field mode: expected one of onthefly, flipnet, mix, got None"),
+        (setting(lq_only=None), "field lq_only: expected an object with fields, got None"),
+        (setting(versions={}), "field versions.degrade_kit: expected text, found no such field"),
         (setting(shards=[{"name": "../../x", "count": 1, "bytes": 1, "sha256": ""}]), "not the name of a shard"),
         (setting(shards=[{"name": "shard-000000\n", "count": 1, "bytes": 1, "sha256": ""}]), "not the name of a shard"),
-        (lambda data: data.pop("digest"), "expected str as `digest`"),
+        (lambda data: data.pop("digest"), "field digest: expected text, found no such field"),
     ],
 )
 def test_an_altered_manifest_is_refused(

@@ -26,6 +26,7 @@ from degrade_kit.pipelines.synth.synthesize import run_plan
 from degrade_kit.presets import preset
 from degrade_kit.shards import Sample, open_shards
 from degrade_kit.store import open_store
+from tests.limits import time_limit
 
 HERE = ExecutorConfig(workers=0)
 Members = list[tuple[str, bytes]]
@@ -273,7 +274,7 @@ REPACKED: dict[str, tuple[Change, str, bool]] = {
         False,
     ),
     "a record that cannot be run": (
-        record(lambda data: data["steps"].insert(0, {"op": "covariance_noise", "covariance": [1.0]})),
+        record(lambda data: data["steps"].insert(0, {"op": "blur", "size": 4, "sigma_x": 1.0, "sigma_y": 1.0})),
         "lq0: its record cannot be run",
         True,
     ),
@@ -282,8 +283,12 @@ REPACKED: dict[str, tuple[Change, str, bool]] = {
     "an LQ image that is cut": (replacing("lq0.png", lambda data: data[:-9]), "lq0: truncated", False),
     "another size": (info(height=65), "hq has shape (64, 64), its JSON says (65, 64)", False),
     "another native size": (info(lq1_width=3000), "lq1 has shape", False),
-    "a field less": (info(lq0_tail=None), "expected str as `lq0_tail`, got None", False),
-    "a field of another type": (info(variants="2"), "expected int as `variants`, got '2'", False),
+    "a field less": (info(lq0_tail=None), "field lq0_tail: expected text, found no such field", False),
+    "a field of another type": (
+        info(variants="2"),
+        "field variants: expected a whole number within [0, 1000], got '2'",
+        False,
+    ),
     "a tail that is none": (info(lq0_tail="x"), "lq0_tail is not the end of its record", False),
     "no tail": (info(lq1_tail="[]"), "lq1_tail is not the end of its record", False),
     "another target": (info(lq1_target='[{"op":"gray"}]'), "lq1_target is not that of its record", False),
@@ -398,10 +403,32 @@ def test_the_configuration_and_the_failures_beside_the_shards_are_checked(out: P
     config.write_text(yaml.safe_dump(fields))  # written another way, the same configuration
     assert check(out).problems == []
     failures = out / ".degrade_kit/failures.jsonl"
-    failures.write_text("{}\n")
+    failures.write_text('{"source": "x", "reason": "truncated", "detail": "cut"}\n')
     assert any("failures.jsonl: 1 lines" in problem for problem in check(out).problems)
+    for text in ("{}\n", "{", "[]", "[" * 3000, "\0"):
+        failures.write_text(text)
+        assert any("damaged: " in problem and "failures.jsonl, line 1: " in problem for problem in check(out).problems)
     failures.unlink()
-    assert any("failures.jsonl: missing" in problem for problem in check(out).problems)
+    assert any("failures.jsonl is missing" in problem for problem in check(out).problems)
+
+
+def test_a_deep_or_endless_file_is_a_problem_at_once(out: Path) -> None:
+    with time_limit(10):
+        (out / ".degrade_kit/config.yaml").write_text("[" * 100_000)
+        assert any("config.yaml" in problem and "deeper than 64 levels" in problem for problem in check(out).problems)
+        sidecar(out, 1).write_text("[" * 100_000)
+        found = [problem for problem in check(out).problems if problem.startswith("shard-000001: damaged")]
+        assert [problem.rpartition(": ")[2] for problem in found] == ["deeper than 64 levels"]
+        edit_json(out / "manifest.json", num_shards=1_000_000)
+        assert any(
+            "its num_shards is 1,000,000, but 3 sidecars are there" in problem for problem in check(out).problems
+        )
+        edit_json(out / "manifest.json", num_shards=10**12)
+        with pytest.raises(ShardError, match=r"field num_shards: expected a whole number within \[0, 1000000\]"):
+            check(out)
+        (out / "manifest.json").write_text("[" * 100_000)
+        with pytest.raises(ShardError, match="deeper than 64 levels"):
+            check(out)
 
 
 def test_all_damaged_shards_are_named_and_a_long_list_is_shortened(out: Path) -> None:
