@@ -5,15 +5,43 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
-import sys
 import typing
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, Final, cast
 
+from degrade_kit.files import decode_json
 from degrade_kit.ops import OPS, ColorJitter, ColorShift, FlipNetImage, Gray, Op, Resize, Uneven
 
 _POINTWISE = (ColorShift, ColorJitter, Gray)
 _READER_FILTERS = ("linear", "cubic", "area")
+
+_MAX_BYTES: Final = 1 << 20
+_LARGEST: Final = 1e9
+"""No number of a record is larger, so that sums and squares stay numbers."""
+_MAX_OPS: Final = 1000
+"""Operations of a record, those inside others too."""
+_LIMITS: Final[Mapping[str, tuple[float, float]]] = {
+    "blur.size": (1, 1601),
+    "sinc_blur.size": (1, 255),
+    "motion_blur.size": (1, 255),
+    "motion_blur.length": (0, 255),
+    "resize.scale": (0.1, 512),
+    "decimate.size": (1, 255),
+    "decimate.factor": (1, 16),
+    "jpeg.quality": (0, 100),
+    "webp.quality": (0, 100),
+    "shift.right": (-256, 256),
+    "shift.down": (-256, 256),
+    "uneven.side": (0, 1),
+    "uneven.left": (0, 1),
+    "uneven.top": (0, 1),
+    "flipnet.num_steps": (1, 1000),
+    "color_jitter.order": (0, 4),
+    "covariance_noise.covariance": (9, 9),
+}
+"""What costs memory or time, or makes other code fail, within what `degrade_kit.steps` draws: a record may be somebody
+else's. Of lists it is their length."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +89,11 @@ class Record:
         """Parse what `to_json` wrote.
 
         Raises:
-            ValueError: If the text is no record: not JSON, an unknown step, a missing, unknown or mistyped field.
+            ValueError: If the text is no record: not JSON, an unknown step, a missing, unknown or mistyped field, or a
+                number that no recipe can draw.
         """
         try:
-            data = json.loads(text)
+            data = decode_json(text, _MAX_BYTES)
             seed = _value(data["seed"], int, "seed")
             if not 0 <= seed < 2**48:
                 raise ValueError(f"seed: expected a whole number within [0, 2**48), got {seed}")
@@ -81,31 +110,51 @@ def ops_to_json(ops: tuple[Op, ...]) -> str:
 def ops_from_json(text: str) -> tuple[Op, ...]:
     """Parse what `ops_to_json` wrote; errors as `Record.from_json`."""
     try:
-        return ops_from_plain(json.loads(text))
+        return ops_from_plain(decode_json(text, _MAX_BYTES))
     except (TypeError, RecursionError) as error:
         raise ValueError(f"not a list of operations ({error}): {text[:200]}") from error
 
 
 def ops_from_plain(entries: Any) -> tuple[Op, ...]:  # noqa: ANN401 (parsed JSON)
     """Make operations from plain dictionaries, each naming its class under `op`."""
-    return tuple(_op_from_plain(entry) for entry in cast("list[dict[str, Any]]", entries))
+    if not isinstance(entries, list):
+        raise ValueError(f"expected a list of operations in a record, got {entries!r:.80}")
+    made = tuple(_op_from_plain(entry) for entry in cast("list[dict[str, Any]]", entries))
+    if (total := sum(map(_count, made))) > _MAX_OPS:
+        raise ValueError(f"{total} operations in a record; the most is {_MAX_OPS}")
+    return made
+
+
+def _count(op: Op) -> int:
+    """How many operations one is, with those inside."""
+    return 1 + sum(map(_count, (*op.inside, *op.outside))) if isinstance(op, Uneven) else 1
 
 
 def _op_from_plain(entry: dict[str, Any]) -> Op:
     fields = dict(entry)
     name = fields.pop("op", None)
     if name not in OPS:
-        raise ValueError(f"unknown operation {name!r} in a record; known are {', '.join(OPS)}")
+        raise ValueError(f"unknown operation {name!r:.80} in a record; known are {', '.join(OPS)}")
     types = _field_types(OPS[name])
     if unknown := fields.keys() - types.keys():
         raise ValueError(f"operation {name} in a record has no {', '.join(sorted(unknown))}")
-    return OPS[name](**{key: _value(value, types[key], f"{name}.{key}") for key, value in fields.items()})
+    return OPS[name](**{key: _bounded(value, types[key], f"{name}.{key}") for key, value in fields.items()})
 
 
 @functools.cache
 def _field_types(cls: type[Op]) -> dict[str, Any]:
     hints = typing.get_type_hints(cls)
     return {field.name: hints[field.name] for field in dataclasses.fields(cls)}
+
+
+def _bounded(value: Any, expected: Any, where: str) -> Any:  # noqa: ANN401 (parsed JSON, and the type of a field)
+    found: Any = _value(value, expected, where)
+    if where in _LIMITS:
+        (low, high) = _LIMITS[where]
+        number = len(cast("tuple[Any, ...]", found)) if isinstance(found, tuple) else found
+        if not low <= number <= high:
+            raise ValueError(f"{where}: expected a number within [{low:g}, {high:g}] in a record, got {number!r}")
+    return cast("Any", found)
 
 
 def _value(value: Any, expected: Any, where: str) -> Any:  # noqa: ANN401 (parsed JSON, and the type of a field)
@@ -121,12 +170,12 @@ def _value(value: Any, expected: Any, where: str) -> Any:  # noqa: ANN401 (parse
         if isinstance(value, str) and value in choices:
             return value
     elif expected is float:
-        if isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= sys.float_info.max:
+        if isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= _LARGEST:
             return float(value)
     elif type(value) is expected:
         return value
     wanted = f"one of {', '.join(choices)}" if choices and isinstance(choices[0], str) else expected
-    raise ValueError(f"{where}: expected {getattr(wanted, '__name__', wanted)} in a record, got {value!r}")
+    raise ValueError(f"{where}: expected {getattr(wanted, '__name__', wanted)} in a record, got {value!r:.80}")
 
 
 def _to_plain(ops: tuple[Op, ...]) -> list[dict[str, Any]]:
