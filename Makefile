@@ -4,7 +4,7 @@
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo demo-flipnet check test test-latest chaos lint format bench lock clean
+.PHONY: help demo demo-flipnet check test test-latest chaos lint format bench lock clean fuzz
 
 # The interpreter that the environment is made with: the first here that runs and is new enough.
 PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11 python3.10; do \
@@ -51,6 +51,10 @@ test-latest: ## Run these tests on the newest release of every dependency, in .v
 chaos: .venv/.dev ## Stop every long command at 50 random moments (MOMENTS=50), rerun, compare; counts go to docs/
 	DEGRADE_KIT_CHAOS=$(or $(MOMENTS),50) OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/pipelines/test_chaos.py
 	$(BIN)/python docs/generate_reliability.py
+
+fuzz: .venv/.dev ## Hand damaged files to all readers: FUZZ_SECONDS for each, 60 if not given
+	FUZZ_SECONDS=$${FUZZ_SECONDS:-60} OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/fuzz; \
+	tests=$$?; $(BIN)/python docs/generate_reliability.py; exit $$tests
 
 lint: .venv/.dev ## Check format, lint rules and types
 	$(FORMATTED)

@@ -25,7 +25,7 @@ import numpy as np
 import numpy.typing as npt
 
 from degrade_kit.errors import ConfigError, ImageError
-from degrade_kit.files import read_json
+from degrade_kit.files import parse_json, read_regular
 from degrade_kit.image import Pixels
 
 Landmarks = npt.NDArray[np.float64]
@@ -169,6 +169,10 @@ def choose_faces(
     return [min(sure, key=lambda found: np.hypot(*(_centre(found) - ((width - 1) / 2, (height - 1) / 2))))]
 
 
+_MAX_LANDMARKS = 1 << 30
+"""Bytes of a file of landmarks; FFHQ's own, of more than its landmarks, has 255 MB."""
+
+
 def read_landmarks(path: Path) -> dict[str, Landmarks | None]:
     """Read landmarks that were found by other means.
 
@@ -178,8 +182,11 @@ def read_landmarks(path: Path) -> dict[str, Landmarks | None]:
     Raises:
         ConfigError: If the file is not that.
     """
-    # FFHQ's own file, of more than its landmarks, has 255 MB.
-    entries = read_json(path, max_bytes=1 << 30)
+    try:
+        data = read_regular(path, _MAX_LANDMARKS)
+    except OSError as error:
+        raise ConfigError(f"cannot read the landmarks in {path}: {error.strerror or error}") from error
+    entries = parse_json(data, str(path), max_bytes=_MAX_LANDMARKS)
     if not isinstance(entries, dict):
         raise ConfigError(f"{path}: expected an object from file names to five points, got {type(entries).__name__}")
     return {name: _parse_points(points, name, path) for name, points in cast("dict[str, Any]", entries).items()}

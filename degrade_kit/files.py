@@ -714,8 +714,13 @@ def parse_json_lines(
             yield number, cast("dict[str, Any]", found)
 
 
-def decode_json(data: bytes | str, max_bytes: int = MAX_JSON_BYTES) -> Any:  # noqa: ANN401 (parsed JSON)
+def decode_json(data: bytes | str, max_bytes: int = MAX_JSON_BYTES, *, finite: bool = True) -> Any:  # noqa: ANN401 (parsed JSON)
     """Parse JSON as `parse_json` does.
+
+    Args:
+        data: The JSON.
+        max_bytes: See `parse_json`.
+        finite: Whether to refuse NaN and Infinity, which Python writes and JSON does not have.
 
     Raises:
         ValueError: If it is damaged.
@@ -727,7 +732,7 @@ def decode_json(data: bytes | str, max_bytes: int = MAX_JSON_BYTES) -> Any:  # n
     opened = text.count("[") + text.count("{")
     if opened + text.count(",") > max_bytes // _BYTES_PER_VALUE:
         raise ValueError(f"more values than the {max_bytes // _BYTES_PER_VALUE:,} that are read")
-    found = _DECODER.decode(text)
+    found = (_DECODER if finite else _LOOSE_DECODER).decode(text)
     if opened > MAX_DEPTH:
         _check_depth(found)
     if _ESCAPED.search(text):
@@ -789,6 +794,7 @@ def _constant(name: str) -> None:
 _DECODER: Final = json.JSONDecoder(
     object_pairs_hook=_object, parse_int=_whole, parse_float=_real, parse_constant=_constant
 )
+_LOOSE_DECODER: Final = json.JSONDecoder(object_pairs_hook=_object, parse_int=_whole)
 
 
 def read_yaml(path: Path) -> Any:  # noqa: ANN401 (parsed YAML)

@@ -75,7 +75,7 @@ def check_shard_name(name: str, where: str) -> None:
     Raises:
         ShardError: If it is another.
     """
-    if not re.fullmatch(r"shard-[0-9]{6,}", name):
+    if not re.fullmatch(r"shard-[0-9]{6,9}", name):
         raise ShardError(f"{where}: {name!r:.80} is not the name of a shard")
 
 

@@ -64,6 +64,7 @@ PROMISES = (
             "tests/pipelines/dataset/test_verify.py",
             "tests/analysis/test_tensors.py",
             "tests/degrade_kit/flipnet/test_weights.py",
+            "tests/fuzz/test_*.py",
             "tests/**/test_fuzz*.py",
             "tests/**/test_hostile*.py",
             "tests/**/test_untrusted*.py",

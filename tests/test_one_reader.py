@@ -61,7 +61,7 @@ def calls(source: str) -> Counter[str]:
 def test_no_file_is_parsed_without_bounds(path: str) -> None:
     found = calls((ROOT / path).read_text(encoding="utf-8"))
     if path == "degrade_kit/files.py":
-        assert found == {"yaml.load": 1, "json.JSONDecoder": 1}  # both made to keep to bounds
+        assert found == {"yaml.load": 1, "json.JSONDecoder": 2}  # all made to keep to bounds
     else:
         assert found.total() == OWN.get(path, 0), f"{path}: {dict(found)}; use degrade_kit.files"
 

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from degrade_kit.checks import COUNT, checked, fields
 from degrade_kit.errors import ConfigError, RunError
-from degrade_kit.files import read_json, remove_folder, sweep_scratch, whole_folder, write_whole
+from degrade_kit.files import decode_json, read_json, remove_folder, sweep_scratch, whole_folder, write_whole
 from degrade_kit.flipnet.batch import Batch, PairStream, collate, pair_generators
 from degrade_kit.flipnet.sampling import choose_device
 from degrade_kit.flipnet.weights import check_shapes, read_weights, write_weights
@@ -328,10 +328,10 @@ def _mark_model(run_dir: Path, step: int, config: LoopConfig) -> None:
 def _model_mark(run_dir: Path) -> dict[str, Any]:
     """What the run says of its model; empty where there is none, or nothing can be read."""
     try:
-        found = json.loads((run_dir / _MARK).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        found = checked(read_json(run_dir / _MARK), fields({}), _MARK)
+    except ConfigError:
         return {}
-    return cast("dict[str, Any]", found) if isinstance(found, dict) and (run_dir / "model").is_dir() else {}
+    return found if (run_dir / "model").is_dir() else {}
 
 
 def _tidy(state: TrainState, run_dir: Path, keep: int) -> None:
@@ -351,8 +351,8 @@ def _tidy(state: TrainState, run_dir: Path, keep: int) -> None:
 def _step_of(line: bytes) -> float:
     """The step of a line of the metrics; infinity where the line is damaged."""
     try:
-        return int(json.loads(line)["step"])
-    except (ValueError, TypeError, KeyError):
+        return int(decode_json(line, finite=False)["step"])  # a loss may be NaN
+    except (ValueError, TypeError, KeyError, RecursionError):
         return math.inf
 
 

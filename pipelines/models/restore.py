@@ -22,14 +22,15 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
+from degrade_kit.checks import by_name, checked
 from degrade_kit.errors import ConfigError, DegradeKitError, ImageError, RunError
-from degrade_kit.files import sha256
+from degrade_kit.files import read_json, sha256
 from degrade_kit.flipnet.config import SamplingConfig
 from degrade_kit.flipnet.folder import check_model, folder_digest, read_config
 from degrade_kit.image import Pixels, decode_image, encode_png, scaled
@@ -303,12 +304,9 @@ def _check_kept(plan: RestorePlan, hashes: Mapping[str, str]) -> None:
 def _read_hashes(path: Path) -> dict[str, str]:
     """What an earlier run was given; nothing where it wrote nothing, or a kill cut it short."""
     try:
-        found: object = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError):
+        return checked(read_json(path), by_name(str), str(path))
+    except ConfigError:
         return {}
-    if not isinstance(found, dict):
-        return {}
-    return {str(name): str(value) for name, value in cast("dict[object, object]", found).items()}
 
 
 def restore_effort(plan: RestorePlan, todo: Sequence[Chunk]) -> Effort:

@@ -16,6 +16,7 @@ from degrade_kit.checks import COUNT, by_name, checked, each, fields, number, op
 from degrade_kit.errors import ConfigError, ShardError
 from degrade_kit.files import (
     MAX_DEPTH,
+    decode_json,
     file_sha256,
     open_regular,
     parse_json,
@@ -122,6 +123,12 @@ def test_json_gives_what_it_says() -> None:
 def test_damaged_json_is_one_error_that_names_the_file(text: bytes, problem: str) -> None:
     with time_limit(2), pytest.raises(ShardError, match=f"^damaged: the file: not JSON: .*{problem}"):
         parse_json(text, "the file", ShardError)
+
+
+def test_numbers_that_are_none_are_read_where_they_may_be() -> None:
+    assert str(decode_json('{"loss": [NaN, Infinity, 1]}', finite=False)) == "{'loss': [nan, inf, 1]}"
+    with pytest.raises(ValueError, match="twice"):
+        decode_json('{"a": NaN, "a": NaN}', finite=False)
 
 
 def test_json_of_too_many_values_is_refused_before_it_takes_memory() -> None:

@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 
 from degrade_kit.presets import PRESETS, preset
-from degrade_kit.recipe import Recipe
+from degrade_kit.recipe import recipe_from_mapping
 from degrade_kit.record import Record, ops_from_json
-from degrade_kit.steps import RandomBlur, RandomDecimate, RandomMotionBlur, RandomResize, RandomShift
 
 BLUR = {"op": "blur", "sigma_x": 1.0, "sigma_y": 1.0}
 JITTER = {"op": "color_jitter", "brightness": 1.0, "contrast": 1.0, "saturation": 1.0, "hue": 0.0}
@@ -78,19 +77,22 @@ def test_what_presets_draw_is_read_again(name: str) -> None:
 
 
 def test_what_recipes_draw_at_their_limits_is_read_again() -> None:
-    steps = (
-        RandomBlur(sigma=200, support="full"),
-        RandomBlur(variance=40_000, support="full", kernels="aniso"),  # pyright: ignore[reportArgumentType] (as in YAML)
-        RandomMotionBlur(length=200),
-        RandomResize(scale=0.1),
-        RandomResize(scale=512),
-        RandomResize(factor=1 / 512),
-        RandomResize(factor=10),
-        RandomDecimate(factor=16, sigma=100),
-        RandomShift(limit=256),
-        RandomResize(scale=1),
-    )
-    recipe = Recipe(name="limits", steps=steps)
+    steps = [
+        {"blur": {"sigma": 200, "support": "full"}},
+        {"blur": {"variance": 40_000, "support": "full", "kernels": "aniso"}},
+        {"sinc_blur": {"support": 255}},
+        {"motion_blur": {"length": 200}},
+        {"resize": {"scale": 0.1}},
+        {"resize": {"scale": 512}},
+        {"resize": {"factor": 1 / 512}},
+        {"resize": {"factor": 10}},
+        {"decimate": {"factor": 16, "sigma": 100}},
+        {"shift": {"limit": 256}},
+        {"jpeg": {"quality": [1, 100]}},
+        {"webp": {"quality": [1, 100]}},
+        {"resize": {"scale": 1}},
+    ]
+    recipe = recipe_from_mapping({"name": "limits", "steps": steps}, "limits")
     for seed in range(20):
         record = recipe.draw(np.random.default_rng(seed))
         assert Record.from_json(record.to_json()) == record

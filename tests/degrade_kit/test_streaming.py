@@ -363,7 +363,7 @@ def test_an_odd_extent_is_refused(of_all_sizes: Path, tmp_path: Path, extent: ob
     copy = shutil.copytree(of_all_sizes, tmp_path / "copy")
     manifest = json.loads((copy / "manifest.json").read_text())
     (copy / "manifest.json").write_text(json.dumps({**manifest, "extent": extent}))
-    with pytest.raises(ShardError, match="expected four whole numbers as `extent`"):
+    with pytest.raises(ShardError, match="field extent"):
         PairReader(copy)
 
 
@@ -741,7 +741,7 @@ def test_any_flipped_bit_is_found_by_the_hash(out: Path) -> None:
 @pytest.mark.parametrize("extensions", [["hq.png", "json", "lq0.pkl", "lq1.jpg"], ["hq.png", "json", "lq0.jpg"], [1]])
 def test_members_that_are_no_pairs_of_images_are_refused(out: Path, extensions: list[Any]) -> None:
     edited("manifest.json", extensions=extensions)(out)
-    with pytest.raises(ShardError, match="a sample has the members"):
+    with pytest.raises(ShardError, match=r"a sample has the members|field extensions\[0\]: expected text"):
         PairReader(out)
 
 
