@@ -68,7 +68,7 @@ def world(tmp_path_factory: pytest.TempPathFactory, astronaut: npt.NDArray[np.ui
     degrade = {
         **{key: config[key] for key in ("base", "network", "sampling", "validation_images")},
         "train": {**config["restoration"], "noise_draws": 1},
-        "data": {"presets": ["gfpgan"], "face_sizes": [SIDE], "held_out": 0.34},
+        "data": {"presets": ["gfpgan"], "face_sizes": [SIDE], "held_out": 0.34, "survey": 40},
         "validation_size": SIDE,
     }
     (root / "degrade.yaml").write_text(json.dumps(degrade), "utf-8")
