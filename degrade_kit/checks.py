@@ -205,7 +205,7 @@ def by_name(kind: Kind) -> Check[dict[str, Any]]:
 
     def check_all(value: Any, key: str) -> dict[str, Any]:  # noqa: ANN401 (parsed JSON)
         if not isinstance(value, dict):
-            raise ConfigError(f"{key}: expected an object with fields, got {value!r:.80}")
+            raise ConfigError(f"{key or 'all of it'}: expected an object with fields, got {value!r:.80}")
         return {name: check(entry, f"{key}.{name!s:.40}") for name, entry in cast("dict[str, Any]", value).items()}
 
     return check_all
@@ -218,7 +218,7 @@ def of_kind(kind: Kind) -> Check[Any]:
 
     def check(value: Any, key: str) -> Any:  # noqa: ANN401 (parsed JSON)
         if type(value) is not (int if isinstance(kind, range) else kind):
-            raise ConfigError(f"{key}: expected {_described(kind)}, got {value!r:.80}")
+            raise ConfigError(f"{key or 'all of it'}: expected {_described(kind)}, got {value!r:.80}")
         if isinstance(kind, range) and value not in kind:
             raise ConfigError(f"{key}: expected {_described(kind)}, got {value!r:.80}")
         return value

@@ -21,7 +21,7 @@ _LARGEST: Final = 1e9
 """No number of a record is larger, so that sums and squares stay numbers."""
 _MAX_OPS: Final = 1000
 """Operations of a record, those inside others too."""
-_LIMITS: Final[Mapping[str, tuple[float, float]]] = {
+LIMITS: Final[Mapping[str, tuple[float, float]]] = {
     "blur.size": (1, 1601),
     "sinc_blur.size": (1, 255),
     "motion_blur.size": (1, 255),
@@ -149,8 +149,8 @@ def _field_types(cls: type[Op]) -> dict[str, Any]:
 
 def _bounded(value: Any, expected: Any, where: str) -> Any:  # noqa: ANN401 (parsed JSON, and the type of a field)
     found: Any = _value(value, expected, where)
-    if where in _LIMITS:
-        (low, high) = _LIMITS[where]
+    if where in LIMITS:
+        (low, high) = LIMITS[where]
         number = len(cast("tuple[Any, ...]", found)) if isinstance(found, tuple) else found
         if not low <= number <= high:
             raise ValueError(f"{where}: expected a number within [{low:g}, {high:g}] in a record, got {number!r}")

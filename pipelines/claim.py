@@ -192,6 +192,15 @@ class Claim:
             self.take(store)
             yield
 
+    def taken_by_one(self, folder: Path) -> contextlib.AbstractContextManager[None]:
+        """Take an output for all processes of a training: the first holds it, and the others write nothing.
+
+        Raises:
+            RunError: As `taken`, in the first.
+        """
+        # As torchrun and Ray Train set it, and Accelerate reads it.
+        return contextlib.nullcontext() if int(os.environ.get("RANK", "0")) else self.taken(LocalStore(folder))
+
     def take(self, store: Store) -> None:
         """Check an output, sweep it, and write the configuration to it.
 

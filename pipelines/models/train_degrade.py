@@ -339,7 +339,7 @@ def train_degrade(
     plan = plan_degrade_training(run)
     for line in plan.data.refused:
         log.warning("left out %s", line)
-    with _claim(run, plan.data).taken(LocalStore(run.out_dir)):
+    with _claim(run, plan.data).taken_by_one(run.out_dir):
         _train(run, plan, report, should_stop)
     return run.out_dir / "model"
 

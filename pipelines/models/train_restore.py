@@ -192,7 +192,7 @@ def train_restore(
             "trackers": run.trackers,
             "end": stage == stages[-1],
         }
-        with _claim(run, stage, data).taken(LocalStore(folder)):
+        with _claim(run, stage, data).taken_by_one(folder):
             if stage == "restoration":
                 _train_restoration(run, data, folder, options)
             else:

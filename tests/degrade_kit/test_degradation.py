@@ -34,7 +34,7 @@ from degrade_kit.ops import (
     WebP,
 )
 from degrade_kit.presets import PRESETS
-from degrade_kit.record import Record, ops_from_json, ops_to_json
+from degrade_kit.record import LIMITS, Record, ops_from_json, ops_to_json
 from degrade_kit.seeding import generator
 from tests import naive
 from tests.golden.regenerate import CHAINS, JPEG_QUALITIES, NOISE_SEED
@@ -355,13 +355,13 @@ def test_a_target_leaves_its_source_alone() -> None:
 
 # --------------------------------------------------------------------------------------------------------- as JSON
 
-numbers = st.floats(allow_nan=False, allow_infinity=False)
+numbers = st.floats(-1e9, 1e9)
 whole_numbers = st.integers(-(10**6), 10**6)
 FIELDS: dict[str, st.SearchStrategy[Any]] = {
     "int": whole_numbers,
     "float": numbers,
     "bool": st.booleans(),
-    "str": st.text(max_size=9),
+    "str": st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=9),
     "Literal['ddim', 'dpm++']": st.sampled_from(["ddim", "dpm++"]),
     "KernelKind": st.sampled_from(["iso", "plateau_aniso"]),
     "Filter": st.sampled_from(FILTERS),
@@ -373,7 +373,14 @@ FIELDS: dict[str, st.SearchStrategy[Any]] = {
 def any_op(cls: type[Op], inner: st.SearchStrategy[Op]) -> st.SearchStrategy[Op]:
     several = st.lists(inner, max_size=3).map(tuple)
     values = {field.name: FIELDS.get(str(field.type), several) for field in dataclasses.fields(cls)}
-    return st.builds(cls, **(values | {"scale": st.floats(1e-300, 1e300)} if cls is Resize else values))
+    for name in values:
+        low, high = LIMITS.get(f"{cls.name}.{name}", (0, 0))
+        if name == "covariance":
+            values[name] = st.lists(numbers, min_size=9, max_size=9).map(tuple)
+        elif low < high and name != "order":
+            whole = str(next(field.type for field in dataclasses.fields(cls) if field.name == name)) == "int"
+            values[name] = st.integers(int(low), int(high)) if whole else st.floats(low, high)
+    return st.builds(cls, **values)
 
 
 plain_ops = st.one_of(*(any_op(cls, st.nothing()) for cls in ops.OPS.values() if cls is not Uneven))

@@ -1031,7 +1031,7 @@ BAD_CONFIGS = {
     "size": ("size: 5000", ["size", "[16, 4096]", "5000"]),
     "choice": ("square: centre", ["bad.yaml: square:", "'center', 'error'"]),
     "share": ("max-failures: 1.5", ["bad.yaml: max-failures:", "0<=x<=1"]),
-    "not UTF-8": ("hq: caf\udce9", ["cannot read --config"]),
+    "not UTF-8": ("hq: caf\udce9", ["bad.yaml: not plain YAML", "can't decode byte"]),
     "preset": ("preset: gfpgam", ["unknown preset `gfpgam`", "did you mean `gfpgan`?"]),
 }
 
@@ -1050,15 +1050,18 @@ BAD_RECIPES = {
     "quality": ("name: x\nsteps: [gray, {jpeg: {quality: 0}}]", ["steps[1].jpeg.quality", "within [1, 100]", "0"]),
     "scale": ("name: x\nsteps: [{resize: {scale: 0}}]", ["steps[0].resize.scale", "within [0.1, 512]"]),
     "order": ("name: x\nsteps: [{jpeg: {quality: [90, 30]}}]", ["steps[0].jpeg.quality", "min <= max", "[90, 30]"]),
-    "NaN": ("name: x\nsteps: [{blur: {sigma: .nan}}]", ["steps[0].blur.sigma", "expected a number"]),
-    "infinite": ("name: x\nsteps: [{gaussian_noise: {level: .inf}}]", ["gaussian_noise.level", "within [0, 255]"]),
+    "NaN": ("name: x\nsteps: [{blur: {sigma: .nan}}]", ["bad.yaml", "line 2", "expected a finite number"]),
+    "infinite": (
+        "name: x\nsteps: [{gaussian_noise: {level: .inf}}]",
+        ["bad.yaml", "line 2", "expected a finite number"],
+    ),
     "text": ("name: x\nsteps: [{blur: {sigma: strong}}]", ["steps[0].blur.sigma", "'strong'"]),
     "nested": (
         "name: x\nsteps: [{shuffle: {steps: [{jpeg: {quality: 101}}]}}]",
         ["steps[0].shuffle.steps[0].jpeg.quality", "within [1, 100]"],
     ),
     "size": ("name: x\nsteps: [{resize: {scale: 4}}]", ["go back to the full size", "scale: 1"]),
-    "not UTF-8": ("name: caf\udce9", ["cannot read recipe"]),
+    "not UTF-8": ("name: caf\udce9", ["bad.yaml: not plain YAML", "can't decode byte"]),
 }
 
 
