@@ -89,6 +89,7 @@ def test_what_is_not_listed_is_not_there() -> None:
         _ = dk.synthesise  # pyright: ignore[reportAttributeAccessIssue, reportUnknownVariableType]
 
 
+@pytest.mark.slow
 def test_names_load_neither_torch_nor_ray_unless_they_are_torch() -> None:
     torch_names = {name for name, home in HOMES.items() if re.search(r"\.(streaming|flipnet|restore|wds_)", home)}
 
@@ -175,6 +176,7 @@ def without_time(text: str) -> str:
     return re.sub(r"\d+ s\b", "T", text)
 
 
+@pytest.mark.slow
 def test_a_report_reads_as_its_command(faces_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     words = ["--variants", "2", "--size", "64", "--workers", "0"]
     (tmp_path / "by_command").mkdir()

@@ -166,6 +166,7 @@ def differing(found: dict[str, Row], expected: dict[str, Row]) -> list[str]:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("streaming", [True, False], ids=["streaming", "whole"])
 @pytest.mark.parametrize("by", ["files", "folder"])
 def test_datasets_reads_every_sample_exactly(
@@ -205,6 +206,7 @@ def test_the_header_of_the_card_keeps_datasets_to_the_tars(
     assert guessed_right == (len(data.tars) > 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("streaming", [True, False], ids=["streaming", "whole"])
 def test_datasets_does_not_mix_up_folders_of_one_name(
     elsewhere: Callable[..., Any], faces: Path, tmp_path: Path, streaming: bool

@@ -106,6 +106,7 @@ def violations(root: Path) -> list[str]:
     return found
 
 
+@pytest.mark.slow
 def test_imports_point_to_the_left() -> None:
     assert all((ROOT / folder / "__init__.py").is_file() for folder in ("degrade_kit", *LINKED))
     assert all((ROOT / "degrade_kit" / name).resolve() == ROOT / name for name in LINKED)
@@ -295,6 +296,7 @@ def test_the_type_checker_is_told_of_every_link() -> None:
     assert {f"degrade_kit/{name}" for name in links} <= set(settings["include"])
 
 
+@pytest.mark.slow
 def test_every_command_says_a_wrong_name_before_it_loads_anything_heavy(
     tmp_path: Path, astronaut: npt.NDArray[np.uint8]
 ) -> None:

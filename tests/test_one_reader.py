@@ -57,6 +57,7 @@ def calls(source: str) -> Counter[str]:
     return +found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", SOURCES)
 def test_no_file_is_parsed_without_bounds(path: str) -> None:
     found = calls((ROOT / path).read_text(encoding="utf-8"))

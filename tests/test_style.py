@@ -77,6 +77,7 @@ def fragments(source: str) -> list[str]:
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", [path for path in SOURCES if path not in NOT_YET])
 def test_every_public_docstring_begins_with_a_sentence(path: str) -> None:
     found = fragments((ROOT / path).read_text(encoding="utf-8"))

@@ -47,6 +47,7 @@ def is_said(message: str, text: str) -> bool:
     return re.search(r"\s*…\s*".join(parts), text) is not None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("message", [message for message, who in quoted() if who == "ours"])
 def test_every_message_that_is_called_ours_is_in_the_code(message: str) -> None:
     assert any(is_said(message, text) for text in literals())

@@ -114,6 +114,7 @@ def test_every_feature_has_one_name_a_group_and_a_source() -> None:
     assert all(name.startswith(f"{group}.") for group, part in GROUPS.items() for name in NAMES[part])
 
 
+@pytest.mark.slow
 @given(images(min_side=MIN_SIZE, max_side=80))
 def test_any_image_gives_finite_features_and_the_same_ones_again(image: Image) -> None:
     pixels = to_pixels(image)

@@ -60,6 +60,7 @@ def texts_inside(figure: Figure) -> bool:
 # ----------------------------------------------------------------------------------------------------------- projection
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("sources", "panels"), [(1, 1), (2, 3), (3, 4), (5, 6), (6, 7), (7, 8), (8, 9)])
 @pytest.mark.parametrize("real", [0, 1, 5])
 def test_each_source_has_a_panel_and_all_of_them_one_more(sources: int, panels: int, real: int) -> None:
@@ -238,6 +239,7 @@ def test_two_entries_for_one_panel_are_refused() -> None:
         marginal("p", "s", [float("nan")], [])
 
 
+@pytest.mark.slow
 def test_same_input_gives_same_bytes_whatever_the_settings(tmp_path: Path) -> None:
     def draw(folder: Path) -> list[bytes]:
         folder.mkdir()

@@ -61,6 +61,7 @@ def test_ssim_is_scikit_images_gaussian_one(name: str) -> None:
     assert ssim(lq, hq, PROTOCOLS["basicsr-rgb"]) == pytest.approx(expected, abs=1e-9)
 
 
+@pytest.mark.slow
 @given(image=images(min_side=12), level=st.integers(1, 60), seed=st.integers(0, 99))
 def test_psnr_and_ssim_are_symmetric_bounded_and_fall_with_noise(
     image: npt.NDArray[np.float32], level: int, seed: int
@@ -171,6 +172,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_lpips_is_that_of_its_package(weights: Path) -> None:
     from degrade_kit.analysis.perceptual import load_lpips
 
@@ -181,6 +183,7 @@ def test_lpips_is_that_of_its_package(weights: Path) -> None:
         assert measure(hq, hq) == 0
 
 
+@pytest.mark.slow
 def test_the_identity_angle_is_that_of_gfpgans_network(weights: Path) -> None:
     from degrade_kit.analysis.perceptual import load_identity_angle
 
@@ -205,6 +208,7 @@ def test_restoreformer_gives_the_networks_other_inputs(weights: Path) -> None:
     assert by_rgb != pytest.approx(by_bgr, rel=1e-3)
 
 
+@pytest.mark.slow
 def test_wrong_weights_say_what_is_wrong(weights: Path, tmp_path: Path) -> None:
     from degrade_kit.analysis.perceptual import load_identity_angle, load_lpips
 

@@ -55,6 +55,7 @@ def nested(state: State) -> Any:  # noqa: ANN401
 WRAPS = [plain, parallel, compiled, lightning, basicsr, nested]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wrap", WRAPS)
 @pytest.mark.parametrize("network", ["vgg", "iresnet", "arcface18"])
 def test_every_network_is_read_out_of_every_wrapper(network: str, wrap: Any, tmp_path: Path) -> None:  # noqa: ANN401

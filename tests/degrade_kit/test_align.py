@@ -124,6 +124,7 @@ def test_halving_is_the_lanczos_filter_that_made_ffhq(astronaut: npt.NDArray[np.
     np.testing.assert_array_equal(aligned.pixels, np.asarray(expected))
 
 
+@pytest.mark.slow
 @given(poses, st.sampled_from([48, 63, 128]), st.sampled_from([0, 1]))
 def test_eyes_land_where_the_framing_puts_them(points: Landmarks, size: int, eye: int) -> None:
     photo = blob(600, 600, points[eye], sigma=float(np.hypot(*(points[1] - points[0]))) / 8)
@@ -342,6 +343,7 @@ def test_detectors_find_two_faces(detector: Detector, astronaut: npt.NDArray[np.
     assert np.abs(aligned[0].quad.mean(axis=0) - aligned[1].quad.mean(axis=0))[0] == pytest.approx(256, abs=5)
 
 
+@pytest.mark.slow
 def test_detectors_take_photos_with_ever_more_faces(detector: Detector, astronaut: npt.NDArray[np.uint8]) -> None:
     # OpenCV 5.0.0's classic engine crashes where a batch of candidates is larger than the one before.
     one = astronaut[:230, 110:340]
@@ -362,6 +364,7 @@ def test_the_packaged_detector_is_exact_to_a_few_pixels(packaged: Detector) -> N
         assert relative_errors(found.landmarks, photo.landmarks)[:2].max() < 0.05
 
 
+@pytest.mark.slow
 def test_the_packaged_detector_finds_ffhq_squares(packaged: Detector, shared_data: Path) -> None:
     for path in sorted((shared_data / "faces" / "hq_1024" / "ffhq").glob("*.png")):
         photo = np.asarray(Image.open(path).convert("RGB"))

@@ -73,11 +73,13 @@ def linear_ops(draw: st.DrawFn) -> ops.Op:
     return ops.Decimate(factor=draw(st.integers(1, 4)), sigma=draw(st.floats(0.1, 2)))
 
 
+@pytest.mark.slow
 @given(steps=st.lists(linear_ops(), min_size=1, max_size=4), image=images(min_side=1, max_side=48))
 def test_any_linear_chain_is_the_naive_one(steps: list[ops.Op], image: npt.NDArray[np.float32]) -> None:
     assert difference(tuple(steps), np.rint(image * 255).astype(np.uint8)) < WITHIN
 
 
+@pytest.mark.slow
 @given(steps=st.lists(linear_ops(), min_size=1, max_size=4), level=st.integers(0, 255))
 def test_linear_chains_leave_a_flat_colour_alone(steps: list[ops.Op], level: int) -> None:
     canvas = Canvas(pixels=np.full((37, 41, 3), level, np.uint8))
@@ -85,6 +87,7 @@ def test_linear_chains_leave_a_flat_colour_alone(steps: list[ops.Op], level: int
     np.testing.assert_allclose(canvas.planes(), level, atol=2e-3)
 
 
+@pytest.mark.slow
 @given(steps=st.lists(linear_ops(), min_size=1, max_size=3), gain=st.floats(-1, 1), offset=st.floats(0, 100))
 def test_linear_chains_are_linear(steps: list[ops.Op], gain: float, offset: float) -> None:
     start = np.ascontiguousarray(random_pixels(29, 24).transpose(2, 0, 1), np.float32)
@@ -96,6 +99,7 @@ def test_linear_chains_are_linear(steps: list[ops.Op], gain: float, offset: floa
     np.testing.assert_allclose(results[1], results[0] * gain + offset, atol=5e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", list(PRESETS))
 def test_linear_parts_of_presets_are_the_naive_ones(name: str, astronaut: Pixels) -> None:
     """All blurs and resizes of a record, one after the other, on a photograph."""

@@ -107,6 +107,7 @@ def test_chains_without_codecs_are_within_one_level_of_the_naive_ones(name: str,
     assert max((difference > 1).mean() for difference in found) < 1e-4
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_steady")
 @pytest.mark.parametrize("name", DISTINCT)
 def test_whole_chains_are_the_naive_ones_but_for_roundings_that_a_codec_enlarges(name: str, astronaut: Pixels) -> None:
@@ -389,6 +390,7 @@ lists_of_ops = st.lists(all_ops, max_size=5).map(tuple)
 records = st.builds(Record, seed=st.integers(0, 2**48 - 1), steps=lists_of_ops, target=lists_of_ops)
 
 
+@pytest.mark.slow
 @given(record=records)
 def test_records_come_back_from_json_to_the_last_bit(record: Record) -> None:
     text = record.to_json()
@@ -399,6 +401,7 @@ def test_records_come_back_from_json_to_the_last_bit(record: Record) -> None:
     assert ops_from_json(ops_to_json(record.steps)) == record.steps
 
 
+@pytest.mark.slow
 @given(record=records)
 def test_json_of_a_record_is_plain_and_in_order(record: Record) -> None:
     data = json.loads(record.to_json(), parse_constant=pytest.fail)

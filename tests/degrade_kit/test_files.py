@@ -250,6 +250,7 @@ def test_the_first_write_to_a_folder_sweeps_what_a_dead_process_left(tmp_path: P
     assert os.listdir(tmp_path) == ["other"]
 
 
+@pytest.mark.slow
 def test_the_last_file_of_a_set_never_stands_beside_files_of_another_one(tmp_path: Path) -> None:
     old = {"a": "old", "b": "old", "picture": "old", "numbers": "old"}
     write_files(tmp_path / "out", old)

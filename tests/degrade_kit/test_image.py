@@ -218,6 +218,7 @@ def test_cut_files_of_other_formats_are_refused(format: str) -> None:
             decode_image(data[:length])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [{}, {"subsampling": 0}, {"restart_marker_rows": 1}], ids=str)
 @pytest.mark.parametrize("gray", [False, True], ids=["rgb", "gray"])
 def test_a_cut_jpeg_is_truncated_even_when_somebody_closed_it(options: dict[str, Any], gray: bool) -> None:
@@ -272,6 +273,7 @@ def png_of(rows: bytes, width: int, height: int, *, packed: bytes | None = None,
     return b"\x89PNG\r\n\x1a\n" + header + b"".join(parts) + part(b"IEND", b"")
 
 
+@pytest.mark.slow
 @settings(max_examples=40)
 @given(
     width=st.sampled_from([32, 33, 141, 145, 160]),
@@ -541,6 +543,7 @@ def one_bit_bomb(side: int) -> bytes:
     return whole[:start] + struct.pack(">I", len(data)) + b"IDAT" + data + bytes(4) + whole[-12:]
 
 
+@pytest.mark.slow
 def test_a_decompression_bomb_is_refused_without_memory(tmp_path: Path) -> None:
     bomb = tmp_path / "bomb.png"
     bomb.write_bytes(one_bit_bomb(20_000))
@@ -593,6 +596,7 @@ def test_what_is_no_image_is_refused_with_its_reason(data: bytes, reason: str) -
     assert_refused(data, reason)
 
 
+@pytest.mark.slow
 @settings(max_examples=300)
 @given(st.sampled_from(sorted(FORMATS)), st.data())
 def test_damaged_files_give_an_image_or_an_image_error(format: str, data: st.DataObject) -> None:

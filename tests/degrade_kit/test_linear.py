@@ -81,6 +81,7 @@ def test_resize_matrices_are_opencvs(filter: Filter, size: int, size_out: int) -
     np.testing.assert_allclose(rows @ image @ columns.T, expected, atol=2e-3)
 
 
+@pytest.mark.slow
 def test_enlarging_area_matrices_are_opencvs() -> None:
     wrong: list[tuple[int, int]] = []
     for size, size_out in itertools.product(range(1, 41), range(2, 110)):
@@ -104,6 +105,7 @@ def test_antialiased_cubic_halves_with_matlabs_known_weights() -> None:
     assert np.count_nonzero(row) == 8
 
 
+@pytest.mark.slow
 @given(size=axis_sizes, size_out=axis_sizes, filter=filters)
 def test_resizes_keep_constants_and_treat_left_as_right(size: int, size_out: int, filter: Filter) -> None:
     matrix = AxisResize(size_out, filter).matrix(size)
@@ -156,6 +158,7 @@ def test_after_is_the_product(op: AxisOp, size: int, rows: int, seed: int) -> No
     np.testing.assert_allclose(op.after(later, size), later @ op.matrix(size), atol=2e-5)
 
 
+@pytest.mark.slow
 @given(chain=st.lists(axis_ops(), min_size=1, max_size=5), size=axis_sizes)
 def test_compose_is_the_product_in_order(chain: list[AxisOp], size: int) -> None:
     expected = np.eye(size)
@@ -167,6 +170,7 @@ def test_compose_is_the_product_in_order(chain: list[AxisOp], size: int) -> None
     np.testing.assert_allclose(factor.matrices[0], expected, atol=2e-5)
 
 
+@pytest.mark.slow
 @given(
     chain=st.lists(axis_ops(), max_size=3),
     size=axis_sizes,

@@ -126,6 +126,7 @@ def test_operations_do_what_the_naive_ones_do(op: Op, image: npt.NDArray[np.floa
         assert difference.max() < exact
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("op", EXAMPLES, ids=ids)
 @given(image=images(min_side=8))
 def test_operations_are_pure(op: Op, image: npt.NDArray[np.float32]) -> None:

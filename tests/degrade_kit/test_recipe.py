@@ -409,6 +409,7 @@ recipes = st.builds(
 )
 
 
+@pytest.mark.slow
 @given(written=recipes)
 def test_recipes_come_back_from_their_mapping(written: Recipe) -> None:
     mapping = written.to_mapping()
@@ -418,6 +419,7 @@ def test_recipes_come_back_from_their_mapping(written: Recipe) -> None:
     assert again.digest() == written.digest()
 
 
+@pytest.mark.slow
 @given(written=recipes)
 def test_recipes_come_back_from_yaml_and_draw_the_same(written: Recipe) -> None:
     text = yaml.safe_dump(written.to_mapping(), sort_keys=False, allow_unicode=True)
@@ -427,6 +429,7 @@ def test_recipes_come_back_from_yaml_and_draw_the_same(written: Recipe) -> None:
         assert again.draw(np.random.default_rng(seed)) == written.draw(np.random.default_rng(seed))
 
 
+@pytest.mark.slow
 @given(written=recipes)
 def test_mappings_are_plain(written: Recipe) -> None:
     assert json.loads(json.dumps(written.to_mapping())) == written.to_mapping()
@@ -476,6 +479,7 @@ def test_a_mapping_does_not_open_the_recipe_to_changes() -> None:
 # -------------------------------------------------------------------------------------------------------------- drawing
 
 
+@pytest.mark.slow
 @given(written=recipes, seed=st.integers(0, 2**32))
 def test_the_same_generator_draws_the_same_record(written: Recipe, seed: int) -> None:
     first, second = (written.draw(generator(seed, "a/b.png", 1)) for _ in range(2))

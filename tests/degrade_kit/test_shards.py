@@ -418,6 +418,7 @@ def test_a_cut_is_found_wherever_it_is(tmp_path: Path) -> None:
     assert len(list(iterate_samples(path))) == 2
 
 
+@pytest.mark.slow
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=150)
 @given(
     at=st.integers(0, 4 * 1024 + 1023),

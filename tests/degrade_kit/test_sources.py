@@ -922,6 +922,7 @@ def test_an_lmdb_with_any_damage_gives_bytes_or_an_error(data: st.DataObject) ->
 # ---------------------------------------- the object
 
 
+@pytest.mark.slow
 def test_a_selection_is_cheap_to_pickle_and_reads_what_it_names(tmp_path: Path) -> None:
     names = [f"{k:05}.png" for k in range(2000)]
     fill(tmp_path / "d", names[:30])

@@ -567,6 +567,7 @@ def test_positions_are_whole_numbers_in_a_list(value: object) -> None:
         example("shuffle", in_order=value)
 
 
+@pytest.mark.slow
 @given(low=st.floats(0, 100), high=st.floats(0, 100))
 def test_ranges_are_kept_as_two_floats(low: float, high: float) -> None:
     low, high = sorted((low, high))

@@ -137,6 +137,7 @@ print(LocalStore(Path(sys.argv[1])).scratch("shard-000001.tar"), flush=True)
 """
 
 
+@pytest.mark.slow
 def test_sweep_removes_what_dead_processes_of_this_machine_left_and_nothing_else(tmp_path: Path) -> None:
     store = LocalStore(tmp_path)
     mine = store.scratch("shard-000000.tar")
@@ -172,6 +173,7 @@ def test_sweep_removes_what_dead_processes_of_this_machine_left_and_nothing_else
     store.sweep()
 
 
+@pytest.mark.slow
 def test_scratch_files_survive_other_processes_that_sweep(tmp_path: Path) -> None:
     store, stop = LocalStore(tmp_path), threading.Event()
 
@@ -267,6 +269,7 @@ def test_free_bytes_are_counted_where_scratch_files_lie(tmp_path: Path) -> None:
     assert free_bytes(open_store("memory://x/y"))[1] in scratch.parents
 
 
+@pytest.mark.slow
 def test_copies_of_remote_files_are_removed_with_the_next_one_and_with_the_store() -> None:
     store = open_store(f"memory://m{next(numbers)}")
     store.write("a", b"first")

@@ -97,6 +97,7 @@ def emulated(share: Any, batch_size: int, num_workers: int) -> list[list[int]]: 
     return batches
 
 
+@pytest.mark.slow
 @given(
     sizes=st.lists(st.integers(1, 7), min_size=1, max_size=5),
     world_size=st.integers(1, 4),
@@ -208,6 +209,7 @@ def test_no_draw_depends_on_what_else_is_asked_for() -> None:
 # ----------------------------------------------------------------------------------------------------------- the pairs
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("recipe", ["gfpgan", "flipnet-paper", "codeformer"])
 @pytest.mark.parametrize("lq_size", ["native", "full"])
 def test_pairs_equal_those_of_the_shards_to_the_bit(faces_dir: Path, tmp_path: Path, recipe: str, lq_size: str) -> None:
@@ -276,6 +278,7 @@ def test_all_variants_of_all_samples_come_in_an_epoch(made: Path) -> None:
     assert set(seen.values()) == {1}
 
 
+@pytest.mark.slow
 def test_the_crop_and_the_flip_are_those_of_both_images(made: Path) -> None:
     whole = PairMapDataset(made, PairOptions(variant=1))
     cropped = PairMapDataset(made, PairOptions(variant=1, crop=40, flip=True))
@@ -320,6 +323,7 @@ def of_all_sizes(faces_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> P
     return out
 
 
+@pytest.mark.slow
 def test_a_data_set_of_all_sizes_knows_its_least_and_greatest(of_all_sizes: Path, tmp_path: Path) -> None:
     shapes = [
         PairReader(of_all_sizes).decode_hq(PairReader(of_all_sizes).read(index, None)).shape for index in range(6)
@@ -459,6 +463,7 @@ def test_an_epoch_of_real_loaders_has_every_sample_once(made: Path, world_size: 
     assert SAMPLES - len(seen) == SAMPLES % world_size
 
 
+@pytest.mark.slow
 def test_the_loader_gives_another_order_in_each_epoch_whatever_the_workers(made: Path) -> None:
     epochs = list[list[list[str]]]()
     for workers in ({"num_workers": 0}, {"num_workers": 2}, {"num_workers": 2, "persistent_workers": True}):
@@ -469,6 +474,7 @@ def test_the_loader_gives_another_order_in_each_epoch_whatever_the_workers(made:
     assert len({tuple(keys) for keys in epochs[0]}) == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("before", "after"), [(0, 0), (2, 2), (2, 3), (3, 0)])
 @pytest.mark.parametrize("step", [0, 1, 3])
 def test_a_stopped_epoch_goes_on_to_the_same_remainder(made: Path, before: int, after: int, step: int) -> None:
@@ -509,6 +515,7 @@ def test_a_resumed_epoch_that_was_left_begins_again_as_a_whole(made: Path) -> No
     assert keys_of(list(loader)) == whole
 
 
+@pytest.mark.slow
 def test_any_rank_s_state_is_that_of_all_and_goes_on_with_other_ranks(made: Path) -> None:
     def loader(rank: int, world_size: int) -> PairLoader:
         dataset = PairDataset(made, PairOptions(variant="all"), rank=rank, world_size=world_size)
@@ -593,6 +600,7 @@ def test_data_sets_may_be_pickled(made: Path) -> None:
     assert all(same(one, other) for one, other in zip(again, first, strict=True))
 
 
+@pytest.mark.slow
 def test_spawned_workers_give_the_same(made: Path) -> None:
     expected = keys_of(list(PairLoader(PairDataset(made), batch_size=2)))
     loader = PairLoader(PairDataset(made), batch_size=2, num_workers=1, multiprocessing_context="spawn")
@@ -620,6 +628,7 @@ distributed.destroy_process_group()
 """
 
 
+@pytest.mark.slow
 def test_two_processes_of_torch_distributed_share_an_epoch(made: Path, tmp_path: Path) -> None:
     results = [tmp_path / f"{rank}.json" for rank in range(2)]
     meeting = f"file://{tmp_path}/meeting"
@@ -844,6 +853,7 @@ assert cv2.getNumThreads() == 4
 """
 
 
+@pytest.mark.slow
 def test_workers_of_a_process_with_threads_have_one_each(made: Path) -> None:
     subprocess.run([sys.executable, "-c", THREADS.replace("PATH", repr(str(made)))], check=True, timeout=120)
 

@@ -1141,6 +1141,7 @@ def box(tmp_path: Path, astronaut: Pixels, monkeypatch: pytest.MonkeyPatch) -> B
 SLOW = {images_that_kill_the_worker}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "check",
     [

@@ -102,6 +102,7 @@ def test_synth_makes_what_its_summary_says(faces_dir: Path, tmp_path: Path) -> N
     assert read_image(out / "preview.png").shape[1] > 3 * 208
 
 
+@pytest.mark.slow
 def test_synth_gives_the_same_bytes_again_in_other_shards_too(faces_dir: Path, made: Path, tmp_path: Path) -> None:
     synth(faces_dir, tmp_path / "again", "--variants", 2)
     assert tree(tmp_path / "again") == tree(made)
@@ -110,6 +111,7 @@ def test_synth_gives_the_same_bytes_again_in_other_shards_too(faces_dir: Path, m
     assert one == {name: sample.members for name, sample in samples_of(made).items()}
 
 
+@pytest.mark.slow
 def test_the_seed_and_the_preset_change_the_lq_images_alone(faces_dir: Path, made: Path, tmp_path: Path) -> None:
     synth(faces_dir, tmp_path / "seed", "--variants", 2, "--seed", 1)
     synth(faces_dir, tmp_path / "preset", "--variants", 2, "--preset", "gfpgan")
@@ -121,6 +123,7 @@ def test_the_seed_and_the_preset_change_the_lq_images_alone(faces_dir: Path, mad
     assert "lq0.jpg" in samples_of(tmp_path / "preset")["astronaut.png"].members
 
 
+@pytest.mark.slow
 def test_a_recipe_file_works_as_the_preset_that_it_came_from(faces_dir: Path, tmp_path: Path) -> None:
     synth(faces_dir, tmp_path / "name", "--preset", "real-esrgan")
     card = (tmp_path / "name/README.md").read_text("utf-8")
@@ -330,6 +333,7 @@ def test_presets_are_listed_and_printed_as_recipes_that_load(tmp_path: Path) -> 
     assert "did you mean `codeformer`?" in run("presets", "codefromer", code=2)
 
 
+@pytest.mark.slow
 def test_preview_shows_what_synth_will_write(faces_dir: Path, tmp_path: Path) -> None:
     picture = tmp_path / "new" / "sheet.png"
     output = run(

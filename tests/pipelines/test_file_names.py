@@ -89,6 +89,7 @@ def shown_names() -> set[str]:
     return {display_name(name.decode("utf-8", "surrogateescape")) for name in NAMES}
 
 
+@pytest.mark.slow
 def test_synth_and_what_reads_its_shards(shards: Path, odd: Path, place: Callable[[str], Path]) -> None:
     assert json.loads((shards / "manifest.json").read_text())["num_samples"] == len(NAMES)
     run(0, "synth", "--hq", odd, "--shards", shards, "--size", SIZE, "--preset", "gfpgan", "--workers", 0)
@@ -100,6 +101,7 @@ def test_synth_and_what_reads_its_shards(shards: Path, odd: Path, place: Callabl
     run(0, "join", place("lq-only"), "--hq", odd, "--out", place("joined"), "--workers", 0)
 
 
+@pytest.mark.slow
 def test_preview(odd: Path, place: Callable[[str], Path]) -> None:
     run(0, "preview", "--hq", odd, "--out", place("p.png"), "--size", SIZE, "--num-faces", len(NAMES), "--variants", 1)
 
@@ -117,6 +119,7 @@ def test_align(odd: Path, place: Callable[[str], Path]) -> None:
     assert len(open_sources(place("all"))) == len(NAMES) - 1
 
 
+@pytest.mark.slow
 def test_evaluate(odd: Path, place: Callable[[str], Path]) -> None:
     for number in range(2):
         run(0, "evaluate", "--restored", odd, "--reference", odd, "--out", place(f"out{number}"), "--workers", 0)
@@ -182,6 +185,7 @@ def test_a_name_that_no_result_can_have_costs_one_image(astronaut: Pixels, place
             check_output(name)
 
 
+@pytest.mark.slow
 def test_the_locale_makes_no_difference(odd: Path, shards: Path, tmp_path: Path) -> None:
     environment = {**os.environ, "LC_ALL": "C", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     options = ["--size", str(SIZE), "--preset", "gfpgan", "--workers", "0"]

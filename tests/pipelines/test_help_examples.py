@@ -312,6 +312,7 @@ def things(tmp_path_factory: pytest.TempPathFactory, astronaut: Pixels) -> Thing
     return Things(tmp_path_factory.mktemp("things"), astronaut)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("example", marked(lambda example: reason_not_to_run(example) is None))
 def test_the_example_runs(example: Example, things: Things, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     if {"degrade", "restore", "train-degrade", "train-restore", "--flipnet"} & set(example.words):

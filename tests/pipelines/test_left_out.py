@@ -97,7 +97,7 @@ def test_a_manifest_of_an_odd_count_is_refused(photos: Path, tmp_path: Path) -> 
     for found in ([1], {"@eaDir": "two"}):
         (tmp_path / "out/manifest.json").write_text(json.dumps({**manifest, "left_out": found}))
         result = CliRunner().invoke(main, ["inspect", str(tmp_path / "out")])
-        assert (result.exit_code, "manifest.json: expected" in result.output) == (1, True)
+        assert (result.exit_code, "manifest.json: field left_out" in result.output) == (1, True)
 
 
 def test_preview(messy: Path, tmp_path: Path, say: Say) -> None:

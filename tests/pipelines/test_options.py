@@ -235,6 +235,7 @@ def test_a_wrong_value_names_the_file_and_the_key(data: object, says: str, tmp_p
     assert re.search(says, output), output
 
 
+@pytest.mark.slow
 def test_a_recipe_may_stand_in_the_file_itself(faces_dir: Path, tmp_path: Path) -> None:
     recipe = yaml.safe_load(run("presets", "gfpgan"))
     config = written(tmp_path / "c.yaml", {"preset": recipe, "size": 64, "workers": 0})
@@ -247,6 +248,7 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "words",
     [
@@ -416,6 +418,7 @@ def test_places_complete_as_files(words: list[str]) -> None:
     assert "file" in {item.type for item in completions(words, "fa")}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("shell", "environment"),
     [

@@ -153,6 +153,7 @@ def test_every_command_that_writes_is_in_the_table() -> None:
     assert writing - reading_alone - ALONE == {name.split()[0].rstrip(",") for name in (*COMMANDS, *FILES)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("linked", [False, True])
 @pytest.mark.parametrize("inside", [False, True])
 @pytest.mark.parametrize("name", COMMANDS)
@@ -215,6 +216,7 @@ def test_a_folder_of_the_user_or_of_another_command_is_refused(
     assert content(tmp_path) == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in CHECKED if name not in ("degrade", "analyze-distribution")])
 def test_a_link_to_an_empty_folder_is_filled_and_a_rerun_gives_the_same(name: str, world: Path, tmp_path: Path) -> None:
     (tmp_path / "real").mkdir()
@@ -229,6 +231,7 @@ def test_a_link_to_an_empty_folder_is_filled_and_a_rerun_gives_the_same(name: st
     assert content(world) == before
 
 
+@pytest.mark.slow
 def test_two_exports_are_not_mixed(world: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     run("export", world / "shards", "--out", out, "--variant", 0)
@@ -242,6 +245,7 @@ def test_two_exports_are_not_mixed(world: Path, tmp_path: Path) -> None:
     assert content(out) == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["folder", "lmdb", "parquet"])
 def test_an_export_that_was_killed_is_finished_by_a_rerun(
     form: str, world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

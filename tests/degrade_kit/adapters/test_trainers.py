@@ -136,6 +136,7 @@ def batches(dataset: CountedPairs, workers: int, *, persistent: bool = False) ->
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("workers", "persistent"), [(0, False), (2, False), (2, True)])
 def test_each_epoch_of_any_loader_is_drawn_anew(workers: int, persistent: bool, made: Path) -> None:
     found = batches(pmrf.DegradeKitPairs(dataroot=str(made), **OPTIONS), workers, persistent=persistent)

@@ -68,6 +68,7 @@ def model(made: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(made, tmp_path / "model"))
 
 
+@pytest.mark.slow
 def test_lora_on_a_referenced_base_comes_back_to_the_last_bit(made: Path) -> None:
     loaded, original = load(made), tiny_flipnet()
     written, found = original.state_dict(), loaded.net.state_dict()
@@ -81,6 +82,7 @@ def test_lora_on_a_referenced_base_comes_back_to_the_last_bit(made: Path) -> Non
     assert not (made / "base").exists()
 
 
+@pytest.mark.slow
 def test_a_bundled_gated_model_comes_back_in_half_precision(tmp_path: Path) -> None:
     net = gated_flipnet()
     before = output(net)
@@ -99,6 +101,7 @@ def test_the_base_model_is_known_again_in_another_precision(made: Path) -> None:
     assert load(made, dtype=torch.bfloat16).net.unet.dtype == torch.bfloat16
 
 
+@pytest.mark.slow
 def test_peft_reads_the_lora_folder(made: Path) -> None:
     from peft import PeftModel
 
@@ -111,6 +114,7 @@ def test_peft_reads_the_lora_folder(made: Path) -> None:
         assert torch.allclose(adapted(rows, steps, tokens).sample, net.read(rows, steps, tokens, None), atol=1e-6)
 
 
+@pytest.mark.slow
 def test_the_same_lora_fused_gives_the_same_images(made: Path) -> None:
     net = load(made).net
     before = output(net)
@@ -345,6 +349,7 @@ def test_a_configuration_that_is_no_json_object_is_told(model: Path, text: str) 
         read_config(model)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("broken", ["write_weights", "publish"])
 def test_a_save_that_fails_leaves_the_old_folder(model: Path, monkeypatch: pytest.MonkeyPatch, broken: str) -> None:
     before = {path: path.read_bytes() for path in model.rglob("*") if path.is_file()}

@@ -267,6 +267,7 @@ def test_a_subset_keeps_the_test_split_and_a_limit_of_zero_keeps_all() -> None:
     assert len(draw_subset(pairs, 0, seed=0)) == len(draw_subset(pairs, 100, seed=0)) == 25
 
 
+@pytest.mark.slow
 def test_the_papers_limit_holds_for_sidd_and_realblur_and_no_other(tmp_path: Path) -> None:
     sidd = plant(tmp_path / "s", [f"Data/{n:04}_X/{s}_SRGB_010.PNG" for n in range(1003) for s in ("GT", "NOISY")])
     for source in ("sidd", "noise"):

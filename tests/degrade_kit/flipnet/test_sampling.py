@@ -63,6 +63,7 @@ PROMPTS = {
 
 
 # diffusers' DPM-Solver++ hands a tensor to NumPy.
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 @pytest.mark.parametrize("prompts", PROMPTS)
 @pytest.mark.parametrize("solver", ["ddim", "dpm++"])
@@ -93,6 +94,7 @@ class _Counted:
         self.rows += args[0].shape[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("prompts", "guidance", "evaluations"),
     [("null", 1.5, 1 + 5 * 20), ("one", 1.5, 2 * (1 + 5 * 20)), ("one", 1.0, 1 + 5 * 20)],
@@ -120,6 +122,7 @@ def test_the_cached_condition_saves_nearly_half_of_the_operations() -> None:
     assert counts[0] / counts[1] >= 1.8
 
 
+@pytest.mark.slow
 def test_an_image_depends_on_its_own_noise_and_condition_alone() -> None:
     net = gated_flipnet()
     images, noise = given(net, (64, 32), torch.float32)
@@ -150,6 +153,7 @@ def test_phi_zero_ignores_the_condition() -> None:
     assert (seen[:VARIANTS] - seen[VARIANTS:]).abs().max() > 1e-3
 
 
+@pytest.mark.slow
 def test_masked_extra_tokens_make_the_images_of_text_alone() -> None:
     net = tiny_flipnet()
     images, noise = given(net, (16, 16), torch.float32)

@@ -111,6 +111,7 @@ def test_the_loss_is_that_of_the_equations(kind: str, mode: Mode) -> None:
     assert len(set(timesteps.tolist())) > PAIRS, "drawn for each row"
 
 
+@pytest.mark.slow
 def test_the_weight_of_the_condition_is_the_weight_of_its_rows() -> None:
     def loss(weight: float) -> float:
         return given_to(tiny_flipnet(), small(condition_loss=weight), batch_of(PAIRS))[0]
@@ -230,6 +231,7 @@ def everything(state: TrainState) -> list[Tensor]:
     return [*(parameter.detach() for parameter in state.parameters), *state.averages, *moments]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cache", [0.0, 0.001])
 def test_a_run_that_was_stopped_ends_in_the_same_weights(tmp_path: Path, cache: float) -> None:
     config = small(num_steps=5, latent_cache_gigabytes=cache)
@@ -253,6 +255,7 @@ def test_a_run_that_was_stopped_ends_in_the_same_weights(tmp_path: Path, cache: 
     assert any(moved), "what is saved are averages"
 
 
+@pytest.mark.slow
 def test_a_run_that_was_stopped_before_its_last_model_writes_it_when_it_runs_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -282,6 +285,7 @@ def test_a_run_that_was_stopped_before_its_last_model_writes_it_when_it_runs_aga
         assert (tmp_path / "cut/model" / name).read_bytes() == (tmp_path / "whole/model" / name).read_bytes()
 
 
+@pytest.mark.slow
 def test_a_model_that_is_not_there_is_not_finished(tmp_path: Path) -> None:
     config = small(num_steps=1)
     run(tmp_path, config)
@@ -293,6 +297,7 @@ def test_a_model_that_is_not_there_is_not_finished(tmp_path: Path) -> None:
     assert loop.is_finished(tmp_path)
 
 
+@pytest.mark.slow
 def test_a_finished_run_is_left_as_it_is(tmp_path: Path) -> None:
     config = small(num_steps=2)
     first = run(tmp_path, config)
@@ -351,6 +356,7 @@ def test_the_best_of_the_validations_is_kept(tmp_path: Path) -> None:
     assert {"step", "loss", "grad_norm", "learning_rate", "steps_per_second", "skipped"} <= set(seen[0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lost", [{1}, {0, 1, 3, 4}])
 def test_a_step_without_finite_numbers_is_skipped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lost: set[int]
@@ -362,6 +368,7 @@ def test_a_step_without_finite_numbers_is_skipped(
     assert {int(state.optimizer.state[parameter]["step"]) for parameter in state.parameters} == {6 - len(lost)}
 
 
+@pytest.mark.slow
 def test_three_steps_in_a_row_without_finite_numbers_end_the_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -371,6 +378,7 @@ def test_three_steps_in_a_row_without_finite_numbers_end_the_run(
     assert [path.name for path in checkpoints(tmp_path)] == ["step-00000002", "step-00000004"]
 
 
+@pytest.mark.slow
 def test_a_run_whose_last_step_is_skipped_leaves_its_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     break_loss(monkeypatch, {3})
     assert run(tmp_path, small(num_steps=4)).skipped == 1
@@ -406,6 +414,7 @@ def test_a_device_that_is_not_there_is_refused(tmp_path: Path) -> None:
 # --------------------------------------------------------------------------------------------------- checkpoints
 
 
+@pytest.mark.slow
 def test_old_checkpoints_are_removed(tmp_path: Path) -> None:
     run(tmp_path, small(num_steps=5, checkpoint_steps=1, keep_checkpoints=2))
     assert [path.name for path in sorted((tmp_path / "checkpoints").iterdir())] == ["step-00000004", "step-00000005"]
@@ -453,6 +462,7 @@ def test_a_run_without_checkpoints_begins_at_the_start(tmp_path: Path) -> None:
     assert state.step == 0
 
 
+@pytest.mark.slow
 def test_the_averages_are_swapped_in_and_out() -> None:
     state = new_state(tiny_flipnet(), small())
     before = [parameter.detach().clone() for parameter in state.parameters]

@@ -243,6 +243,7 @@ def points_to(report: VerifyReport, shard: str, words: str) -> None:
     assert sum(advice in problem for problem in report.problems) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", list(TAMPERINGS))
 def test_tampering_is_found_and_mended_as_advised(plan: Plan, made: Path, out: Path, name: str) -> None:
     tamper, words = TAMPERINGS[name]

@@ -150,6 +150,7 @@ def test_umap_and_workers_give_the_same_layout_twice(places: Path, tmp_path: Pat
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes(), name
 
 
+@pytest.mark.slow
 def test_the_numbers_are_there_where_no_picture_can_be_drawn(
     places: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -168,6 +169,7 @@ def test_the_numbers_are_there_where_no_picture_can_be_drawn(
     assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["metrics.json"]
 
 
+@pytest.mark.slow
 def test_a_report_says_why_its_picture_is_no_umap(
     places: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -184,6 +186,7 @@ def test_a_report_says_why_its_picture_is_no_umap(
     assert "(PCA)" in (tmp_path / "umap.html").read_text("utf-8")
 
 
+@pytest.mark.slow
 def test_one_image_a_set_is_too_few_and_no_error(places: Path, crops: list[Pixels], tmp_path: Path) -> None:
     save(tmp_path / "one", {"only": crops[0]})
     found = analyze(tmp_path / "out", "--synth", f"like={places / 'like'}", "--real", f"single={tmp_path / 'one'}")
@@ -194,6 +197,7 @@ def test_one_image_a_set_is_too_few_and_no_error(places: Path, crops: list[Pixel
     assert "too few" in (tmp_path / "out/report.md").read_text()
 
 
+@pytest.mark.slow
 def test_broken_images_are_told_and_the_rest_is_measured(places: Path, tmp_path: Path) -> None:
     save(tmp_path / "some", {})
     for path in sorted((places / "real").iterdir())[:6]:
@@ -207,6 +211,7 @@ def test_broken_images_are_told_and_the_rest_is_measured(places: Path, tmp_path:
     assert "broken.png" in (tmp_path / "out/report.md").read_text()
 
 
+@pytest.mark.slow
 def test_other_sizes_stop_unless_resizing_is_allowed_and_then_it_is_told(
     places: Path, crops: list[Pixels], tmp_path: Path
 ) -> None:

@@ -166,6 +166,7 @@ def test_two_processes_restore_as_one_does(shards: Path, config: Path, tmp_path:
     assert_equal_weights(tmp_path / "one", tmp_path / "two", "restoration", tolerance=1e-3)
 
 
+@pytest.mark.slow
 def test_a_restorer_without_embedding_needs_no_autoencoders(shards: Path, config: Path, tmp_path: Path) -> None:
     result = run(words(shards, config, tmp_path / "run", "--embedding", "none", "--steps", "1"))
     assert result.exit_code == 0, result.output
@@ -198,6 +199,7 @@ def test_a_stable_diffusion_gets_lora_and_autoencoders_of_its_own(shards: Path, 
     assert restorer.sampling.negative_prompt == "haze"
 
 
+@pytest.mark.slow
 def test_training_takes_the_listed_vgg19_without_a_path(
     shards: Path, config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -215,6 +217,7 @@ def test_training_takes_the_listed_vgg19_without_a_path(
     assert f"vgg19: {file_sha256(tmp_path / 'vgg19-dcbb9e9d.pth')}" in written
 
 
+@pytest.mark.slow
 def test_an_identity_network_may_take_the_encoders_place(shards: Path, config: Path, tmp_path: Path) -> None:
     network = ArcFace((1, 1, 1, 1), (8, 8, 8, 16), 32)
     torch.save({f"module.{name}": value for name, value in network.state_dict().items()}, tmp_path / "backbone.pth")
@@ -313,6 +316,7 @@ def test_images_of_another_side_than_the_models_are_refused(shards: Path, tmp_pa
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_larger_images_are_cropped_where_that_is_asked_for(shards: Path, tmp_path: Path) -> None:
     path = write_config(tmp_path / "config.yaml", restoration={"crop_sizes": [16], "num_steps": 1})
     result = run(words(shards, path, tmp_path / "run", "--embedding", "none", "--crop"))
@@ -327,6 +331,7 @@ def test_a_data_set_of_another_side_is_no_validation(
     assert "other: images of 48 pixels" in both(words(shards, config, tmp_path / "run", "--validation", str(other)))
 
 
+@pytest.mark.slow
 def test_that_nothing_is_held_out_is_warned_of(shards: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = write_config(tmp_path / "config.yaml", data={"held_out": 0.01}, restoration={"num_steps": 1})
     arguments = words(shards, path, tmp_path / "run", "--embedding", "none")
@@ -347,6 +352,7 @@ def next_line(output: str) -> str:
     return line
 
 
+@pytest.mark.slow
 def test_the_next_lines_lead_through_all_stages_and_keep_what_was_given(
     shards: Path, config: Path, tmp_path: Path
 ) -> None:
@@ -364,6 +370,7 @@ def test_the_next_lines_lead_through_all_stages_and_keep_what_was_given(
     assert (name, arguments["model"]) == ("restore", str(out))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "size", "loss"),
     [("small", 64, "gradient-pyramid, a stand-in without weights"), ("sd21", 512, "vgg19, {vgg}")],
@@ -383,6 +390,7 @@ def test_a_dry_run_tells_the_plan_and_writes_nothing(
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_a_base_model_that_is_not_here_is_said_before_any_work(
     faces_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

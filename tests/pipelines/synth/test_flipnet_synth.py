@@ -113,6 +113,7 @@ class StubDegrader:
         ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["flipnet", "mix"])
 def test_same_bytes_in_this_process_and_again(mode: Mode, config: SynthConfig, tmp_path: Path) -> None:
     config = replace(config, mode=mode)

@@ -122,6 +122,7 @@ def test_bytes_do_not_depend_on_the_number_of_workers(
 # ------------------------------------------------------------------------------------------------- what does not matter
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("samples_per_shard", [1, 4, 100])
 def test_samples_do_not_depend_on_the_size_of_shards(
     config: SynthConfig, tmp_path: Path, samples_per_shard: int
@@ -133,6 +134,7 @@ def test_samples_do_not_depend_on_the_size_of_shards(
     assert samples_in(tmp_path / "other") == samples_in(tmp_path / "two")
 
 
+@pytest.mark.slow
 def test_moving_the_folder_changes_no_byte(config: SynthConfig, faces_dir: Path, tmp_path: Path) -> None:
     moved = tmp_path / "elsewhere" / "with another name"
     shutil.copytree(faces_dir, moved)
@@ -164,6 +166,7 @@ def test_other_files_change_no_lq_image(config: SynthConfig, faces_dir: Path, tm
     assert lq_of(after["0_first_of_all.png"], 0) != lq_of(after["astronaut.png"], 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["flipnet-paper", "gfpgan"])
 def test_more_variants_leave_the_first_ones_as_they_were(config: SynthConfig, tmp_path: Path, name: str) -> None:
     synth(replace(config, recipe=preset(name), variants=2), tmp_path / "two")
@@ -176,6 +179,7 @@ def test_more_variants_leave_the_first_ones_as_they_were(config: SynthConfig, tm
         assert len({lq_of(five[source], i) for i in range(5)}) == 5
 
 
+@pytest.mark.slow
 def test_another_seed_changes_every_lq_image_and_no_hq_image(config: SynthConfig, tmp_path: Path) -> None:
     synth(config, tmp_path / "three")
     synth(replace(config, seed=4), tmp_path / "four")
@@ -200,6 +204,7 @@ def test_full_size_is_native_size_finished(config: SynthConfig, tmp_path: Path) 
 # ------------------------------------------------------------------------------------------------------------- resuming
 
 
+@pytest.mark.slow
 def test_ranges_of_shards_make_the_same_data_set(config: SynthConfig, tmp_path: Path) -> None:
     whole = synth(config, tmp_path / "whole")
     first = synth(config, tmp_path / "parts", shard_range=(1, 3))
@@ -289,6 +294,7 @@ def test_another_configuration_is_refused(
     assert files_in(out) == before
 
 
+@pytest.mark.slow
 def test_overwrite_removes_what_was_ours_alone(config: SynthConfig, tmp_path: Path) -> None:
     out = tmp_path / "out"
     synth(config, out)
