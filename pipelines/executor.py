@@ -15,6 +15,7 @@ import os
 import secrets
 import shutil
 import socket
+import sys
 import tempfile
 from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
@@ -455,7 +456,10 @@ def _set_environment(config: ExecutorConfig) -> None:
     os.environ.setdefault("RAY_DISABLE_FAILURE_SIGNAL_HANDLER", "1")
     for name in ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS"):
         os.environ.setdefault(name, str(config.threads))
-    if config.ray_address is None:
+    if config.ray_address is None and "ray" in sys.modules and os.environ.get("RAY_AUTH_MODE") != "token":
+        # Ray reads this when it is imported, and could not be started otherwise now.
+        log.warning("Ray was imported before without RAY_AUTH_MODE=token: whoever reaches its ports may use it")
+    elif config.ray_address is None:
         # Ray listens on all interfaces and runs what it is told to: nobody without this token may tell it.
         os.environ["RAY_AUTH_MODE"] = "token"
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))

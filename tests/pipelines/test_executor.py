@@ -620,3 +620,17 @@ def test_a_cluster_is_not_joined_without_its_token(cluster: Cluster, faces_dir: 
     assert "Traceback" not in result.stderr
     assert result.stderr.splitlines()[-1].startswith("error: Ray could not be started or joined: Token authentication")
     assert not list((tmp_path / "out").glob("*.tar"))
+
+
+@pytest.mark.slow
+def test_a_script_that_imported_ray_before_makes_a_data_set(faces_dir: Path, tmp_path: Path) -> None:
+    code = (
+        "import sys, ray\nimport degrade_kit as dk\n"
+        "print(dk.synthesize(sys.argv[1], sys.argv[2], size=64, workers=1).num_samples)\n"
+    )
+    words = [sys.executable, "-c", code, str(faces_dir), str(tmp_path / "out")]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=180, env=environment)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "6"
+    assert "Ray was imported before without RAY_AUTH_MODE=token" in done.stderr
