@@ -53,6 +53,12 @@ class Encoded:
     extension: str
     """`jpg` or `webp`."""
 
+    def decode(self) -> Pixels:
+        """Read the image, shape (height, width, 3)."""
+        bgr = cv2.imdecode(np.frombuffer(self.data, np.uint8), cv2.IMREAD_COLOR)
+        assert bgr is not None, "OpenCV reads what it has just written"
+        return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), np.uint8)
+
 
 class Canvas:
     """An RGB image under degradation, on the 0..255 scale.
@@ -131,6 +137,11 @@ class Canvas:
         self._owned = True
         self.height, self.width = planes.shape[1:]
 
+    def set_pixels(self, pixels: Pixels) -> None:
+        """Replace the image by an 8-bit one, shape (height, width, 3)."""
+        self._planes, self._pixels, self._encoded, self._pending = None, pixels, None, []
+        self.height, self.width = pixels.shape[:2]
+
     def set_encoded(self, encoded: Encoded) -> None:
         """Replace the image by a lossy file of it, of the same size; it is decoded only if anybody looks."""
         self._planes, self._pixels, self._encoded, self._pending = None, None, encoded, []
@@ -138,9 +149,7 @@ class Canvas:
     def _decoded(self) -> Pixels:
         if self._pixels is None:
             assert self._encoded is not None, "a canvas holds planes, pixels or a file"
-            bgr = cv2.imdecode(np.frombuffer(self._encoded.data, np.uint8), cv2.IMREAD_COLOR)
-            assert bgr is not None, "OpenCV reads what it has just written"
-            self._pixels = np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), np.uint8)
+            self._pixels = self._encoded.decode()
         return self._pixels
 
 

@@ -11,6 +11,7 @@ degrade_kit.errors.ConfigError: damaged: metrics.json: field values[1]: expected
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar, cast
@@ -19,6 +20,9 @@ from degrade_kit.errors import ConfigError, DegradeKitError
 
 Range = tuple[float, float]
 """Both ends of a uniform draw; equal ends for a fixed value."""
+
+Sizes = tuple[float, ...]
+"""Sides in pixels: the two ends of a log-uniform draw, or three and more equally spaced quantiles."""
 
 _T = TypeVar("_T")
 Check = Callable[[Any, str], _T]
@@ -50,6 +54,27 @@ def whole_span(low: int, high: int) -> Check[Range]:
         if math.ceil(start) > math.floor(stop):
             raise ConfigError(f"{key}: expected a range that holds a whole number, got {value!r:.200}")
         return start, stop
+
+    return check
+
+
+def sizes(low: int, high: int) -> Check[Sizes]:
+    """Check of sides in pixels: one, [min, max] of a log-uniform draw, or three and more quantiles in order.
+
+    The quantiles are equally spaced, the first the smallest side and the last the largest: so a list of measured sizes,
+    sorted, draws as they are distributed.
+    """
+
+    def check(value: Any, key: str) -> Sizes:  # noqa: ANN401 (user input)
+        if not isinstance(value, (list, tuple)):
+            value = (value, value)
+        sides = cast("Sequence[Any]", value)
+        wanted = f"expected pixels, [min, max], or three and more sizes in order, within [{low}, {high}]"
+        if len(sides) < 2 or not all(_is_number(side) and low <= side <= high for side in sides):
+            raise ConfigError(f"{key}: {wanted}, got {value!r}")
+        if any(after < before for before, after in itertools.pairwise(sides)):
+            raise ConfigError(f"{key}: {wanted}, got {value!r}")
+        return tuple(float(side) for side in sides)
 
     return check
 
@@ -90,6 +115,13 @@ def choice(known: Sequence[_T]) -> Check[_T]:
 def probability(value: Any, key: str) -> float:  # noqa: ANN401 (user input)
     """Check of a number in [0, 1]."""
     return number(0, 1)(value, key)
+
+
+def text(value: Any, key: str) -> str:  # noqa: ANN401 (user input)
+    """Check of text."""
+    if not isinstance(value, str):
+        raise ConfigError(f"{key}: expected text, got {value!r}")
+    return value
 
 
 def flag(value: Any, key: str) -> bool:  # noqa: ANN401 (user input)

@@ -104,6 +104,51 @@ def motion(size: int, length: float, angle: float) -> Kernel:
     return _normalise(weights_y @ weights_x.T)
 
 
+def disk(radius: float) -> Kernel:
+    """Sample the blur of a lens out of focus: a disk whose edge falls off over one pixel.
+
+    Args:
+        radius: In pixels, >= 0.
+
+    >>> disk(0.0).shape
+    (1, 1)
+    >>> bool(np.isclose(disk(3.3).sum(), 1))
+    True
+    """
+    if radius < 0:
+        raise ValueError(f"radius must be >= 0, got {radius}")
+    x, y = _grid(2 * math.ceil(radius) + 1)
+    return _normalise(np.clip(radius + 0.5 - np.hypot(x, y), 0, 1))
+
+
+def path(length: float, curl: float, rng: np.random.Generator) -> Kernel:
+    """Draw the blur of a hand that shakes: a path with inertia, as a kernel centred at its mean.
+
+    Args:
+        length: Of the path in pixels, >= 0.
+        curl: 0 for a straight line of a random direction; 1 turns all the time.
+        rng: Draws the direction and the impulses.
+
+    Source: Boracchi and Foi (IEEE TIP 2012), their random motion with impulses, with the path's length fixed.
+    """
+    if length < 0 or not 0 <= curl <= 1:
+        raise ValueError(f"expected a length >= 0 and a curl in [0, 1], got {length} and {curl}")
+    count = 16 * math.ceil(length) + 1
+    # Uniform numbers alone, whose stream NumPy keeps. The direction walks, and now and then it jumps.
+    draws = rng.random((3, count))
+    steps = (draws[0] - 0.5) * math.sqrt(12) * curl * math.pi / math.sqrt(count)
+    jumps = np.where(draws[1] < 2 * curl / count, (draws[2] - 0.5) * 2 * math.pi, 0.0)
+    directions = 2 * math.pi * float(rng.random()) + np.cumsum(2 * steps + jumps)
+    stride = length / max(count - 1, 1)
+    x, y = np.cumsum(stride * np.cos(directions)), np.cumsum(stride * np.sin(directions))
+    x, y = x - x.mean(), y - y.mean()
+    size = 2 * math.ceil(float(max(np.abs(x).max(), np.abs(y).max()))) + 1
+    grid = np.arange(size) - size // 2
+    weights_x = np.clip(1 - np.abs(grid[:, None] - x), 0, None)
+    weights_y = np.clip(1 - np.abs(grid[:, None] - y), 0, None)
+    return _normalise(weights_y @ weights_x.T)
+
+
 def trim(kernel: Kernel) -> Kernel:
     """Drop negligible elements and cut the kernel to the smallest centred square that holds the rest.
 

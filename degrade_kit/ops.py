@@ -16,35 +16,23 @@ import cv2
 import numpy as np
 
 from degrade_kit import kernels
-from degrade_kit.canvas import Canvas, Convolution, Encoded, Separable
+from degrade_kit.camera_ops import CameraShake, Defocus, Denoise, Isp, Sharpen, Tone
+from degrade_kit.canvas import Canvas, Convolution, Separable
+from degrade_kit.codec_ops import Avif, Heic, Jpeg, WebP
 from degrade_kit.errors import ConfigError
+from degrade_kit.frame_ops import Frame, Unframe
 from degrade_kit.linear import AxisBlur, AxisDecimate, AxisResize, Filter, Planes
-from degrade_kit.noise import bit_stream, normals, poisson_noise
+from degrade_kit.noise import normals, poisson_noise
+from degrade_kit.op_tools import Seat, add_noise_field, luma
 
 KernelKind = Literal[
     "iso", "aniso", "generalized_iso", "generalized_aniso", "plateau_iso", "plateau_aniso"
 ]  # the names of basicsr's `random_mixed_kernels`
 
+MAX_SIDE = 8192
+"""Largest side that an operation may ask for, in pixels: a record of somebody else's must not fill the memory."""
+
 Jitter = Literal["brightness", "contrast", "saturation", "hue"]
-
-LUMA = (0.299, 0.587, 0.114)
-"""ITU-R BT.601 weights of red, green and blue, as OpenCV and Pillow make gray."""
-
-
-@dataclass(frozen=True, slots=True)
-class Seat:
-    """Where a step stands: the record's noise seed and the step's position, nested ones having more than one number."""
-
-    seed: int
-    position: tuple[int, ...]
-
-    def bits(self) -> np.random.SFC64:
-        """Make the bit generator of this step alone."""
-        return bit_stream(self.seed, self.position)
-
-    def inner(self, index: int) -> Seat:
-        """Return the seat of the `index`-th step inside this one."""
-        return Seat(self.seed, (*self.position, index))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -129,6 +117,39 @@ class Resize:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class ResizeSide:
+    """Resampling to a number of pixels: the shorter side becomes `side`, and the shape stays."""
+
+    name: ClassVar[str] = "resize_side"
+    side: int
+    filter: Filter = "area"
+
+    def run(self, canvas: Canvas, seat: Seat) -> None:
+        """Note the resize on the canvas."""
+        del seat
+        _resize_by(canvas, self.side / min(canvas.height, canvas.width), self.filter)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Rescale:
+    """Resampling by a factor of the size that the step meets, rounded."""
+
+    name: ClassVar[str] = "rescale"
+    factor: float
+    filter: Filter = "cubic"
+
+    def run(self, canvas: Canvas, seat: Seat) -> None:
+        """Note the resize on the canvas."""
+        del seat
+        if self.factor * max(canvas.height, canvas.width) > MAX_SIDE:
+            raise ConfigError(
+                f"{canvas.width} x {canvas.height} pixels times {self.factor:g} are above {MAX_SIDE} a side; let "
+                "`enlarge` and `repost` enlarge less"
+            )
+        _resize_by(canvas, self.factor, self.filter)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Decimate:
     """Gaussian blur, then every `factor`-th pixel, the kernel shifted by (factor - 1) / 2 so that no pixel moves.
 
@@ -173,7 +194,7 @@ class GaussianNoise:
     def run(self, canvas: Canvas, seat: Seat) -> None:
         """Add the noise to the canvas."""
         shape = (1 if self.gray else 3, canvas.height, canvas.width)
-        _add_noise(canvas, normals(shape, seat.bits(), self.level))
+        add_noise_field(canvas, normals(shape, seat.bits(), self.level))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -192,7 +213,7 @@ class CovarianceNoise:
         values, vectors = np.linalg.eigh(np.reshape(self.covariance, (3, 3)))
         mixing = (vectors * np.sqrt(np.clip(values, 0, None))).astype(np.float32)
         fields = normals((3, canvas.height * canvas.width), seat.bits())
-        _add_noise(canvas, (mixing @ fields).reshape(3, canvas.height, canvas.width))
+        add_noise_field(canvas, (mixing @ fields).reshape(3, canvas.height, canvas.width))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -208,34 +229,8 @@ class PoissonNoise:
         """Add the noise to the canvas."""
         planes = canvas.take_planes()
         canvas.set_planes(np.clip(planes, 0, 255, out=planes))
-        image = _luma(planes)[None] if self.gray else planes
-        _add_noise(canvas, poisson_noise(image, seat.bits()) * np.float32(self.scale))
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Jpeg:
-    """Baseline JPEG by OpenCV with its default chroma subsampling, 4:2:0."""
-
-    name: ClassVar[str] = "jpeg"
-    quality: int
-
-    def run(self, canvas: Canvas, seat: Seat) -> None:
-        """Encode the canvas as JPEG."""
-        del seat
-        _encode(canvas, "jpg", [cv2.IMWRITE_JPEG_QUALITY, self.quality])
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class WebP:
-    """Lossy WebP by OpenCV."""
-
-    name: ClassVar[str] = "webp"
-    quality: int
-
-    def run(self, canvas: Canvas, seat: Seat) -> None:
-        """Encode the canvas as WebP."""
-        del seat
-        _encode(canvas, "webp", [cv2.IMWRITE_WEBP_QUALITY, self.quality])
+        image = luma(planes)[None] if self.gray else planes
+        add_noise_field(canvas, poisson_noise(image, seat.bits()) * np.float32(self.scale))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -291,7 +286,7 @@ class Gray:
     def run(self, canvas: Canvas, seat: Seat) -> None:
         """Replace the colours by their luma."""
         del seat
-        gray = _luma(canvas.planes())
+        gray = luma(canvas.planes())
         canvas.set_planes(np.stack([gray, gray, gray]))
 
 
@@ -401,6 +396,18 @@ Op: TypeAlias = (
     | Haze
     | Shift
     | Uneven
+    | ResizeSide
+    | Rescale
+    | Frame
+    | Unframe
+    | Avif
+    | Heic
+    | Tone
+    | Defocus
+    | CameraShake
+    | Isp
+    | Denoise
+    | Sharpen
     | FlipNetImage
 )
 
@@ -424,35 +431,33 @@ OPS: dict[str, type[Op]] = {
         Haze,
         Shift,
         Uneven,
+        ResizeSide,
+        Rescale,
+        Frame,
+        Unframe,
+        Avif,
+        Heic,
+        Tone,
+        Defocus,
+        CameraShake,
+        Isp,
+        Denoise,
+        Sharpen,
         FlipNetImage,
     )
 }
 """Every operation by the name that a record gives it."""
 
 
+def _resize_by(canvas: Canvas, factor: float, chosen: Filter) -> None:
+    height, width = (max(1, round(side * factor)) for side in (canvas.height, canvas.width))
+    canvas.linear(Separable(AxisResize(height, chosen), AxisResize(width, chosen)))
+
+
 def run_all(ops: tuple[Op, ...], canvas: Canvas, seat: Seat) -> None:
     """Run `ops` in order, each from its own seat inside `seat`."""
     for index, op in enumerate(ops):
         op.run(canvas, seat.inner(index))
-
-
-def _add_noise(canvas: Canvas, noise: Planes) -> None:
-    """Add a field of shape (3 or 1, height, width) and clip."""
-    noisy = np.add(canvas.planes(), noise, out=noise if noise.shape[0] == 3 else None)
-    canvas.set_planes(np.clip(noisy, 0, 255, out=noisy))
-
-
-def _encode(canvas: Canvas, extension: str, options: list[int]) -> None:
-    bgr = cv2.cvtColor(canvas.pixels(), cv2.COLOR_RGB2BGR)
-    done, data = cv2.imencode(f".{extension}", bgr, options)
-    assert done, f"OpenCV has no {extension} encoder"
-    canvas.set_encoded(Encoded(data.tobytes(), extension))
-
-
-def _luma(planes: Planes) -> Planes:
-    """Luma, shape (height, width)."""
-    weights = np.array([LUMA], np.float32)
-    return (weights @ planes.reshape(3, -1)).reshape(planes.shape[1:])
 
 
 # The adjustments work in place; the caller clips.
@@ -463,13 +468,13 @@ def _brightness(planes: Planes, factor: float) -> None:
 
 
 def _contrast(planes: Planes, factor: float) -> None:
-    mean = float(_luma(planes).mean(dtype=np.float64))
+    mean = float(luma(planes).mean(dtype=np.float64))
     planes *= np.float32(factor)
     planes += np.float32((1 - factor) * mean)
 
 
 def _saturation(planes: Planes, factor: float) -> None:
-    gray = _luma(planes)
+    gray = luma(planes)
     gray *= np.float32(1 - factor)
     planes *= np.float32(factor)
     planes += gray

@@ -12,11 +12,13 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
+from degrade_kit.bank import load_bank, shipped_banks
 from degrade_kit.checks import Range
 from degrade_kit.errors import ConfigError, nearest
 from degrade_kit.ops import KernelKind
 from degrade_kit.recipe import Recipe, load_recipe, recipe_from_mapping
 from degrade_kit.steps import (
+    FromBank,
     OneOf,
     Option,
     RandomBlur,
@@ -43,14 +45,21 @@ _ANY_FILTER = ("area", "linear", "cubic")
 
 
 def preset(name: str) -> Recipe:
-    """Look up the recipe of a published method.
+    """Look up the recipe of a published method, or that of a record bank that comes with the package.
 
     Raises:
         ConfigError: If there is none of that name; the message names the nearest one.
     """
-    if name not in PRESETS:
-        raise ConfigError(f"unknown preset `{name}`; {nearest(name, PRESETS)}")
-    return PRESETS[name]
+    if name in PRESETS:
+        return PRESETS[name]
+    if name in shipped_banks():
+        return Recipe(name=name, steps=(FromBank(file=name),), source=load_bank(name).source)
+    raise ConfigError(f"unknown preset `{name}`; {nearest(name, preset_names())}")
+
+
+def preset_names() -> list[str]:
+    """Names that `preset` knows: the published methods, then the banks."""
+    return [*PRESETS, *shipped_banks()]
 
 
 def _first_order(
@@ -336,8 +345,8 @@ def resolve_recipe(name: str | os.PathLike[str] | Mapping[str, Any] | Recipe) ->
         return recipe_from_mapping(name, "recipe")
     if isinstance(name, os.PathLike):
         return load_recipe(os.fspath(name))
-    if name in PRESETS:
+    if name in preset_names():
         return preset(name)
     if name.endswith((".yaml", ".yml")) or os.sep in name:
         return load_recipe(name)
-    raise ConfigError(f"unknown preset `{name}`; {nearest(name, PRESETS)} (a recipe file ends in .yaml)")
+    raise ConfigError(f"unknown preset `{name}`; {nearest(name, preset_names())} (a recipe file ends in .yaml)")

@@ -14,16 +14,22 @@ import numpy as np
 
 from degrade_kit.errors import ConfigError, nearest
 from degrade_kit.files import MAX_YAML_BYTES, local_path, parse_yaml, read_regular, sha256
+from degrade_kit.ops import Jpeg, Op, WebP
 from degrade_kit.record import Record
 from degrade_kit.steps import (
     STEPS,
     Drawn,
+    Enlarge,
+    FromBank,
     OneOf,
     Option,
+    PhotoFrame,
     RandomDecimate,
     RandomJpeg,
     RandomResize,
+    RandomShift,
     RandomWebP,
+    Repost,
     Shuffle,
     Step,
     Uneven,
@@ -57,6 +63,13 @@ class Recipe:
                 f"at one size; end it with `- resize: {{scale: 1}}`"
             )
         for step in _walk(self.steps):
+            inside = _walk(step.steps) if isinstance(step, PhotoFrame) else ()
+            for inner in inside:
+                if isinstance(inner, (RandomShift, Uneven, PhotoFrame, FromBank)):
+                    raise ConfigError(
+                        f"recipe {self.name}: `{inner.name}` is a step of the whole image; put it before or behind "
+                        "`photo_frame`, not in it"
+                    )
             if isinstance(step, Uneven) and _resizes(step.steps) and not _ends_at_full_size(step.steps, start=False):
                 raise ConfigError(
                     f"recipe {self.name}: the steps of `uneven` must go back to the full size, since the square and "
@@ -226,23 +239,25 @@ def _leaves_full_size(step: Step, *, start: bool) -> bool:
         return start and all(_ends_at_full_size((inner,), start=True) for inner in step.steps)
     if isinstance(step, OneOf):
         return all(_ends_at_full_size(option.steps, start=start) for option in step.options if option.weight)
+    if isinstance(step, (PhotoFrame, FromBank)):
+        return True
     if isinstance(step, RandomResize):
         return step.scale == (1.0, 1.0) or step.factor == (1.0, 1.0)
-    return start and not isinstance(step, RandomDecimate)
+    return start and not isinstance(step, (RandomDecimate, Enlarge, Repost))
 
 
 def _walk(steps: Iterable[Step]) -> Iterator[Step]:
     """All steps, those inside others too."""
     for step in steps:
         yield step
-        if isinstance(step, (Shuffle, Uneven)):
+        if isinstance(step, (Shuffle, Uneven, PhotoFrame)):
             yield from _walk(step.steps)
         elif isinstance(step, OneOf):
             yield from _walk(inner for option in step.options for inner in option.steps)
 
 
 def _resizes(steps: Iterable[Step]) -> bool:
-    return any(isinstance(step, (RandomResize, RandomDecimate)) for step in _walk(steps))
+    return any(isinstance(step, (RandomResize, RandomDecimate, Enlarge, Repost)) for step in _walk(steps))
 
 
 def _last_format(steps: tuple[Step, ...]) -> str | None:
@@ -251,6 +266,10 @@ def _last_format(steps: tuple[Step, ...]) -> str | None:
     while rest and rest[-1].name in ("color_shift", "color_jitter", "gray"):
         rest.pop()
     last = rest[-1] if rest else None
+    if isinstance(last, PhotoFrame):
+        return _file_at_end(last.steps) if last.prob == 1.0 else None
+    if isinstance(last, FromBank):
+        return _common_format(last.records) if last.prob == 1.0 else None
     if isinstance(last, RandomResize):
         always = last.scale == (1.0, 1.0) and last.prob == 1.0 and not last.clip and "cubic_aa" not in last.filter
         return _file_at_end(rest[:-1]) if always else None
@@ -258,12 +277,25 @@ def _last_format(steps: tuple[Step, ...]) -> str | None:
     return _file_at_end(steps) if len(rest) == len(steps) else None
 
 
+def _common_format(records: Iterable[tuple[Op, ...]]) -> str | None:
+    """Extension of the file that the native part of all these records ends with."""
+    formats = set[str | None]()
+    for ops in records:
+        native = Record(0, ops).split()[0]
+        last = native[-1] if native else None
+        plain = isinstance(last, (Jpeg, WebP)) and not getattr(last, "right", 0) and not getattr(last, "down", 0)
+        formats.add({"jpeg": "jpg", "webp": "webp"}[last.name] if plain and last is not None else None)
+    return formats.pop() if len(formats) == 1 else None
+
+
 def _file_at_end(steps: Sequence[Step]) -> str | None:
     last = steps[-1] if steps else None
     if last is None or last.prob < 1.0:
         return None
     if isinstance(last, RandomJpeg):
-        return "jpg"
+        return None if last.any_grid else "jpg"
+    if isinstance(last, Repost) and len(last.codec) == 1:
+        return {"jpeg": "jpg", "webp": "webp"}.get(next(iter(last.codec)))
     if isinstance(last, RandomWebP):
         return "webp"
     if isinstance(last, OneOf):

@@ -6,12 +6,12 @@ import dataclasses
 import functools
 import json
 import typing
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, cast
 
 from degrade_kit.files import decode_json
-from degrade_kit.ops import OPS, ColorJitter, ColorShift, FlipNetImage, Gray, Op, Resize, Uneven
+from degrade_kit.ops import OPS, ColorJitter, ColorShift, FlipNetImage, Gray, Op, Resize, Uneven, Unframe
 
 _POINTWISE = (ColorShift, ColorJitter, Gray)
 _READER_FILTERS = ("linear", "cubic", "area")
@@ -27,6 +27,30 @@ LIMITS: Final[Mapping[str, tuple[float, float]]] = {
     "motion_blur.size": (1, 255),
     "motion_blur.length": (0, 255),
     "resize.scale": (0.1, 512),
+    "resize_side.side": (1, 8192),
+    "rescale.factor": (1 / 64, 16),
+    **{
+        f"{name}.{key}": limits
+        for name in ("frame", "unframe")
+        for key, limits in {"side": (1, 4096), "angle": (-7, 7), "right": (-4096, 4096), "down": (-4096, 4096)}.items()
+    },
+    "jpeg.right": (0, 15),
+    "jpeg.down": (0, 15),
+    "avif.quality": (0, 100),
+    "heic.quality": (0, 100),
+    "tone.exposure": (-16, 16),
+    "tone.gamma": (0.01, 100),
+    "defocus.radius": (0, 100),
+    "camera_shake.length": (0, 200),
+    "camera_shake.curl": (0, 1),
+    "isp.shot": (0, 1),
+    "isp.read": (0, 1),
+    "isp.red": (0.1, 10),
+    "isp.blue": (0.1, 10),
+    "denoise.strength": (0, 255),
+    "denoise.radius": (0.1, 10),
+    "sharpen.amount": (0, 10),
+    "sharpen.radius": (0.1, 50),
     "decimate.size": (1, 255),
     "decimate.factor": (1, 16),
     "jpeg.quality": (0, 100),
@@ -69,19 +93,21 @@ class Record:
     def split(self) -> tuple[tuple[Op, ...], tuple[Op, ...]]:
         """Separate the steps up to the *native* LQ image, which a shard stores, from the tail that a reader runs on it.
 
-        The tail is the last resize to the full size and the pointwise colour steps behind it; empty if there is none.
+        The tail is the last resize to the full size, or the cut out of a photograph, and the pointwise colour steps
+        behind it; empty if there is none.
         """
         at = len(self.steps)
         while at and isinstance(self.steps[at - 1], _POINTWISE):
             at -= 1
         last = self.steps[at - 1] if at else None
-        if isinstance(last, Resize) and last.scale == 1.0 and last.filter in _READER_FILTERS:
+        resized = isinstance(last, Resize) and last.scale == 1.0 and last.filter in _READER_FILTERS
+        if resized or isinstance(last, Unframe):
             return self.steps[: at - 1], self.steps[at - 1 :]
         return self.steps, ()
 
     def to_json(self) -> str:
         """Write compact JSON with the steps in order; `from_json` gives an equal record, floats to the last bit."""
-        fields = {"seed": self.seed, "steps": _to_plain(self.steps), "target": _to_plain(self.target)}
+        fields = {"seed": self.seed, "steps": ops_to_plain(self.steps), "target": ops_to_plain(self.target)}
         return json.dumps(fields, separators=(",", ":"))
 
     @classmethod
@@ -104,7 +130,7 @@ class Record:
 
 def ops_to_json(ops: tuple[Op, ...]) -> str:
     """Write a JSON list of operations, as in `Record.to_json`."""
-    return json.dumps(_to_plain(ops), separators=(",", ":"))
+    return json.dumps(ops_to_plain(ops), separators=(",", ":"))
 
 
 def ops_from_json(text: str) -> tuple[Op, ...]:
@@ -157,6 +183,12 @@ def _bounded(value: Any, expected: Any, where: str) -> Any:  # noqa: ANN401 (par
     return cast("Any", found)
 
 
+def limited(where: str, value: float) -> float:
+    """Bring a number to within what a record may hold in this field, such as `blur.sigma_x`."""
+    low, high = LIMITS.get(where, (-_LARGEST, _LARGEST))
+    return min(max(value, low), high)
+
+
 def _value(value: Any, expected: Any, where: str) -> Any:  # noqa: ANN401 (parsed JSON, and the type of a field)
     """Convert a value of JSON to the type that its field is declared with; numbers must be finite."""
     choices = typing.get_args(expected)
@@ -178,12 +210,17 @@ def _value(value: Any, expected: Any, where: str) -> Any:  # noqa: ANN401 (parse
     raise ValueError(f"{where}: expected {getattr(wanted, '__name__', wanted)} in a record, got {value!r:.80}")
 
 
-def _to_plain(ops: tuple[Op, ...]) -> list[dict[str, Any]]:
+def ops_to_plain(ops: Sequence[Op]) -> list[dict[str, Any]]:
+    """Write operations as plain dictionaries, each naming its class under `op`; `ops_from_plain` reads them."""
     return [{"op": op.name, **_fields(op)} for op in ops]
 
 
 def _fields(op: Op) -> dict[str, Any]:
     fields = {field.name: getattr(op, field.name) for field in dataclasses.fields(op)}
+    # A field that came later is left out where it changes nothing: records of before stay as they were, to the byte.
+    for field in dataclasses.fields(op):
+        if field.name in getattr(op, "later", ()) and fields[field.name] == field.default:
+            del fields[field.name]
     if isinstance(op, Uneven):
-        fields |= {"inside": _to_plain(op.inside), "outside": _to_plain(op.outside)}
+        fields |= {"inside": ops_to_plain(op.inside), "outside": ops_to_plain(op.outside)}
     return fields

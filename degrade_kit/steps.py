@@ -9,13 +9,23 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
-from typing import Any, ClassVar, TypeAlias, TypeVar, cast
+from typing import Any, ClassVar, TypeAlias, cast
 
 import numpy as np
 
 from degrade_kit import ops
+from degrade_kit.bank import load_bank, varied
+from degrade_kit.camera_steps import (
+    RandomCameraShake,
+    RandomDefocus,
+    RandomDenoise,
+    RandomIsp,
+    RandomSharpen,
+    RandomTone,
+)
 from degrade_kit.checks import (
     Range,
+    Sizes,
     flag,
     kernel_size,
     names,
@@ -24,15 +34,30 @@ from degrade_kit.checks import (
     optional,
     positions,
     probability,
+    sizes,
     span,
+    text,
     whole,
     whole_span,
 )
+from degrade_kit.codec_steps import Enlarge, RandomAvif, RandomHeic, RandomJpeg, RandomWebP, Repost
 from degrade_kit.errors import ConfigError
-from degrade_kit.kernels import full_size
+from degrade_kit.frame_ops import WARP_FILTERS, WarpFilter
 from degrade_kit.linear import FILTERS, Filter
-
-Rng = np.random.Generator
+from degrade_kit.step_base import (
+    NOMINAL_SIDE,
+    BaseStep,
+    Drawn,
+    Rng,
+    draw_side,
+    draw_size,
+    draw_weighted,
+    draw_whole,
+    happens,
+    normal,
+    permutation,
+    uniform,
+)
 
 KERNEL_KINDS: tuple[ops.KernelKind, ...] = (
     "iso",
@@ -44,43 +69,10 @@ KERNEL_KINDS: tuple[ops.KernelKind, ...] = (
 )
 
 
-@dataclass
-class Drawn:
-    """Operations drawn so far."""
-
-    steps: list[ops.Op] = field(default_factory=list[ops.Op])
-    target: list[ops.Op] = field(default_factory=list[ops.Op])
-    scale: float = 1.0
-    """HQ side / side of the image after the steps so far."""
-
-
-class _Step:
-    """Common to all steps: checked fields, and a probability to happen at all."""
-
-    __slots__ = ()
-    name: ClassVar[str]
-
-    def __post_init__(self) -> None:
-        for item in fields(self):  # pyright: ignore[reportArgumentType] (every subclass is a dataclass)
-            checked = item.metadata["check"](getattr(self, item.name), f"{self.name}.{item.name}")
-            object.__setattr__(self, item.name, checked)
-
-    def draw(self, rng: Rng, drawn: Drawn) -> None:
-        """Append what this step comes to this time, perhaps nothing."""
-        prob: float = getattr(self, "prob", 1.0)
-        # No number is spent on what is certain: a recipe without probabilities draws the same as before it had them.
-        if prob < 1.0 and rng.random() >= prob:
-            return
-        self._draw(rng, drawn)
-
-    def _draw(self, rng: Rng, drawn: Drawn) -> None:
-        raise NotImplementedError
-
-
 def _any_steps(value: Any, key: str) -> tuple[Step, ...]:  # noqa: ANN401 (user input)
     """Check of a list of steps, which may be empty."""
     steps = cast("Sequence[Any]", value) if isinstance(value, (list, tuple)) else None
-    if steps is None or not all(isinstance(step, _Step) for step in steps):
+    if steps is None or not all(isinstance(step, BaseStep) for step in steps):
         raise ConfigError(f"{key}: expected a list of steps, got {value!r}")
     return tuple(cast("Sequence[Step]", steps))
 
@@ -94,7 +86,7 @@ def _some_steps(value: Any, key: str) -> tuple[Step, ...]:  # noqa: ANN401 (user
 
 
 @dataclass(frozen=True, kw_only=True)
-class RandomBlur(_Step):
+class RandomBlur(BaseStep):
     """Blur by a kernel of the Gaussian family. Source of the draws: basicsr `random_mixed_kernels`."""
 
     name: ClassVar[str] = "blur"
@@ -126,16 +118,16 @@ class RandomBlur(_Step):
             raise ConfigError("blur: expected exactly one of `sigma` and `variance`")
 
     def _draw(self, rng: Rng, drawn: Drawn) -> None:
-        kind = _pick(rng, self.kernels)
+        kind = draw_weighted(rng, self.kernels)
         sigma_x = self._sigma(rng, drawn.scale)
         sigma_y, rotation, beta = sigma_x, 0.0, 1.0
         if kind.endswith("aniso"):
-            sigma_y, rotation = self._sigma(rng, drawn.scale), _uniform(rng, self.rotation)
+            sigma_y, rotation = self._sigma(rng, drawn.scale), uniform(rng, self.rotation)
         if kind.startswith(("generalized", "plateau")):
             low, high = self.beta_generalized if kind.startswith("generalized") else self.beta_plateau
             below = rng.random() < 0.5
-            beta = _uniform(rng, (low, max(low, 1.0)) if below else (min(high, 1.0), high))
-        size = _size(rng, self.support, max(sigma_x, sigma_y))
+            beta = uniform(rng, (low, max(low, 1.0)) if below else (min(high, 1.0), high))
+        size = draw_size(rng, self.support, max(sigma_x, sigma_y))
         drawn.steps.append(
             ops.Blur(kernel=kind, size=size, sigma_x=sigma_x, sigma_y=sigma_y, rotation=rotation, beta=beta)
         )
@@ -143,13 +135,13 @@ class RandomBlur(_Step):
     def _sigma(self, rng: Rng, scale: float) -> float:
         unit = max(scale, 1.0) if self.full_size_pixels else 1.0
         if self.sigma is not None:
-            return _uniform(rng, self.sigma) / unit
+            return uniform(rng, self.sigma) / unit
         assert self.variance is not None
-        return math.sqrt(_uniform(rng, self.variance)) / unit
+        return math.sqrt(uniform(rng, self.variance)) / unit
 
 
 @dataclass(frozen=True, kw_only=True)
-class RandomSincBlur(_Step):
+class RandomSincBlur(BaseStep):
     """Circular low-pass filter that rings. Source: Real-ESRGAN, section 3.3."""
 
     name: ClassVar[str] = "sinc_blur"
@@ -159,12 +151,12 @@ class RandomSincBlur(_Step):
     prob: float = field(default=1.0, metadata={"check": probability})
 
     def _draw(self, rng: Rng, drawn: Drawn) -> None:
-        size = _size(rng, self.support, 0.0)
-        drawn.steps.append(ops.SincBlur(size=size, cutoff=min(_uniform(rng, self.cutoff), math.pi)))
+        size = draw_size(rng, self.support, 0.0)
+        drawn.steps.append(ops.SincBlur(size=size, cutoff=min(uniform(rng, self.cutoff), math.pi)))
 
 
 @dataclass(frozen=True, kw_only=True)
-class RandomMotionBlur(_Step):
+class RandomMotionBlur(BaseStep):
     """Blur along a straight line of any direction."""
 
     name: ClassVar[str] = "motion_blur"
@@ -174,13 +166,13 @@ class RandomMotionBlur(_Step):
     prob: float = field(default=1.0, metadata={"check": probability})
 
     def _draw(self, rng: Rng, drawn: Drawn) -> None:
-        length = _uniform(rng, self.length)
+        length = uniform(rng, self.length)
         size = 2 * math.ceil(length / 2) + 1
-        drawn.steps.append(ops.MotionBlur(size=size, length=length, angle=_uniform(rng, self.angle)))
+        drawn.steps.append(ops.MotionBlur(size=size, length=length, angle=uniform(rng, self.angle)))
 
 
 @dataclass(frozen=True, kw_only=True)
-class RandomResize(_Step):
+class RandomResize(BaseStep):
     """Resampling to a drawn size. The last one of a recipe goes back to the full size: `resize: {scale: 1}`."""
 
     name: ClassVar[str] = "resize"
@@ -188,6 +180,8 @@ class RandomResize(_Step):
     """Range of HQ side / side after this step, drawn uniformly; below 1 enlarges."""
     factor: Range | None = field(default=None, metadata={"check": optional(span(1 / 512, 10))})
     """Instead of `scale`: range of its inverse, drawn uniformly (Real-ESRGAN draws so)."""
+    side: Sizes | None = field(default=None, metadata={"check": optional(sizes(1, 4096))})
+    """Instead of `scale`: pixels of the shorter side after this step; see `degrade_kit.checks.sizes`."""
     filter: tuple[Filter, ...] = field(default=("linear",), metadata={"check": names(FILTERS)})
     """One of linear, cubic, area, cubic_aa, or several with equal chances."""
     clip: bool = field(default=False, metadata={"check": flag})
@@ -196,24 +190,28 @@ class RandomResize(_Step):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if (self.scale is None) == (self.factor is None):
-            raise ConfigError("resize: expected exactly one of `scale` and `factor`")
+        if [self.scale, self.factor, self.side].count(None) != 2:
+            raise ConfigError("resize: expected exactly one of `scale`, `factor` and `side`")
 
     def _draw(self, rng: Rng, drawn: Drawn) -> None:
-        if self.scale is not None:
-            scale = _uniform(rng, self.scale)
+        side, scale = 0, 1.0
+        if self.side is not None:
+            side = draw_side(rng, self.side)
+            scale = NOMINAL_SIDE / side
+        elif self.scale is not None:
+            scale = uniform(rng, self.scale)
         else:
             assert self.factor is not None
-            scale = 1.0 / _uniform(rng, self.factor)
-        chosen = self.filter[_whole(rng, (0, len(self.filter) - 1))]
+            scale = 1.0 / uniform(rng, self.factor)
+        chosen = self.filter[draw_whole(rng, (0, len(self.filter) - 1))]
         drawn.scale = scale
-        drawn.steps.append(ops.Resize(scale=scale, filter=chosen))
+        drawn.steps.append(ops.ResizeSide(side=side, filter=chosen) if side else ops.Resize(scale=scale, filter=chosen))
         if self.clip and chosen in ("cubic", "cubic_aa"):  # the others cannot leave the range
             drawn.steps.append(ops.Clip())
 
 
 @dataclass(frozen=True, kw_only=True)
-class RandomDecimate(_Step):
+class RandomDecimate(BaseStep):
     """Gaussian blur and every n-th pixel. Source: BSRGAN, second branch of `downsample2`."""
 
     name: ClassVar[str] = "decimate"
@@ -224,11 +222,11 @@ class RandomDecimate(_Step):
 
     def _draw(self, rng: Rng, drawn: Drawn) -> None:
         drawn.scale *= self.factor
-        drawn.steps.append(ops.Decimate(factor=self.factor, sigma=_uniform(rng, self.sigma)))
+        drawn.steps.append(ops.Decimate(factor=self.factor, sigma=uniform(rng, self.sigma)))
 
 
 @dataclass(frozen=True, kw_only=True)
-class RandomGaussianNoise(_Step):
+class RandomGaussianNoise(BaseStep):
     """White Gaussian noise of a drawn strength."""
 
     name: ClassVar[str] = "gaussian_noise"
@@ -246,12 +244,12 @@ class RandomGaussianNoise(_Step):
             whole_span(0, 255)(self.level, f"{self.name}.level")
 
     def _draw(self, rng: Rng, drawn: Drawn) -> None:
-        level = float(_whole(rng, self.level)) if self.whole else _uniform(rng, self.level)
-        drawn.steps.append(ops.GaussianNoise(level=level, gray=_happens(rng, self.gray_prob)))
+        level = float(draw_whole(rng, self.level)) if self.whole else uniform(rng, self.level)
+        drawn.steps.append(ops.GaussianNoise(level=level, gray=happens(rng, self.gray_prob)))
 
 
 @dataclass(frozen=True, kw_only=True)
-class RandomCovarianceNoise(_Step):
+class RandomCovarianceNoise(BaseStep):
     """Gaussian noise with a random covariance of the channels. Source: BSRGAN `add_Gaussian_noise`, third kind."""
 
     name: ClassVar[str] = "covariance_noise"
@@ -267,7 +265,7 @@ class RandomCovarianceNoise(_Step):
 
 
 @dataclass(frozen=True, kw_only=True)
-class RandomPoissonNoise(_Step):
+class RandomPoissonNoise(BaseStep):
     """Shot noise. Source: basicsr `random_generate_poisson_noise`."""
 
     name: ClassVar[str] = "poisson_noise"
@@ -277,36 +275,11 @@ class RandomPoissonNoise(_Step):
     prob: float = field(default=1.0, metadata={"check": probability})
 
     def _draw(self, rng: Rng, drawn: Drawn) -> None:
-        drawn.steps.append(ops.PoissonNoise(scale=_uniform(rng, self.scale), gray=_happens(rng, self.gray_prob)))
+        drawn.steps.append(ops.PoissonNoise(scale=uniform(rng, self.scale), gray=happens(rng, self.gray_prob)))
 
 
 @dataclass(frozen=True, kw_only=True)
-class RandomJpeg(_Step):
-    """JPEG compression of a drawn quality."""
-
-    name: ClassVar[str] = "jpeg"
-    quality: Range = field(metadata={"check": whole_span(1, 100)})
-    """Range of the quality; whole numbers, both ends included."""
-    prob: float = field(default=1.0, metadata={"check": probability})
-
-    def _draw(self, rng: Rng, drawn: Drawn) -> None:
-        drawn.steps.append(ops.Jpeg(quality=_whole(rng, self.quality)))
-
-
-@dataclass(frozen=True, kw_only=True)
-class RandomWebP(_Step):
-    """Lossy WebP compression of a drawn quality."""
-
-    name: ClassVar[str] = "webp"
-    quality: Range = field(metadata={"check": whole_span(1, 100)})
-    prob: float = field(default=1.0, metadata={"check": probability})
-
-    def _draw(self, rng: Rng, drawn: Drawn) -> None:
-        drawn.steps.append(ops.WebP(quality=_whole(rng, self.quality)))
-
-
-@dataclass(frozen=True, kw_only=True)
-class RandomColorShift(_Step):
+class RandomColorShift(BaseStep):
     """A constant for each channel. Source: GFPGAN `color_jitter`."""
 
     name: ClassVar[str] = "color_shift"
@@ -315,12 +288,12 @@ class RandomColorShift(_Step):
     prob: float = field(default=1.0, metadata={"check": probability})
 
     def _draw(self, rng: Rng, drawn: Drawn) -> None:
-        red, green, blue = (_uniform(rng, (-self.limit, self.limit)) for _ in range(3))
+        red, green, blue = (uniform(rng, (-self.limit, self.limit)) for _ in range(3))
         drawn.steps.append(ops.ColorShift(red=red, green=green, blue=blue))
 
 
 @dataclass(frozen=True, kw_only=True)
-class RandomColorJitter(_Step):
+class RandomColorJitter(BaseStep):
     """Brightness, contrast, saturation and hue in random order. Source: GFPGAN `color_jitter_pt`."""
 
     name: ClassVar[str] = "color_jitter"
@@ -334,17 +307,17 @@ class RandomColorJitter(_Step):
         parts = tuple(ops.JITTERS)
         drawn.steps.append(
             ops.ColorJitter(
-                order=tuple(parts[i] for i in _permutation(rng, len(parts))),
-                brightness=_uniform(rng, self.brightness),
-                contrast=_uniform(rng, self.contrast),
-                saturation=_uniform(rng, self.saturation),
-                hue=_uniform(rng, self.hue),
+                order=tuple(parts[i] for i in permutation(rng, len(parts))),
+                brightness=uniform(rng, self.brightness),
+                contrast=uniform(rng, self.contrast),
+                saturation=uniform(rng, self.saturation),
+                hue=uniform(rng, self.hue),
             )
         )
 
 
 @dataclass(frozen=True, kw_only=True)
-class RandomGray(_Step):
+class RandomGray(BaseStep):
     """Gray LQ, and a gray target too if asked, so that a restorer does not learn to invent colours."""
 
     name: ClassVar[str] = "gray"
@@ -360,7 +333,7 @@ class RandomGray(_Step):
 
 
 @dataclass(frozen=True, kw_only=True)
-class RandomHaze(_Step):
+class RandomHaze(BaseStep):
     """Blend towards white. Source: RestoreFormer++ `hazy_prob`."""
 
     name: ClassVar[str] = "haze"
@@ -369,11 +342,11 @@ class RandomHaze(_Step):
     prob: float = field(default=1.0, metadata={"check": probability})
 
     def _draw(self, rng: Rng, drawn: Drawn) -> None:
-        drawn.steps.append(ops.Haze(alpha=_uniform(rng, self.alpha)))
+        drawn.steps.append(ops.Haze(alpha=uniform(rng, self.alpha)))
 
 
 @dataclass(frozen=True, kw_only=True)
-class RandomShift(_Step):
+class RandomShift(BaseStep):
     """Move the face, in the target and in the LQ image. Source: RestoreFormer++ `shift_prob`."""
 
     name: ClassVar[str] = "shift"
@@ -382,14 +355,14 @@ class RandomShift(_Step):
     prob: float = field(default=1.0, metadata={"check": probability})
 
     def _draw(self, rng: Rng, drawn: Drawn) -> None:
-        right, down = (_whole(rng, (-self.limit, self.limit)) for _ in range(2))
+        right, down = (draw_whole(rng, (-self.limit, self.limit)) for _ in range(2))
         shift = ops.Shift(right=right, down=down)
         drawn.steps.append(shift)
         drawn.target.append(shift)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Shuffle(_Step):
+class Shuffle(BaseStep):
     """Steps in random order."""
 
     name: ClassVar[str] = "shuffle"
@@ -404,7 +377,7 @@ class Shuffle(_Step):
             raise ConfigError(f"shuffle.in_order: expected positions below {len(self.steps)}, got {self.in_order}")
 
     def _draw(self, rng: Rng, drawn: Drawn) -> None:
-        order = _permutation(rng, len(self.steps))
+        order = permutation(rng, len(self.steps))
         ordered = iter(sorted(self.in_order))
         for position in [next(ordered) if at in self.in_order else at for at in order]:
             self.steps[position].draw(rng, drawn)
@@ -433,7 +406,7 @@ def _options(value: Any, key: str) -> tuple[Option, ...]:  # noqa: ANN401 (user 
 
 
 @dataclass(frozen=True, kw_only=True)
-class OneOf(_Step):
+class OneOf(BaseStep):
     """One of several lists of steps, by weight; an empty list is a choice too."""
 
     name: ClassVar[str] = "one_of"
@@ -441,13 +414,81 @@ class OneOf(_Step):
     prob: float = field(default=1.0, metadata={"check": probability})
 
     def _draw(self, rng: Rng, drawn: Drawn) -> None:
-        option = self.options[_pick(rng, {i: option.weight for i, option in enumerate(self.options)})]
+        option = self.options[draw_weighted(rng, {i: option.weight for i, option in enumerate(self.options)})]
         for step in option.steps:
             step.draw(rng, drawn)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Uneven(_Step):
+class FromBank(BaseStep):
+    """A record of a bank, varied: how photographs of a set are degraded, as often as they are; `degrade_kit.bank`."""
+
+    name: ClassVar[str] = "bank"
+    file: str = field(metadata={"check": text})
+    """Name of a bank that comes with the package, or a file that ends in .json."""
+    vary: float = field(default=0.1, metadata={"check": number(0, 1)})
+    """Standard deviation of the logarithm of the factors by which strengths are varied."""
+    digest: str = field(default="", metadata={"check": text})
+    """Of the bank's records; filled in, and checked where it is given."""
+    prob: float = field(default=1.0, metadata={"check": probability})
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        bank = load_bank(self.file)
+        if self.digest not in ("", bank.digest):
+            raise ConfigError(f"bank {self.file}: expected the bank {self.digest}, found {bank.digest}")
+        object.__setattr__(self, "digest", bank.digest)
+        # Not a field, but pickled with the step: a worker elsewhere need not have the file.
+        object.__setattr__(self, "_records", bank.records)
+
+    @property
+    def records(self) -> tuple[tuple[ops.Op, ...], ...]:
+        """The bank's records."""
+        return cast("tuple[tuple[ops.Op, ...], ...]", getattr(self, "_records"))  # noqa: B009
+
+    def _draw(self, rng: Rng, drawn: Drawn) -> None:
+        chosen = self.records[draw_whole(rng, (0, len(self.records) - 1))]
+        drawn.steps.extend(varied(chosen, self.vary, rng))
+        drawn.scale = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class PhotoFrame(BaseStep):
+    """A photograph round the face, which is small and turned in it; `steps` degrade it, and an aligner cuts it out.
+
+    So noise, blocks and blur have the size and direction that they have in photographs, and LQ and HQ stay registered.
+    It always ends at the full size.
+    """
+
+    name: ClassVar[str] = "photo_frame"
+    side: Sizes = field(metadata={"check": sizes(8, 2048)})
+    """Pixels of the face's side in the photograph; see `degrade_kit.checks.sizes`."""
+    steps: tuple[Step, ...] = field(default=(), metadata={"check": _any_steps})
+    """What happens to the photograph."""
+    turn: float = field(default=9.0, metadata={"check": number(0, 90)})
+    """Standard deviation of the face's turn, degrees; faces of photographs: 9."""
+    filter: dict[WarpFilter, float] = field(
+        default_factory=lambda: {"linear": 1.0, "cubic": 1.0}, metadata={"check": numbers_of(tuple(WARP_FILTERS))}
+    )
+    """Of the aligner: linear, cubic or lanczos, with weights."""
+    prob: float = field(default=1.0, metadata={"check": probability})
+
+    def _draw(self, rng: Rng, drawn: Drawn) -> None:
+        side = draw_side(rng, self.side)
+        angle = math.radians(self.turn) * normal(rng)
+        # A codec's blocks, which repeat after 16 pixels at most, lie anywhere on the face.
+        right, down = (uniform(rng, (-8.0, 8.0)) for _ in range(2))
+        drawn.steps.append(ops.Frame(side=side, angle=angle, right=right, down=down))
+        drawn.scale = NOMINAL_SIDE / side
+        for step in self.steps:
+            step.draw(rng, drawn)
+        chosen = draw_weighted(rng, self.filter)
+        drawn.steps.append(ops.Unframe(side=side, angle=angle, right=right, down=down, filter=chosen))
+        drawn.scale = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Uneven(BaseStep):
     """`steps` drawn once for the whole image, or, with `square_prob`, once for a square and again for the rest.
 
     Source: RestoreFormer++ `uneven_prob`.
@@ -473,7 +514,7 @@ class Uneven(_Step):
         drawn.scale = outside.scale
         drawn.steps.append(
             ops.Uneven(
-                side=_uniform(rng, self.side),
+                side=uniform(rng, self.side),
                 left=rng.random(),
                 top=rng.random(),
                 inside=tuple(inside.steps),
@@ -493,13 +534,25 @@ Step: TypeAlias = (
     | RandomPoissonNoise
     | RandomJpeg
     | RandomWebP
+    | RandomAvif
+    | RandomHeic
+    | Repost
     | RandomColorShift
     | RandomColorJitter
     | RandomGray
     | RandomHaze
     | RandomShift
+    | Enlarge
+    | RandomTone
+    | RandomDefocus
+    | RandomCameraShake
+    | RandomIsp
+    | RandomDenoise
+    | RandomSharpen
     | Shuffle
     | OneOf
+    | PhotoFrame
+    | FromBank
     | Uneven
 )
 
@@ -516,57 +569,26 @@ STEPS: dict[str, type[Step]] = {
         RandomPoissonNoise,
         RandomJpeg,
         RandomWebP,
+        RandomAvif,
+        RandomHeic,
+        Repost,
         RandomColorShift,
         RandomColorJitter,
         RandomGray,
         RandomHaze,
         RandomShift,
+        Enlarge,
+        RandomTone,
+        RandomDefocus,
+        RandomCameraShake,
+        RandomIsp,
+        RandomDenoise,
+        RandomSharpen,
         Shuffle,
         OneOf,
+        PhotoFrame,
+        FromBank,
         Uneven,
     )
 }
 """Every step by the name that a recipe file gives it."""
-
-
-def _uniform(rng: Rng, ends: Range) -> float:
-    """One number in [low, high)."""
-    low, high = ends
-    return low + (high - low) * rng.random()
-
-
-def _whole(rng: Rng, ends: tuple[float, float]) -> int:
-    """One whole number, both ends included."""
-    low, high = math.ceil(ends[0]), math.floor(ends[1])
-    return low + int(rng.random() * (high - low + 1))
-
-
-def _happens(rng: Rng, prob: float) -> bool:
-    return prob > 0 and rng.random() < prob
-
-
-_K = TypeVar("_K")
-
-
-def _pick(rng: Rng, weights: dict[_K, float]) -> _K:
-    """One key, with a chance in proportion to its weight."""
-    at = rng.random() * sum(weights.values())
-    for key, weight in weights.items():
-        at -= weight
-        if at < 0:
-            return key
-    return next(key for key in reversed(weights) if weights[key] > 0)  # rounding may leave a last crumb
-
-
-def _permutation(rng: Rng, count: int) -> list[int]:
-    """All of 0..count-1 in random order."""
-    return [int(i) for i in np.argsort(rng.random(count), kind="stable")]
-
-
-def _size(rng: Rng, support: int | str | tuple[int, ...], sigma: float) -> int:
-    """Odd kernel size for a `support`."""
-    if isinstance(support, int):
-        return support
-    if isinstance(support, str):
-        return full_size(sigma)
-    return support[_whole(rng, (0, len(support) - 1))]

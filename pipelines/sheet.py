@@ -32,6 +32,17 @@ _DETAIL = 0.54
 """Height of a detail as a share of its width: at 208 pixels of 512, both eyes and the nose's bridge."""
 
 _SHORT = {
+    "resize_side": "{side} px",
+    "rescale": "times {factor:.2f}",
+    "frame": "{side} px in a photo",
+    "unframe": "",
+    "avif": "AVIF {quality}",
+    "heic": "HEIC {quality}",
+    "defocus": "defocus {radius:.1f} px",
+    "camera_shake": "shake {length:.0f} px",
+    "isp": "sensor noise",
+    "denoise": "{method}",
+    "sharpen": "sharpen {amount:.1f}",
     "blur": "blur {sigma_x:.1f} px",
     "sinc_blur": "sinc filter {cutoff:.1f} rad",
     "motion_blur": "motion blur {length:.0f} px",

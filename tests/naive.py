@@ -7,15 +7,17 @@ come from `degrade_kit.noise`, so that both sides see the same ones. An image is
 
 from __future__ import annotations
 
+import io
 import math
 from typing import Any
 
 import cv2
 import numpy as np
 import numpy.typing as npt
+from PIL import Image as PillowImage
 from scipy import special
 
-from degrade_kit import ops
+from degrade_kit import kernels, ops
 from degrade_kit.noise import bit_stream, normals, poisson_noise
 from degrade_kit.record import Record
 
@@ -37,7 +39,9 @@ def lq(record: Record, hq: Pixels) -> Pixels:
     tail: list[ops.Op] = []
     while steps and steps[-1].name in ("color_shift", "color_jitter", "gray"):
         tail.insert(0, steps.pop())
-    if steps and isinstance(steps[-1], ops.Resize) and steps[-1].scale == 1 and steps[-1].filter in INTERPOLATIONS:
+    last = steps[-1] if steps else None
+    resized = isinstance(last, ops.Resize) and last.scale == 1 and last.filter in INTERPOLATIONS
+    if resized or isinstance(last, ops.Unframe):
         tail.insert(0, steps.pop())
     else:
         steps, tail = list(record.steps), []
@@ -95,8 +99,34 @@ def step(op: ops.Op, image: Floats, seed: int, position: tuple[int, ...], full: 
             met = (within @ GRAY)[None] if op.gray else within.transpose(2, 0, 1)
             field = poisson_noise(met, bits).transpose(1, 2, 0) * np.float32(op.scale)
             return np.clip(within + field, 0, 255)
+        case ops.ResizeSide():
+            return shaped(image, op.side / min(height, width), op.filter)
+        case ops.Rescale():
+            return shaped(image, op.factor, op.filter)
+        case ops.Frame():
+            return framed(op, image, full)
+        case ops.Unframe():
+            return unframed(op, image, full)
         case ops.Jpeg():
-            return recoded(image, ".jpg", [cv2.IMWRITE_JPEG_QUALITY, op.quality])
+            factor = {"4:2:0": 0x221111, "4:2:2": 0x211111, "4:4:4": 0x111111}[op.subsampling]
+            moved = np.pad(image, ((op.down, 0), (op.right, 0), (0, 0)), mode="symmetric")
+            options = [cv2.IMWRITE_JPEG_QUALITY, op.quality, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, factor]
+            return recoded(moved, ".jpg", options)[op.down :, op.right :]
+        case ops.Avif() | ops.Heic():
+            return through_pillow(op, image)
+        case ops.Tone():
+            return toned(op, image)
+        case ops.Defocus():
+            return cv2.filter2D(image, -1, disk(op.radius))
+        case ops.CameraShake():
+            return cv2.filter2D(image, -1, kernels.path(op.length, op.curl, np.random.Generator(bits)))
+        case ops.Isp():
+            return taken(op, image, bits)
+        case ops.Denoise():
+            return denoised(op, rounded(image)).astype(np.float32)
+        case ops.Sharpen():
+            blurred = cv2.GaussianBlur(image, (0, 0), op.radius)
+            return np.clip(image + op.amount * (image - blurred), 0, 255)
         case ops.WebP():
             return recoded(image, ".webp", [cv2.IMWRITE_WEBP_QUALITY, op.quality])
         case ops.ColorShift():
@@ -122,6 +152,112 @@ def step(op: ops.Op, image: Floats, seed: int, position: tuple[int, ...], full: 
             return inside * mask + outside * (1 - mask)
         case ops.FlipNetImage():
             raise AssertionError("a model makes it")
+
+
+def shaped(image: Floats, factor: float, name: str) -> Floats:
+    """Resized by a factor."""
+    height, width = (max(1, round(side * factor)) for side in image.shape[:2])
+    if name == "cubic_aa":
+        return matlab_imresize(image, height, width)
+    return np.asarray(cv2.resize(image, (width, height), interpolation=INTERPOLATIONS[name]), np.float32)
+
+
+def in_photo(op: ops.Frame | ops.Unframe, full: tuple[int, ...]) -> tuple[Square, tuple[int, int]]:
+    """The map from the image to its photograph, as a product of plain ones, and the photograph's size."""
+    scale = op.side / min(full)
+    corners = np.array([[x, y] for x in (-0.5, 0.5) for y in (-0.5, 0.5)]) * (full[1] * scale, full[0] * scale)
+    turn = np.array([[math.cos(op.angle), math.sin(op.angle)], [-math.sin(op.angle), math.cos(op.angle)]])
+    reach = 2 * (np.abs(corners @ turn.T).max(axis=0) + np.abs([op.right, op.down]))
+    width, height = (8 * math.ceil(extent / 8 - 1e-9) for extent in reach)
+
+    def move(x: float, y: float) -> Square:
+        return np.array([[1, 0, x], [0, 1, y], [0, 0, 1]], float)
+
+    turned = np.eye(3)
+    turned[:2, :2] = turn * scale
+    back = move((width - 1) / 2 + op.right, (height - 1) / 2 + op.down)
+    return back @ turned @ move(-(full[1] - 1) / 2, -(full[0] - 1) / 2), (height, width)
+
+
+def in_pixels(rows: float, columns: float) -> Square:
+    """From pixels of one size to pixels that are so many times as small; both have whole numbers at their centres."""
+    return np.array([[columns, 0, (columns - 1) / 2], [0, rows, (rows - 1) / 2], [0, 0, 1]], float)
+
+
+def framed(op: ops.Frame, image: Floats, full: tuple[int, ...]) -> Floats:
+    matrix, (height, width) = in_photo(op, full)
+    shrink = 2 * op.side / min(image.shape[:2])
+    if shrink < 1:
+        image = shaped(image, shrink, "area")
+    matrix = in_pixels(2, 2) @ matrix @ in_pixels(full[0] / image.shape[0], full[1] / image.shape[1])
+    size = (2 * width, 2 * height)
+    large = cv2.warpAffine(image, matrix[:2], size, flags=cv2.INTER_CUBIC, borderMode=mirror(image))
+    return large.reshape(height, 2, width, 2, 3).mean(axis=(1, 3))
+
+
+def unframed(op: ops.Unframe, image: Floats, full: tuple[int, ...]) -> Floats:
+    matrix, (height, width) = in_photo(op, full)
+    matrix = np.linalg.inv(in_pixels(image.shape[0] / height, image.shape[1] / width) @ matrix)
+    flags = {"linear": cv2.INTER_LINEAR, "cubic": cv2.INTER_CUBIC, "lanczos": cv2.INTER_LANCZOS4}[op.filter]
+    size = (full[1], full[0])
+    return np.asarray(cv2.warpAffine(image, matrix[:2], size, flags=flags, borderMode=mirror(image)), np.float32)
+
+
+def mirror(image: Floats) -> int:
+    """A single row or column cannot be mirrored without itself."""
+    return cv2.BORDER_REFLECT_101 if min(image.shape[:2]) > 1 else cv2.BORDER_REPLICATE
+
+
+def through_pillow(op: ops.Avif | ops.Heic, image: Floats) -> Floats:
+    file = io.BytesIO()
+    options = {"subsampling": op.subsampling, "speed": 10, "max_threads": 1}
+    PillowImage.fromarray(rounded(image)).save(file, "AVIF", quality=op.quality, **options)
+    return np.asarray(PillowImage.open(file).convert("RGB"), np.float32)
+
+
+def toned(op: ops.Tone, image: Floats) -> Floats:
+    """Exposure in light of a gamma of 2.2, gamma, contrast about the middle, white balance, saturation about luma."""
+    light = np.clip(image / 255, 0, 1).astype(np.float64) ** 2.2 * 2**op.exposure
+    value = (light ** (1 / 2.2)) ** op.gamma
+    value = ((value - 0.5) * op.contrast + 0.5) * np.array([op.red, 1, op.blue])
+    gray = (value @ GRAY)[..., None]
+    return np.float32(255) * np.clip(gray + (value - gray) * op.saturation, 0, 1).astype(np.float32)
+
+
+def disk(radius: float) -> Square:
+    size = 2 * math.ceil(radius) + 1
+    kernel = np.zeros((size, size))
+    for row in range(size):
+        for column in range(size):
+            distance = math.hypot(row - size // 2, column - size // 2)
+            kernel[row, column] = min(max(radius + 0.5 - distance, 0), 1)
+    return kernel / kernel.sum()
+
+
+def taken(op: ops.Isp, image: Floats, bits: np.random.SFC64) -> Floats:
+    """Through a sensor, with the formulas of sRGB; OpenCV's demosaicing on whole numbers is the only table."""
+    gains = np.array([op.red, 1, op.blue])
+    value = np.clip(image / 255, 0, 1).astype(np.float64)
+    light = np.where(value <= 0.04045, value / 12.92, ((value + 0.055) / 1.055) ** 2.4) / gains
+    rows, columns = np.indices(light.shape[:2]) % 2
+    raw = np.select([(rows == 0) & (columns == 0), rows != columns], [light[..., 0], light[..., 1]], light[..., 2])
+    raw = raw + normals((1, *raw.shape), bits)[0] * np.sqrt(op.shot * raw + op.read)
+    padded = np.pad(raw, 4, mode="reflect") if min(raw.shape) > 4 else cv2.copyMakeBorder(raw, 4, 4, 4, 4, 4)
+    whole = np.clip(padded * 52000 + 6500.5, 0, 65535).astype(np.uint16)
+    codes = {"linear": cv2.COLOR_BayerBG2RGB, "edge": cv2.COLOR_BayerBG2RGB_EA}
+    colours = (cv2.cvtColor(whole, codes[op.demosaic])[4:-4, 4:-4] - 6500.0) / 52000 * gains
+    colours = np.clip(colours, 0, 1)
+    return (np.where(colours <= 0.0031308, colours * 12.92, 1.055 * colours ** (1 / 2.4) - 0.055) * 255).astype(
+        np.float32
+    )
+
+
+def denoised(op: ops.Denoise, image: Pixels) -> Pixels:
+    if op.method == "bilateral":
+        return np.asarray(cv2.bilateralFilter(image, 2 * round(1.5 * op.radius) + 1, op.strength, op.radius), np.uint8)
+    if op.method == "median":
+        return np.asarray(cv2.medianBlur(image, int(op.strength)), np.uint8) if op.strength > 1 else image
+    return np.asarray(cv2.fastNlMeansDenoisingColored(image, None, op.strength, op.strength, 5, 13), np.uint8)
 
 
 def kernel_of(op: ops.Blur | ops.SincBlur | ops.MotionBlur) -> Square:

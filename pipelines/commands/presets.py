@@ -18,14 +18,14 @@ def presets_command(name: str | None) -> None:
       degrade-kit presets
       degrade-kit presets gfpgan > mine.yaml
     """  # noqa: D301 (click reads the \b itself)
-    from degrade_kit.presets import PRESETS, preset
+    from degrade_kit.presets import preset, preset_names
 
     if name is not None:
         from degrade_kit.files import plain_yaml
 
         click.echo(plain_yaml(preset(name).to_mapping()).strip())
         return
-    width = max(map(len, PRESETS))
-    for recipe in PRESETS.values():
+    width = max(map(len, preset_names()))
+    for recipe in map(preset, preset_names()):
         click.echo(f"{recipe.name:{width}}  {recipe.digest()}  {recipe.source}")
     click.echo("next: degrade-kit preview --hq FACES --preset NAME --out preview.png")

@@ -175,9 +175,9 @@ def parse_count(text: str) -> tuple[str, int]:
 
 
 def _preset_names() -> Iterable[str]:
-    from degrade_kit.presets import PRESETS
+    from degrade_kit.presets import preset_names
 
-    return PRESETS
+    return preset_names()
 
 
 def _check_recipe(value: Any) -> Any:  # noqa: ANN401 (text or a mapping)

@@ -166,7 +166,7 @@ def test_photons_to_a_level_are_basicsrs(levels: int, gray: bool, monkeypatch: p
         hq, expected = golden["hq"], golden[f"poisson_{levels}_{'gray' if gray else 'colour'}"]
     planes = poisson_image(hq, levels).transpose(2, 0, 1) * np.float32(255)
     monkeypatch.setattr(np.random, "Generator", Expectation)
-    image = ops._luma(planes)[None] if gray else planes
+    image = ops.luma(planes)[None] if gray else planes
     found = np.broadcast_to(poisson_noise(image, bit_stream(0, (0,))), planes.shape).transpose(1, 2, 0)
     # A photon more or less where an expectation is a half but for the last bit.
     assert (np.abs(found - expected) < 1e-3).mean() > 0.99

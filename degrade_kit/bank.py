@@ -1,0 +1,147 @@
+"""Record banks: files of records that were found near photographs of a set. They hold numbers, and no picture.
+
+A record is a pure function of numbers, so it carries over to any face: a few hundred rows say how the photographs of a
+set are degraded, and can be passed on where the photographs may not. `degrade_kit.analysis.bank_search` finds them; the
+step `bank` of a recipe draws from them, and varies what it draws.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from degrade_kit.checks import checked, each, fields
+from degrade_kit.errors import ConfigError, nearest
+from degrade_kit.files import read_json, sha256
+from degrade_kit.ops import Frame, Op, Resize, Unframe
+from degrade_kit.record import limited, ops_from_plain, ops_to_plain
+from degrade_kit.step_base import normal, uniform
+
+SHIPPED: Final = Path(__file__).parent / "banks"
+"""Folder of the banks that come with the package."""
+_MAX_BYTES: Final = 16 << 20
+_FORMAT: Final = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Bank:
+    """Records of one set of photographs."""
+
+    name: str
+    source: str
+    """Which photographs, how many, and how near the records come."""
+    records: tuple[tuple[Op, ...], ...]
+    """The operations of each; each ends at the full size."""
+
+    @property
+    def digest(self) -> str:
+        """Hash of the records: twelve hexadecimal digits."""
+        return sha256(json.dumps([ops_to_plain(ops) for ops in self.records], sort_keys=True))[:12]
+
+    def to_json(self) -> str:
+        """Write the bank as its file holds it, one record a line."""
+        head = {"format": _FORMAT, "name": self.name, "source": self.source}
+        rows = ",\n".join(json.dumps(ops_to_plain(ops), separators=(",", ":")) for ops in self.records)
+        return f'{json.dumps(head)[:-1]}, "records": [\n{rows}\n]}}\n'
+
+
+def shipped_banks() -> list[str]:
+    """Names of the banks that come with the package."""
+    return sorted(path.stem for path in SHIPPED.glob("*.json"))
+
+
+def load_bank(file: str | Path) -> Bank:
+    """Read a bank.
+
+    Args:
+        file: Name of one that comes with the package, or a file.
+
+    Raises:
+        ConfigError: If there is none, or it is damaged.
+    """
+    path = Path(file)
+    if path.suffix != ".json":
+        if str(file) not in shipped_banks():
+            raise ConfigError(
+                f"bank {file}: expected a file that ends in .json, or {nearest(str(file), shipped_banks())}"
+            )
+        path = SHIPPED / f"{file}.json"
+    data = checked(read_json(path, max_bytes=_MAX_BYTES), _CHECK, path.name)
+    if data["format"] != _FORMAT or not data["records"]:
+        raise ConfigError(f"{path.name}: expected a bank of format {_FORMAT} with at least one record")
+    records: list[tuple[Op, ...]] = []
+    for number, entry in enumerate(data["records"]):
+        try:
+            ops = ops_from_plain(entry)
+        except (ValueError, TypeError) as error:
+            raise ConfigError(f"damaged: {path.name}: record {number}: {error}") from error
+        last = ops[-1] if ops else None
+        if not isinstance(last, Unframe) and not (isinstance(last, Resize) and last.scale == 1):
+            raise ConfigError(f"damaged: {path.name}: record {number} does not end at the full size")
+        records.append(ops)
+    return Bank(data["name"], data["source"], tuple(records))
+
+
+_CHECK: Final = fields({"format": int, "name": str, "source": str, "records": each(each(dict))})
+
+
+# --------------------------------------------------------------------------------------------------------- varied draws
+
+_RATIOS: Final = {
+    "sigma_x", "level", "scale", "strength", "radius", "amount", "length", "shot", "read", "gamma", "contrast",
+    "saturation", "factor",
+}  # fmt: skip
+"""Fields that are varied by a factor."""
+
+
+def varied(ops: Sequence[Op], width: float, rng: np.random.Generator) -> tuple[Op, ...]:
+    """Vary the numbers of a record: strengths by a factor, qualities and places by a little.
+
+    Args:
+        ops: The record's operations.
+        width: Standard deviation of the factors' logarithm; 0 changes only where the blocks of a codec lie.
+        rng: Draws the variation.
+    """
+    varied_ops: list[Op] = []
+    frame: Frame | None = None
+    for op in ops:
+        if isinstance(op, Frame):
+            frame = Frame(
+                side=max(8, round(op.side * math.exp(0.5 * width * normal(rng)))),
+                angle=op.angle + 0.3 * width * normal(rng),
+                right=uniform(rng, (-8.0, 8.0)),
+                down=uniform(rng, (-8.0, 8.0)),
+            )
+            varied_ops.append(frame)
+        elif isinstance(op, Unframe) and frame is not None:
+            place = {name: getattr(frame, name) for name in ("side", "angle", "right", "down")}
+            varied_ops.append(dataclasses.replace(op, **place))
+        elif isinstance(op, Resize):
+            varied_ops.append(op)
+        else:
+            varied_ops.append(_varied(op, width, rng))
+    return tuple(varied_ops)
+
+
+def _varied(op: Op, width: float, rng: np.random.Generator) -> Op:
+    changes: dict[str, float] = {}
+    for field in dataclasses.fields(op):
+        value = getattr(op, field.name)
+        if field.name == "quality":
+            changes["quality"] = int(min(max(round(value + 40 * width * normal(rng)), 1), 100))
+        elif field.name == "side":
+            changes["side"] = max(1, round(value * math.exp(0.5 * width * normal(rng))))
+        elif field.name == "exposure":
+            changes["exposure"] = value + width * normal(rng)
+        elif field.name in _RATIOS and value > 0:
+            changes[field.name] = limited(f"{op.name}.{field.name}", value * math.exp(width * normal(rng)))
+    if "sigma_x" in changes:  # both, so that what is round stays round
+        changes["sigma_y"] = getattr(op, "sigma_y") * (changes["sigma_x"] / getattr(op, "sigma_x"))  # noqa: B009
+    return dataclasses.replace(op, **changes)

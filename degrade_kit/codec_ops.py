@@ -1,0 +1,127 @@
+"""Operations that compress: the image becomes a lossy file, and what is read from it again."""
+
+from __future__ import annotations
+
+import functools
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, cast
+
+import cv2
+import numpy as np
+from PIL import Image as PillowImage
+from PIL import features
+
+from degrade_kit.canvas import Canvas, Encoded
+from degrade_kit.errors import ConfigError
+from degrade_kit.image import Pixels
+from degrade_kit.op_tools import Seat
+
+Subsampling = Literal["4:2:0", "4:2:2", "4:4:4"]
+SUBSAMPLINGS: dict[Subsampling, int] = {
+    "4:2:0": cv2.IMWRITE_JPEG_SAMPLING_FACTOR_420,
+    "4:2:2": cv2.IMWRITE_JPEG_SAMPLING_FACTOR_422,
+    "4:4:4": cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444,
+}
+
+GRID = 16
+"""Pixels after which the blocks of a JPEG file repeat: two of 8 where chroma has half the size."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Jpeg:
+    """Baseline JPEG by OpenCV."""
+
+    name: ClassVar[str] = "jpeg"
+    later: ClassVar[tuple[str, ...]] = ("subsampling", "right", "down")
+    quality: int
+    subsampling: Subsampling = "4:2:0"
+    """Of chroma: half the size both ways, half the width, or none."""
+    right: int = 0
+    """Pixels of another picture to the left of the image, so that the blocks lie elsewhere; and, `down`, above it."""
+    down: int = 0
+
+    def run(self, canvas: Canvas, seat: Seat) -> None:
+        """Encode the canvas as JPEG; where its blocks are moved, the file is of a larger image and not kept."""
+        del seat
+        options = [cv2.IMWRITE_JPEG_QUALITY, self.quality]
+        if self.subsampling != "4:2:0":
+            options += [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, SUBSAMPLINGS[self.subsampling]]
+        if not self.right and not self.down:
+            canvas.set_encoded(_encode(canvas.pixels(), "jpg", options))
+            return
+        pixels = canvas.pixels()
+        padded = cv2.copyMakeBorder(pixels, self.down, 0, self.right, 0, cv2.BORDER_REFLECT)
+        decoded = _encode(np.asarray(padded, np.uint8), "jpg", options).decode()
+        canvas.set_pixels(np.ascontiguousarray(decoded[self.down :, self.right :]))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WebP:
+    """Lossy WebP by OpenCV."""
+
+    name: ClassVar[str] = "webp"
+    quality: int
+
+    def run(self, canvas: Canvas, seat: Seat) -> None:
+        """Encode the canvas as WebP."""
+        del seat
+        canvas.set_encoded(_encode(canvas.pixels(), "webp", [cv2.IMWRITE_WEBP_QUALITY, self.quality]))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Avif:
+    """AVIF, a frame of AV1, by Pillow and libaom, at its fastest, with one thread: more give other bytes."""
+
+    name: ClassVar[str] = "avif"
+    quality: int
+    subsampling: Subsampling = "4:2:0"
+
+    def run(self, canvas: Canvas, seat: Seat) -> None:
+        """Replace the image by what an AVIF file keeps of it."""
+        del seat
+        if not _has_avif():
+            raise ConfigError("this Pillow cannot write AVIF files: pip install 'pillow>=11.3'")
+        options = {"quality": self.quality, "subsampling": self.subsampling, "speed": 10, "max_threads": 1}
+        canvas.set_pixels(_through_pillow(canvas.pixels(), "AVIF", options))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Heic:
+    """HEIC, a frame of HEVC, as phones write it; by the package pillow-heif."""
+
+    name: ClassVar[str] = "heic"
+    quality: int
+    subsampling: Subsampling = "4:2:0"
+
+    def run(self, canvas: Canvas, seat: Seat) -> None:
+        """Replace the image by what a HEIC file keeps of it."""
+        del seat
+        try:
+            import pillow_heif  # pyright: ignore[reportMissingImports] (an extra)
+        except ImportError as error:
+            raise ConfigError("the step `heic` needs pillow-heif: pip install 'degrade-kit[heic]'") from error
+        cast("Any", pillow_heif).register_heif_opener(thumbnails=False)
+        chroma = self.subsampling.replace(":", "")
+        canvas.set_pixels(_through_pillow(canvas.pixels(), "HEIF", {"quality": self.quality, "chroma": chroma}))
+
+
+@functools.cache
+def _has_avif() -> bool:
+    return bool(features.check("avif"))
+
+
+def _encode(pixels: Pixels, extension: str, options: list[int]) -> Encoded:
+    bgr = cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)
+    done, data = cv2.imencode(f".{extension}", bgr, options)
+    assert done, f"OpenCV has no {extension} encoder"
+    return Encoded(data.tobytes(), extension)
+
+
+def _through_pillow(pixels: Pixels, kind: str, options: Mapping[str, object]) -> Pixels:
+    """What is left of an image in a file of this kind."""
+    file = io.BytesIO()
+    PillowImage.fromarray(pixels).save(file, kind, **options)
+    with PillowImage.open(file) as image:
+        return np.array(image.convert("RGB"))

@@ -1,0 +1,137 @@
+"""Steps of recipes that compress: drawn qualities, chroma subsampling, places of the blocks, and repeated posts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal
+
+from degrade_kit import ops
+from degrade_kit.checks import Range, flag, names, numbers_of, probability, span, whole_span
+from degrade_kit.codec_ops import GRID, SUBSAMPLINGS, Subsampling
+from degrade_kit.errors import ConfigError
+from degrade_kit.linear import FILTERS, Filter
+from degrade_kit.step_base import BaseStep, Drawn, Rng, draw_weighted, draw_whole, uniform
+
+Codec = Literal["jpeg", "webp", "avif"]
+CODECS: tuple[Codec, ...] = ("jpeg", "webp", "avif")
+
+
+def _subsampling() -> dict[Subsampling, float]:
+    return {"4:2:0": 1.0}
+
+
+@dataclass(frozen=True, kw_only=True)
+class RandomJpeg(BaseStep):
+    """JPEG compression of a drawn quality."""
+
+    name: ClassVar[str] = "jpeg"
+    quality: Range = field(metadata={"check": whole_span(1, 100)})
+    """Range of the quality; whole numbers, both ends included."""
+    subsampling: dict[Subsampling, float] = field(
+        default_factory=_subsampling, metadata={"check": numbers_of(tuple(SUBSAMPLINGS))}
+    )
+    """Of chroma: 4:2:0 (most files), 4:2:2 or 4:4:4, with weights."""
+    any_grid: bool = field(default=False, metadata={"check": flag})
+    """Let the blocks lie anywhere on the face, as in a photograph that was cut; then no file is kept."""
+    prob: float = field(default=1.0, metadata={"check": probability})
+
+    def _draw(self, rng: Rng, drawn: Drawn) -> None:
+        quality = draw_whole(rng, self.quality)
+        # No number is spent on what is certain, so that a recipe of before draws the same.
+        chosen = draw_weighted(rng, self.subsampling) if len(self.subsampling) > 1 else next(iter(self.subsampling))
+        right, down = (draw_whole(rng, (0, GRID - 1)) if self.any_grid else 0 for _ in range(2))
+        drawn.steps.append(ops.Jpeg(quality=quality, subsampling=chosen, right=right, down=down))
+
+
+@dataclass(frozen=True, kw_only=True)
+class RandomWebP(BaseStep):
+    """Lossy WebP compression of a drawn quality."""
+
+    name: ClassVar[str] = "webp"
+    quality: Range = field(metadata={"check": whole_span(1, 100)})
+    prob: float = field(default=1.0, metadata={"check": probability})
+
+    def _draw(self, rng: Rng, drawn: Drawn) -> None:
+        drawn.steps.append(ops.WebP(quality=draw_whole(rng, self.quality)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class RandomAvif(BaseStep):
+    """AVIF compression of a drawn quality, as browsers and platforms use it now. Needs Pillow 11.3."""
+
+    name: ClassVar[str] = "avif"
+    quality: Range = field(metadata={"check": whole_span(1, 100)})
+    subsampling: dict[Subsampling, float] = field(
+        default_factory=_subsampling, metadata={"check": numbers_of(tuple(SUBSAMPLINGS))}
+    )
+    prob: float = field(default=1.0, metadata={"check": probability})
+
+    def _draw(self, rng: Rng, drawn: Drawn) -> None:
+        drawn.steps.append(
+            ops.Avif(quality=draw_whole(rng, self.quality), subsampling=draw_weighted(rng, self.subsampling))
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class RandomHeic(BaseStep):
+    """HEIC compression of a drawn quality, as phones store photographs. Needs the extra `heic`."""
+
+    name: ClassVar[str] = "heic"
+    quality: Range = field(metadata={"check": whole_span(1, 100)})
+    subsampling: dict[Subsampling, float] = field(
+        default_factory=_subsampling, metadata={"check": numbers_of(tuple(SUBSAMPLINGS))}
+    )
+    prob: float = field(default=1.0, metadata={"check": probability})
+
+    def _draw(self, rng: Rng, drawn: Drawn) -> None:
+        drawn.steps.append(
+            ops.Heic(quality=draw_whole(rng, self.quality), subsampling=draw_weighted(rng, self.subsampling))
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Enlarge(BaseStep):
+    """Resampling by a factor of the current size, as viewers, screens and aligners enlarge; it need not reach HQ's."""
+
+    name: ClassVar[str] = "enlarge"
+    factor: Range = field(metadata={"check": span(0.1, 8)})
+    """Range of the factor, drawn uniformly; below 1 shrinks."""
+    filter: tuple[Filter, ...] = field(default=("linear", "cubic"), metadata={"check": names(FILTERS)})
+    prob: float = field(default=1.0, metadata={"check": probability})
+
+    def _draw(self, rng: Rng, drawn: Drawn) -> None:
+        factor = uniform(rng, self.factor)
+        drawn.steps.append(ops.Rescale(factor=factor, filter=self.filter[draw_whole(rng, (0, len(self.filter) - 1))]))
+        drawn.scale /= factor
+
+
+@dataclass(frozen=True, kw_only=True)
+class Repost(BaseStep):
+    """A picture that goes round: resized and compressed anew each time that somebody posts it."""
+
+    name: ClassVar[str] = "repost"
+    times: Range = field(default=(1.0, 4.0), metadata={"check": whole_span(1, 8)})
+    """Range of how often; whole numbers, both ends included."""
+    factor: Range = field(default=(0.75, 1.5), metadata={"check": span(0.25, 4)})
+    """Range of the factor by which it is resized before each post."""
+    quality: Range = field(default=(50.0, 92.0), metadata={"check": whole_span(1, 100)})
+    codec: dict[Codec, float] = field(default_factory=lambda: {"jpeg": 1.0}, metadata={"check": numbers_of(CODECS)})
+    """Codecs with weights: jpeg, webp, avif."""
+    prob: float = field(default=1.0, metadata={"check": probability})
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.factor[1] ** self.times[1] > 8:
+            raise ConfigError(f"repost: {self.times[1]:g} times by {self.factor[1]:g} is more than 8-fold")
+
+    def _draw(self, rng: Rng, drawn: Drawn) -> None:
+        for _ in range(draw_whole(rng, self.times)):
+            factor = uniform(rng, self.factor)
+            drawn.steps.append(ops.Rescale(factor=factor, filter="area" if factor < 1 else "cubic"))
+            drawn.scale /= factor
+            quality = draw_whole(rng, self.quality)
+            codec = draw_weighted(rng, self.codec)
+            if codec == "jpeg":
+                drawn.steps.append(ops.Jpeg(quality=quality))
+            else:
+                drawn.steps.append(ops.WebP(quality=quality) if codec == "webp" else ops.Avif(quality=quality))

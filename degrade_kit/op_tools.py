@@ -1,0 +1,42 @@
+"""What operations of records share: the place that a noise field follows from, noise, codecs and luma."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from degrade_kit.canvas import Canvas
+from degrade_kit.linear import Planes
+from degrade_kit.noise import bit_stream
+
+LUMA = (0.299, 0.587, 0.114)
+"""ITU-R BT.601 weights of red, green and blue, as OpenCV and Pillow make gray."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seat:
+    """Where a step stands: the record's noise seed and the step's position, nested ones having more than one number."""
+
+    seed: int
+    position: tuple[int, ...]
+
+    def bits(self) -> np.random.SFC64:
+        """Make the bit generator of this step alone."""
+        return bit_stream(self.seed, self.position)
+
+    def inner(self, index: int) -> Seat:
+        """Return the seat of the `index`-th step inside this one."""
+        return Seat(self.seed, (*self.position, index))
+
+
+def add_noise_field(canvas: Canvas, noise: Planes) -> None:
+    """Add a field of shape (3 or 1, height, width) and clip."""
+    noisy = np.add(canvas.planes(), noise, out=noise if noise.shape[0] == 3 else None)
+    canvas.set_planes(np.clip(noisy, 0, 255, out=noisy))
+
+
+def luma(planes: Planes) -> Planes:
+    """Luma, shape (height, width)."""
+    weights = np.array([LUMA], np.float32)
+    return (weights @ planes.reshape(3, -1)).reshape(planes.shape[1:])
