@@ -10,8 +10,6 @@ from typing import Any, ClassVar, Literal, cast
 
 import cv2
 import numpy as np
-from PIL import Image as PillowImage
-from PIL import features
 
 from degrade_kit.canvas import Canvas, Encoded
 from degrade_kit.errors import ConfigError
@@ -109,6 +107,8 @@ class Heic:
 
 @functools.cache
 def _has_avif() -> bool:
+    from PIL import features
+
     return bool(features.check("avif"))
 
 
@@ -121,6 +121,8 @@ def _encode(pixels: Pixels, extension: str, options: list[int]) -> Encoded:
 
 def _through_pillow(pixels: Pixels, kind: str, options: Mapping[str, object]) -> Pixels:
     """What is left of an image in a file of this kind."""
+    from PIL import Image as PillowImage  # not needed by most recipes
+
     file = io.BytesIO()
     PillowImage.fromarray(pixels).save(file, kind, **options)
     with PillowImage.open(file) as image:

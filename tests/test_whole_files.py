@@ -37,6 +37,7 @@ ALLOWED = {
     "degrade_kit/shards.py": "a tar is written to the scratch path of its store",
     "degrade_kit/reader.py": "an empty file that is locked",
     "degrade_kit/plain_shards.py": "an array file in memory",
+    "degrade_kit/codec_ops.py": "a lossy file in memory",
     "degrade_kit/flipnet/blip.py": "captions are a journal: lines of whole captions, each synced",
     "degrade_kit/flipnet/loop.py": "the numbers of a training are a journal; what a kill tears, the next run cuts off. "
     "`Trainee.save` writes whole folders",
