@@ -56,37 +56,35 @@ class RandomWebP(BaseStep):
 
 
 @dataclass(frozen=True, kw_only=True)
-class RandomAvif(BaseStep):
-    """AVIF compression of a drawn quality, as browsers and platforms use it now. Needs Pillow 11.3."""
+class _VideoFrame(BaseStep):
+    """One frame of a video codec as a picture: what AVIF and HEIC are."""
 
-    name: ClassVar[str] = "avif"
     quality: Range = field(metadata={"check": whole_span(1, 100)})
     subsampling: dict[Subsampling, float] = field(
         default_factory=_subsampling, metadata={"check": numbers_of(tuple(SUBSAMPLINGS))}
     )
     prob: float = field(default=1.0, metadata={"check": probability})
+    _op: ClassVar[type[ops.Avif] | type[ops.Heic]]
 
     def _draw(self, rng: Rng, drawn: Drawn) -> None:
-        drawn.steps.append(
-            ops.Avif(quality=draw_whole(rng, self.quality), subsampling=draw_weighted(rng, self.subsampling))
-        )
+        quality, subsampling = draw_whole(rng, self.quality), draw_weighted(rng, self.subsampling)
+        drawn.steps.append(self._op(quality=quality, subsampling=subsampling))
 
 
 @dataclass(frozen=True, kw_only=True)
-class RandomHeic(BaseStep):
+class RandomAvif(_VideoFrame):
+    """AVIF compression of a drawn quality, as browsers and platforms use it now. Needs Pillow 11.3."""
+
+    name: ClassVar[str] = "avif"
+    _op = ops.Avif
+
+
+@dataclass(frozen=True, kw_only=True)
+class RandomHeic(_VideoFrame):
     """HEIC compression of a drawn quality, as phones store photographs. Needs the extra `heic`."""
 
     name: ClassVar[str] = "heic"
-    quality: Range = field(metadata={"check": whole_span(1, 100)})
-    subsampling: dict[Subsampling, float] = field(
-        default_factory=_subsampling, metadata={"check": numbers_of(tuple(SUBSAMPLINGS))}
-    )
-    prob: float = field(default=1.0, metadata={"check": probability})
-
-    def _draw(self, rng: Rng, drawn: Drawn) -> None:
-        drawn.steps.append(
-            ops.Heic(quality=draw_whole(rng, self.quality), subsampling=draw_weighted(rng, self.subsampling))
-        )
+    _op = ops.Heic
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -216,11 +216,13 @@ def ops_to_plain(ops: Sequence[Op]) -> list[dict[str, Any]]:
 
 
 def _fields(op: Op) -> dict[str, Any]:
-    fields = {field.name: getattr(op, field.name) for field in dataclasses.fields(op)}
     # A field that came later is left out where it changes nothing: records of before stay as they were, to the byte.
-    for field in dataclasses.fields(op):
-        if field.name in getattr(op, "later", ()) and fields[field.name] == field.default:
-            del fields[field.name]
+    later: tuple[str, ...] = getattr(op, "later", ())
+    fields = {
+        field.name: value
+        for field in dataclasses.fields(op)
+        if (value := getattr(op, field.name)) != field.default or field.name not in later
+    }
     if isinstance(op, Uneven):
         fields |= {"inside": ops_to_plain(op.inside), "outside": ops_to_plain(op.outside)}
     return fields

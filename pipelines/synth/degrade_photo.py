@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from degrade_kit.errors import ImageError, RunError
-from degrade_kit.hq import HqConfig
-from degrade_kit.hq import prepare as prepare_hq
+from degrade_kit.hq import HqConfig, prepare_pixels
 from degrade_kit.image import encode_png
 from degrade_kit.pipelines.claim import report_claim
 from degrade_kit.pipelines.devices import check_device
@@ -39,7 +38,7 @@ def degrade_image(
     claim.check(LocalStore(out))
     settings = resolve_flipnet(settings)
     try:
-        hq = prepare_hq(image.read_bytes(), HqConfig(size=size)).pixels
+        hq = prepare_pixels(image.read_bytes(), HqConfig(size=size))
     except (OSError, ImageError) as error:
         raise RunError(f"{image}: {error}") from error
     check_device(settings.device)

@@ -8,7 +8,7 @@ from pathlib import Path
 from degrade_kit.degradation import make_lq
 from degrade_kit.errors import ImageError, RunError
 from degrade_kit.files import write_whole
-from degrade_kit.hq import HqConfig, prepare
+from degrade_kit.hq import HqConfig, prepare_pixels
 from degrade_kit.image import Pixels, encode_png
 from degrade_kit.pipelines.claim import check_apart
 from degrade_kit.pipelines.executor import limited_threads
@@ -51,7 +51,7 @@ def _usable(sources: Sources, images: int, config: HqConfig) -> list[tuple[int, 
     found: list[tuple[int, Pixels]] = []
     for index in sorted({i * count // images for i in range(images)}):
         try:
-            found.append((index, prepare(sources.read(index), config).pixels))
+            found.append((index, prepare_pixels(sources.read(index), config)))
         except ImageError:
             continue
     return found
