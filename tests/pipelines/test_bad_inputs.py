@@ -929,7 +929,7 @@ def evil_members(box: Box) -> dict[str, bytes]:
         "000000000.pkl": payload,
         "000000000.pth": payload,
         "../outside.png": encode_png(box.face()),
-        "/tmp/absolute.png": encode_png(box.face()),
+        f"{box.folder}/absolute.png": encode_png(box.face()),
         "sub/../../x.png": encode_png(box.face()),
     }
 
