@@ -193,6 +193,36 @@ def classifier_auc(
 ) -> float:
     """Measure how well a logistic regression separates the sets: area under its ROC curve, 0.5 if it cannot.
 
+    Args:
+        first: Features of the first set.
+        second: Features of the second.
+        first_groups: As for `classifier_scores`.
+        second_groups: The same of the second.
+        seed: Of the assignment to folds.
+        folds: How many.
+
+    Raises:
+        ValueError: If a set has fewer groups than there are folds.
+
+    Source: Lopez-Paz & Oquab 2017, classifier two-sample tests.
+    """
+    from sklearn.metrics import roc_auc_score
+
+    scores = classifier_scores(first, second, first_groups, second_groups, seed=seed, folds=folds)
+    return float(roc_auc_score(np.repeat([0, 1], [len(first), len(second)]), np.concatenate(scores)))
+
+
+def classifier_scores(
+    first: Features,
+    second: Features,
+    first_groups: Sequence[str],
+    second_groups: Sequence[str],
+    *,
+    seed: int = 0,
+    folds: int = 5,
+) -> tuple[Features, Features]:
+    """Let a logistic regression say of each image how far it is on the second set's side.
+
     Cross-validated, images of one group (a source face) always in one fold: otherwise the classifier may know the
     face. The features are standardised within each training part.
 
@@ -204,29 +234,79 @@ def classifier_auc(
         seed: Of the assignment to folds.
         folds: How many.
 
+    Returns:
+        Log odds for the images of the first set, (n,), and of the second, (m,).
+
     Raises:
         ValueError: If a set has fewer groups than there are folds.
-
-    Source: Lopez-Paz & Oquab 2017, classifier two-sample tests.
     """
     from sklearn.linear_model import LogisticRegression
-    from sklearn.metrics import roc_auc_score
-    from sklearn.model_selection import StratifiedGroupKFold
 
-    groups = np.array([*first_groups, *second_groups])
-    counts = len(set(first_groups)), len(set(second_groups))
-    if min(counts) < folds:
-        raise ValueError(f"expected at least {folds} different source images in each set, got {counts[0]}, {counts[1]}")
     points = np.concatenate([first, second])
     labels = np.repeat([0, 1], [len(first), len(second)])
     scores = np.empty(len(points))
-    splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
-    for train, test in splitter.split(points, labels, groups):
+    for test in group_folds(first_groups, second_groups, folds=folds, seed=seed):
+        train = np.setdiff1d(np.arange(len(points)), test)
         centre, spread = points[train].mean(0), points[train].std(0) + 1e-9
         model = LogisticRegression(C=0.1, class_weight="balanced", max_iter=1000)
         model.fit((points[train] - centre) / spread, labels[train])
         scores[test] = model.decision_function((points[test] - centre) / spread)
-    return float(roc_auc_score(labels, scores))
+    return scores[: len(first)], scores[len(first) :]
+
+
+def group_folds(
+    first_groups: Sequence[str], second_groups: Sequence[str], *, folds: int, seed: int
+) -> list[npt.NDArray[np.intp]]:
+    """Cut two sets, one behind the other, into folds that share no group and hold like parts of both sets.
+
+    Args:
+        first_groups: What each image of the first set shows.
+        second_groups: The same of the second.
+        folds: How many.
+        seed: Of the assignment to folds.
+
+    Returns:
+        Places of the images of each fold; those of the second set are counted on from the first.
+
+    Raises:
+        ValueError: If a set has fewer groups than there are folds.
+    """
+    from sklearn.model_selection import StratifiedGroupKFold
+
+    counts = len(set(first_groups)), len(set(second_groups))
+    if min(counts) < folds:
+        raise ValueError(f"expected at least {folds} different source images in each set, got {counts[0]}, {counts[1]}")
+    groups = np.array([*first_groups, *second_groups])
+    labels = np.repeat([0, 1], [len(first_groups), len(second_groups)])
+    splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
+    return [test for _, test in splitter.split(labels[:, None], labels, groups)]
+
+
+def group_halves(
+    groups: Sequence[str], rng: np.random.Generator, draws: int
+) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]]:
+    """Draw random halves of a set that share no group, disjoint and of equal size, `draws` times.
+
+    Args:
+        groups: What each image shows. Where all differ, the halves are those of `halves`.
+        rng: Draws the halves.
+        draws: How many pairs.
+
+    Yields:
+        Places of the images of both halves; none where there is one group alone.
+    """
+    names, codes = np.unique(np.asarray(groups), return_inverse=True)
+    for _ in range(draws):
+        rank = np.empty(len(names), np.int64)
+        rank[rng.permutation(len(names))] = np.arange(len(names))
+        order = np.argsort(rank[codes], kind="stable")
+        ends = np.cumsum(np.bincount(rank[codes], minlength=len(names)))[:-1]
+        if not len(ends):
+            return
+        # A group must not be cut: the end of a group that is nearest to the middle.
+        cut = int(ends[np.abs(2 * ends - len(order)).argmin()])
+        size = min(cut, len(order) - cut)
+        yield order[:size], order[cut : cut + size]
 
 
 def halves(
