@@ -38,7 +38,7 @@ class BankConfig:
     records: int = 160
     """Records of the bank, at least; each photograph has as many as any other."""
     width: float = 0.3
-    """Of the first variation, as in `degrade_kit.bank.varied`; each further round has two thirds of it."""
+    """Strength of the first variation, as in `degrade_kit.bank.varied`; each further round has two thirds of it."""
 
     def __post_init__(self) -> None:
         if self.candidates < self.records or self.records < 1 or self.rounds < 0:

@@ -58,7 +58,7 @@ def shipped_banks() -> list[str]:
 
 
 def load_bank(file: str | Path) -> Bank:
-    """Read a bank.
+    """Read a bank that comes with the package, or a file.
 
     Args:
         file: Name of one that comes with the package, or a file.
@@ -96,7 +96,7 @@ _CHECK: Final = fields({"format": int, "name": str, "source": str, "records": ea
 
 _RATIOS: Final = {
     "sigma_x", "level", "scale", "strength", "radius", "amount", "length", "shot", "read", "gamma", "contrast",
-    "saturation", "factor",
+    "saturation", "factor", "bitrate",
 }  # fmt: skip
 """Fields that are varied by a factor."""
 
@@ -138,6 +138,8 @@ def _varied(op: Op, width: float, rng: np.random.Generator) -> Op:
             changes["quality"] = int(min(max(round(value + 40 * width * normal(rng)), 1), 100))
         elif field.name == "side":
             changes["side"] = max(1, round(value * math.exp(0.5 * width * normal(rng))))
+        elif field.name == "crf":
+            changes["crf"] = int(limited(f"{op.name}.crf", round(value + 20 * width * normal(rng))))
         elif field.name == "exposure":
             changes["exposure"] = value + width * normal(rng)
         elif field.name in _RATIOS and value > 0:

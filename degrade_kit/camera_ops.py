@@ -66,7 +66,7 @@ class Defocus:
 
     name: ClassVar[str] = "defocus"
     radius: float
-    """Of the circle of confusion, in pixels."""
+    """Radius of the circle of confusion, in pixels."""
 
     def run(self, canvas: Canvas, seat: Seat) -> None:
         """Note the blur on the canvas."""
@@ -84,7 +84,7 @@ class CameraShake:
 
     name: ClassVar[str] = "camera_shake"
     length: float
-    """Of the path, in pixels."""
+    """Length of the path, in pixels."""
     curl: float = 0.5
     """0 for a straight path, 1 for one that turns all the time."""
 
@@ -144,7 +144,7 @@ class Denoise:
     """Bilateral: standard deviation in pixels of the weight by distance; no other method uses it."""
 
     def run(self, canvas: Canvas, seat: Seat) -> None:
-        """Denoise the canvas."""
+        """Take noise and texture from the canvas."""
         del seat
         pixels = canvas.pixels()
         if self.method == "bilateral":
@@ -169,7 +169,7 @@ class Sharpen:
     """Standard deviation of the blur, in pixels."""
 
     def run(self, canvas: Canvas, seat: Seat) -> None:
-        """Sharpen the canvas."""
+        """Sharpen the image on the canvas."""
         del seat
         planes = canvas.take_planes()
         for plane in planes:

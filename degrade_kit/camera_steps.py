@@ -21,15 +21,15 @@ class RandomTone(BaseStep):
 
     name: ClassVar[str] = "tone"
     exposure: float = field(default=0.3, metadata={"check": number(0, 4)})
-    """Of the light, in stops."""
+    """Deviation of the light, in stops."""
     gamma: float = field(default=0.2, metadata={"check": number(0, 2)})
-    """Of the logarithm of the exponent."""
+    """Deviation of the exponent's logarithm."""
     contrast: float = field(default=0.15, metadata={"check": number(0, 2)})
-    """Of the logarithm of the factor."""
+    """Deviation of the factor's logarithm."""
     white_balance: float = field(default=0.05, metadata={"check": number(0, 1)})
-    """Of the logarithm of the factors of red and blue."""
+    """Deviation of the logarithms of the factors of red and blue."""
     saturation: float = field(default=0.3, metadata={"check": number(0, 2)})
-    """Of the logarithm of the factor."""
+    """Deviation of the factor's logarithm."""
     target: bool = field(default=False, metadata={"check": flag})
     """Develop the training target alike, so that a restorer does not learn to change the light."""
     prob: float = field(default=1.0, metadata={"check": probability})

@@ -118,7 +118,7 @@ def probability(value: Any, key: str) -> float:  # noqa: ANN401 (user input)
 
 
 def text(value: Any, key: str) -> str:  # noqa: ANN401 (user input)
-    """Check of text."""
+    """Check that a value is text."""
     if not isinstance(value, str):
         raise ConfigError(f"{key}: expected text, got {value!r}")
     return value

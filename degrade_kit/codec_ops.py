@@ -35,7 +35,7 @@ class Jpeg:
     later: ClassVar[tuple[str, ...]] = ("subsampling", "right", "down")
     quality: int
     subsampling: Subsampling = "4:2:0"
-    """Of chroma: half the size both ways, half the width, or none."""
+    """Size of chroma: half the size both ways, half the width, or none."""
     right: int = 0
     """Pixels of another picture to the left of the image, so that the blocks lie elsewhere; and, `down`, above it."""
     down: int = 0
@@ -79,10 +79,23 @@ class Avif:
     def run(self, canvas: Canvas, seat: Seat) -> None:
         """Replace the image by what an AVIF file keeps of it."""
         del seat
-        if not _has_avif():
-            raise ConfigError("this Pillow cannot write AVIF files: pip install 'pillow>=11.3'")
+        self.libraries()
         options = {"quality": self.quality, "subsampling": self.subsampling, "speed": 10, "max_threads": 1}
         canvas.set_pixels(_through_pillow(canvas.pixels(), "AVIF", options))
+
+    @staticmethod
+    @functools.cache
+    def libraries() -> dict[str, str]:
+        """List the library that reads and writes AVIF, with its version and its codecs'.
+
+        Raises:
+            ConfigError: If Pillow has none.
+        """
+        from PIL import features
+
+        if not features.check("avif"):
+            raise ConfigError("this Pillow cannot write AVIF files: pip install 'pillow>=11.3'")
+        return {"libavif": str(features.version("avif"))}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -96,20 +109,27 @@ class Heic:
     def run(self, canvas: Canvas, seat: Seat) -> None:
         """Replace the image by what a HEIC file keeps of it."""
         del seat
-        try:
-            import pillow_heif  # pyright: ignore[reportMissingImports] (an extra)
-        except ImportError as error:
-            raise ConfigError("the step `heic` needs pillow-heif: pip install 'degrade-kit[heic]'") from error
-        cast("Any", pillow_heif).register_heif_opener(thumbnails=False)
+        _pillow_heif().register_heif_opener(thumbnails=False)
         chroma = self.subsampling.replace(":", "")
         canvas.set_pixels(_through_pillow(canvas.pixels(), "HEIF", {"quality": self.quality, "chroma": chroma}))
 
+    @staticmethod
+    def libraries() -> dict[str, str]:
+        """List pillow-heif with its version and its codecs'.
 
-@functools.cache
-def _has_avif() -> bool:
-    from PIL import features
+        Raises:
+            ConfigError: If it is missing.
+        """
+        package = _pillow_heif()
+        return {"pillow-heif": package.__version__, "libheif": package.libheif_version()}
 
-    return bool(features.check("avif"))
+
+def _pillow_heif() -> Any:  # noqa: ANN401 (an extra)
+    try:
+        import pillow_heif  # pyright: ignore[reportMissingImports] (an extra)
+    except ImportError as error:
+        raise ConfigError("the step `heic` needs pillow-heif: pip install 'degrade-kit[heic]'") from error
+    return cast("Any", pillow_heif)
 
 
 def _encode(pixels: Pixels, extension: str, options: list[int]) -> Encoded:

@@ -1,16 +1,18 @@
-"""Steps of recipes that compress: drawn qualities, chroma subsampling, places of the blocks, and repeated posts."""
+"""Steps of recipes that compress: drawn qualities, chroma subsampling, places of the blocks, posts, and video."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
 from degrade_kit import ops
-from degrade_kit.checks import Range, flag, names, numbers_of, probability, span, whole_span
+from degrade_kit.checks import Range, flag, names, number, numbers_of, optional, probability, span, whole_span
 from degrade_kit.codec_ops import GRID, SUBSAMPLINGS, Subsampling
 from degrade_kit.errors import ConfigError
 from degrade_kit.linear import FILTERS, Filter
-from degrade_kit.step_base import BaseStep, Drawn, Rng, draw_weighted, draw_whole, uniform
+from degrade_kit.step_base import BaseStep, Drawn, Rng, draw_weighted, draw_whole, merged, normal, uniform
+from degrade_kit.video_ops import CRF, MAX_BEFORE, VIDEO_CODECS, VideoCodec, video_libraries
 
 Codec = Literal["jpeg", "webp", "avif"]
 CODECS: tuple[Codec, ...] = ("jpeg", "webp", "avif")
@@ -30,7 +32,7 @@ class RandomJpeg(BaseStep):
     subsampling: dict[Subsampling, float] = field(
         default_factory=_subsampling, metadata={"check": numbers_of(tuple(SUBSAMPLINGS))}
     )
-    """Of chroma: 4:2:0 (most files), 4:2:2 or 4:4:4, with weights."""
+    """Size of chroma: 4:2:0 (most files), 4:2:2 or 4:4:4, with weights."""
     any_grid: bool = field(default=False, metadata={"check": flag})
     """Let the blocks lie anywhere on the face, as in a photograph that was cut; then no file is kept."""
     prob: float = field(default=1.0, metadata={"check": probability})
@@ -65,6 +67,10 @@ class _VideoFrame(BaseStep):
     )
     prob: float = field(default=1.0, metadata={"check": probability})
     _op: ClassVar[type[ops.Avif] | type[ops.Heic]]
+
+    def libraries(self) -> dict[str, str]:
+        """List the codec's library with its version."""
+        return self._op.libraries()
 
     def _draw(self, rng: Rng, drawn: Drawn) -> None:
         quality, subsampling = draw_whole(rng, self.quality), draw_weighted(rng, self.subsampling)
@@ -117,6 +123,10 @@ class Repost(BaseStep):
     """Codecs with weights: jpeg, webp, avif."""
     prob: float = field(default=1.0, metadata={"check": probability})
 
+    def libraries(self) -> dict[str, str]:
+        """List the library of AVIF with its version, if it is drawn."""
+        return ops.Avif.libraries() if self.codec.get("avif") else {}
+
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.factor[1] ** self.times[1] > 8:
@@ -133,3 +143,61 @@ class Repost(BaseStep):
                 drawn.steps.append(ops.Jpeg(quality=quality))
             else:
                 drawn.steps.append(ops.WebP(quality=quality) if codec == "webp" else ops.Avif(quality=quality))
+
+
+@dataclass(frozen=True, kw_only=True)
+class RandomVideo(BaseStep):
+    """A frame of a video: a short clip in which the picture moves is encoded, and one of its frames kept.
+
+    Needs the extra `video`. Sources of the idea: Chan et al., "Investigating tradeoffs in real-world video
+    super-resolution" (CVPR 2022), which draws codec and bit rate; Wang et al., "VCISR" (WACV 2024), for single images.
+    """
+
+    name: ClassVar[str] = "video"
+    codec: dict[VideoCodec, float] = field(
+        default_factory=lambda: {"h264": 1.0}, metadata={"check": numbers_of(VIDEO_CODECS)}
+    )
+    """Codecs with weights: h264, h265, mpeg2, mpeg4, vp9, av1."""
+    crf: Range | None = field(default=None, metadata={"check": optional(whole_span(*CRF))})
+    """Range of the quality on H.264's scale: 18 is fine, 23 usual, 40 coarse; whole numbers, both ends included."""
+    bitrate: Range | None = field(default=None, metadata={"check": optional(span(0.001, 24))})
+    """Instead of `crf`: range of the bits for each pixel and frame, drawn log-uniformly; 5 Mbit/s for 1920 x 1080
+    pixels, 25 times a second, are 0.1. It takes six times as long."""
+    before: Range = field(default=(0.0, 4.0), metadata={"check": whole_span(0, MAX_BEFORE)})
+    """Range of the frames between the key frame and the one that is kept; 0 keeps the key frame."""
+    motion: Range = field(default=(0.0, 2.0), metadata={"check": span(0, 32)})
+    """Range of the movement from frame to frame, in pixels of the image as it is then; in any direction."""
+    zoom: float = field(default=0.005, metadata={"check": number(0, 0.1)})
+    """Standard deviation of the logarithm of the growth from frame to frame."""
+    prob: float = field(default=1.0, metadata={"check": probability})
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if (self.crf is None) == (self.bitrate is None):
+            raise ConfigError("video: expected exactly one of `crf` and `bitrate`")
+
+    def libraries(self) -> dict[str, str]:
+        """List PyAV and its codecs' library with their versions."""
+        return merged(video_libraries(codec) for codec, weight in self.codec.items() if weight)
+
+    def _draw(self, rng: Rng, drawn: Drawn) -> None:
+        codec = draw_weighted(rng, self.codec)
+        crf, bitrate = 0, 0.0
+        if self.crf is not None:
+            crf = draw_whole(rng, self.crf)
+        elif self.bitrate is not None:
+            low, high = (math.log(end) for end in self.bitrate)
+            bitrate = math.exp(uniform(rng, (low, high)))
+        before = draw_whole(rng, self.before)
+        angle, speed = uniform(rng, (-math.pi, math.pi)), uniform(rng, self.motion)
+        drawn.steps.append(
+            ops.Video(
+                codec=codec,
+                crf=crf,
+                bitrate=bitrate,
+                before=before,
+                right=speed * math.cos(angle),
+                down=speed * math.sin(angle),
+                zoom=math.exp(min(max(self.zoom * normal(rng), -0.2), 0.2)),
+            )
+        )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import json
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import cv2
 import numpy as np
@@ -14,6 +14,9 @@ from degrade_kit.checks import choice, whole
 from degrade_kit.errors import TOO_LARGE, ConfigError, ImageError
 from degrade_kit.image import Decoded, Pixels, decode_image, encode_jpeg, encode_png, encode_webp
 from degrade_kit.image_files import profile_fault, strip_metadata
+
+if TYPE_CHECKING:
+    from degrade_kit.recipe import Recipe
 
 HqFilter = Literal["lanczos", "bicubic", "area"]
 HqFormat = Literal["png", "jpg", "webp"]
@@ -172,9 +175,17 @@ def _encode(pixels: Pixels, extension: HqFormat, changes: list[dict[str, Any]], 
     return HqImage(stored, data, [*changes, {**change, "quality": JPEG_QUALITY, "subsampling": "444"}], enlarged)
 
 
+def versions(recipe: Recipe | None = None) -> dict[str, str]:
+    """List the versions of everything that may change a pixel, those of the codecs that a recipe draws included.
+
+    Raises:
+        ConfigError: If the recipe draws a codec that is not installed.
+    """
+    return _versions() if recipe is None else {**_versions(), **recipe.libraries()}
+
+
 @functools.cache
-def versions() -> dict[str, str]:
-    """List the versions of everything that may change a pixel."""
+def _versions() -> dict[str, str]:
     from importlib.metadata import version
 
     from PIL import __version__ as pillow_version

@@ -8,7 +8,7 @@ step meets, noise levels on the 0..255 scale that papers print, angles in radian
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import ClassVar, Literal, TypeAlias, cast
 
@@ -24,6 +24,7 @@ from degrade_kit.frame_ops import Frame, Unframe
 from degrade_kit.linear import AxisBlur, AxisDecimate, AxisResize, Filter, Planes
 from degrade_kit.noise import normals, poisson_noise
 from degrade_kit.op_tools import Seat, add_noise_field, luma
+from degrade_kit.video_ops import Video
 
 KernelKind = Literal[
     "iso", "aniso", "generalized_iso", "generalized_aniso", "plateau_iso", "plateau_aniso"
@@ -402,6 +403,7 @@ Op: TypeAlias = (
     | Unframe
     | Avif
     | Heic
+    | Video
     | Tone
     | Defocus
     | CameraShake
@@ -437,6 +439,7 @@ OPS: dict[str, type[Op]] = {
         Unframe,
         Avif,
         Heic,
+        Video,
         Tone,
         Defocus,
         CameraShake,
@@ -447,6 +450,21 @@ OPS: dict[str, type[Op]] = {
     )
 }
 """Every operation by the name that a record gives it."""
+
+
+def libraries_of(ops: Iterable[Op]) -> dict[str, str]:
+    """List the libraries beyond the base's that some operations need, with their versions.
+
+    Raises:
+        ConfigError: If one is missing, or lacks a codec.
+    """
+    found: dict[str, str] = {}
+    for op in ops:
+        if isinstance(op, (Avif, Heic, Video)):
+            found |= op.libraries()
+        elif isinstance(op, Uneven):
+            found |= libraries_of((*op.inside, *op.outside))
+    return found
 
 
 def _resize_by(canvas: Canvas, factor: float, chosen: Filter) -> None:

@@ -16,6 +16,7 @@ from degrade_kit.errors import ConfigError, nearest
 from degrade_kit.files import MAX_YAML_BYTES, local_path, parse_yaml, read_regular, sha256
 from degrade_kit.ops import Jpeg, Op, WebP
 from degrade_kit.record import Record
+from degrade_kit.step_base import merged
 from degrade_kit.steps import (
     STEPS,
     Drawn,
@@ -91,6 +92,14 @@ class Recipe:
     def native_format(self) -> str | None:
         """Return `jpg` or `webp` if the native part of every record ends with that file, else None."""
         return _last_format(self.steps)
+
+    def libraries(self) -> dict[str, str]:
+        """List the libraries that its steps need beyond the base's, with their versions: codecs decide pixels.
+
+        Raises:
+            ConfigError: If one is missing, or lacks a codec; it names the package to install.
+        """
+        return merged(step.libraries() for step in _walk(self.steps))
 
     def to_mapping(self) -> dict[str, Any]:
         """Convert to plain lists and dictionaries, as in a YAML file; defaults are left out."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
 from typing import ClassVar, TypeVar
 
@@ -47,8 +48,21 @@ class BaseStep:
             return
         self._draw(rng, drawn)
 
+    def libraries(self) -> dict[str, str]:
+        """List the libraries that this step alone needs, beyond the base's, with their versions.
+
+        Raises:
+            ConfigError: If one is missing, or lacks a codec.
+        """
+        return {}
+
     def _draw(self, rng: Rng, drawn: Drawn) -> None:
         raise NotImplementedError
+
+
+def merged(libraries: Iterable[dict[str, str]]) -> dict[str, str]:
+    """All libraries of some steps or operations, in the order of their names."""
+    return dict(sorted(item for found in libraries for item in found.items()))
 
 
 def uniform(rng: Rng, ends: Range) -> float:

@@ -34,14 +34,14 @@ from degrade_kit.checks import (
     optional,
     positions,
     probability,
-    sizes,
     span,
     text,
     whole,
     whole_span,
 )
-from degrade_kit.codec_steps import Enlarge, RandomAvif, RandomHeic, RandomJpeg, RandomWebP, Repost
+from degrade_kit.codec_steps import Enlarge, RandomAvif, RandomHeic, RandomJpeg, RandomVideo, RandomWebP, Repost
 from degrade_kit.errors import ConfigError
+from degrade_kit.face_sizes import sides
 from degrade_kit.frame_ops import WARP_FILTERS, WarpFilter
 from degrade_kit.linear import FILTERS, Filter
 from degrade_kit.step_base import (
@@ -180,8 +180,8 @@ class RandomResize(BaseStep):
     """Range of HQ side / side after this step, drawn uniformly; below 1 enlarges."""
     factor: Range | None = field(default=None, metadata={"check": optional(span(1 / 512, 10))})
     """Instead of `scale`: range of its inverse, drawn uniformly (Real-ESRGAN draws so)."""
-    side: Sizes | None = field(default=None, metadata={"check": optional(sizes(1, 4096))})
-    """Instead of `scale`: pixels of the shorter side after this step; see `degrade_kit.checks.sizes`."""
+    side: Sizes | None = field(default=None, metadata={"check": optional(sides(1, 4096))})
+    """Instead of `scale`: pixels of the shorter side after this step; see `degrade_kit.face_sizes.sides`."""
     filter: tuple[Filter, ...] = field(default=("linear",), metadata={"check": names(FILTERS)})
     """One of linear, cubic, area, cubic_aa, or several with equal chances."""
     clip: bool = field(default=False, metadata={"check": flag})
@@ -429,7 +429,7 @@ class FromBank(BaseStep):
     vary: float = field(default=0.1, metadata={"check": number(0, 1)})
     """Standard deviation of the logarithm of the factors by which strengths are varied."""
     digest: str = field(default="", metadata={"check": text})
-    """Of the bank's records; filled in, and checked where it is given."""
+    """Hash of the bank's records; filled in, and checked where it is given."""
     prob: float = field(default=1.0, metadata={"check": probability})
 
     def __post_init__(self) -> None:
@@ -443,8 +443,12 @@ class FromBank(BaseStep):
 
     @property
     def records(self) -> tuple[tuple[ops.Op, ...], ...]:
-        """The bank's records."""
+        """List the records of the bank."""
         return cast("tuple[tuple[ops.Op, ...], ...]", getattr(self, "_records"))  # noqa: B009
+
+    def libraries(self) -> dict[str, str]:
+        """List the libraries that the bank's records need, with their versions."""
+        return ops.libraries_of(op for record in self.records for op in record)
 
     def _draw(self, rng: Rng, drawn: Drawn) -> None:
         chosen = self.records[draw_whole(rng, (0, len(self.records) - 1))]
@@ -461,8 +465,8 @@ class PhotoFrame(BaseStep):
     """
 
     name: ClassVar[str] = "photo_frame"
-    side: Sizes = field(metadata={"check": sizes(8, 2048)})
-    """Pixels of the face's side in the photograph; see `degrade_kit.checks.sizes`."""
+    side: Sizes = field(metadata={"check": sides(8, 2048)})
+    """Pixels of the face's side in the photograph; see `degrade_kit.face_sizes.sides`."""
     steps: tuple[Step, ...] = field(default=(), metadata={"check": _any_steps})
     """What happens to the photograph."""
     turn: float = field(default=9.0, metadata={"check": number(0, 90)})
@@ -470,7 +474,7 @@ class PhotoFrame(BaseStep):
     filter: dict[WarpFilter, float] = field(
         default_factory=lambda: {"linear": 1.0, "cubic": 1.0}, metadata={"check": numbers_of(tuple(WARP_FILTERS))}
     )
-    """Of the aligner: linear, cubic or lanczos, with weights."""
+    """Filter of the aligner: linear, cubic or lanczos, with weights."""
     prob: float = field(default=1.0, metadata={"check": probability})
 
     def _draw(self, rng: Rng, drawn: Drawn) -> None:
@@ -536,6 +540,7 @@ Step: TypeAlias = (
     | RandomWebP
     | RandomAvif
     | RandomHeic
+    | RandomVideo
     | Repost
     | RandomColorShift
     | RandomColorJitter
@@ -571,6 +576,7 @@ STEPS: dict[str, type[Step]] = {
         RandomWebP,
         RandomAvif,
         RandomHeic,
+        RandomVideo,
         Repost,
         RandomColorShift,
         RandomColorJitter,

@@ -38,6 +38,7 @@ _SHORT = {
     "unframe": "",
     "avif": "AVIF {quality}",
     "heic": "HEIC {quality}",
+    "video": "{codec} video",
     "defocus": "defocus {radius:.1f} px",
     "camera_shake": "shake {length:.0f} px",
     "isp": "sensor noise",

@@ -69,6 +69,7 @@ def align_command(
 
     A rerun resumes. OUT/align.jsonl says of each face where it was, how much of its square lay
     outside the photo (shown by mirroring), and whether it had to be enlarged: such a face is no HQ image.
+    OUT/sizes.json says how large the faces are in their photos, which a recipe may draw from: `side: {from: FILE}`.
 
     Exit status: 0 if every photo gave a face, 3 if some did not (see OUT/align_failures.jsonl), 2 for wrong options.
     """  # noqa: D301 (click reads the \b itself)
@@ -111,6 +112,10 @@ def _print_report(report: AlignReport, out_dir: Path) -> None:
     )
     enlarged = counted_noun(report.enlarged, "face")
     click.echo(f"{enlarged} enlarged, {report.padded:,} with more than a tenth outside the photo")
+    if report.sides:
+        low, middle, high = report.sides[0], report.sides[len(report.sides) // 2], report.sides[-1]
+        click.echo(f"in their photos they measure {low:.0f} to {high:.0f} pixels, half of them up to {middle:.0f}")
+        click.echo(f"a recipe draws such sizes by `side: {{from: {out_dir / 'sizes.json'}}}`")
     if report.failures:
         click.echo(f"not usable: {counted(report.failures)}; see {out_dir / 'align_failures.jsonl'}", err=True)
     if not report.faces:

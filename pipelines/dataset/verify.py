@@ -21,6 +21,7 @@ from degrade_kit.errors import ConfigError, DegradeKitError, RunError, ShardErro
 from degrade_kit.files import file_sha256, sha256
 from degrade_kit.hq import versions
 from degrade_kit.image import Pixels, decode_image
+from degrade_kit.ops import libraries_of
 from degrade_kit.pipelines.effort import (
     DECODE_SECONDS,
     DEGRADE_SECONDS,
@@ -535,13 +536,15 @@ def _replay_all(sample: Sample, sidecar: Sidecar, remake: Remake | None) -> Iter
 
     A model's images are passed over where the model is not at hand.
     """
-    same_stack = sidecar.versions == versions()
     for variant in range(sample.info["variants"]):
         try:
-            model_made = sample.record(variant).by_model
+            record = sample.record(variant)
+            model_made = record.by_model
             if model_made and remake is None:
                 continue
             outcome = replay_variant(sample, variant, remake)
+            here = {**versions(), **libraries_of(record.steps)}
+            same_stack = here.items() <= sidecar.versions.items()
         except DegradeKitError as error:
             yield str(error)
             continue

@@ -89,7 +89,7 @@ class TestsetConfig:
             "count": self.count,
             "seed": self.seed,
             "size": self.size,
-            "versions": versions(),
+            "versions": versions(self.recipe),
         }
         if self.flipnet is not None:
             plain |= {"share": self.share, "flipnet": flipnet_mapping(self.flipnet)}
@@ -410,7 +410,7 @@ def _finish(
         "unusable": [list(entry) for entry in unusable],
         "left_out": left_out,
         "digest": digest,
-        "versions": versions(),
+        "versions": versions(config.recipe),
     }
     store.write(RECORDS, records)
     store.write(SUMMARY, (json.dumps(summary, indent=2) + "\n").encode())

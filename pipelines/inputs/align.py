@@ -2,6 +2,7 @@
 
     OUT/portraits/anna.png     the face in portraits/anna.jpg; with `all`, anna_0.png (the largest), anna_1.png, ...
     OUT/align.jsonl            one line for each of them, in the order of the sources
+    OUT/sizes.json             how large the faces are in their photos, for recipes: `degrade_kit.face_sizes`
     OUT/align_failures.jsonl   one line for each photo that gave no face: source, reason, detail
     OUT/align.yaml             the configuration
 
@@ -22,6 +23,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TypedDict, cast
 
+from degrade_kit import checks
 from degrade_kit.align import (
     Detector,
     Face,
@@ -35,8 +37,9 @@ from degrade_kit.align import (
     yunet_detector,
 )
 from degrade_kit.analysis.weights import find
-from degrade_kit.checks import COUNT, checked, fields, probability
+from degrade_kit.checks import COUNT, Sizes, checked, fields, probability
 from degrade_kit.errors import ConfigError, ImageError, RunError
+from degrade_kit.face_sizes import quantiles_of, sizes_to_json
 from degrade_kit.files import parse_json_lines, read_regular, utf8
 from degrade_kit.image import Pixels, decode_image, encode_png
 from degrade_kit.pipelines.claim import Claim
@@ -50,7 +53,7 @@ from degrade_kit.wording import counted_noun, first_few
 
 log = logging.getLogger(__name__)
 
-LINES, FAILURES, SETTINGS = "align.jsonl", "align_failures.jsonl", "align.yaml"
+LINES, FAILURES, SETTINGS, SIZES = "align.jsonl", "align_failures.jsonl", "align.yaml", "sizes.json"
 _JOURNAL = ".align.partial.jsonl"
 """Lines of the photos that an unfinished run has done."""
 PHOTOS_PER_TASK = 16
@@ -160,6 +163,8 @@ class AlignReport:
     """Faces among them that had fewer pixels in the photo than in the output."""
     padded: int
     """Faces among them with more than a tenth of the square outside the photo."""
+    sides: Sizes
+    """Quantiles of the faces' sides in their photos, pixels, as in `sizes.json`; empty if there is no face."""
     failures: dict[str, int]
     """Photos that gave no face, by reason, the most frequent first."""
     left_out: dict[str, int]
@@ -287,6 +292,8 @@ def _align(plan: AlignPlan, store: LocalStore, executor: ExecutorConfig, progres
             failures.update(result.failures)
             done, total = len(lines) + len(failures) - len(plan.done), len(plan.stems) - len(plan.done)
             progress(Progress(noun="photo", done=done, total=total))
+    if sides := _sides(_in_order(lines), config.size):
+        store.write(SIZES, utf8(sizes_to_json(sides)))
     store.write(LINES, _to_jsonl(_in_order(lines)))
     failed = [FailureLine(source=display_name(name), reason=why, detail=how) for name, why, how in plan.sources.skipped]
     failed += [failures[index] for index in sorted(failures)]
@@ -453,6 +460,7 @@ _LINE = fields(
         **dict.fromkeys(("face", "faces"), COUNT),
         "enlarged": bool,
         "padded": probability,
+        "scale": checks.number(0, 1e6),
     }
 )
 
@@ -463,6 +471,11 @@ def _in_order(lines: dict[int, list[Line]]) -> Iterator[Line]:
 
 def _to_jsonl(entries: Iterable[Line | FailureLine]) -> bytes:
     return utf8("".join(json.dumps(entry, ensure_ascii=False) + "\n" for entry in entries))
+
+
+def _sides(lines: Iterable[Line], size: int) -> list[float]:
+    """Pixels of each square's side in its photo."""
+    return [line["scale"] * size for line in lines]
 
 
 def _rounded(points: Landmarks | Quad) -> list[list[float]]:
@@ -476,6 +489,7 @@ def _report(plan: AlignPlan, lines: list[Line], failures: list[FailureLine]) -> 
         faces=len(lines),
         enlarged=sum(line["enlarged"] for line in lines),
         padded=sum(line["padded"] > 0.1 for line in lines),
+        sides=quantiles_of(_sides(lines, plan.config.size)) if lines else (),
         failures=dict(Counter(failure["reason"] for failure in failures).most_common()),
         left_out=plan.sources.summary(),
     )

@@ -149,7 +149,7 @@ def finalize(plan: Plan, store: Store, sidecars: list[Sidecar]) -> str:
         "size": plan.config.image.size,
         "config_sha256": plan.fingerprint,
         "num_sources": len(plan.sources.names) + len(plan.sources.skipped),
-        "versions": versions(),
+        "versions": versions(plan.config.recipe),
     }
     if plan.config.mode != "onthefly":
         assert plan.config.flipnet is not None

@@ -73,7 +73,7 @@ def make_plan(config: SynthConfig) -> Plan:
         "image": asdict(config.image),
         "num_sources": count,
         "sources_sha256": sha256("\n".join(map(display_name, sources.names))),
-        "versions": versions(),
+        "versions": versions(config.recipe),
     }
     if config.flipnet is not None and config.mode != "onthefly":
         resolved |= {"mode": config.mode, "mix": config.mix, "flipnet": flipnet_mapping(config.flipnet)}

@@ -92,7 +92,7 @@ def synthesize_shard(task: ShardTask, maker: VariantMaker) -> ShardReport:
         counters=dict(sorted(counters.items())),
         statistics=statistics.to_plain(),
         config_sha256=task.fingerprint,
-        versions=versions(),
+        versions=versions(task.config.recipe),
         extent=[] if task.config.image.size else extent_of(sizes),
     )
     store.write(sidecar_path(sidecar.shard), sidecar.to_json())

@@ -52,6 +52,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "webp": {"quality": (30, 90)},
     "avif": {"quality": (30, 90)},
     "heic": {"quality": (30, 90)},
+    "video": {"crf": (18, 40)},
     "repost": {},
     "enlarge": {"factor": (1, 2)},
     "tone": {},

@@ -20,9 +20,11 @@ from click.testing import CliRunner
 import degrade_kit.pipelines.inputs.align
 from degrade_kit.align import Detector, Face, Landmarks, ffhq_quad
 from degrade_kit.errors import ConfigError, RunError
+from degrade_kit.face_sizes import load_sizes
 from degrade_kit.image import decode_image
 from degrade_kit.pipelines.commands.align import align_command
 from degrade_kit.pipelines.inputs.align import AlignConfig, align_photos, align_sources, plan_alignment
+from degrade_kit.steps import RandomResize
 
 ALIGNED = [
     "astronaut.png",
@@ -80,7 +82,8 @@ def lines_of(path: Path) -> list[dict[str, Any]]:
 def test_every_photo_gives_a_face_under_its_own_name(config: AlignConfig) -> None:
     report = align_sources(config)
 
-    assert sorted(files_in(config.out_dir)) == sorted([*ALIGNED, "align.jsonl", "align.yaml", "align_failures.jsonl"])
+    written = [*ALIGNED, "align.jsonl", "align.yaml", "align_failures.jsonl", "sizes.json"]
+    assert sorted(files_in(config.out_dir)) == sorted(written)
     assert report.complete
     assert (report.photos, report.faces, report.resumed, report.failures) == (6, 6, 0, {})
     for name in ALIGNED:
@@ -102,6 +105,17 @@ def test_each_face_has_a_line(config: AlignConfig) -> None:
     assert hopper["scale"] == pytest.approx(130 / 2 / 32, abs=1e-4)
     assert hopper["enlarged"] is False
     assert report.enlarged == sum(line["enlarged"] for line in lines) == 1  # the photo of 48 pixels
+
+
+def test_a_recipe_draws_the_sizes_that_faces_have_in_their_photos(config: AlignConfig) -> None:
+    report = align_sources(config)
+
+    lines = lines_of(config.out_dir / "align.jsonl")
+    squares = [np.hypot(*np.subtract(line["quad"][3], line["quad"][0])) for line in lines]
+    assert load_sizes(config.out_dir / "sizes.json") == report.sides
+    np.testing.assert_allclose(report.sides, sorted(squares), atol=0.1)
+    drawn = RandomResize(side={"from": str(config.out_dir / "sizes.json")})  # pyright: ignore[reportArgumentType]
+    assert drawn.side == report.sides
 
 
 def test_all_faces_are_numbered_from_the_largest(config: AlignConfig, use_detector: Callable[[Detector], None]) -> None:
@@ -340,9 +354,11 @@ def test_the_command_says_what_it_made_and_what_comes_next(config: AlignConfig) 
     status, output = run_command(config)
 
     assert status == 0
-    assert output.splitlines()[-4:] == [
+    assert output.splitlines()[-6:] == [
         f"6 faces of 6 photos in {config.out_dir}; 0 photos done before",
         "1 face enlarged, 0 with more than a tenth outside the photo",
+        "in their photos they measure 24 to 128 pixels, half of them up to 64",
+        f"a recipe draws such sizes by `side: {{from: {config.out_dir}/sizes.json}}`",
         f"note: enlarged faces are no HQ images; leave out those that {config.out_dir}/align.jsonl names",
         f"next: degrade-kit synth --hq {config.out_dir} --shards shards",
     ]
