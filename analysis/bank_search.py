@@ -2,29 +2,97 @@
 
 Records are drawn from a broad recipe, each is applied to a face, and for every photograph the records are kept whose
 images lie nearest to it in the whitened features. Then what was kept is varied, ever less, and the photographs choose
-again. So the records are distributed as the photographs are, where a recipe of ranges is wherever its ranges reach.
+again. At last each photograph takes, of those near it, the records with which all images together have the photographs'
+mean and spread: the nearest alone would leave out what is common to all photographs and hard to reach.
+
+What a photograph tells of itself is not searched for: the size of the face in it, and how its file was written.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 
 from degrade_kit.analysis.distances import Features
 from degrade_kit.bank import varied
 from degrade_kit.errors import ConfigError
-from degrade_kit.ops import Op
+from degrade_kit.ops import Frame, Jpeg, Op, Rescale, Resize, ResizeSide, Tone, Unframe, WebP
 from degrade_kit.recipe import Recipe, recipe_from_mapping
 from degrade_kit.record import Record
 
 _NEAREST = 60
 """Records that a photograph looks through for one that no other has taken."""
+_PROPOSED: Final = 6
+"""Records that each photograph proposes for each that it takes at last."""
+_NEAR: Final = 0.02
+"""How much a record's squared distance to its photograph counts beside the mean and the spread of all."""
+_BRIGHT: Final = {"exposure": 0.6, "gamma": 0.4, "contrast": 0.35, "red": 0.12, "blue": 0.12, "saturation": 0.6}
+"""Most that a tone may be away from none, by field: stops, or the factor's logarithm. What is bright in one portrait is
+dark in another, so what a photograph asks of one face would spoil the next."""
 
 Measure = Callable[[Sequence[Record]], Features]
 """Whitened features of an image of each record, (n, d)."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Facts:
+    """What a photograph tells of how it was made; None where it does not."""
+
+    side: float | None = None
+    """Of the face in the photograph, pixels."""
+    angle: float | None = None
+    """The face's turn, radians; None for a face that was cut out as it stood, or if that is not known."""
+    cut: bool = False
+    """Whether the face was cut out as it stood and then enlarged, by a cubic filter."""
+    file: Jpeg | None = None
+    """How the photograph's own file was written."""
+
+    def apply(self, ops: Sequence[Op]) -> tuple[Op, ...]:
+        """Let a record do what the photograph tells, and all else as it was."""
+        first, last, inner = ops[0], ops[-1], list(ops[1:-1])
+        if self.file is not None:
+            if inner and isinstance(inner[-1], (Jpeg, WebP)):
+                inner.pop()
+            inner += [*_back(inner), self.file]
+        if self.cut and self.side is not None:
+            first, last = ResizeSide(side=round(self.side)), Resize(scale=1.0, filter="cubic")
+        elif self.side is not None and isinstance(first, ResizeSide):
+            first = dataclasses.replace(first, side=round(self.side))
+        elif isinstance(first, Frame) and isinstance(last, Unframe):
+            side = first.side if self.side is None else round(self.side)
+            angle = first.angle if self.angle is None else self.angle
+            first, last = (dataclasses.replace(op, side=side, angle=angle) for op in (first, last))
+        if self.angle is not None and isinstance(last, Unframe):
+            last = dataclasses.replace(last, filter="cubic")  # as `degrade_kit.align` enlarges
+        return (first, *inner, last)
+
+    def gap(self, ops: Sequence[Op]) -> float:
+        """Squared distance between what a photograph tells and what a record does, beside that of the features."""
+        first, total = ops[0], 0.0
+        if self.side is not None and isinstance(first, (Frame, ResizeSide)):
+            total += (math.log(first.side / self.side) / 0.2) ** 2
+        if self.cut:
+            total += 0.0 if isinstance(first, ResizeSide) else 1.0
+        if self.file is not None:
+            found = ops[-2]
+            if not isinstance(found, Jpeg):
+                return total + 4.0
+            total += ((found.quality - self.file.quality) / 10) ** 2 + (found.subsampling != self.file.subsampling)
+        return total
+
+
+def _back(ops: Sequence[Op]) -> list[Op]:
+    """Bring a photograph that was resized back to the size at which its file is written."""
+    factor = math.prod(op.factor for op in ops if isinstance(op, Rescale))
+    return (
+        [] if abs(math.log(factor)) < 1e-3 else [Rescale(factor=1 / factor, filter="cubic" if factor < 1 else "area")]
+    )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,7 +103,7 @@ class BankConfig:
     """Records that are drawn at first."""
     rounds: int = 3
     """Times that what was kept is varied, and chosen from again."""
-    records: int = 160
+    records: int = 320
     """Records of the bank, at least; each photograph has as many as any other."""
     width: float = 0.3
     """Strength of the first variation, as in `degrade_kit.bank.varied`; each further round has two thirds of it."""
@@ -55,6 +123,8 @@ def search_bank(
     config: BankConfig,
     rng: np.random.Generator,
     report: Callable[[int, float], None] = lambda number, distance: None,
+    *,
+    facts: Sequence[Facts] = (),
 ) -> list[tuple[Op, ...]]:
     """Find records near photographs.
 
@@ -65,46 +135,54 @@ def search_bank(
         config: How hard to look.
         rng: Draws records and variations.
         report: Called after each round with its number and the mean distance of a photograph to its nearest record.
+        facts: What each photograph tells of itself; none by default.
 
     Returns:
         The operations of the records, those of one photograph after those of another.
     """
-    pool = [language.draw(rng) for _ in range(config.candidates)]
-    points = measure(pool)
+    known = list(facts) or [Facts()] * len(photographs)
     each = -(-config.records // len(photographs))
+    whose = [number % len(photographs) for number in range(config.candidates)]
+    pool = [_told(language.draw(rng), known[photograph]) for photograph in whose]
+    points = measure(pool)
+    gaps = _gaps(known, pool)
     width = config.width
     for number in itertools.count():
-        kept = choose(photographs, points, each, rng)
-        report(number, float(np.sqrt(_squares(photographs, points).min(axis=1)).mean()))
+        squares = _squares(photographs, points) + gaps
+        report(number, float(np.sqrt(squares.min(axis=1)).mean()))
         if number == config.rounds:
-            return [pool[place].steps for place in kept]
+            return [pool[place].steps for place in balance(photographs, points, squares, each, rng)]
         # Twice as many as are kept: what is near is more often near again than a new draw is.
-        children = [_child(pool[place], width, rng) for place in kept for _ in range(2)]
+        kept = choose(squares, each, rng)
+        children = [
+            _child(pool[place], known[turn // each], width, rng) for turn, place in enumerate(kept) for _ in range(2)
+        ]
         pool += children
         points = np.concatenate([points, measure(children)])
+        gaps = np.concatenate([gaps, _gaps(known, children)], axis=1)
         width *= 2 / 3
     raise AssertionError("the rounds end above")
 
 
-def choose(photographs: Features, points: Features, each: int, rng: np.random.Generator) -> list[int]:
+def choose(squares: Features, each: int, rng: np.random.Generator) -> list[int]:
     """Let every photograph take its nearest records, in turns; none is taken twice.
 
     Args:
-        photographs: (m, d).
-        points: Of the records, (n, d), n at least `each` * m.
+        squares: Squared distances of photographs and records, (m, n), n at least `each` * m.
         each: Records for each photograph.
         rng: Draws who begins in each turn.
 
     Returns:
         Which records, photograph by photograph.
     """
-    if len(points) < each * len(photographs):
-        raise ConfigError(f"expected {each * len(photographs)} records or more to choose from, got {len(points)}")
-    order = np.argsort(_squares(photographs, points), axis=1)
-    taken = np.zeros(len(points), bool)
-    rows: list[list[int]] = [list[int]() for _ in range(len(photographs))]
+    photographs, records = squares.shape
+    if records < each * photographs:
+        raise ConfigError(f"expected {each * photographs} records or more to choose from, got {records}")
+    order = np.argsort(squares, axis=1)
+    taken = np.zeros(records, bool)
+    rows: list[list[int]] = [list[int]() for _ in range(photographs)]
     for _ in range(each):
-        for turn in rng.permutation(len(photographs)):
+        for turn in rng.permutation(photographs):
             photograph = int(turn)
             near = order[photograph]
             free = near[:_NEAREST][~taken[near[:_NEAREST]]]
@@ -114,8 +192,76 @@ def choose(photographs: Features, points: Features, each: int, rng: np.random.Ge
     return [place for row in rows for place in row]
 
 
-def _child(record: Record, width: float, rng: np.random.Generator) -> Record:
-    return Record(int(rng.integers(1 << 48)), varied(record.steps, width, rng))
+def balance(
+    photographs: Features, points: Features, squares: Features, each: int, rng: np.random.Generator
+) -> list[int]:
+    """Let every photograph take records near it, so that all together have the photographs' mean and spread.
+
+    The records that a photograph proposes are its nearest, and no other's; it changes them one by one, so that the
+    squared error of the means and mean squares of all features falls, until nothing changes.
+
+    Args:
+        photographs: (m, d).
+        points: Of the records, (n, d).
+        squares: Squared distances, (m, n).
+        each: Records for each photograph.
+        rng: Draws whose turn it is.
+
+    Returns:
+        Which records, photograph by photograph.
+    """
+    count = min(_PROPOSED * each, points.shape[0] // len(photographs))
+    proposed = np.array(choose(squares, count, rng)).reshape(len(photographs), count)
+    centre, spread = photographs.mean(0), photographs.std(0) + 1e-9
+    moments = np.concatenate([((points - centre) / spread), ((points - centre) / spread) ** 2 - 1], axis=1)
+    costs = _NEAR * squares / (len(photographs) * each)
+    chosen = proposed[:, :each].copy()
+    total = moments[chosen.ravel()].sum(0)
+    size = chosen.size
+    for _ in range(20):
+        changed = False
+        for turn in rng.permutation(size):
+            photograph, slot = divmod(int(turn), each)
+            old = chosen[photograph, slot]
+            free = proposed[photograph][~np.isin(proposed[photograph], chosen[photograph])]
+            options = np.append(free, old)
+            errors = (((total - moments[old] + moments[options]) / size) ** 2).sum(1) + costs[photograph, options]
+            new = int(options[errors.argmin()])
+            if new != old:
+                total += moments[new] - moments[old]
+                chosen[photograph, slot] = new
+                changed = True
+        if not changed:
+            break
+    return [int(place) for place in chosen.ravel()]
+
+
+def _told(record: Record, facts: Facts) -> Record:
+    return Record(record.seed, facts.apply(record.steps))
+
+
+def _child(record: Record, facts: Facts, width: float, rng: np.random.Generator) -> Record:
+    ops = [_bounded(op) if isinstance(op, Tone) else op for op in varied(record.steps, width, rng)]
+    return Record(int(rng.integers(1 << 48)), facts.apply(ops))
+
+
+def _bounded(tone: Tone) -> Tone:
+    """A tone within bounds; variations of variations would leave them."""
+    changes: dict[str, float] = {}
+    for name, most in _BRIGHT.items():
+        value = getattr(tone, name)
+        if name == "exposure":
+            changes[name] = min(max(value, -most), most)
+        else:
+            changes[name] = math.exp(min(max(math.log(max(value, 1e-3)), -most), most))
+    return dataclasses.replace(tone, **changes)
+
+
+def _gaps(known: Sequence[Facts], pool: Sequence[Record]) -> Features:
+    """What is told against what is done, (photographs, records)."""
+    if not any(facts != Facts() for facts in known):
+        return np.zeros((len(known), len(pool)))
+    return np.array([[facts.gap(record.steps) for record in pool] for facts in known])
 
 
 def _squares(one: Features, other: Features) -> Features:
@@ -137,21 +283,29 @@ def language(sides: Sequence[float] = (40, 256)) -> Recipe:
                     "photo_frame": {
                         "side": list(sides),
                         "steps": [
-                            {"tone": {"prob": 0.6}},
+                            {"tone": {
+                                "exposure": 0.2, "gamma": 0.12, "contrast": 0.12, "white_balance": 0.04,
+                                "saturation": 0.2, "prob": 0.7,
+                            }},
+                            # Many a photograph was smaller once than it is now.
+                            {"enlarge": {"factor": [0.4, 1.0], "filter": ["area", "cubic"], "prob": 0.4}},
                             {"one_of": {"options": [
-                                {"weight": 5, "steps": [{"blur": {"sigma": [0.3, 1.4]}}]},
+                                {"weight": 6, "steps": [{"blur": {"sigma": [0.3, 1.4]}}]},
+                                {"weight": 1, "steps": [{"blur": {"kernels": "aniso", "sigma": [0.3, 2.0]}}]},
                                 {"weight": 1, "steps": [{"defocus": {"radius": [0.5, 2.5]}}]},
                                 {"weight": 1, "steps": [{"camera_shake": {"length": [1, 6]}}]},
                                 {"weight": 4, "steps": []},
                             ]}},
                             {"one_of": {"options": [
-                                {"weight": 3, "steps": [{"gaussian_noise": {"level": [1, 10], "gray_prob": 0.4}}]},
-                                {"weight": 2, "steps": [{"isp": {"shot": [0.0001, 0.01]}}]},
-                                {"weight": 5, "steps": []},
+                                {"weight": 3, "steps": [{"gaussian_noise": {"level": [0.5, 8], "gray_prob": 0.4}}]},
+                                {"weight": 3, "steps": [{"isp": {"shot": [0.00005, 0.008]}}]},
+                                {"weight": 4, "steps": []},
                             ]}},
                             {"denoise": {"strength": [8, 35], "radius": [1, 2.5], "prob": 0.3}},
-                            {"sharpen": {"amount": [0.1, 0.7], "radius": [0.7, 1.3], "prob": 0.25}},
-                            {"repost": {"times": [1, 2], "factor": [0.8, 1.6], "quality": [50, 92], "prob": 0.25}},
+                            {"sharpen": {"amount": [0.1, 0.9], "radius": [0.6, 1.5], "prob": 0.35}},
+                            {"jpeg": {"quality": [40, 95], "subsampling": {"4:2:0": 0.7, "4:4:4": 0.3}, "prob": 0.5}},
+                            {"enlarge": {"factor": [0.8, 1.5], "filter": ["area", "cubic"], "prob": 0.4}},
+                            {"sharpen": {"amount": [0.1, 0.6], "radius": [0.6, 1.3], "prob": 0.15}},
                             {"jpeg": {
                                 "quality": [45, 97], "subsampling": {"4:2:0": 0.7, "4:4:4": 0.3}, "prob": 0.85
                             }},
@@ -162,3 +316,8 @@ def language(sides: Sequence[float] = (40, 256)) -> Recipe:
         },
         "language",
     )  # fmt: skip
+
+
+def agreed(facts: Collection[Facts]) -> tuple[bool, bool]:
+    """Whether all photographs tell the size of the face, and whether all tell how their file was written."""
+    return all(entry.side is not None for entry in facts), all(entry.file is not None for entry in facts)

@@ -41,6 +41,7 @@ from degrade_kit.pipelines.dataset.verify import VerifyReport as VerifyReport
 from degrade_kit.pipelines.dataset.verify import verify as verify
 from degrade_kit.pipelines.distribution.analyze import Analysis as Analysis
 from degrade_kit.pipelines.distribution.analyze import analyze as analyze
+from degrade_kit.pipelines.distribution.fit_bank import FittedBank as FittedBank
 from degrade_kit.pipelines.distribution.fit_recipe import Fitted as Fitted
 from degrade_kit.pipelines.distribution.fit_recipe import fit_recipe as fit_recipe
 from degrade_kit.pipelines.evaluation.evaluate import Evaluation as Evaluation

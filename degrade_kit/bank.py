@@ -10,17 +10,17 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal, cast
 
 import numpy as np
 
-from degrade_kit.checks import checked, each, fields
+from degrade_kit.checks import checked, choice, each, fields
 from degrade_kit.errors import ConfigError, nearest
 from degrade_kit.files import read_json, sha256
-from degrade_kit.ops import Frame, Op, Resize, Unframe
+from degrade_kit.ops import Frame, Jpeg, Op, Rescale, Resize, ResizeSide, Unframe, WebP
 from degrade_kit.record import limited, ops_from_plain, ops_to_plain
 from degrade_kit.step_base import normal, uniform
 
@@ -28,6 +28,10 @@ SHIPPED: Final = Path(__file__).parent / "banks"
 """Folder of the banks that come with the package."""
 _MAX_BYTES: Final = 16 << 20
 _FORMAT: Final = 1
+
+
+Told = Literal["side", "file"]
+"""The size of the face in the photograph, or quality and subsampling of the photograph's own file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,15 +43,20 @@ class Bank:
     """Which photographs, how many, and how near the records come."""
     records: tuple[tuple[Op, ...], ...]
     """The operations of each; each ends at the full size."""
+    told: tuple[Told, ...] = ()
+    """What the photographs themselves told: it is as they have it in every record, and is not varied."""
+    licence: str = ""
+    """Under which terms the bank can be passed on, and what the terms of the photographs are."""
 
     @property
     def digest(self) -> str:
-        """Hash of the records: twelve hexadecimal digits."""
-        return sha256(json.dumps([ops_to_plain(ops) for ops in self.records], sort_keys=True))[:12]
+        """Hash of all that is drawn from: twelve hexadecimal digits."""
+        rows = [ops_to_plain(ops) for ops in self.records]
+        return sha256(json.dumps([rows, self.told] if self.told else rows, sort_keys=True))[:12]
 
     def to_json(self) -> str:
         """Write the bank as its file holds it, one record a line."""
-        head = {"format": _FORMAT, "name": self.name, "source": self.source}
+        head = {"format": _FORMAT, "name": self.name, "source": self.source, "licence": self.licence, "told": self.told}
         rows = ",\n".join(json.dumps(ops_to_plain(ops), separators=(",", ":")) for ops in self.records)
         return f'{json.dumps(head)[:-1]}, "records": [\n{rows}\n]}}\n'
 
@@ -86,10 +95,13 @@ def load_bank(file: str | Path) -> Bank:
         if not isinstance(last, Unframe) and not (isinstance(last, Resize) and last.scale == 1):
             raise ConfigError(f"damaged: {path.name}: record {number} does not end at the full size")
         records.append(ops)
-    return Bank(data["name"], data["source"], tuple(records))
+    return Bank(data["name"], data["source"], tuple(records), tuple(data.get("told", ())), str(data.get("licence", "")))
 
 
-_CHECK: Final = fields({"format": int, "name": str, "source": str, "records": each(each(dict))})
+_CHECK: Final = fields(
+    {"format": int, "name": str, "source": str, "records": each(each(dict))},
+    may={"licence": str, "told": each(choice(("side", "file")))},
+)
 
 
 # --------------------------------------------------------------------------------------------------------- varied draws
@@ -101,32 +113,52 @@ _RATIOS: Final = {
 """Fields that are varied by a factor."""
 
 
-def varied(ops: Sequence[Op], width: float, rng: np.random.Generator) -> tuple[Op, ...]:
+def varied(ops: Sequence[Op], width: float, rng: np.random.Generator, told: Collection[Told] = ()) -> tuple[Op, ...]:
     """Vary the numbers of a record: strengths by a factor, qualities and places by a little.
 
     Args:
         ops: The record's operations.
         width: Standard deviation of the factors' logarithm; 0 changes only where the blocks of a codec lie.
         rng: Draws the variation.
+        told: What stays as it is: the side of the photograph, or its last file.
     """
     varied_ops: list[Op] = []
     frame: Frame | None = None
-    for op in ops:
+    file = _last_file(ops) if "file" in told else -1
+    for place, op in enumerate(ops):
         if isinstance(op, Frame):
             frame = Frame(
-                side=max(8, round(op.side * math.exp(0.5 * width * normal(rng)))),
+                side=op.side if "side" in told else max(8, round(op.side * math.exp(0.5 * width * normal(rng)))),
                 angle=op.angle + 0.3 * width * normal(rng),
                 right=uniform(rng, (-8.0, 8.0)),
                 down=uniform(rng, (-8.0, 8.0)),
             )
             varied_ops.append(frame)
         elif isinstance(op, Unframe) and frame is not None:
-            place = {name: getattr(frame, name) for name in ("side", "angle", "right", "down")}
-            varied_ops.append(dataclasses.replace(op, **place))
-        elif isinstance(op, Resize):
+            same = {name: getattr(frame, name) for name in ("side", "angle", "right", "down")}
+            varied_ops.append(dataclasses.replace(op, **same))
+        elif isinstance(op, Resize) or place == file or (isinstance(op, ResizeSide) and "side" in told):
             varied_ops.append(op)
         else:
             varied_ops.append(_varied(op, width, rng))
+    return _as_large(ops, varied_ops)
+
+
+def _last_file(ops: Sequence[Op]) -> int:
+    """Place of the last file of a record; -1 if it has none."""
+    return max((place for place, op in enumerate(ops) if isinstance(op, (Jpeg, WebP))), default=-1)
+
+
+def _as_large(ops: Sequence[Op], varied_ops: list[Op]) -> tuple[Op, ...]:
+    """Let a photograph that is resized and brought back come to its size again, whatever was varied before."""
+    places = [place for place, op in enumerate(ops) if isinstance(op, Rescale)]
+    if len(places) > 1:
+        # The last of them makes up for what was varied in those before it.
+        before, now = (
+            math.prod(cast("Rescale", steps[place]).factor for place in places[:-1]) for steps in (ops, varied_ops)
+        )
+        last = cast("Rescale", ops[places[-1]])
+        varied_ops[places[-1]] = dataclasses.replace(last, factor=limited("rescale.factor", last.factor * before / now))
     return tuple(varied_ops)
 
 

@@ -127,7 +127,24 @@ def load_recipe(path: str | Path) -> Recipe:
         text = read_regular(path, MAX_YAML_BYTES)
     except OSError as error:
         raise ConfigError(f"cannot read recipe {path}: {error.strerror or error}") from error
-    return recipe_from_mapping(parse_yaml(text, path.name), path.name)
+    data = parse_yaml(text, path.name)
+    _locate_banks(data, path.parent)
+    return recipe_from_mapping(data, path.name)
+
+
+def _locate_banks(data: Any, folder: Path) -> None:  # noqa: ANN401 (parsed YAML)
+    """Let a bank that is named without a folder be the one beside the recipe, where there is one."""
+    if isinstance(data, list):
+        for entry in cast("list[Any]", data):
+            _locate_banks(entry, folder)
+    elif isinstance(data, dict):
+        for key, entry in cast("dict[Any, Any]", data).items():
+            file = cast("dict[Any, Any]", entry).get("file") if key == "bank" and isinstance(entry, dict) else None
+            if isinstance(file, str) and file.endswith(".json") and not Path(file).is_absolute():
+                beside = folder / file
+                if beside.is_file():
+                    entry["file"] = str(beside)
+            _locate_banks(entry, folder)
 
 
 def recipe_from_mapping(data: Any, where: str) -> Recipe:  # noqa: ANN401 (parsed YAML)

@@ -14,7 +14,7 @@ from typing import Any, ClassVar, TypeAlias, cast
 import numpy as np
 
 from degrade_kit import ops
-from degrade_kit.bank import load_bank, varied
+from degrade_kit.bank import Told, load_bank, varied
 from degrade_kit.camera_steps import (
     RandomCameraShake,
     RandomDefocus,
@@ -440,6 +440,7 @@ class FromBank(BaseStep):
         object.__setattr__(self, "digest", bank.digest)
         # Not a field, but pickled with the step: a worker elsewhere need not have the file.
         object.__setattr__(self, "_records", bank.records)
+        object.__setattr__(self, "_told", bank.told)
 
     @property
     def records(self) -> tuple[tuple[ops.Op, ...], ...]:
@@ -452,7 +453,8 @@ class FromBank(BaseStep):
 
     def _draw(self, rng: Rng, drawn: Drawn) -> None:
         chosen = self.records[draw_whole(rng, (0, len(self.records) - 1))]
-        drawn.steps.extend(varied(chosen, self.vary, rng))
+        told = cast("tuple[Told, ...]", getattr(self, "_told"))  # noqa: B009
+        drawn.steps.extend(varied(chosen, self.vary, rng, told))
         drawn.scale = 1.0
 
 

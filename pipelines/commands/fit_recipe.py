@@ -13,39 +13,80 @@ from degrade_kit.pipelines.commands.options import (
     executor_options,
     measured_images_options,
 )
-from degrade_kit.pipelines.commands.types import LocalPath
-from degrade_kit.pipelines.commands.words import command, option, word
+from degrade_kit.pipelines.commands.types import PLACE, LocalPath
+from degrade_kit.pipelines.commands.words import command, not_with, only_with, option, word
 
 
 @command("fit-recipe", "Tune a recipe until its LQ images look like photos")
 @word("--real", "; the LQ images are to be like them", required=True)
 @word("--hq", "; they are degraded", required=True)
-@word("--preset", "; what the fit begins with", default="flipnet-paper")
+@option(
+    "--kind",
+    type=click.Choice(["ranges", "bank"]),
+    default="ranges",
+    help="`ranges` tunes a recipe's ranges; `bank` finds records near each photograph, and comes nearer.",
+)
+@word("--preset", "; what a fit of ranges begins with", unset="flipnet-paper", needs=only_with("kind", "ranges"))
 @word(
     "--out",
-    ": a YAML file for the fitted recipe",
+    ": a YAML file for the fitted recipe; its bank, report and sheet go beside it",
     metavar="FILE.yaml",
     type=LocalPath(dir_okay=False, path_type=Path),
     required=True,
 )
 @measured_images_options
 @word("--num-faces", type=click.IntRange(2), default=40)
-@option("--candidates", type=click.IntRange(1), default=60, help="Variations of the recipe that are tried at first.")
-@option("--images-per-candidate", type=click.IntRange(2), default=24, help="LQ images that are made by each candidate.")
+@option(
+    "--candidates",
+    type=click.IntRange(1),
+    unset="60; of a bank 2000",
+    help="Variations of the recipe, or records of a bank, that are tried at first.",
+)
+@option(
+    "--images-per-candidate",
+    type=click.IntRange(2),
+    unset="24",
+    needs=only_with("kind", "ranges"),
+    help="LQ images that are made by each candidate.",
+)
 @option("--rounds", type=click.IntRange(0), default=3, help="Times that the best candidates are varied again.")
-@option("--parts", type=click.IntRange(1), default=6, help="Most candidates that the fitted recipe mixes.")
+@option(
+    "--parts",
+    type=click.IntRange(1),
+    unset="6",
+    needs=only_with("kind", "ranges"),
+    help="Most candidates that the fitted recipe mixes.",
+)
+@option("--records", type=click.IntRange(1), unset="320", needs=only_with("kind", "bank"), help="Records of a bank.")
+@option(
+    "--held-out",
+    type=PLACE,
+    metavar="PLACE",
+    unset="three in ten of the people in --real",
+    needs=only_with("kind", "bank"),
+    help="Photographs of other people that judge a bank.",
+)
+@word(
+    "--detector",
+    "; whole photographs are aligned for a bank",
+    unset="packaged",
+    needs=(only_with("kind", "bank"), not_with("allow_resize")),
+)
 @word("--seed", default=0)
 @word("--dry-run")
 @executor_options
 def fit_recipe_command(**options: Any) -> None:  # noqa: ANN401 (the arguments of `fit_recipe`, by name)
-    """Tune a recipe's ranges and probabilities until its LQ images are like given photographs.
+    """Find a recipe whose LQ images are like given photographs.
 
-    Half of the photographs are held out; the distance to them is printed before and after. The recipe works in `synth`,
-    and a sheet beside it shows photographs, the recipe at the start and the fitted one.
+    By ranges, a recipe's ranges and probabilities are tuned. For a bank, records near photographs are found: ten
+    photographs suffice, and sizes and files are as they tell themselves. What judges took no part in the fit: half of
+    the photographs, or for a bank other people and other faces. The recipe works in `synth`; a sheet beside it shows
+    photographs and what the recipe makes. A search for a bank that was stopped goes on when it is run again.
 
     \b
-    Example:
+    Examples:
       degrade-kit fit-recipe --real my_photos --hq ffhq --preset gfpgan --out mine.yaml
+      degrade-kit fit-recipe --real my_photos --hq ffhq --kind bank --out mine.yaml
       degrade-kit synth --hq ffhq --shards out --preset mine.yaml
     """  # noqa: D301 (click reads the \b itself)
     from degrade_kit.pipelines.distribution.fit_recipe import fit_recipe

@@ -7,10 +7,11 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 import numpy as np
 
+from degrade_kit.analysis.bank_search import BankConfig
 from degrade_kit.analysis.distances import Features, Interval, halves, kid
 from degrade_kit.analysis.extractors import DEGRADATION, Extractor
 from degrade_kit.analysis.fit import FitConfig, fit_mixture
@@ -22,6 +23,7 @@ from degrade_kit.errors import ConfigError, ImageError, RunError
 from degrade_kit.files import local_path, plain_yaml, sha256, write_files
 from degrade_kit.image import Pixels, decode_image, encode_png
 from degrade_kit.pipelines.claim import Inputs, check_apart
+from degrade_kit.pipelines.distribution import fit_bank
 from degrade_kit.pipelines.distribution.analyze import PROBE_FACES, PROBE_RECORDS, measure_tasks
 from degrade_kit.pipelines.distribution.features import (
     ExtractConfig,
@@ -33,6 +35,8 @@ from degrade_kit.pipelines.distribution.features import (
     stack,
     to_size,
 )
+from degrade_kit.pipelines.distribution.fit_bank import FittedBank
+from degrade_kit.pipelines.distribution.photographs import PhotoConfig
 from degrade_kit.pipelines.distribution.report import check_measured
 from degrade_kit.pipelines.effort import Effort, estimate_lines, resolve_workers
 from degrade_kit.pipelines.executor import ExecutorConfig
@@ -48,6 +52,8 @@ from degrade_kit.store import LocalStore, check_writable
 
 _FITTED: Final = "fitted by degrade-kit from"
 """How the `source` of a recipe begins that a fit wrote."""
+Kind = Literal["ranges", "bank"]
+"""What a fit makes."""
 _SHEET_COLUMNS = 6
 _FINAL = 400
 LEAST_PHOTOGRAPHS = 12
@@ -136,40 +142,51 @@ def fit_recipe(
     hq: str | os.PathLike[str],
     out: str | os.PathLike[str],
     *,
-    preset: str | os.PathLike[str] | Recipe = "flipnet-paper",
+    kind: Kind = "ranges",
+    preset: str | os.PathLike[str] | Recipe | None = None,
     size: int = 512,
     allow_resize: bool = False,
     max_images: int = 2000,
     num_faces: int = 40,
-    candidates: int = 60,
-    images_per_candidate: int = 24,
+    candidates: int | None = None,
+    images_per_candidate: int | None = None,
     rounds: int = 3,
-    parts: int = 6,
+    parts: int | None = None,
+    records: int | None = None,
+    held_out: str | os.PathLike[str] | None = None,
+    detector: str | None = None,
     seed: int = 0,
     dry_run: bool = False,
     workers: int | None = None,
     ray_address: str | None = None,
     progress: Callable[[str], None] = lambda line: None,
-) -> Fitted:
-    """Tune a recipe until its LQ images are like given photographs: `degrade-kit fit-recipe`.
+) -> Fitted | FittedBank:
+    """Find a recipe whose LQ images are like given photographs: `degrade-kit fit-recipe`.
 
-    Half of the photographs, drawn by the seed, are held out: before and after are measured on them, with images of new
-    records.
+    By `ranges`, a recipe is tuned: half of the photographs, drawn by the seed, are held out: before and after are
+    measured on them, with images of new records. By `bank`, the records are found whose images lie nearest to the
+    photographs, and judged on photographs of people and on HQ faces that took no part. A stopped search goes on.
 
     Args:
-        real: Photographs to be like: whatever `synthesize` takes as `hq`.
+        real: Photographs to be like: whatever `synthesize` takes as `hq`. For a bank, whole photographs are aligned;
+            those of `size` pixels are taken as aligned already, and what `align` wrote beside them is used.
         hq: HQ faces to degrade.
-        out: The fitted recipe, a YAML file; a sheet goes beside it with the ending `.png`. Both take the place of those
-            of an earlier fit, and of nothing else.
-        preset: Recipe to begin with: name of a preset, path of a file, or a recipe.
+        out: The recipe, a YAML file; a sheet goes beside it with the ending `.png`, and a bank's records, `.json`, and
+            report, `.md`. They take the place of those of an earlier fit, and of nothing else.
+        kind: `ranges` for a recipe of narrower and shifted ranges, `bank` for one that draws from a bank of records.
+        preset: Of ranges, the recipe to begin with: name of a preset, path of a file, or a recipe; `flipnet-paper`.
         size: Side that all images have, pixels.
-        allow_resize: Crop and resize images of another size, which changes what is measured.
+        allow_resize: Crop and resize images of another size, which changes what is measured; for a bank, in place of
+            aligning them.
         max_images: Photographs used, drawn evenly; 0 takes all.
-        num_faces: HQ faces used, at least 2.
-        candidates: Variations of the recipe that are tried at first.
-        images_per_candidate: LQ images made by each candidate, at least 2.
+        num_faces: HQ faces used, at least 2; for a bank, at least 4, half of them to judge by.
+        candidates: Variations of the recipe, or records, that are tried at first: 60, or 2000.
+        images_per_candidate: Of ranges, LQ images made by each candidate, at least 2; 24.
         rounds: Times that the best candidates are varied again.
-        parts: Most candidates that the fitted recipe mixes.
+        parts: Of ranges, most candidates that the fitted recipe mixes; 6.
+        records: Records of a bank, at least; 320.
+        held_out: Photographs of other people that judge a bank; else those of three in ten people of `real` do.
+        detector: What finds the faces to align: `packaged` or `yunet`.
         seed: Of everything that is drawn.
         dry_run: Report the plan with its time, and measure nothing.
         workers: Worker processes, as for `synthesize`.
@@ -177,9 +194,43 @@ def fit_recipe(
         progress: Takes lines that tell how far it has come.
 
     Raises:
-        ConfigError: If there are too few photographs or faces, images of another size, or `out` is one of the inputs.
+        ConfigError: If there are too few photographs or faces, images of another size, `out` is one of the inputs, or
+            an argument is of the other kind.
         RunError: If `out` or its sheet is there already, and not of an earlier fit.
     """
+    of_other = {
+        "bank": {"preset": preset, "images_per_candidate": images_per_candidate, "parts": parts},
+        "ranges": {"records": records, "held_out": held_out, "detector": detector},
+    }
+    if kind not in of_other:
+        raise ConfigError(f"kind: expected ranges or bank, got {kind!r}")
+    if idle := [name for name, value in of_other[kind].items() if value is not None]:
+        raise ConfigError(f"{idle[0]}: has no effect on a fit of the kind {kind}")
+    executor = ExecutorConfig(workers=workers, ray_address=ray_address)
+    if kind == "bank":
+        files = fit_bank.result_files(local_path(out), [("--real", real), ("--hq", hq), ("--held-out", held_out)])
+        plan = fit_bank.plan_bank(
+            fit_bank.FitBankConfig(
+                real=os.fspath(real),
+                hq=os.fspath(hq),
+                held_out=None if held_out is None else os.fspath(held_out),
+                size=size,
+                max_images=max_images,
+                faces=num_faces,
+                photo=PhotoConfig(size=size, cut=allow_resize, detector=detector or "packaged"),
+                seed=seed,
+                search=BankConfig(
+                    candidates=2000 if candidates is None else candidates,
+                    rounds=rounds,
+                    records=320 if records is None else records,
+                ),
+            ),
+            files[0],
+        )
+        if dry_run:
+            return fit_bank.describe_bank(plan, files, executor)
+        return fit_bank.find_bank(plan, files, executor, progress)
+    preset = "flipnet-paper" if preset is None else preset
     config = FitRecipeConfig(
         real=os.fspath(real),
         hq=os.fspath(hq),
@@ -188,11 +239,12 @@ def fit_recipe(
         allow_resize=allow_resize,
         max_images=max_images,
         faces=num_faces,
-        images=images_per_candidate,
+        images=24 if images_per_candidate is None else images_per_candidate,
         seed=seed,
-        search=FitConfig(candidates=candidates, rounds=rounds, parts=parts),
+        search=FitConfig(
+            candidates=60 if candidates is None else candidates, rounds=rounds, parts=6 if parts is None else parts
+        ),
     )
-    executor = ExecutorConfig(workers=workers, ray_address=ray_address)
     start = None if isinstance(preset, Recipe) else preset
     files = _result_files(local_path(out), [("--real", real), ("--hq", hq), ("--preset", start)])
     if dry_run:

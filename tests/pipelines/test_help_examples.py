@@ -42,7 +42,7 @@ SMALLER: Mapping[str, Mapping[str, str]] = {
     "bench-read": {"--workers": "1", "--data-workers": "1", "--samples": "8"},
     "fit-recipe": {
         "--allow-resize": "",
-        **dict.fromkeys(("--num-faces", "--candidates", "--images-per-candidate"), "3"),
+        **dict.fromkeys(("--num-faces", "--candidates", "--images-per-candidate", "--records"), "4"),
         "--rounds": "1",
     },
     "restore": {"--size": "32", "--solver-steps": "1"},

@@ -56,6 +56,7 @@ VALUES = {
     "solver": "ddim",
     "dtype": "float16",
     "embedding": "none",
+    "images_per_candidate": "2",
 }
 """A value that each option takes, where 1 is none."""
 
@@ -63,6 +64,9 @@ MAKES_IDLE: dict[tuple[str, str], tuple[str, ...]] = {
     ("align", "detector"): ("--landmarks", "points.json"),
     ("align", "min_score"): ("--landmarks", "points.json"),
     ("export", "variant"): ("--to", "lq-only"),
+    ("fit-recipe", "preset"): ("--kind", "bank"),
+    ("fit-recipe", "images_per_candidate"): ("--kind", "bank"),
+    ("fit-recipe", "parts"): ("--kind", "bank"),
     ("synth", "preset"): ("--mode", "flipnet"),
     ("synth", "hq_filter"): ("--size", "0"),
     ("synth", "square"): ("--size", "0"),

