@@ -15,7 +15,7 @@ from degrade_kit.wording import counted_noun
 _LEAST, _MOST_SHARE = 10, 0.2
 """Names tell who is in a set where they give at least so many groups, and none has more than this share of all images:
 `photo_0001`, `photo_0002` and so on number the images, not the people."""
-_NUMBERS = re.compile(r"(?:[_\- .#]+\d+)+$")
+_NUMBERS = re.compile(r"(?:[_\- .#]+[a-z]?\d+)+$")
 
 
 class Groups(NamedTuple):
@@ -37,8 +37,8 @@ class Groups(NamedTuple):
 def read_groups(names: Sequence[str]) -> Groups:
     """Read from names of files, or of HQ images, what each image shows.
 
-    A number behind a name counts the images of a person, `Ana_Palacio_0003.jpg`, or the variants of a face,
-    `00012_1.png`; so does a folder of one person.
+    A number behind a name counts the images of a person, `Ana_Palacio_0003.jpg`, the variants of a face, `00012_1.png`,
+    or the faces of a photograph, `crowd_f003_s113.png`; so does a folder of one person.
 
     Args:
         names: Paths within the set; of a variant, the name of its HQ image.

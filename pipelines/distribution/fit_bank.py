@@ -28,6 +28,7 @@ from degrade_kit.analysis.bank_search import BankConfig, Facts, agreed, language
 from degrade_kit.analysis.comparison import SMALL, Comparison, ImageSet, Numbers, compare_sets
 from degrade_kit.analysis.distances import Features
 from degrade_kit.analysis.extractors import DEGRADATION, Extractor
+from degrade_kit.analysis.groups import read_groups
 from degrade_kit.analysis.probes import probe_records
 from degrade_kit.analysis.whitening import Whitening
 from degrade_kit.bank import Bank, Told, varied
@@ -52,7 +53,6 @@ from degrade_kit.pipelines.distribution.photographs import (
     locate_detector,
     look,
     measuring_photos,
-    person,
     photo_tasks,
 )
 from degrade_kit.pipelines.distribution.report import check_measured
@@ -248,17 +248,8 @@ def plan_bank(config: FitBankConfig, out: Path) -> _Plan:
 
 
 def _split(people: Sequence[str], share: float, rng: np.random.Generator) -> tuple[list[int], list[int]]:
-    """Places in two parts of which nobody is in both; the second holds about this share of all.
-
-    Raises:
-        ConfigError: If there is but one person.
-    """
+    """Places in two parts of which nobody is in both; the second holds about this share of all."""
     names = sorted(set(people))
-    if len(names) < 2:
-        raise ConfigError(
-            f"all {len(people)} images show one person by their names ({names[0]}): those that judge must "
-            "be of others; name the files by person, such as anna_1.jpg, or each its own way"
-        )
     wanted, second = share * len(people), set[str]()
     for place in rng.permutation(len(names)):
         held = sum(name in second for name in people)
@@ -272,6 +263,7 @@ def _split(people: Sequence[str], share: float, rng: np.random.Generator) -> tup
 
 
 def _faces(sources: Sources, config: FitBankConfig, rng: np.random.Generator) -> list[_Face]:
+    people = read_groups([display_name(name) for name in sources.names]).names
     faces: list[_Face] = []
     for place in rng.permutation(len(sources)):
         if len(faces) == config.faces:
@@ -281,7 +273,7 @@ def _faces(sources: Sources, config: FitBankConfig, rng: np.random.Generator) ->
         except ImageError:
             continue
         if min(pixels.shape[:2]) >= config.size:
-            faces.append(_Face(to_size(pixels, config.size), person(display_name(sources.names[int(place)]))))
+            faces.append(_Face(to_size(pixels, config.size), people[int(place)]))
     if len(faces) < LEAST_FACES:
         raise ConfigError(
             f"{config.hq}: expected at least {LEAST_FACES} HQ faces of {config.size} pixels or more, half of them to "
@@ -338,13 +330,14 @@ def find_bank(
             + (f"; {failures[0][0]}: {failures[0][1]}" if failures else "")
         )
     if plan.judges is None:
-        kept, held = _split([person(photo.name) for photo in photos], _HELD_OUT, rng)
+        kept, held = _split(read_groups([photo.name for photo in photos]).names, _HELD_OUT, rng)
         photos, judges = [photos[place] for place in kept], [photos[place] for place in held]
     else:
         assert config.held_out is not None
         judges, more = _measure_photos(config.held_out, plan.judges, plan.judge_places, config, executor)
         failures += more
-        both = {person(photo.name) for photo in photos} & {person(photo.name) for photo in judges}
+        people = read_groups([photo.name for photo in [*photos, *judges]]).names
+        both = set(people[: len(photos)]) & set(people[len(photos) :])
         if both:
             raise ConfigError(
                 f"{min(both)} is in {config.real} and in {config.held_out}: those that judge must be of others"
@@ -488,7 +481,7 @@ def _judge(
         kind="real",
         points=whitening(np.stack([photo.features for photo in judges])),
         labels=names,
-        groups=tuple(map(person, names)),
+        groups=read_groups(names).names,
     )
 
     def compare(name: str, records: Sequence[Record]) -> Comparison:

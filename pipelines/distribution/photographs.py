@@ -7,7 +7,6 @@ import functools
 import hashlib
 import logging
 import math
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -93,21 +92,6 @@ class PhotosMeasured:
     photos: list[Photo]
     failures: list[tuple[str, str, str]]
     """Name, reason, detail."""
-
-
-def person(name: str) -> str:
-    """Who, or which photograph, an image shows, by its name: the parts at its end that hold digits are left out.
-
-    >>> person("Abel_Pacheco_0001.jpg"), person("film/10_jpg_f000_s113.png"), person("000017.png")
-    ('Abel_Pacheco', 'film/10_jpg', '000017')
-    """
-    folder, slash, file = name.rpartition("/")
-    parts = re.split(r"([_\-. ])", file.rpartition(".")[0] or file)
-    kept = list(parts)
-    while len(kept) > 2 and any(letter.isdigit() for letter in kept[-1]):
-        kept = kept[:-2]
-    found = "".join(parts if any(letter.isdigit() for letter in kept[0]) and len(kept) == 1 else kept)
-    return f"{folder}{slash}{found}"
 
 
 def photo_tasks(place: str, sources: Sources, places: Sequence[int], config: PhotoConfig) -> Iterator[PhotoTask]:

@@ -14,6 +14,7 @@ from degrade_kit.analysis.groups import read_groups
         ([f"Ana_{letter}_0001_00.png" for letter in "abcdefghijkl"], "Ana_a_0001_00.png", False),
         ([f"{face:05}_{n}.png" for face in range(30) for n in range(3)], "00000", True),
         ([f"photo_{n:04}.jpg" for n in range(50)], "photo_0000.jpg", False),
+        ([f"{n}_jpg_f{face:03}_s08{n % 7}.png" for n in range(20) for face in range(3)], "0_jpg", True),
         ([f"{kind}_{n:04}.jpg" for kind in ("web", "film", "crowd") for n in range(20)], "web_0000.jpg", False),
         ([f"{person}/{n}.jpg" for person in "abcdefghijklm" for n in range(4)], "a", True),
         ([f"{n:05}.png" for n in range(40)], "00000.png", False),
