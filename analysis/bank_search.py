@@ -45,7 +45,7 @@ class Facts:
     """What a photograph tells of how it was made; None where it does not."""
 
     side: float | None = None
-    """Of the face in the photograph, pixels."""
+    """Side of the face in the photograph, pixels."""
     angle: float | None = None
     """The face's turn, radians; None for a face that was cut out as it stood, or if that is not known."""
     cut: bool = False

@@ -32,7 +32,7 @@ class JpegFacts:
     """How a file was written."""
 
     quality: int
-    """Of libjpeg, 1 to 100: that whose luma table is nearest to the file's."""
+    """Quality of libjpeg, 1 to 100: that whose luma table is nearest to the file's."""
     exact: bool
     """Whether it is that table; cameras and some editors have tables of their own."""
     subsampling: Subsampling | None

@@ -54,7 +54,7 @@ class PhotoConfig:
 
 @dataclass(frozen=True, slots=True)
 class Photo:
-    """A photograph, measured."""
+    """What was measured of a photograph."""
 
     name: str
     features: Features
@@ -66,7 +66,7 @@ class FoundFace:
     """Where `degrade-kit align`, or this fit, found a face."""
 
     side: float
-    """Of the face in the photograph, pixels."""
+    """Side of the face in the photograph, pixels."""
     angle: float
     """Its turn there, radians, as in `degrade_kit.ops.Frame`."""
     source: str
@@ -79,7 +79,7 @@ class PhotoTask:
 
     sources: Sources
     aligned: Mapping[str, FoundFace]
-    """Of the faces that `align` cut out, by their names."""
+    """Where they were found, by names of faces that `align` cut out."""
     originals: Sources | None
     """The photographs that they were cut out of, where they are still there."""
     config: PhotoConfig
