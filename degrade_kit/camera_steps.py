@@ -16,31 +16,35 @@ from degrade_kit.step_base import BaseStep, Drawn, Rng, draw_weighted, normal, u
 class RandomTone(BaseStep):
     """Other light and another development: people in the wild are lit otherwise than in portraits.
 
-    Each field is a standard deviation: factors are drawn log-normal about 1, `exposure` and `level` normal about 0.
+    Each field is a standard deviation: factors are drawn log-normal about 1, `exposure` normal about 0. By default,
+    colours vary by what they do more in 600 faces of LFW than in 165 portraits of FFHQ, CelebA and others, and light
+    about half as much as in film stills.
     """
 
     name: ClassVar[str] = "tone"
     exposure: float = field(default=0.3, metadata={"check": number(0, 4)})
     """Deviation of the light, in stops."""
-    gamma: float = field(default=0.2, metadata={"check": number(0, 2)})
+    gamma: float = field(default=0.15, metadata={"check": number(0, 2)})
     """Deviation of the exponent's logarithm."""
-    contrast: float = field(default=0.15, metadata={"check": number(0, 2)})
+    contrast: float = field(default=0.1, metadata={"check": number(0, 2)})
     """Deviation of the factor's logarithm."""
-    white_balance: float = field(default=0.05, metadata={"check": number(0, 1)})
-    """Deviation of the logarithms of the factors of red and blue."""
-    saturation: float = field(default=0.3, metadata={"check": number(0, 2)})
+    white_balance: float = field(default=0.1, metadata={"check": number(0, 1)})
+    """Deviation of the logarithm of blue's factor; red's has a bit less than half of it, rather against blue, as
+    between lamps and daylight."""
+    saturation: float = field(default=0.17, metadata={"check": number(0, 2)})
     """Deviation of the factor's logarithm."""
     target: bool = field(default=False, metadata={"check": flag})
     """Develop the training target alike, so that a restorer does not learn to change the light."""
     prob: float = field(default=1.0, metadata={"check": probability})
 
     def _draw(self, rng: Rng, drawn: Drawn) -> None:
+        warmth, tint = normal(rng), normal(rng)
         tone = ops.Tone(
             exposure=self.exposure * normal(rng),
             gamma=math.exp(self.gamma * normal(rng)),
             contrast=math.exp(self.contrast * normal(rng)),
-            red=math.exp(self.white_balance * normal(rng)),
-            blue=math.exp(self.white_balance * normal(rng)),
+            red=math.exp(self.white_balance * (0.24 * warmth + 0.39 * tint)),
+            blue=math.exp(-self.white_balance * warmth),
             saturation=math.exp(self.saturation * normal(rng)),
         )
         drawn.steps.append(tone)

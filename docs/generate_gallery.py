@@ -1,0 +1,223 @@
+"""Draw what every step of a recipe does, and write docs/gallery.md, which shows it.
+
+    python docs/generate_gallery.py [STEP ...]
+
+Each strip is one part of a portrait of the demo, which is in the public domain, pixel by pixel. The steps are those of
+`degrade_kit.steps.STEPS`, their texts those of the classes: a step without a strip here fails a test.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import yaml
+
+from degrade_kit.align import align_face
+from degrade_kit.degradation import make_lq
+from degrade_kit.demo import DEMO_PHOTOS, read_demo_photo
+from degrade_kit.image import Pixels, encode_webp
+from degrade_kit.pipelines.sheet import Tile, contact_sheet
+from degrade_kit.recipe import Recipe, recipe_from_mapping
+from degrade_kit.seeding import generator
+from degrade_kit.steps import STEPS
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGE, IMAGES = ROOT / "docs" / "gallery.md", ROOT / "docs" / "images" / "steps"
+
+SIDE, TILE = 336, 152
+"""Pixels of the HQ image, about as many as its photograph has, so that it is as sharp as one pixel after the other can
+be; and of the part that is shown."""
+LEFT, TOP = 92, 116
+"""Place of that part: from the eyes to the mouth."""
+SEED = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Strip:
+    """Pictures of one step."""
+
+    panels: dict[str, dict[str, Any]]
+    """The parameters of each picture, by what is written under it."""
+    grows: bool = True
+    """Each picture is farther from HQ than the one before; else they are draws."""
+    whole: bool = False
+    """Show the whole image, reduced."""
+    extra: str = ""
+    """Extra that the step needs."""
+
+    @property
+    def seeds(self) -> list[int]:
+        """Seed of each picture: one for all where they differ in strength alone."""
+        return [SEED if self.grows else SEED + place for place in range(len(self.panels))]
+
+
+def series(key: str, values: list[Any], unit: str = "", **fixed: Any) -> Strip:  # noqa: ANN401 (as YAML has them)
+    """Make a strip of one parameter, from weak to strong."""
+    return Strip(panels={f"{key} {value}{unit}": {key: value, **fixed} for value in values})
+
+
+def draws(count: int = 4, *, whole: bool = False, **fixed: Any) -> Strip:  # noqa: ANN401 (as YAML has them)
+    """Make a strip of several draws of the same parameters."""
+    return Strip(panels={f"draw {number + 1}": fixed for number in range(count)}, grows=False, whole=whole)
+
+
+STRIPS: dict[str, Strip] = {
+    "blur": series("sigma", [0.7, 1.5, 3, 6], " px"),
+    "sinc_blur": series("cutoff", [2.4, 1.6, 1.0, 0.6], " rad/px", support=21),
+    "motion_blur": series("length", [3, 8, 16, 30], " px", angle=0.6),
+    "resize": series("side", [224, 112, 56, 28], " px", filter="area"),
+    "decimate": Strip(
+        panels={f"every {factor}": {"factor": factor, "sigma": factor / 2} for factor in (2, 3, 4, 6)},
+    ),
+    "gaussian_noise": series("level", [3, 8, 16, 32]),
+    "covariance_noise": series("level", [5, 12, 25, 50]),
+    "poisson_noise": series("scale", [0.5, 1, 2, 4]),
+    "jpeg": series("quality", [90, 60, 30, 10]),
+    "webp": series("quality", [80, 50, 20, 3]),
+    "avif": series("quality", [80, 50, 25, 5]),
+    "heic": Strip(panels=series("quality", [80, 50, 25, 5]).panels, extra="heic"),
+    "video": Strip(
+        panels={
+            f"{codec}, crf {crf}": {"codec": codec, "crf": crf, "before": 2, "motion": 1.5}
+            for codec, crf in (("h264", 28), ("h264", 38), ("mpeg2", 38), ("vp9", 48))
+        },
+        grows=False,
+        extra="video",
+    ),
+    "repost": Strip(
+        panels={
+            f"{times} time{'s' * (times > 1)}": {"times": times, "factor": [0.6, 0.9], "quality": [40, 70]}
+            for times in (1, 2, 3, 4)
+        }
+    ),
+    "color_shift": draws(limit=20),
+    "color_jitter": draws(),
+    "gray": Strip(panels={"gray": {}}, grows=False),
+    "haze": series("alpha", [0.9, 0.7, 0.5, 0.3]),
+    "shift": draws(whole=True),
+    "enlarge": series("factor", [0.8, 0.5, 0.3, 0.2], filter="area"),
+    "tone": draws(),
+    "defocus": series("radius", [1, 2, 4, 8], " px"),
+    "camera_shake": series("length", [4, 10, 20, 40], " px", curl=0.3),
+    "isp": Strip(panels={f"shot {shot}": {"shot": [shot, shot * 1.001]} for shot in (0.0005, 0.003, 0.01, 0.04)}),
+    "denoise": Strip(
+        panels={
+            "bilateral 15": {"strength": 15, "radius": 1.5},
+            "bilateral 40": {"strength": 40, "radius": 2},
+            "nlm 30": {"strength": 30, "method": "nlm"},
+            "median 5 x 5": {"strength": 30, "method": "median"},
+        },
+        grows=False,
+    ),
+    "sharpen": Strip(
+        panels={
+            "0.4, radius 1": {"amount": 0.4, "radius": 1},
+            "1, radius 1": {"amount": 1, "radius": 1},
+            "2.5, radius 1": {"amount": 2.5, "radius": 1},
+            "halo: 2.5, radius 4": {"amount": 2.5, "radius": 4},
+        },
+    ),
+    "shuffle": draws(steps=[{"gaussian_noise": {"level": 25}}, {"blur": {"sigma": 1.2}}, {"jpeg": {"quality": 40}}]),
+    "one_of": draws(
+        options=[
+            {"weight": 1, "steps": [{"blur": {"sigma": 2}}]},
+            {"weight": 1, "steps": [{"gaussian_noise": {"level": 20}}]},
+            {"weight": 1, "steps": [{"jpeg": {"quality": 20}}]},
+        ]
+    ),
+    "photo_frame": Strip(
+        panels={f"side {side} px": {"side": side, "steps": [{"jpeg": {"quality": 75}}]} for side in (200, 130, 90, 60)},
+    ),
+    "bank": draws(file="press-photo"),
+    "uneven": draws(
+        whole=True,
+        steps=[{"blur": {"sigma": [0.2, 6]}}, {"gaussian_noise": {"level": [0, 25]}}],
+        square_prob=1,
+        side=[0.4, 0.6],
+    ),
+}
+"""What is shown of each step, in the order of the page, which is that of `STEPS`."""
+
+
+def image_path(step: str) -> Path:
+    """Say where the strip of a step is kept."""
+    return IMAGES / f"{step}.webp"
+
+
+def portrait() -> Pixels:
+    """Cut the face that is shown out of its photograph."""
+    photo = next(photo for photo in DEMO_PHOTOS if photo.name == "grace_hopper")
+    return align_face(read_demo_photo(photo), photo.landmarks, SIDE).pixels
+
+
+def recipe_of(step: str, keys: dict[str, Any]) -> Recipe:
+    """Make a recipe of one step, back at the full size."""
+    back = {"resize": {"scale": 1, "filter": "cubic"}}
+    return recipe_from_mapping({"name": "gallery", "steps": [{step: keys}, back]}, step)
+
+
+def draw_strip(step: str, hq: Pixels) -> Pixels:
+    """Draw HQ beside what the step makes of it.
+
+    Raises:
+        ConfigError: If the step needs a package that is not installed.
+    """
+    strip = STRIPS[step]
+    row = [Tile(_shown(hq, strip), ("HQ",))]
+    for (label, keys), seed in zip(strip.panels.items(), strip.seeds, strict=True):
+        recipe = recipe_of(step, keys)
+        recipe.libraries()
+        row.append(Tile(_shown(make_lq(recipe.draw(generator(seed, step, 0)), hq), strip), (label,)))
+    return contact_sheet([row], TILE)
+
+
+def _shown(image: Pixels, strip: Strip) -> Pixels:
+    return image if strip.whole else np.ascontiguousarray(image[TOP : TOP + TILE, LEFT : LEFT + TILE])
+
+
+def page() -> str:
+    """Write the text of docs/gallery.md."""
+    parts = [_HEAD]
+    for name, step in STEPS.items():
+        strip = STRIPS[name]
+        text = re.sub(r"\s+", " ", (step.__doc__ or "").strip())
+        needs = f" Needs the extra `{strip.extra}`." if strip.extra and f"`{strip.extra}`" not in text else ""
+        shown = "\n".join(f"- {line}" for line in dict.fromkeys(_as_yaml(name, keys) for keys in strip.panels.values()))
+        parts.append(f"## {name}\n\n{text}{needs}\n\n![{name}](images/steps/{name}.webp)\n\n```yaml\n{shown}\n```\n")
+    return "\n".join(parts)
+
+
+def _as_yaml(step: str, keys: dict[str, Any]) -> str:
+    text: str = cast("Any", yaml).safe_dump({step: keys}, default_flow_style=True, sort_keys=False, width=1000)
+    return text.strip()[1:-1]
+
+
+_HEAD = f"""\
+# Gallery
+
+What each step of a recipe does to a face, at full resolution: one pixel of a strip is one pixel of the image, so that
+noise and blocks are seen as they are. HQ, a portrait of Grace Hopper (US Navy, public domain), has {SIDE} pixels a side
+and is shown in part, from the eyes to the mouth; `shift` and `uneven` show all of it, reduced. Parameters grow from left to
+right, or are drawn several times. What the keys mean is said in [recipes.md](recipes.md#your-own).
+
+`degrade-kit preview --hq faces --preset mine.yaml` shows the same of your own recipes and faces.
+"""
+
+
+def main() -> None:
+    """Draw the strips of all steps, or of those that are named, and write the page."""
+    names = sys.argv[1:] or list(STEPS)
+    hq = portrait()
+    IMAGES.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        image_path(name).write_bytes(encode_webp(draw_strip(name, hq), 88))
+    PAGE.write_text(page(), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

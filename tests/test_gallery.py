@@ -1,0 +1,65 @@
+"""Every step of a recipe is shown in docs/gallery.md, as the code draws it."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from types import ModuleType
+
+import numpy as np
+import pytest
+
+from degrade_kit.errors import ConfigError
+from degrade_kit.image import decode_image
+from degrade_kit.steps import STEPS
+from tests.test_layers import ROOT
+
+
+def load_gallery() -> ModuleType:
+    """Import docs/generate_gallery.py from its path, since docs is no package."""
+    if "generate_gallery" not in sys.modules:
+        spec = importlib.util.spec_from_file_location("generate_gallery", ROOT / "docs" / "generate_gallery.py")
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        sys.modules["generate_gallery"] = module  # dataclasses look their module up
+        spec.loader.exec_module(module)
+    return sys.modules["generate_gallery"]
+
+
+gallery = load_gallery()
+
+
+def test_every_step_has_a_strip_and_no_other_picture_is_kept() -> None:
+    assert list(gallery.STRIPS) == list(STEPS), "docs/generate_gallery.py: STRIPS in the order of STEPS"
+    kept = {path.name for path in gallery.IMAGES.iterdir()}
+    assert kept == {gallery.image_path(name).name for name in STEPS}, "run python docs/generate_gallery.py"
+
+
+def test_the_page_is_up_to_date() -> None:
+    assert gallery.PAGE.read_text("utf-8") == gallery.page(), "stale: run python docs/generate_gallery.py"
+
+
+def test_the_pictures_are_small() -> None:
+    assert sum(path.stat().st_size for path in gallery.IMAGES.iterdir()) < 1_500_000
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("step", STEPS)
+def test_the_strip_shows_what_the_step_does_today(step: str) -> None:
+    try:
+        drawn = gallery.draw_strip(step, gallery.portrait())
+    except ConfigError as error:
+        pytest.skip(str(error))
+    kept = decode_image(gallery.image_path(step).read_bytes()).pixels
+    assert kept.shape == drawn.shape
+    # WebP blurs the colours of noise; another font or codec moves little.
+    difference = np.abs(kept.astype(int) - drawn).mean()
+    assert difference < 12, f"docs/images/steps/{step}.webp is stale: run python docs/generate_gallery.py {step}"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("step", [step for step, strip in gallery.STRIPS.items() if strip.grows])
+def test_no_two_pictures_of_a_strip_are_the_same(step: str) -> None:
+    recipes = [gallery.recipe_of(step, keys) for keys in gallery.STRIPS[step].panels.values()]
+    assert len({recipe.digest() for recipe in recipes}) == len(recipes) > 1
