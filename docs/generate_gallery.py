@@ -202,7 +202,7 @@ _HEAD = f"""\
 
 What each step of a recipe does to a face, at full resolution: one pixel of a strip is one pixel of the image, so that
 noise and blocks are seen as they are. HQ, a portrait of Grace Hopper (US Navy, public domain), has {SIDE} pixels a side
-and is shown in part, from the eyes to the mouth; `shift` and `uneven` show all of it, reduced. Parameters grow from left to
+and is shown in part, from the eyes to the mouth; `shift` and `uneven` show it whole. Parameters grow from left to
 right, or are drawn several times. What the keys mean is said in [recipes.md](recipes.md#your-own).
 
 `degrade-kit preview --hq faces --preset mine.yaml` shows the same of your own recipes and faces.
