@@ -5,7 +5,7 @@ import dataclasses
 import json
 import math
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import numpy as np
 import numpy.typing as npt
@@ -363,17 +363,20 @@ FIELDS: dict[str, st.SearchStrategy[Any]] = {
     "float": numbers,
     "bool": st.booleans(),
     "str": st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=9),
-    "Literal['ddim', 'dpm++']": st.sampled_from(["ddim", "dpm++"]),
-    "KernelKind": st.sampled_from(["iso", "plateau_aniso"]),
-    "Filter": st.sampled_from(FILTERS),
     "tuple[float, ...]": st.lists(numbers, max_size=9).map(tuple),
     "tuple[Jitter, ...]": st.permutations(list(ops.JITTERS)).map(tuple),
 }
 
 
 def any_op(cls: type[Op], inner: st.SearchStrategy[Op]) -> st.SearchStrategy[Op]:
-    several = st.lists(inner, max_size=3).map(tuple)
-    values = {field.name: FIELDS.get(str(field.type), several) for field in dataclasses.fields(cls)}
+    fields = {**FIELDS, "tuple[Op, ...]": st.lists(inner, max_size=3).map(tuple)}
+    hints = get_type_hints(cls)
+    values = {
+        field.name: st.sampled_from(get_args(hints[field.name]))
+        if get_origin(hints[field.name]) is Literal
+        else fields[str(field.type)]
+        for field in dataclasses.fields(cls)
+    }
     for name in values:
         low, high = LIMITS.get(f"{cls.name}.{name}", (0, 0))
         if name == "covariance":
