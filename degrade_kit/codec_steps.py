@@ -7,11 +7,12 @@ from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
 from degrade_kit import ops
-from degrade_kit.checks import Range, flag, names, number, numbers_of, optional, probability, span, whole_span
+from degrade_kit.checks import Range, flag, names, number, numbers_of, optional, probability, span, text, whole_span
 from degrade_kit.codec_ops import GRID, SUBSAMPLINGS, Subsampling
 from degrade_kit.errors import ConfigError
 from degrade_kit.linear import FILTERS, Filter
 from degrade_kit.step_base import BaseStep, Drawn, Rng, draw_weighted, draw_whole, merged, normal, uniform
+from degrade_kit.upscale_ops import upscaler_digest, upscaler_libraries
 from degrade_kit.video_ops import CRF, MAX_BEFORE, VIDEO_CODECS, VideoCodec, video_libraries
 
 Codec = Literal["jpeg", "webp", "avif"]
@@ -201,3 +202,38 @@ class RandomVideo(BaseStep):
                 zoom=math.exp(min(max(self.zoom * normal(rng), -0.2), 0.2)),
             )
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class RandomAiUpscale(BaseStep):
+    """An upscaler of learned networks: people enlarge small photographs with one, and post the outcome.
+
+    Needs the extra `upscale`, or an ONNX file. Slow: seconds for 128 x 128 pixels with `realesrgan-x4plus`.
+    """
+
+    name: ClassVar[str] = "ai_upscale"
+    model: str = field(default="realesrgan-x4plus", metadata={"check": text})
+    """`realesrgan-x4plus` for photographs; `realesr-animevideov3-x4`, small and smooth; or an ONNX file."""
+    factor: Range = field(default=(2.0, 4.0), metadata={"check": span(0.5, 8)})
+    """Range of the size of the outcome over that of the image as it is then, drawn uniformly."""
+    strength: Range = field(default=(1.0, 1.0), metadata={"check": span(0, 1)})
+    """Range of the share of the network's image; the rest is enlarged by a cubic filter."""
+    digest: str = field(default="", metadata={"check": text})
+    """Hash of the network's files; filled in, and checked where it is given."""
+    prob: float = field(default=1.0, metadata={"check": probability})
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        found = upscaler_digest(self.model)
+        if self.digest not in ("", found):
+            raise ConfigError(f"ai_upscale: {self.model}: expected the network {self.digest}, found {found}")
+        object.__setattr__(self, "digest", found)
+
+    def libraries(self) -> dict[str, str]:
+        """List the packages that run the network, with their versions."""
+        return upscaler_libraries(self.model)
+
+    def _draw(self, rng: Rng, drawn: Drawn) -> None:
+        factor, strength = uniform(rng, self.factor), uniform(rng, self.strength)
+        drawn.steps.append(ops.AiUpscale(model=self.model, digest=self.digest, factor=factor, strength=strength))
+        drawn.scale /= factor

@@ -24,6 +24,7 @@ from degrade_kit.frame_ops import Frame, Unframe
 from degrade_kit.linear import AxisBlur, AxisDecimate, AxisResize, Filter, Planes
 from degrade_kit.noise import normals, poisson_noise
 from degrade_kit.op_tools import Seat, add_noise_field, luma
+from degrade_kit.upscale_ops import AiUpscale
 from degrade_kit.video_ops import Video
 
 KernelKind = Literal[
@@ -404,6 +405,7 @@ Op: TypeAlias = (
     | Avif
     | Heic
     | Video
+    | AiUpscale
     | Tone
     | Defocus
     | CameraShake
@@ -440,6 +442,7 @@ OPS: dict[str, type[Op]] = {
         Avif,
         Heic,
         Video,
+        AiUpscale,
         Tone,
         Defocus,
         CameraShake,
@@ -460,7 +463,7 @@ def libraries_of(ops: Iterable[Op]) -> dict[str, str]:
     """
     found: dict[str, str] = {}
     for op in ops:
-        if isinstance(op, (Avif, Heic, Video)):
+        if isinstance(op, (Avif, Heic, Video, AiUpscale)):
             found |= op.libraries()
         elif isinstance(op, Uneven):
             found |= libraries_of((*op.inside, *op.outside))

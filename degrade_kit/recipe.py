@@ -25,6 +25,7 @@ from degrade_kit.steps import (
     OneOf,
     Option,
     PhotoFrame,
+    RandomAiUpscale,
     RandomDecimate,
     RandomJpeg,
     RandomResize,
@@ -269,7 +270,7 @@ def _leaves_full_size(step: Step, *, start: bool) -> bool:
         return True
     if isinstance(step, RandomResize):
         return step.scale == (1.0, 1.0) or step.factor == (1.0, 1.0)
-    return start and not isinstance(step, (RandomDecimate, Enlarge, Repost))
+    return start and not isinstance(step, (RandomDecimate, Enlarge, RandomAiUpscale, Repost))
 
 
 def _walk(steps: Iterable[Step]) -> Iterator[Step]:
@@ -283,7 +284,9 @@ def _walk(steps: Iterable[Step]) -> Iterator[Step]:
 
 
 def _resizes(steps: Iterable[Step]) -> bool:
-    return any(isinstance(step, (RandomResize, RandomDecimate, Enlarge, Repost)) for step in _walk(steps))
+    return any(
+        isinstance(step, (RandomResize, RandomDecimate, Enlarge, RandomAiUpscale, Repost)) for step in _walk(steps)
+    )
 
 
 def _last_format(steps: tuple[Step, ...]) -> str | None:

@@ -38,6 +38,8 @@ LIMITS: Final[Mapping[str, tuple[float, float]]] = {
     "jpeg.down": (0, 15),
     "avif.quality": (0, 100),
     "heic.quality": (0, 100),
+    "ai_upscale.factor": (0.5, 8),
+    "ai_upscale.strength": (0, 1),
     "video.crf": (0, 51),
     "video.bitrate": (0, 24),
     "video.before": (0, 30),

@@ -39,7 +39,16 @@ from degrade_kit.checks import (
     whole,
     whole_span,
 )
-from degrade_kit.codec_steps import Enlarge, RandomAvif, RandomHeic, RandomJpeg, RandomVideo, RandomWebP, Repost
+from degrade_kit.codec_steps import (
+    Enlarge,
+    RandomAiUpscale,
+    RandomAvif,
+    RandomHeic,
+    RandomJpeg,
+    RandomVideo,
+    RandomWebP,
+    Repost,
+)
 from degrade_kit.errors import ConfigError
 from degrade_kit.face_sizes import sides
 from degrade_kit.frame_ops import WARP_FILTERS, WarpFilter
@@ -550,6 +559,7 @@ Step: TypeAlias = (
     | RandomHaze
     | RandomShift
     | Enlarge
+    | RandomAiUpscale
     | RandomTone
     | RandomDefocus
     | RandomCameraShake
@@ -586,6 +596,7 @@ STEPS: dict[str, type[Step]] = {
         RandomHaze,
         RandomShift,
         Enlarge,
+        RandomAiUpscale,
         RandomTone,
         RandomDefocus,
         RandomCameraShake,

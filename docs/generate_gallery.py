@@ -47,6 +47,8 @@ class Strip:
     """Each picture is farther from HQ than the one before; else they are draws."""
     whole: bool = False
     """Show the whole image, reduced."""
+    small: bool = False
+    """Shrink the image to a third first: of what is large already the step makes nothing that is seen."""
     extra: str = ""
     """Extra that the step needs."""
 
@@ -101,6 +103,20 @@ STRIPS: dict[str, Strip] = {
     "haze": series("alpha", [0.9, 0.7, 0.5, 0.3]),
     "shift": draws(whole=True),
     "enlarge": series("factor", [0.8, 0.5, 0.3, 0.2], filter="area"),
+    "ai_upscale": Strip(
+        panels={
+            f"{label}{f', {share:.0%}' if share else ''}": {"model": model, "factor": 3, "strength": share}
+            for label, model, share in (
+                ("cubic", "realesrgan-x4plus", 0),
+                ("x4plus", "realesrgan-x4plus", 0.5),
+                ("x4plus", "realesrgan-x4plus", 1),
+                ("anime", "realesr-animevideov3-x4", 1),
+            )
+        },
+        grows=False,
+        small=True,
+        extra="upscale",
+    ),
     "tone": draws(),
     "defocus": series("radius", [1, 2, 4, 8], " px"),
     "camera_shake": series("length", [4, 10, 20, 40], " px", curl=0.3),
@@ -157,8 +173,9 @@ def portrait() -> Pixels:
 
 def recipe_of(step: str, keys: dict[str, Any]) -> Recipe:
     """Make a recipe of one step, back at the full size."""
+    before = [{"resize": {"scale": 3, "filter": "area"}}] if STRIPS[step].small else []
     back = {"resize": {"scale": 1, "filter": "cubic"}}
-    return recipe_from_mapping({"name": "gallery", "steps": [{step: keys}, back]}, step)
+    return recipe_from_mapping({"name": "gallery", "steps": [*before, {step: keys}, back]}, step)
 
 
 def draw_strip(step: str, hq: Pixels) -> Pixels:

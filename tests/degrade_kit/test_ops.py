@@ -136,7 +136,7 @@ def run(steps: Sequence[Op], image: npt.NDArray[np.float32], seed: int = 5, posi
 
 
 def test_every_operation_has_an_example() -> None:
-    assert {op.name for op in EXAMPLES} == set(OPS) - {"flipnet", "heic", "video"}, (
+    assert {op.name for op in EXAMPLES} == set(OPS) - {"flipnet", "heic", "video", "ai_upscale"}, (
         "a model, or packages that may be missing"
     )
     assert all(OPS[op.name] is type(op) for op in EXAMPLES)

@@ -92,6 +92,7 @@ def test_what_recipes_draw_at_their_limits_is_read_again() -> None:
         {"webp": {"quality": [1, 100]}},
         {"video": {"crf": [0, 51], "before": 30, "motion": 32, "zoom": 0.1}},
         {"video": {"bitrate": [0.001, 24]}},
+        {"ai_upscale": {"factor": [0.5, 8], "strength": [0, 1]}},
         {"resize": {"scale": 1}},
     ]
     recipe = recipe_from_mapping({"name": "limits", "steps": steps}, "limits")

@@ -55,6 +55,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "video": {"crf": (18, 40)},
     "repost": {},
     "enlarge": {"factor": (1, 2)},
+    "ai_upscale": {},
     "tone": {},
     "defocus": {"radius": (0, 4)},
     "camera_shake": {"length": (0, 9)},
