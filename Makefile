@@ -30,15 +30,20 @@ demo: .venv/.demo ## Synthesize pairs from real photographs into demo-output/, w
 demo-flipnet: .venv/.flipnet ## The same, and what the FlipNet that ships makes of them; installs PyTorch
 	$(demonstrate)
 
-# Types are checked beside the tests.
 check: .venv/.dev ## Check format, lint rules and types, and run the fast tests with fewer examples, on all cores
 	$(FORMATTED)
-	@echo '$(TYPED) &'; log=$$(mktemp); $(TYPED) >"$$log" & types=$$!; \
-	$(PARALLEL) -m 'not slow and not gpu' --hypothesis-profile=quick; tests=$$?; \
-	wait $$types; types=$$?; cat "$$log"; rm "$$log"; [ $$tests = 0 ] && [ $$types = 0 ]
+	$(call test_and_type,-m 'not slow and not gpu' --hypothesis-profile=quick)
 
-test: lint ## Check format, lint rules and types, then run all tests that need no GPU
-	$(PARALLEL) -m 'not gpu'
+test: .venv/.dev ## Check format, lint rules and types, and run all tests that need no GPU
+	$(FORMATTED)
+	$(call test_and_type,-m 'not gpu')
+
+# Types are checked beside the tests, since the type checker uses one core.
+define test_and_type
+@echo '$(TYPED) &'; log=$$(mktemp); $(TYPED) >"$$log" & types=$$!; \
+	$(PARALLEL) $(1); tests=$$?; \
+	wait $$types; types=$$?; cat "$$log"; rm "$$log"; [ $$tests = 0 ] && [ $$types = 0 ]
+endef
 
 test-latest: ## Run these tests on the newest release of every dependency, in .venv-latest
 	@$(check_python)

@@ -152,6 +152,8 @@ def step(op: ops.Op, image: Floats, seed: int, position: tuple[int, ...], full: 
             return inside * mask + outside * (1 - mask)
         case ops.FlipNetImage():
             raise AssertionError("a model makes it")
+        case ops.Video() | ops.AiUpscale():
+            raise AssertionError("libraries alone make it, by the same calls")
 
 
 def shaped(image: Floats, factor: float, name: str) -> Floats:
