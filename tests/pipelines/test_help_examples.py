@@ -24,6 +24,7 @@ FLIPNET = Path(__file__).resolve().parents[2] / "degrade_kit/flipnet/small"
 
 PARSED_ONLY = {
     "--download": "fetches weights from the network",
+    "degrade-kit demo": "test_cli.py runs it, and looks at what it makes",
     "--pairs dense-haze=Dense_Haze_NTIRE19 --pairs lol=LOLdataset --pairs sidd=": "stands on Stable Diffusion, 5 GB",
 }
 """Parts of examples that cannot run here, and why; such an example is parsed, with its values checked."""
