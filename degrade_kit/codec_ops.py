@@ -14,6 +14,7 @@ import numpy as np
 from degrade_kit.canvas import Canvas, Encoded
 from degrade_kit.errors import ConfigError
 from degrade_kit.image import Pixels
+from degrade_kit.jpeg_tables import parsed, scaled
 from degrade_kit.op_tools import Seat
 
 Subsampling = Literal["4:2:0", "4:2:2", "4:4:4"]
@@ -31,30 +32,43 @@ GRID = 16
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Jpeg:
-    """Baseline JPEG by OpenCV."""
+    """Baseline JPEG by OpenCV, or by Pillow where the tables are not the standard's."""
 
     name: ClassVar[str] = "jpeg"
-    later: ClassVar[tuple[str, ...]] = ("subsampling", "right", "down")
+    later: ClassVar[tuple[str, ...]] = ("subsampling", "right", "down", "tables")
     quality: int
     subsampling: Subsampling = "4:2:0"
     """Size of chroma: half the size both ways, half the width, or none."""
     right: int = 0
     """Pixels of another picture to the left of the image, so that the blocks lie elsewhere; and, `down`, above it."""
     down: int = 0
+    tables: str = ""
+    """Quantisation tables in place of the standard's: 64 numbers of luma and 64 of chroma, row by row, which `quality`
+    scales as it does the standard's; 50 leaves them as they are. See `degrade_kit.jpeg_tables`."""
+
+    def __post_init__(self) -> None:
+        if self.tables:
+            parsed(self.tables)
 
     def run(self, canvas: Canvas, seat: Seat) -> None:
         """Encode the canvas as JPEG; where its blocks are moved, the file is of a larger image and not kept."""
         del seat
-        options = [cv2.IMWRITE_JPEG_QUALITY, self.quality]
-        if self.subsampling != "4:2:0":
-            options += [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, SUBSAMPLINGS[self.subsampling]]
         if not self.right and not self.down:
-            canvas.set_encoded(_encode(canvas.pixels(), "jpg", options))
+            canvas.set_encoded(self._encoded(canvas.pixels()))
             return
         pixels = canvas.pixels()
         padded = cv2.copyMakeBorder(pixels, self.down, 0, self.right, 0, cv2.BORDER_REFLECT)
-        decoded = _encode(np.asarray(padded, np.uint8), "jpg", options).decode()
+        decoded = self._encoded(np.asarray(padded, np.uint8)).decode()
         canvas.set_pixels(np.ascontiguousarray(decoded[self.down :, self.right :]))
+
+    def _encoded(self, pixels: Pixels) -> Encoded:
+        if self.tables:
+            options = {"qtables": scaled(self.tables, self.quality), "subsampling": self.subsampling}
+            return Encoded(_by_pillow(pixels, "JPEG", options), "jpg")
+        numbers = [cv2.IMWRITE_JPEG_QUALITY, self.quality]
+        if self.subsampling != "4:2:0":
+            numbers += [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, SUBSAMPLINGS[self.subsampling]]
+        return _encode(pixels, "jpg", numbers)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -150,11 +164,18 @@ def _encode(pixels: Pixels, extension: str, options: list[int]) -> Encoded:
     return Encoded(data.tobytes(), extension)
 
 
-def _through_pillow(pixels: Pixels, kind: str, options: Mapping[str, object]) -> Pixels:
-    """What is left of an image in a file of this kind."""
+def _by_pillow(pixels: Pixels, kind: str, options: Mapping[str, object]) -> bytes:
+    """A file of this kind."""
     from PIL import Image as PillowImage  # not needed by most recipes
 
     file = io.BytesIO()
     PillowImage.fromarray(pixels).save(file, kind, **options)
-    with PillowImage.open(file) as image:
+    return file.getvalue()
+
+
+def _through_pillow(pixels: Pixels, kind: str, options: Mapping[str, object]) -> Pixels:
+    """What is left of an image in a file of this kind."""
+    from PIL import Image as PillowImage
+
+    with PillowImage.open(io.BytesIO(_by_pillow(pixels, kind, options))) as image:
         return np.array(image.convert("RGB"))

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, cast
 
 from degrade_kit import ops
 from degrade_kit.checks import Range, flag, names, number, numbers_of, optional, probability, span, text, whole_span
 from degrade_kit.codec_ops import GRID, SUBSAMPLINGS, Subsampling
 from degrade_kit.errors import ConfigError
+from degrade_kit.jpeg_tables import STANDARD, jpeg_tables
 from degrade_kit.linear import FILTERS, Filter
 from degrade_kit.step_base import BaseStep, Drawn, Rng, draw_weighted, draw_whole, merged, normal, uniform
 from degrade_kit.upscale_ops import upscaler_digest, upscaler_libraries
@@ -36,6 +37,10 @@ class RandomJpeg(BaseStep):
     """Size of chroma: 4:2:0 (most files), 4:2:2 or 4:4:4, with weights."""
     any_grid: bool = field(default=False, metadata={"check": flag})
     """Let the blocks lie anywhere on the face, as in a photograph that was cut; then no file is kept."""
+    tables: dict[str, float] = field(default_factory=lambda: {STANDARD: 1.0}, metadata={"check": jpeg_tables})
+    """Quantisation tables with weights: `standard`, Photoshop's, or those that `degrade-kit align` found in
+    photographs, `{from: FILE}`. All but the standard's come with their own subsampling, and `quality` scales them: 50
+    leaves them as they are."""
     prob: float = field(default=1.0, metadata={"check": probability})
 
     def _draw(self, rng: Rng, drawn: Drawn) -> None:
@@ -43,7 +48,13 @@ class RandomJpeg(BaseStep):
         # No number is spent on what is certain, so that a recipe of before draws the same.
         chosen = draw_weighted(rng, self.subsampling) if len(self.subsampling) > 1 else next(iter(self.subsampling))
         right, down = (draw_whole(rng, (0, GRID - 1)) if self.any_grid else 0 for _ in range(2))
-        drawn.steps.append(ops.Jpeg(quality=quality, subsampling=chosen, right=right, down=down))
+        tables = draw_weighted(rng, self.tables) if len(self.tables) > 1 else next(iter(self.tables))
+        if tables == STANDARD:
+            tables = ""
+        else:
+            sampling, _, tables = tables.partition(" ")
+            chosen = cast("Subsampling", sampling)
+        drawn.steps.append(ops.Jpeg(quality=quality, subsampling=chosen, right=right, down=down, tables=tables))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -69,7 +69,8 @@ def align_command(
 
     A rerun resumes. OUT/align.jsonl says of each face where it was, how much of its square lay
     outside the photo (shown by mirroring), and whether it had to be enlarged: such a face is no HQ image.
-    OUT/sizes.json says how large the faces are in their photos, which a recipe may draw from: `side: {from: FILE}`.
+    OUT/sizes.json says how large the faces are in their photos, which a recipe may draw from: `side: {from: FILE}`;
+    OUT/jpeg_tables.json likewise, for `jpeg: {quality: 50, tables: {from: FILE}}`, where photos are JPEG files.
 
     Exit status: 0 if every photo gave a face, 3 if some did not (see OUT/align_failures.jsonl), 2 for wrong options.
     """  # noqa: D301 (click reads the \b itself)

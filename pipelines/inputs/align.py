@@ -3,6 +3,7 @@
     OUT/portraits/anna.png     the face in portraits/anna.jpg; with `all`, anna_0.png (the largest), anna_1.png, ...
     OUT/align.jsonl            one line for each of them, in the order of the sources
     OUT/sizes.json             how large the faces are in their photos, for recipes: `degrade_kit.face_sizes`
+    OUT/jpeg_tables.json       quantisation tables of the photos that are JPEG files: `degrade_kit.jpeg_tables`
     OUT/align_failures.jsonl   one line for each photo that gave no face: source, reason, detail
     OUT/align.yaml             the configuration
 
@@ -42,6 +43,7 @@ from degrade_kit.errors import ConfigError, ImageError, RunError
 from degrade_kit.face_sizes import quantiles_of, sizes_to_json
 from degrade_kit.files import parse_json_lines, read_regular, utf8
 from degrade_kit.image import Pixels, decode_image, encode_png
+from degrade_kit.jpeg_tables import tables_of, tables_to_json
 from degrade_kit.pipelines.claim import Claim
 from degrade_kit.pipelines.effort import Effort, resolve_workers, seconds_each, spread
 from degrade_kit.pipelines.executor import ExecutorConfig, run_tasks
@@ -53,7 +55,8 @@ from degrade_kit.wording import counted_noun, first_few
 
 log = logging.getLogger(__name__)
 
-LINES, FAILURES, SETTINGS, SIZES = "align.jsonl", "align_failures.jsonl", "align.yaml", "sizes.json"
+LINES, FAILURES, SETTINGS = "align.jsonl", "align_failures.jsonl", "align.yaml"
+SIZES, TABLES = "sizes.json", "jpeg_tables.json"
 _JOURNAL = ".align.partial.jsonl"
 """Lines of the photos that an unfinished run has done."""
 PHOTOS_PER_TASK = 16
@@ -87,6 +90,8 @@ class Line(TypedDict):
     enlarged: bool
     """Whether `scale` is below 1: such a face is no HQ image."""
     detector: str
+    jpeg: str
+    """Quantisation tables of the photo, as `degrade_kit.jpeg_tables` tells them; empty if it is no JPEG file."""
 
 
 class FailureLine(TypedDict):
@@ -294,6 +299,8 @@ def _align(plan: AlignPlan, store: LocalStore, executor: ExecutorConfig, progres
             progress(Progress(noun="photo", done=done, total=total))
     if sides := _sides(_in_order(lines), config.size):
         store.write(SIZES, utf8(sizes_to_json(sides)))
+    if tables := [line["jpeg"] for line in _in_order(lines) if line["face"] == 0 and line["jpeg"]]:
+        store.write(TABLES, utf8(tables_to_json(tables)))
     store.write(LINES, _to_jsonl(_in_order(lines)))
     failed = [FailureLine(source=display_name(name), reason=why, detail=how) for name, why, how in plan.sources.skipped]
     failed += [failures[index] for index in sorted(failures)]
@@ -323,8 +330,9 @@ def align_photos(task: AlignTask) -> TaskResult:
 def _align_photo(task: AlignTask, offset: int, name: str, find: FaceFinder, detector_name: str) -> list[Line]:
     stem = task.stems[offset]
     check_output(_face_name(stem, 0, task.config))
-    pixels = decode_image(task.sources.read(offset)).pixels
-    faces = find(name, pixels)
+    data = task.sources.read(offset)
+    pixels = decode_image(data).pixels
+    faces, tables = find(name, pixels), tables_of(data)
     store = LocalStore(task.config.out_dir)
     lines: list[Line] = []
     for number, face in enumerate(faces):
@@ -344,6 +352,7 @@ def _align_photo(task: AlignTask, offset: int, name: str, find: FaceFinder, dete
                 "scale": round(aligned.scale, 4),
                 "enlarged": aligned.enlarged,
                 "detector": detector_name,
+                "jpeg": tables,
             }
         )
     return lines
@@ -456,7 +465,7 @@ def _read_lines(path: Path) -> Iterator[Line]:
 
 _LINE = fields(
     {
-        **dict.fromkeys(("output", "source"), str),
+        **dict.fromkeys(("output", "source", "jpeg"), str),
         **dict.fromkeys(("face", "faces"), COUNT),
         "enlarged": bool,
         "padded": probability,

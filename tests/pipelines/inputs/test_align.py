@@ -4,6 +4,7 @@ import importlib.util
 import json
 import pickle
 import shutil
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +23,7 @@ from degrade_kit.align import Detector, Face, Landmarks, ffhq_quad
 from degrade_kit.errors import ConfigError, RunError
 from degrade_kit.face_sizes import load_sizes
 from degrade_kit.image import decode_image
+from degrade_kit.jpeg_tables import load_tables, tables_of
 from degrade_kit.pipelines.commands.align import align_command
 from degrade_kit.pipelines.inputs.align import AlignConfig, align_photos, align_sources, plan_alignment
 from degrade_kit.steps import RandomResize
@@ -82,7 +84,7 @@ def lines_of(path: Path) -> list[dict[str, Any]]:
 def test_every_photo_gives_a_face_under_its_own_name(config: AlignConfig) -> None:
     report = align_sources(config)
 
-    written = [*ALIGNED, "align.jsonl", "align.yaml", "align_failures.jsonl", "sizes.json"]
+    written = [*ALIGNED, "align.jsonl", "align.yaml", "align_failures.jsonl", "sizes.json", "jpeg_tables.json"]
     assert sorted(files_in(config.out_dir)) == sorted(written)
     assert report.complete
     assert (report.photos, report.faces, report.resumed, report.failures) == (6, 6, 0, {})
@@ -116,6 +118,15 @@ def test_a_recipe_draws_the_sizes_that_faces_have_in_their_photos(config: AlignC
     np.testing.assert_allclose(report.sides, sorted(squares), atol=0.1)
     drawn = RandomResize(side={"from": str(config.out_dir / "sizes.json")})  # pyright: ignore[reportArgumentType]
     assert drawn.side == report.sides
+
+
+def test_the_tables_of_photos_that_are_jpeg_files_are_counted(config: AlignConfig, faces_dir: Path) -> None:
+    align_sources(config)
+
+    photos = [path.read_bytes() for path in sorted(faces_dir.rglob("*.*"))]
+    expected = Counter(tables for tables in map(tables_of, photos) if tables)
+    assert load_tables(config.out_dir / "jpeg_tables.json") == expected
+    assert expected.total() == sum(path.suffix == ".jpg" for path in faces_dir.rglob("*"))
 
 
 def test_all_faces_are_numbered_from_the_largest(config: AlignConfig, use_detector: Callable[[Detector], None]) -> None:
