@@ -71,6 +71,7 @@ format: .venv/.dev ## Format the code and fix what the linter can fix by itself
 
 bench: .venv/.dev ## Measure every hot path against other implementations or the naive way
 	$(BIN)/python -m benchmarks.degrade
+	$(BIN)/python -m benchmarks.steps
 	$(BIN)/python -m benchmarks.synth
 	$(BIN)/python -m benchmarks.read
 	$(BIN)/python -m benchmarks.png

@@ -7,10 +7,14 @@ import sys
 from types import ModuleType
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
+from benchmarks.steps import milliseconds
+from degrade_kit.degradation import make_lq
 from degrade_kit.errors import ConfigError
 from degrade_kit.image import decode_image
+from degrade_kit.record import Record
 from degrade_kit.steps import STEPS
 from tests.test_layers import ROOT
 
@@ -38,6 +42,29 @@ def test_every_step_has_a_strip_and_no_other_picture_is_kept() -> None:
 
 def test_the_page_is_up_to_date() -> None:
     assert gallery.PAGE.read_text("utf-8") == gallery.page(), "stale: run python docs/generate_gallery.py"
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_a_record_of_every_step_makes_the_same_image_again(step: str, astronaut: npt.NDArray[np.uint8]) -> None:
+    image = np.ascontiguousarray(astronaut[40:136, 180:276])
+    recipe = gallery.recipe_of(step, list(gallery.STRIPS[step].panels.values())[-1])
+    try:
+        recipe.libraries()
+    except ConfigError as error:
+        pytest.skip(str(error))
+    record = recipe.draw(np.random.default_rng(0))
+    again = Record.from_json(record.to_json())
+    assert again == record
+    lq = make_lq(record, image)
+    assert lq.shape == image.shape
+    assert np.array_equal(lq, make_lq(again, image))
+    assert not np.array_equal(lq, image)
+
+
+def test_what_the_gallery_shows_can_be_timed() -> None:
+    image = np.zeros((128, 128, 3), np.uint8)
+    keys = list(gallery.STRIPS["jpeg"].panels.values())
+    assert 0 < milliseconds("jpeg", keys[0], image, 3) < 1000
 
 
 def test_the_pictures_are_small() -> None:
