@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import os
 import platform
@@ -58,7 +59,7 @@ def examine(folder: Path) -> list[Finding]:
         hint = f"missing {', '.join(missing)}: pip install '{wanted}'" if missing else ""
         text = "; ".join(filter(None, [found, hint]))
         findings.append(Finding(f"extra {extra}" if extra else "base", text, ok=not missing, optional=bool(extra)))
-    return [*findings, *_opencv(), *_flipnet(), *_codecs()]
+    return [*findings, *_opencv(), *_flipnet(), *_codecs(), *_step_codecs()]
 
 
 def required_packages() -> dict[str, tuple[str, ...]]:
@@ -116,6 +117,24 @@ def _codecs() -> list[Finding]:
             again = None
         ok = again is not None and float(np.abs(again.astype(np.int16) - gradient).mean()) < 4
         findings.append(Finding(f"codec {extension}", "works" if ok else "this OpenCV cannot write or read it", ok))
+    return findings
+
+
+def _step_codecs() -> list[Finding]:
+    """Which codecs the steps of recipes find, with their versions."""
+    from degrade_kit.errors import ConfigError
+    from degrade_kit.ops import Avif, Heic
+    from degrade_kit.video_ops import VIDEO_CODECS, video_libraries
+
+    wanted = {"avif": Avif.libraries, "heic": Heic.libraries}
+    wanted |= {f"video {codec}": functools.partial(video_libraries, codec) for codec in VIDEO_CODECS}
+    findings = list[Finding]()
+    for step, libraries in wanted.items():
+        try:
+            found = ", ".join(f"{name} {number}" for name, number in libraries().items())
+            findings.append(Finding(f"step {step}", found))
+        except ConfigError as error:
+            findings.append(Finding(f"step {step}", str(error), ok=False, optional=True))
     return findings
 
 

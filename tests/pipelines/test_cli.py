@@ -453,6 +453,8 @@ def test_doctor_names_versions_and_what_is_missing(tmp_path: Path, monkeypatch: 
     assert f"numpy {np.__version__}" in output
     for extension in ("png", "jpg", "webp"):
         assert re.search(rf"^ok +codec {extension} +works$", output, re.MULTILINE)
+    assert re.search(r"^(ok +step avif +libavif \d|-- +step avif +this Pillow cannot write AVIF)", output, re.MULTILINE)
+    assert re.search(r"^(ok +step video av1 +av \d|-- +step video av1 +the step `video` needs)", output, re.MULTILINE)
     declared = ["numpy>=1", 'no-such-package[x]>=2 ; extra == "analysis"', "degrade-kit[analysis]; extra == 'restore'"]
     monkeypatch.setattr(degrade_kit.pipelines.doctor, "requires", lambda name: declared)
     output = run("doctor")
