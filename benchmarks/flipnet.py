@@ -26,10 +26,9 @@ from degrade_kit.flipnet.network import FlipNet
 from degrade_kit.flipnet.sampling import SamplingConfig, latent_size, make_scheduler, sample
 from degrade_kit.image import Pixels
 from degrade_kit.pipelines.makers.config import SynthConfig
-from degrade_kit.pipelines.makers.flipnet_maker import FlipNetMaker, load_degrader
-from degrade_kit.pipelines.makers.flipnet_settings import FlipNetSettings, resolve_flipnet
+from degrade_kit.pipelines.makers.network_maker import NetworkMaker
+from degrade_kit.pipelines.makers.networks import NetworkSettings, flipnet_recipe, flipnet_step, load_networks
 from degrade_kit.pipelines.makers.recipe_maker import Prepared
-from degrade_kit.presets import preset
 
 VARIANTS, STEPS = 5, 20
 WORDS = ("dark", "strong noise", "haze")
@@ -185,9 +184,9 @@ def worker(net: FlipNet, count: int, side: int) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "model")
         save(net, path, BaseReference(location="base"), sampling=SamplingConfig(num_steps=STEPS))
-        settings = resolve_flipnet(FlipNetSettings(model=str(path), device="cpu"))
-        config = SynthConfig(hq="", recipe=preset("flipnet-paper"), variants=VARIANTS, mode="flipnet", flipnet=settings)
-        maker = FlipNetMaker(config, load_degrader(settings))
+        recipe, settings = flipnet_recipe(flipnet_step(str(path))), NetworkSettings(device="cpu")
+        config = SynthConfig(hq="", recipe=recipe, variants=VARIANTS, network=settings)
+        maker = NetworkMaker(config, "png", load_networks(recipe, settings, threads=1))
 
         def prepared() -> Iterator[Prepared]:
             for number in range(count):

@@ -19,8 +19,10 @@ from benchmarks.harness import hq_images, print_machine, write_json
 from degrade_kit.canvas import Canvas
 from degrade_kit.errors import ConfigError
 from degrade_kit.image import Pixels
+from degrade_kit.network_ops import run_together
 from degrade_kit.op_tools import Seat
-from degrade_kit.ops import run_all
+from degrade_kit.ops import run_segments
+from degrade_kit.pipelines.makers.networks import NetworkSettings, check_networks, load_networks
 from degrade_kit.recipe import recipe_from_mapping
 from degrade_kit.steps import STEPS
 
@@ -39,12 +41,17 @@ def milliseconds(step: str, keys: dict[str, Any], image: Pixels, samples: int) -
     """
     recipe = recipe_from_mapping({"name": "timed", "steps": [{step: keys}, {"resize": {"scale": 1}}]}, step)
     recipe.libraries()
+    network = None
+    if recipe.models:
+        check_networks(recipe, NetworkSettings())
+        network = load_networks(recipe, NetworkSettings(device="cpu"), threads=1)
     seconds = list[float]()
     for sample in range(-1, samples):
         start = time.process_time()
         record = recipe.draw(np.random.default_rng(sample + 1))
         canvas = Canvas(pixels=image)
-        run_all(record.steps[:-1], canvas, Seat(record.seed, ()))  # without the way back to the full size
+        # Without the way back to the full size.
+        run_together([run_segments(record.steps[:-1], canvas, Seat(record.seed, ()))], network)
         canvas.pixels()
         if sample >= 0:  # the first one builds tables and loads networks
             seconds.append(time.process_time() - start)
@@ -67,7 +74,7 @@ def main() -> None:
     for step in options.steps or STEPS:
         image = whole if step in WHOLE else native
         costs = dict[str, float]()
-        samples = 1 if step == "ai_upscale" else options.samples
+        samples = 1 if step in ("ai_upscale", "flipnet") else options.samples
         try:
             for label, keys in strips[step].panels.items():
                 costs[label] = milliseconds(step, keys, image, samples)

@@ -10,7 +10,8 @@ import numpy as np
 from degrade_kit.canvas import Canvas, Encoded
 from degrade_kit.image import Image, Pixels, check_image, to_float
 from degrade_kit.linear import OPENCV_FILTERS
-from degrade_kit.ops import Op, Resize, Seat, run_all
+from degrade_kit.network_ops import Network, Segments, run_together
+from degrade_kit.ops import Op, Resize, Seat, run_all, run_segments
 from degrade_kit.record import Record
 
 
@@ -33,17 +34,31 @@ class NativeLq:
         return self.canvas.pixels()
 
 
-def degrade(record: Record, hq: Pixels | Image | Canvas) -> NativeLq:
+def degrade(record: Record, hq: Pixels | Image | Canvas, network: Network | None = None) -> NativeLq:
     """Run a record up to its native LQ image.
 
     Args:
         record: What to do.
         hq: Shape (height, width, 3), RGB; uint8, or float32 in [0, 1]. A canvas of it saves converting it for each of
             many records.
+        network: Does the steps of a FlipNet, where the record has any.
+
+    Raises:
+        ConfigError: If the record has a FlipNet's step and the network is not its.
     """
+    if record.by_model:
+        return run_together([degrade_segments(record, hq)], network)[0]
     steps, tail = record.split()
     canvas = hq.fork() if isinstance(hq, Canvas) else _canvas(hq)
     run_all(steps, canvas, Seat(record.seed, ()))
+    return NativeLq(canvas, tail)
+
+
+def degrade_segments(record: Record, hq: Pixels | Image | Canvas) -> Segments[NativeLq]:
+    """Do what `degrade` does, but stop where a network has to go on: for whoever runs many records at a time."""
+    steps, tail = record.split()
+    canvas = hq.fork() if isinstance(hq, Canvas) else _canvas(hq)
+    yield from run_segments(steps, canvas, Seat(record.seed, ()))
     return NativeLq(canvas, tail)
 
 
@@ -70,9 +85,9 @@ def finish(native: Pixels, tail: tuple[Op, ...], size: tuple[int, int]) -> Pixel
     return canvas.pixels()
 
 
-def make_lq(record: Record, hq: Pixels | Image) -> Pixels:
+def make_lq(record: Record, hq: Pixels | Image, network: Network | None = None) -> Pixels:
     """Make the LQ image of a record at the size of its HQ image, uint8: `degrade` and `finish` in one."""
-    native = degrade(record, hq)
+    native = degrade(record, hq, network)
     return finish(native.pixels, native.tail, (hq.shape[0], hq.shape[1]))
 
 
@@ -85,21 +100,23 @@ def make_target(record: Record, hq: Pixels) -> Pixels:
     return canvas.pixels()
 
 
-def apply(record: Record, hq: Image) -> Image:
+def apply(record: Record, hq: Image, network: Network | None = None) -> Image:
     """Make the LQ image of `record` at the size of `hq`, exactly as a reader of shards gets it.
 
     Args:
         record: What to do.
         hq: See `degrade_kit.image`.
+        network: Does the steps of a FlipNet, where the record has any.
 
     Returns:
         Float32 in [0, 1], in steps of 1/255, the shape of `hq`.
 
     Raises:
         ValueError: If `hq` breaks the image contract.
+        ConfigError: If the record has a FlipNet's step and the network is not its.
     """
     check_image(hq, "hq")
-    return to_float(make_lq(record, hq))
+    return to_float(make_lq(record, hq, network))
 
 
 def _canvas(hq: Pixels | Image) -> Canvas:

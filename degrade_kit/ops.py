@@ -22,6 +22,7 @@ from degrade_kit.codec_ops import Avif, Heic, Jpeg, WebP
 from degrade_kit.errors import ConfigError
 from degrade_kit.frame_ops import Frame, Unframe
 from degrade_kit.linear import AxisBlur, AxisDecimate, AxisResize, Filter, Planes
+from degrade_kit.network_ops import FlipNetImage, NetworkCall, Segments
 from degrade_kit.noise import normals, poisson_noise
 from degrade_kit.op_tools import Seat, add_noise_field, luma
 from degrade_kit.upscale_ops import AiUpscale
@@ -347,37 +348,20 @@ class Uneven:
 
     def run(self, canvas: Canvas, seat: Seat) -> None:
         """Degrade the canvas twice and put the square in."""
+        for call in self.segments(canvas, seat):
+            call.op.run(canvas, call.seat)
+
+    def segments(self, canvas: Canvas, seat: Seat) -> Segments[None]:
+        """Do so with a network that answers calls; see `run_segments`."""
         inner, outer = canvas.fork(), canvas.fork()
-        run_all(self.inside, inner, seat.inner(0))
-        run_all(self.outside, outer, seat.inner(1))
+        yield from run_segments(self.inside, inner, seat.inner(0))
+        yield from run_segments(self.outside, outer, seat.inner(1))
         side = max(1, round(self.side * min(canvas.height, canvas.width)))
         top, left = round(self.top * (canvas.height - side)), round(self.left * (canvas.width - side))
         square = (slice(None), slice(top, top + side), slice(left, left + side))
         planes = outer.take_planes()
         planes[square] = inner.planes()[square]
         canvas.set_planes(planes)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class FlipNetImage:
-    """The whole image, made by a diffusion model; the only step of its record. See `degrade_kit.flipnet.degrader`."""
-
-    name: ClassVar[str] = "flipnet"
-    model: str
-    """Digest of the model's folder."""
-    prompt: str
-    negative_prompt: str = ""
-    num_steps: int
-    solver: Literal["ddim", "dpm++"] = "ddim"
-    guidance: float = 1.0
-    phi: float = 1.0
-
-    def run(self, canvas: Canvas, seat: Seat) -> None:
-        """Refuse: a model is needed, which a record does not hold."""
-        del canvas, seat
-        raise ConfigError(
-            f"this LQ image is of the FlipNet {self.model}: `degrade_kit.flipnet.degrader.Degrader` makes it again"
-        )
 
 
 Op: TypeAlias = (
@@ -479,6 +463,29 @@ def run_all(ops: tuple[Op, ...], canvas: Canvas, seat: Seat) -> None:
     """Run `ops` in order, each from its own seat inside `seat`."""
     for index, op in enumerate(ops):
         op.run(canvas, seat.inner(index))
+
+
+def run_segments(ops: tuple[Op, ...], canvas: Canvas, seat: Seat) -> Segments[None]:
+    """Run `ops` as `run_all` does, and stop at each that needs a network, to be sent the image that it makes."""
+    for index, op in enumerate(ops):
+        place = seat.inner(index)
+        if isinstance(op, FlipNetImage):
+            canvas.set_pixels((yield NetworkCall(op, canvas.pixels(), place)))
+        elif isinstance(op, Uneven):
+            yield from op.segments(canvas, place)
+        else:
+            op.run(canvas, place)
+
+
+def network_calls(ops: tuple[Op, ...]) -> int:
+    """Count how often a network is called by these operations, and those inside them."""
+    count = 0
+    for op in ops:
+        if isinstance(op, FlipNetImage):
+            count += 1
+        elif isinstance(op, Uneven):
+            count += network_calls(op.inside) + network_calls(op.outside)
+    return count
 
 
 # The adjustments work in place; the caller clips.

@@ -14,6 +14,7 @@ import numpy as np
 
 from degrade_kit.errors import ConfigError, nearest
 from degrade_kit.files import MAX_YAML_BYTES, local_path, parse_yaml, read_regular, sha256
+from degrade_kit.network_steps import CAPTIONS
 from degrade_kit.ops import Jpeg, Op, WebP
 from degrade_kit.record import Record
 from degrade_kit.step_base import merged
@@ -27,6 +28,7 @@ from degrade_kit.steps import (
     PhotoFrame,
     RandomAiUpscale,
     RandomDecimate,
+    RandomFlipNet,
     RandomJpeg,
     RandomResize,
     RandomShift,
@@ -78,13 +80,17 @@ class Recipe:
                     f"the rest are drawn apart and fit together at one size; end them with `- resize: {{scale: 1}}`"
                 )
 
-    def draw(self, rng: np.random.Generator) -> Record:
+    def draw(self, rng: np.random.Generator, caption: str | None = None) -> Record:
         """Decide everything about one LQ image.
 
         Args:
             rng: Source of all decisions; `degrade_kit.seeding.generator` gives one per sample.
+            caption: Of the HQ image, for a recipe whose FlipNet is prompted with captions.
+
+        Raises:
+            ConfigError: If such a recipe gets no caption.
         """
-        drawn = Drawn()
+        drawn = Drawn(caption=caption)
         for step in self.steps:
             step.draw(rng, drawn)
         seed = int(rng.bit_generator.random_raw()) >> 16
@@ -102,6 +108,16 @@ class Recipe:
         """
         return merged(step.libraries() for step in _walk(self.steps))
 
+    @property
+    def models(self) -> dict[str, str]:
+        """Where each FlipNet is that a step may run, by its digest; none in most recipes."""
+        return {step.digest: step.model for step in _walk(self.steps) if isinstance(step, RandomFlipNet)}
+
+    @property
+    def captioned(self) -> bool:
+        """Whether a FlipNet is prompted with the captions of the HQ images."""
+        return any(isinstance(step, RandomFlipNet) and step.prompt == CAPTIONS for step in _walk(self.steps))
+
     def to_mapping(self) -> dict[str, Any]:
         """Convert to plain lists and dictionaries, as in a YAML file; defaults are left out."""
         head = {key: value for key in ("name", "source", "notes") if (value := getattr(self, key))}
@@ -113,7 +129,7 @@ class Recipe:
 
     @functools.cached_property
     def _digest(self) -> str:
-        steps = json.dumps(self.to_mapping()["steps"], sort_keys=True)
+        steps = json.dumps(without_places(self.to_mapping()["steps"]), sort_keys=True)
         return sha256(steps)[:12]
 
 
@@ -159,6 +175,18 @@ def recipe_from_mapping(data: Any, where: str) -> Recipe:  # noqa: ANN401 (parse
     return Recipe(steps=_steps_from_plain(mapping["steps"], f"{where}: steps"), **texts)
 
 
+def without_places(steps: Any) -> Any:  # noqa: ANN401 (parsed YAML)
+    """The steps of `Recipe.to_mapping` without where their models are, which changes no pixels: digests name them."""
+    if isinstance(steps, list):
+        return [without_places(entry) for entry in cast("list[Any]", steps)]
+    if not isinstance(steps, dict):
+        return steps
+    plain = cast("dict[Any, Any]", steps)
+    if isinstance(model := plain.get("flipnet"), dict) and len(plain) == 1:
+        return {"flipnet": {key: value for key, value in cast("dict[Any, Any]", model).items() if key != "model"}}
+    return {key: without_places(value) for key, value in plain.items()}
+
+
 def _steps_from_plain(data: Any, where: str) -> tuple[Step, ...]:  # noqa: ANN401 (parsed YAML)
     if not isinstance(data, (list, tuple)):
         raise ConfigError(f"{where}: expected a list of steps, got {data!r:.200}")
@@ -191,7 +219,7 @@ def _build(cls: type[Any], params: Any, parent: str, where: str) -> Any:  # noqa
     for name, field in known.items():
         if name not in values and field.default is field.default_factory is dataclasses.MISSING:
             raise ConfigError(f"{where}: `{name}` is missing")
-    if "steps" in values:
+    if "steps" in values and cls is not RandomFlipNet:  # whose steps are those of its solver
         values["steps"] = _steps_from_plain(values["steps"], f"{where}.steps")
     if "options" in values and isinstance(values["options"], list):
         entries = cast("list[Any]", values["options"])
@@ -237,7 +265,7 @@ def _fields_to_plain(step: Step | Option) -> dict[str, Any]:
         default = field.default_factory() if field.default_factory is not dataclasses.MISSING else field.default
         if value == default:
             continue
-        if field.name == "steps":
+        if field.name == "steps" and not isinstance(step, RandomFlipNet):
             value = [_step_to_plain(inner) for inner in value]
         elif field.name == "options":
             value = [_fields_to_plain(option) for option in value]

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Final, cast
 
 from degrade_kit.files import decode_json
-from degrade_kit.ops import OPS, ColorJitter, ColorShift, FlipNetImage, Gray, Op, Resize, Uneven, Unframe
+from degrade_kit.ops import OPS, ColorJitter, ColorShift, Gray, Op, Resize, Uneven, Unframe, network_calls
 
 _POINTWISE = (ColorShift, ColorJitter, Gray)
 _READER_FILTERS = ("linear", "cubic", "area")
@@ -69,6 +69,8 @@ LIMITS: Final[Mapping[str, tuple[float, float]]] = {
     "uneven.left": (0, 1),
     "uneven.top": (0, 1),
     "flipnet.num_steps": (1, 1000),
+    "flipnet.guidance": (0, 100),
+    "flipnet.phi": (0, 100),
     "color_jitter.order": (0, 4),
     "covariance_noise.covariance": (9, 9),
 }
@@ -95,8 +97,8 @@ class Record:
 
     @property
     def by_model(self) -> bool:
-        """Whether a diffusion model made the image: steps alone cannot make it again."""
-        return any(isinstance(op, FlipNetImage) for op in self.steps)
+        """Whether a network does any of it: the record alone cannot make the image again."""
+        return network_calls(self.steps) > 0
 
     def split(self) -> tuple[tuple[Op, ...], tuple[Op, ...]]:
         """Separate the steps up to the *native* LQ image, which a shard stores, from the tail that a reader runs on it.

@@ -27,6 +27,8 @@ class Drawn:
     target: list[ops.Op] = field(default_factory=list[ops.Op])
     scale: float = 1.0
     """HQ side / side of the image after the steps so far."""
+    caption: str | None = None
+    """Caption of the HQ image, where it is known."""
 
 
 class BaseStep:

@@ -53,6 +53,7 @@ from degrade_kit.errors import ConfigError
 from degrade_kit.face_sizes import sides
 from degrade_kit.frame_ops import WARP_FILTERS, WarpFilter
 from degrade_kit.linear import FILTERS, Filter
+from degrade_kit.network_steps import RandomFlipNet
 from degrade_kit.step_base import (
     NOMINAL_SIDE,
     BaseStep,
@@ -522,7 +523,7 @@ class Uneven(BaseStep):
             for step in self.steps:
                 step.draw(rng, drawn)
             return
-        inside, outside = Drawn(scale=drawn.scale), Drawn(scale=drawn.scale)
+        inside, outside = (Drawn(scale=drawn.scale, caption=drawn.caption) for _ in range(2))
         for half in (inside, outside):
             for step in self.steps:
                 step.draw(rng, half)
@@ -566,6 +567,7 @@ Step: TypeAlias = (
     | RandomIsp
     | RandomDenoise
     | RandomSharpen
+    | RandomFlipNet
     | Shuffle
     | OneOf
     | PhotoFrame
@@ -603,6 +605,7 @@ STEPS: dict[str, type[Step]] = {
         RandomIsp,
         RandomDenoise,
         RandomSharpen,
+        RandomFlipNet,
         Shuffle,
         OneOf,
         PhotoFrame,

@@ -21,6 +21,8 @@ from degrade_kit.align import align_face
 from degrade_kit.degradation import make_lq
 from degrade_kit.demo import DEMO_PHOTOS, read_demo_photo
 from degrade_kit.image import Pixels, encode_webp
+from degrade_kit.network_ops import Network
+from degrade_kit.pipelines.makers.networks import NetworkSettings, check_networks, load_networks
 from degrade_kit.pipelines.sheet import Tile, contact_sheet
 from degrade_kit.recipe import Recipe, recipe_from_mapping
 from degrade_kit.seeding import generator
@@ -138,6 +140,11 @@ STRIPS: dict[str, Strip] = {
             "halo: 2.5, radius 4": {"amount": 2.5, "radius": 4},
         },
     ),
+    "flipnet": Strip(
+        panels={prompt: {"prompt": prompt} for prompt in ("strong blur", "strong noise", "dense haze", "very dark")},
+        grows=False,
+        extra="flipnet",
+    ),
     "shuffle": draws(steps=[{"gaussian_noise": {"level": 25}}, {"blur": {"sigma": 1.2}}, {"jpeg": {"quality": 40}}]),
     "one_of": draws(
         options=[
@@ -189,8 +196,17 @@ def draw_strip(step: str, hq: Pixels) -> Pixels:
     for (label, keys), seed in zip(strip.panels.items(), strip.seeds, strict=True):
         recipe = recipe_of(step, keys)
         recipe.libraries()
-        row.append(Tile(_shown(make_lq(recipe.draw(generator(seed, step, 0)), hq), strip), (label,)))
+        lq = make_lq(recipe.draw(generator(seed, step, 0)), hq, network_of(recipe))
+        row.append(Tile(_shown(lq, strip), (label,)))
     return contact_sheet([row], TILE)
+
+
+def network_of(recipe: Recipe) -> Network | None:
+    """Load the networks of a recipe, where it has any."""
+    if not recipe.models:
+        return None
+    check_networks(recipe, NetworkSettings())
+    return load_networks(recipe, NetworkSettings(device="cpu"))
 
 
 def _shown(image: Pixels, strip: Strip) -> Pixels:

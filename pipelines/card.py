@@ -9,6 +9,7 @@ from typing import Any
 from degrade_kit.files import plain_yaml, utf8
 from degrade_kit.image import encode_png
 from degrade_kit.pipelines.sheet import LEGEND, Tile, caption, contact_sheet
+from degrade_kit.recipe import without_places
 from degrade_kit.shards import LQ_ONLY, ShardSet
 from degrade_kit.sources import display_name
 from degrade_kit.statistics import BINS, PARAMETERS, Statistics, Summary
@@ -49,11 +50,11 @@ def preview_rows(shards: ShardSet) -> tuple[list[list[Tile]], list[str]]:
 
 def origins(manifest: Mapping[str, Any], statistics: Statistics) -> dict[str, str]:
     """Describe what made the LQ images, as names with a line on each; how many, where there are several makers."""
-    mode = manifest.get("mode", "onthefly")
-    made = statistics.ops.get("flipnet", 0)
+    mode = manifest.get("mode", "onthefly")  # of data sets that were made before a FlipNet was a step of a recipe
+    made = min(statistics.ops.get("flipnet", 0), statistics.records)
     lines: dict[str, str] = {}
-    if mode != "onthefly":
-        share = f" of {statistics.records:,} LQ images" if mode == "mix" else " LQ images"
+    if "flipnet" in manifest:
+        share = f" of {statistics.records:,} LQ images" if made < statistics.records else " LQ images"
         lines["FlipNet"] = f"digest {manifest['flipnet']}, seed {manifest['seed']}; {made:,}{share}"
         prompts = sorted(statistics.prompts.items(), key=lambda entry: (-entry[1], entry[0]))
         more = f", and {len(prompts) - _PROMPTS:,} other prompts" if len(prompts) > _PROMPTS else ""
@@ -68,6 +69,8 @@ def origins(manifest: Mapping[str, Any], statistics: Statistics) -> dict[str, st
 
 def _makers(manifest: Mapping[str, Any], statistics: Statistics) -> str:
     """Name what made the LQ images, in one phrase."""
+    if "mode" not in manifest:
+        return manifest["recipe"]
     names = {"FlipNet": "FlipNet", "recipe": manifest["recipe"]}
     return " and ".join(names[name] for name in origins(manifest, statistics) if name != "prompts")
 
@@ -146,8 +149,9 @@ degrade-kit join THIS_FOLDER --hq YOUR_FACES --out pairs
 def _how(manifest: Mapping[str, Any], resolved: Mapping[str, Any]) -> str:
     """Write the settings of each maker, each under its heading."""
     mode, text = manifest.get("mode", "onthefly"), ""
-    if mode != "onthefly":
-        settings = {key: resolved["flipnet"][key] for key in ("digest", "prompts", "sampling", "versions")}
+    if "flipnet" in manifest:
+        known = ("digest", "prompts", "sampling", "device", "dtype", "versions")
+        settings = {key: resolved["flipnet"][key] for key in known if key in resolved["flipnet"]}
         text += f"""## FlipNet
 
 LQ images are drawn by FlipNet's degradation mode (ICCV 2025, arXiv 2508.08556); each record names its prompt and seed.
@@ -156,11 +160,12 @@ LQ images are drawn by FlipNet's degradation mode (ICCV 2025, arXiv 2508.08556);
 
 """
     if mode != "flipnet":
+        recipe = {**resolved["recipe"], "steps": without_places(resolved["recipe"]["steps"])}
         text += f"""## Recipe
 
 {_text(resolved["recipe"].get("source") or "A recipe of the user's own.")}
 
-{markdown_code(plain_yaml(resolved["recipe"]).strip(), "yaml")}
+{markdown_code(plain_yaml(recipe).strip(), "yaml")}
 
 """
     return text.removesuffix("\n")

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from typing import Final, TypeVar
 
 from degrade_kit.errors import ImageError
+from degrade_kit.image import Pixels
+from degrade_kit.network_ops import NetworkCall
 from degrade_kit.pipelines.executor import ExecutorConfig, default_workers, limited_threads
 from degrade_kit.pipelines.text import human_time
 from degrade_kit.wording import counted_noun, human_bytes
@@ -86,6 +88,27 @@ def model_effort(images: float, *, side: int, steps: int, tasks: int) -> Effort:
     """
     seconds = MODEL_SECONDS_PER_STEP * megapixels(side) * steps * images
     return Effort(seconds=seconds, tasks=tasks, setup=MODEL_SECONDS)
+
+
+def known_seconds(call: NetworkCall) -> float:
+    """Seconds that one call of a FlipNet takes, by its known cost."""
+    height, width = call.pixels.shape[:2]
+    return MODEL_SECONDS_PER_STEP * call.op.num_steps * height * width / 1e6
+
+
+class EchoNetwork:
+    """In place of a network, to know what it would cost: gives every image back, and adds up the known seconds."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self.call: NetworkCall | None = None
+        """The last one."""
+
+    def __call__(self, calls: Sequence[NetworkCall]) -> list[Pixels]:
+        """Answer calls as a network does; see `degrade_kit.network_ops.Network`."""
+        self.seconds += sum(map(known_seconds, calls))
+        self.call = calls[-1]
+        return [call.pixels for call in calls]
 
 
 def resolve_workers(config: ExecutorConfig, effort: Callable[[], Effort]) -> ExecutorConfig:

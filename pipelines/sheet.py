@@ -10,7 +10,7 @@ from PIL import Image as PillowImage
 from PIL import ImageDraw, ImageFont
 
 from degrade_kit.image import Pixels
-from degrade_kit.ops import Blur, Decimate, Op, Resize, Uneven
+from degrade_kit.ops import Blur, Decimate, FlipNetImage, Op, Resize, Uneven
 from degrade_kit.record import Record
 
 LEGEND = (
@@ -95,7 +95,10 @@ def _described(ops: Sequence[Op]) -> Iterator[str]:
             text = f"a square: {', '.join(_described(op.inside))}; the rest: {', '.join(_described(op.outside))}"
         else:
             names = getattr(type(op), "__slots__", ())
-            text = _SHORT.get(op.name, op.name).format(**{name: getattr(op, name) for name in names})
+            values = {name: getattr(op, name) for name in names}
+            if isinstance(op, FlipNetImage):
+                values["prompt"] = op.prompt or "null prompt"
+            text = _SHORT.get(op.name, op.name).format(**values)
             if isinstance(op, Blur) and f"{op.sigma_x:.1f}" != f"{op.sigma_y:.1f}":
                 text = f"blur {op.sigma_x:.1f} x {op.sigma_y:.1f} px"
         if text:

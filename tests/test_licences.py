@@ -45,10 +45,10 @@ def test_the_readme_names_both_licences() -> None:
 def test_the_licence_of_the_small_flipnet_begins_with_its_notice() -> None:
     pytest.importorskip("diffusers")
     from degrade_kit.flipnet.folder import SMALL
-    from degrade_kit.pipelines.makers.flipnet_settings import FlipNetSettings, resolve_flipnet
+    from degrade_kit.pipelines.makers.networks import flipnet_recipe, flipnet_step, licences
 
     assert licence_notice(SMALL) == NOTICE
-    assert resolve_flipnet(FlipNetSettings(model="small")).licence == NOTICE
+    assert licences(flipnet_recipe(flipnet_step("small"))) == [NOTICE]
 
 
 def test_a_model_without_a_licence_file_has_no_notice(tmp_path: Path) -> None:

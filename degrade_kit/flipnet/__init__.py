@@ -1,6 +1,7 @@
 """FlipNet (arXiv 2508.08556): one diffusion model that restores faces or, flipped, makes real-world degradations.
 
-Nothing else in `degrade_kit` imports this package, and importing it costs no torch; its modules do.
+Nothing else in `degrade_kit` imports this package, but for a recipe's step that asks `folder` which model is meant.
+Importing it costs no torch; its modules do, all but `config` and `folder`.
 
 config      what a FlipNet is made of, and which mode it is in
 network     a Stable Diffusion U-Net with BoostHubs and LoRA; boosthub, text and diffusion are its parts

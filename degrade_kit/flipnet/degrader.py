@@ -10,7 +10,7 @@ dark, hazy = degrader.degrade(hq, ["dark, strong noise", "light haze"], seeds=[7
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,10 +24,16 @@ from degrade_kit.flipnet.config import Mode
 from degrade_kit.flipnet.network import FlipNet
 from degrade_kit.flipnet.sampling import SamplingConfig, autocast, choose_device, latent_size, sample
 from degrade_kit.image import ImageOrPixels, Pixels, of_type, pixels_of
-from degrade_kit.ops import FlipNetImage, Seat
+from degrade_kit.network_ops import FlipNetImage, NetworkCall
+from degrade_kit.op_tools import Seat
+from degrade_kit.recipe import Recipe
 from degrade_kit.record import Record
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+_MOST_ROWS, _PIXELS = 4, 4 * 192**2
+_MOST_ROWS_OF_GPU, _PIXELS_OF_GPU = 32, 4 * 512**2
+"""Images that a network makes at once, and their pixels together. On one core, four of 64 x 64 take 1.4 times as
+long as one, and four of 192 x 192 2.1 times."""
 
 
 class Degrader:
@@ -109,53 +115,168 @@ class Degrader:
             records: For each face those of its images; each a single step of this model.
 
         Returns:
-            Images of the size of their face. Those of faces of one size, with equally many records of equal settings,
-            are made in one batch.
+            Images of the size of their face.
 
         Raises:
             ConfigError: If a record is of another model.
         """
-        made: list[list[Pixels]] = [[] for _ in hq]
+        calls = [
+            NetworkCall(_step(record), face, Seat(record.seed, (0,)))
+            for face, wanted in zip(hq, records, strict=True)
+            for record in wanted
+        ]
+        made = iter(self(calls))
+        return [[next(made) for _ in wanted] for wanted in records]
+
+    def __call__(self, calls: Sequence[NetworkCall]) -> list[Pixels]:
+        """Answer calls of records, those of equal settings and sizes in batches; see `degrade_kit.network_ops.Network`.
+
+        A sum over a larger batch may be taken in another order, and round a pixel another way. So that an image never
+        depends on what is beside it, a batch of a size always has equally many rows, the last one again where there
+        are not enough calls.
+
+        Raises:
+            ConfigError: If a call is of another model.
+        """
         groups: dict[Any, list[int]] = {}
-        for index, (face, wanted) in enumerate(zip(hq, records, strict=True)):
-            if wanted:
-                settings = tuple(self._sampling(record) for record in wanted)
-                key = (face.shape, len(wanted), settings[0]) if len(set(settings)) == 1 else index
-                groups.setdefault(key, []).append(index)
-        for indices in groups.values():
-            images = self._batch([hq[i] for i in indices], [records[i] for i in indices])
-            for index, found in zip(indices, images, strict=True):
-                made[index] = found
-        return made
+        for index, call in enumerate(calls):
+            size = bucket(call.pixels.shape[0]), bucket(call.pixels.shape[1])
+            groups.setdefault((self._sampling(call.op), size), []).append(index)
+        made: dict[int, Pixels] = {}
+        for (sampling, size), indices in groups.items():
+            rows = self.rows(size)
+            for start in range(0, len(indices), rows):
+                chosen = indices[start : start + rows]
+                filled = [calls[i] for i in chosen] + [calls[chosen[-1]]] * (rows - len(chosen))
+                made.update(zip(chosen, self._batch(filled, sampling, size), strict=False))
+        return [made[index] for index in range(len(calls))]
 
-    def _batch(self, hq: Sequence[Pixels], records: Sequence[Sequence[Record]]) -> Iterator[list[Pixels]]:
-        settings = {self._sampling(record) for wanted in records for record in wanted}
-        if len(settings) > 1:  # of one face: records of different settings, one by one
-            for face, wanted in zip(hq, records, strict=True):
-                yield [next(self._batch([face], [[record]]))[0] for record in wanted]
-            return
-        flat = [record for wanted in records for record in wanted]
-        height, width = hq[0].shape[:2]
-        images = from_images(torch.as_tensor(np.stack(hq))).to(self.device)
-        noise = torch.stack([start_noise(self.net, record.seed, height, width) for record in flat]).to(self.device)
-        prompts = [_step(record).prompt for record in flat]
+    def rows(self, size: tuple[int, int]) -> int:
+        """How many images of this height and width are made at once, whatever number is asked for."""
+        on_cpu = self.device.type == "cpu"
+        most, pixels = (_MOST_ROWS, _PIXELS) if on_cpu else (_MOST_ROWS_OF_GPU, _PIXELS_OF_GPU)
+        return min(most, max(1, pixels // (size[0] * size[1])))
+
+    def _batch(self, calls: Sequence[NetworkCall], sampling: SamplingConfig, size: tuple[int, int]) -> list[Pixels]:
+        images = from_images(torch.as_tensor(np.stack([_extended(call.pixels, size) for call in calls])))
+        noise = torch.stack([seat_noise(self.net, call.seat, *size) for call in calls])
         with autocast(self.device, self.dtype):
-            found = to_images(sample(self.net, images, noise, prompts, settings.pop()))
-        variants = len(flat) // len(hq)
-        for start in range(0, len(flat), variants):
-            yield found[start : start + variants]
+            found = sample(
+                self.net, images.to(self.device), noise.to(self.device), [call.op.prompt for call in calls], sampling
+            )
+        shapes = [call.pixels.shape for call in calls]
+        return [
+            np.ascontiguousarray(image[: shape[0], : shape[1]])
+            for image, shape in zip(to_images(found), shapes, strict=True)
+        ]
 
-    def _sampling(self, record: Record) -> SamplingConfig:
-        step = _step(record)
-        if step.model != self.digest:
-            raise ConfigError(f"the record is of the FlipNet {step.model}; this one is {self.digest}")
+    def _sampling(self, op: FlipNetImage) -> SamplingConfig:
+        if op.model != self.digest:
+            raise ConfigError(f"the record is of the FlipNet {op.model}; this one is {self.digest}")
         return SamplingConfig(
-            num_steps=step.num_steps,
-            solver=step.solver,
-            guidance=step.guidance,
-            negative_prompt=step.negative_prompt,
-            phi=step.phi,
+            num_steps=op.num_steps,
+            solver=op.solver,
+            guidance=op.guidance,
+            negative_prompt=op.negative_prompt,
+            phi=op.phi,
         )
+
+
+class Networks:
+    """The FlipNets of a recipe, each loaded when it is first called: what `degrade_kit.apply` takes as its network.
+
+    An object can be sent to other processes before it has loaded anything, such as the workers of a data loader.
+
+    Args:
+        models: A recipe, or where models are, by digest.
+        base_model: In place of the base model that their folders name.
+        download: Whether a base model may be fetched from a hub.
+        device: Such as `cuda`; the first GPU, or else the CPU, where None.
+        dtype: Of the arithmetic; see `Degrader`.
+    """
+
+    def __init__(
+        self,
+        models: Recipe | Mapping[str, str],
+        *,
+        base_model: str | None = None,
+        download: bool = False,
+        device: str | None = None,
+        dtype: str = "float32",
+    ) -> None:
+        self._models = models.models if isinstance(models, Recipe) else dict(models)
+        self._options: dict[str, Any] = {
+            "base_model": base_model,
+            "download": download,
+            "device": device,
+            "dtype": dtype,
+        }
+        self._loaded: dict[str, Degrader] = {}
+
+    def __call__(self, calls: Sequence[NetworkCall]) -> list[Pixels]:
+        """Answer calls, each by its model; see `degrade_kit.network_ops.Network`.
+
+        Raises:
+            ConfigError: If a call is of none of these models, or its model cannot be loaded or is another now.
+        """
+        made: list[Pixels | None] = [None] * len(calls)
+        for digest in dict.fromkeys(call.op.model for call in calls):
+            chosen = [index for index, call in enumerate(calls) if call.op.model == digest]
+            for index, pixels in zip(chosen, self._model(digest)([calls[i] for i in chosen]), strict=True):
+                made[index] = pixels
+        return [pixels for pixels in made if pixels is not None]
+
+    def rows(self, call: NetworkCall) -> int:
+        """How many images like that of this call are made at once."""
+        height, width = call.pixels.shape[:2]
+        return self._model(call.op.model).rows((bucket(height), bucket(width)))
+
+    @property
+    def on_cpu(self) -> bool:
+        """Whether the models run on a CPU."""
+        return choose_device(self._options["device"]).type == "cpu"
+
+    def load(self) -> Networks:
+        """Load all models now; returns itself.
+
+        Raises:
+            ConfigError: If one cannot be loaded, or is another now.
+        """
+        for digest in self._models:
+            self._model(digest)
+        return self
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_loaded": {}}
+
+    def _model(self, digest: str) -> Degrader:
+        if digest not in self._models:
+            known = ", ".join(self._models) or "none"
+            raise ConfigError(f"the FlipNet {digest} is needed; here is {known}")
+        if digest not in self._loaded:
+            degrader = Degrader.load(self._models[digest], **self._options)
+            if degrader.digest != digest:
+                raise ConfigError(f"{self._models[digest]}: expected the FlipNet {digest}, found {degrader.digest}")
+            self._loaded[digest] = degrader
+        return self._loaded[digest]
+
+
+def bucket(side: int) -> int:
+    """Round a side in pixels up to the next of few: whole 32 up to 256, whole 64 up to 512, whole 128 beyond.
+
+    Images of many sizes, as of faces in photographs, then share batches, and a network meets few shapes. An image is
+    extended to the right and below by its last pixels, and what is made there is cut off.
+
+    >>> bucket(32), bucket(33), bucket(257), bucket(512), bucket(513)
+    (32, 64, 320, 512, 640)
+    """
+    step = 32 if side <= 256 else 64 if side <= 512 else 128
+    return -(-side // step) * step
+
+
+def _extended(pixels: Pixels, size: tuple[int, int]) -> Pixels:
+    height, width = pixels.shape[:2]
+    return np.pad(pixels, ((0, size[0] - height), (0, size[1] - width), (0, 0)), mode="edge")
 
 
 def flipnet_record(digest: str, prompt: str, seed: int, sampling: SamplingConfig) -> Record:
@@ -165,8 +286,13 @@ def flipnet_record(digest: str, prompt: str, seed: int, sampling: SamplingConfig
 
 def start_noise(net: FlipNet, seed: int, height: int, width: int) -> Tensor:
     """Draw the noise that an image begins with, (C, h, w): a function of the seed, equal on every device."""
+    return seat_noise(net, Seat(seed, (0,)), height, width)
+
+
+def seat_noise(net: FlipNet, seat: Seat, height: int, width: int) -> Tensor:
+    """Draw the noise of an operation of a record, as `start_noise` does that of its first."""
     shape = latent_size(net, height, width)
-    rng = np.random.Generator(Seat(seed, (0,)).bits())
+    rng = np.random.Generator(seat.bits())
     noise = rng.standard_normal(shape, np.float32)
     if net.config.noise_gain:
         noise *= np.exp(rng.standard_normal(dtype=np.float32) * np.float32(net.config.noise_gain))

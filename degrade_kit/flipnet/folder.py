@@ -14,7 +14,7 @@ from typing import Any, cast
 from degrade_kit.checks import checked, each, number, of_kind
 from degrade_kit.errors import ConfigError
 from degrade_kit.files import local_path, read_json, utf8
-from degrade_kit.flipnet.config import FlipNetConfig, SamplingConfig, read_fields
+from degrade_kit.flipnet.config import FlipNetConfig, Mode, SamplingConfig, read_fields
 from degrade_kit.sources import data_files
 
 SMALL = Path(__file__).parent / "small"
@@ -68,6 +68,19 @@ def read_config(folder: Path) -> tuple[FlipNetConfig, BaseReference, Prompts, Sa
     prompts = checked(fields.pop("prompts", []), each(_prompt), str(path))
     sampling = read_fields(SamplingConfig, fields.pop("sampling", {}), f"{path}: sampling")
     return FlipNetConfig.from_mapping(fields, str(path)), reference, tuple(prompts), sampling
+
+
+def degrading_model(location: str | Path) -> tuple[str, Prompts, SamplingConfig]:
+    """Read what the folder of a FlipNet in degradation mode says: its digest, its prompts and its settings.
+
+    Raises:
+        ConfigError: If there is no such model, or it restores.
+    """
+    folder = model_folder(location)
+    config, _, prompts, sampling = read_config(folder)
+    if config.mode is not Mode.DEGRADE:
+        raise ConfigError(f"{folder}: a FlipNet that restores; give one that degrades")
+    return folder_digest(folder), prompts, sampling
 
 
 def _prompt(value: Any, key: str) -> tuple[str, float]:  # noqa: ANN401 (parsed JSON)

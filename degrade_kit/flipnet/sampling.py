@@ -165,9 +165,9 @@ def _prepare(
 
 
 def _encode_distinct(net: FlipNet, prompts: Sequence[str]) -> Tensor:
-    """Encode prompts to tokens, each text once."""
+    """Encode prompts to tokens, each text once and alone: the last bit must not depend on the texts beside it."""
     distinct = list(dict.fromkeys(prompts))
-    encoded = net.encode_prompts(distinct)
+    encoded = torch.cat([net.encode_prompts([prompt]) for prompt in distinct])
     return encoded[[distinct.index(prompt) for prompt in prompts]]
 
 

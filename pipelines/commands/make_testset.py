@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from degrade_kit.pipelines.commands.options import (
-    DEVICE,
     echo_licence,
     executor_config,
     executor_options,
-    quiet_model_loading,
+    network_options,
+    network_settings,
     weights_option,
 )
 from degrade_kit.pipelines.commands.plan import print_estimate
@@ -42,9 +42,8 @@ _SYNTHETIC = only_with("hq")
 @word("--size", type=click.IntRange(16, 4096), default=512)
 @word("--flipnet", unset="none", needs=_SYNTHETIC)
 @word("--mix", default=0.5, needs=only_with("flipnet"))
-@word("--base-model", unset="the FlipNet's own", needs=only_with("flipnet"))
 @word("--solver-steps", unset="the FlipNet's own", needs=only_with("flipnet"))
-@word("--device", unset=DEVICE, needs=only_with("flipnet"))
+@network_options
 @option("--align", is_flag=True, needs=only_with("real"), help="Frame the faces of --real as FFHQ is.")
 @word("--detector", default="packaged", needs=(only_with("align"), not_with("landmarks")))
 @weights_option
@@ -61,9 +60,7 @@ def make_testset_command(
     size: int,
     flipnet: str | None,
     mix: float,
-    base_model: str | None,
     solver_steps: int | None,
-    device: str | None,
     align: bool,
     detector: str,
     weights: dict[str, Path],
@@ -71,6 +68,7 @@ def make_testset_command(
     dry_run: bool,
     workers: int | None,
     ray_address: str | None,
+    **options: Any,  # noqa: ANN401 (those of the network)
 ) -> None:
     """Make a fixed set of LQ images to judge restorers by.
 
@@ -107,28 +105,27 @@ def make_testset_command(
             click.echo(f"not usable: {counted(found.failures)}", err=True)
             sys.exit(3)
         return
-    from degrade_kit.pipelines.makers.flipnet_settings import FlipNetSettings
+    from degrade_kit.pipelines.makers.networks import flipnet_recipe, flipnet_step, licences
     from degrade_kit.presets import resolve_recipe
 
-    settings = None
-    if flipnet is not None:
-        from degrade_kit.flipnet.config import require_packages
-
-        require_packages()
-        quiet_model_loading()
-        settings = FlipNetSettings(
-            model=flipnet, base_model=base_model, device=device, overrides={"num_steps": solver_steps}
-        )
-        from degrade_kit.flipnet.folder import model_folder
-        from degrade_kit.flipnet.licence import licence_notice
-
-        echo_licence(licence_notice(model_folder(flipnet)))
     assert hq is not None
+    recipe = resolve_recipe(preset)
+    offshelf = None if flipnet is None else flipnet_recipe(flipnet_step(flipnet, steps=solver_steps))
+    for each in (recipe, offshelf):
+        for notice in licences(each) if each is not None else ():
+            echo_licence(notice)
     config = testset.TestsetConfig(
-        hq=hq, recipe=resolve_recipe(preset), count=count, seed=seed, flipnet=settings, share=mix, size=size
+        hq=hq,
+        recipe=recipe,
+        count=count,
+        seed=seed,
+        offshelf=offshelf,
+        share=mix,
+        size=size,
+        network=network_settings(options),
     )
     if dry_run:
-        config, sources = testset.check_testset(config, out, executor)
+        sources = testset.check_testset(config, out, executor)
         click.echo(f"{count:,} pairs of {size} pixels from {len(sources):,} faces in {hq}, in {out}/lq and {out}/hq")
         if flipnet is not None:
             click.echo(f"{mix:.0%} of the LQ images by FlipNet {flipnet}, the others by {config.recipe.name}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
@@ -49,15 +49,34 @@ def executor_config(workers: int | None, ray_address: str | None, gpus: float = 
     return ExecutorConfig(workers=workers, ray_address=ray_address, gpus=gpus)
 
 
+def runs_flipnet(given: Mapping[str, Any]) -> bool:
+    """Whether a command runs a FlipNet, by its options `mode`, `preset` and `flipnet`, those that it has."""
+    from degrade_kit.errors import ConfigError
+    from degrade_kit.presets import resolve_recipe
+
+    if given.get("mode") in ("flipnet", "mix") or given.get("preset") is None:
+        return True
+    if "real" in given and (given["real"] is not None or given["flipnet"] is not None):  # of `make-testset`
+        return given["real"] is None
+    chosen: Any = given["preset"]
+    names: list[Any] = list(chosen) if isinstance(chosen, tuple) else [chosen]  # pyright: ignore[reportUnknownArgumentType]
+    try:
+        return any(resolve_recipe(name).models for name in names)
+    except ConfigError:
+        return True  # what is wrong with the recipe is what the user wants to know
+
+
+RUNS_FLIPNET: Final = Needs(met=runs_flipnet, otherwise="with a recipe that has no `flipnet` step")
+
+
 def flipnet_options(*needs: Needs) -> Callable[[_F], _F]:
-    """Options of the commands that run a FlipNet.
+    """Options of the commands that make a FlipNet's step of them, and of where it runs.
 
     Args:
-        needs: What it takes for the FlipNet to be run at all.
+        needs: What it takes for them to make such a step.
     """
     options = (
         word("--flipnet", default="small", needs=needs),
-        word("--base-model", unset="the FlipNet's own", needs=needs),
         word(
             "--prompt",
             ", `TEXT=2` one drawn twice as often as others; several times for several",
@@ -70,12 +89,30 @@ def flipnet_options(*needs: Needs) -> Callable[[_F], _F]:
         word("--guidance", unset="the FlipNet's own", needs=needs),
         word("--phi", unset="the FlipNet's own, 1", needs=needs),
         word("--negative-prompt", unset="the FlipNet's own", needs=needs),
-        word("--batch-size", ": LQ images of a face at most", default=10, needs=needs),
-        word("--device", unset=DEVICE, needs=needs),
-        word("--dtype", default="float32", needs=needs),
-        word("--download", ": a hub's base model", needs=needs),
     )
     return functools.partial(_with_options, options=options)
+
+
+def network_options(function: _F) -> _F:
+    """Options of where and how the FlipNets of a recipe run."""
+    options = (
+        word("--base-model", unset="the FlipNet's own", needs=RUNS_FLIPNET),
+        word("--batch-size", ": LQ images given to the FlipNet at a time", default=32, needs=RUNS_FLIPNET),
+        word("--device", unset=DEVICE, needs=RUNS_FLIPNET),
+        word("--dtype", default="float32", needs=RUNS_FLIPNET),
+        word("--download", ": a hub's base model", needs=RUNS_FLIPNET),
+    )
+    return _with_options(function, options)
+
+
+def network_settings(options: dict[str, Any]) -> Any:  # noqa: ANN401 (NetworkSettings, imported where it is needed)
+    """Take what `network_options` gave out of a command's options."""
+    from degrade_kit.pipelines.makers.networks import NetworkSettings
+
+    if not options["download"]:
+        quiet_model_loading()
+    names = ("base_model", "batch_size", "device", "dtype", "download")
+    return NetworkSettings(**{key: options.pop(key) for key in names})
 
 
 def training_options(function: _F) -> _F:
@@ -155,19 +192,16 @@ def echo_licence(notice: str) -> None:
         click.echo(f"licence: {notice}", err=True)
 
 
-def flipnet_settings(options: dict[str, Any]) -> Any:  # noqa: ANN401 (FlipNetSettings, imported where it is needed)
-    """Take what `flipnet_options` gave out of a command's options."""
-    from degrade_kit.pipelines.makers.flipnet_settings import FlipNetSettings, weighted_prompts
+def flipnet_of(options: dict[str, Any]) -> Any:  # noqa: ANN401 (RandomFlipNet, imported where it is needed)
+    """Take what `flipnet_options` gave out of a command's options, as a step."""
+    from degrade_kit.pipelines.makers.networks import flipnet_step
 
-    if not options["download"]:
-        quiet_model_loading()
-    overrides = {"num_steps": options.pop("solver_steps")}
-    overrides |= {key: options.pop(key) for key in ("solver", "guidance", "phi", "negative_prompt")}
-    return FlipNetSettings(
-        model=options.pop("flipnet"),
-        overrides=overrides,
-        prompts=weighted_prompts(prompt_weights(options.pop("prompt"))),
-        **{key: options.pop(key) for key in ("base_model", "batch_size", "device", "dtype", "download")},
+    return flipnet_step(
+        options.pop("flipnet"),
+        prompt_weights(options.pop("prompt")),
+        steps=options.pop("solver_steps"),
+        negative=options.pop("negative_prompt"),
+        **{key: options.pop(key) for key in ("solver", "guidance", "phi")},
     )
 
 

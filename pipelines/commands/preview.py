@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
+from degrade_kit.pipelines.commands.options import network_options, network_settings
 from degrade_kit.pipelines.commands.types import LocalPath
 from degrade_kit.pipelines.commands.words import command, word
 from degrade_kit.wording import counted_noun
@@ -25,8 +27,16 @@ from degrade_kit.wording import counted_noun
 @word("--variants", type=click.IntRange(1, 20), default=5)
 @word("--seed", ", as in `synth`", default=0)
 @word("--size", "; faces are brought to it", type=click.IntRange(16, 4096), default=512)
+@network_options
 def preview_command(
-    hq: str, preset: tuple[str, ...], out: Path, num_faces: int, variants: int, seed: int, size: int
+    hq: str,
+    preset: tuple[str, ...],
+    out: Path,
+    num_faces: int,
+    variants: int,
+    seed: int,
+    size: int,
+    **options: Any,  # noqa: ANN401 (those of the network)
 ) -> None:
     """Draw a contact sheet: HQ beside LQ images, the drawn numbers under each.
 
@@ -42,7 +52,16 @@ def preview_command(
     from degrade_kit.presets import resolve_recipe
 
     recipes = [resolve_recipe(name) for name in preset]
-    shown = draw_preview(hq, recipes, out, images=num_faces, variants=variants, seed=seed, image=HqConfig(size=size))
+    shown = draw_preview(
+        hq,
+        recipes,
+        out,
+        images=num_faces,
+        variants=variants,
+        seed=seed,
+        image=HqConfig(size=size),
+        settings=network_settings(options),
+    )
     counts = {"image": shown, "recipe": len(recipes), "variant": variants}
     click.echo(f"{out}: {', '.join(counted_noun(count, noun) for noun, count in counts.items())}")
     click.echo(f"next: degrade-kit synth --hq {hq} --preset {preset[0]} --shards OUT")

@@ -29,7 +29,7 @@ def replay_command(shards: str, key: str, variant: int, flipnet: str | None, out
     """  # noqa: D301 (click reads the \b itself)
     from degrade_kit.image import encode_png
     from degrade_kit.pipelines.claim import report_claim
-    from degrade_kit.pipelines.dataset.verify import find_flipnet, flipnet_remake, replay_variant
+    from degrade_kit.pipelines.dataset.verify import find_networks, load_stored, replay_variant
     from degrade_kit.shards import open_shards
     from degrade_kit.store import LocalStore
 
@@ -43,13 +43,13 @@ def replay_command(shards: str, key: str, variant: int, flipnet: str | None, out
     claim.check(LocalStore(out))
     data_set = open_shards(shards)
     sample = data_set.sample(key)
-    remake = None
+    network = None
     if variant < sample.info["variants"] and sample.record(variant).by_model:
         quiet_model_loading()
-        remake = flipnet_remake(find_flipnet(data_set.store, flipnet))
+        network = load_stored(find_networks(data_set.store, flipnet))
     elif flipnet is not None:
         raise click.UsageError("--flipnet has no effect on an LQ image that a recipe made")
-    outcome = replay_variant(sample, variant, remake)
+    outcome = replay_variant(sample, variant, network)
     target, lq = sample.pair(variant)
     shown = {"hq": target, "lq": lq, "lq_native": outcome.again}
     pictures = {f"{name}.png": encode_png(pixels) for name, pixels in shown.items()}

@@ -11,9 +11,11 @@ import click
 from degrade_kit.errors import ConfigError
 from degrade_kit.pipelines.commands.config_file import ConfigFiles
 from degrade_kit.pipelines.commands.options import (
+    RUNS_FLIPNET,
     echo_report,
     executor_options,
     flipnet_options,
+    network_options,
     prompt_weights,
     quiet_model_loading,
 )
@@ -35,22 +37,25 @@ def _saved_options(data: Mapping[str, Any]) -> dict[str, Any] | None:
     options |= {key: data[key] for key in ("variants", "seed", "samples_per_shard", "lq_size")}
     if data["include"]:
         options["include"] = data["include"]
-    mode = data.get("mode", "onthefly")
-    if mode != "flipnet":
-        options["preset"] = data["recipe"]
-    if mode == "onthefly":
-        return options
+    if "flipnet" not in data:
+        return options | {"preset": data["recipe"]}
     flipnet: dict[str, Any] = data["flipnet"]
+    options |= {"dtype": flipnet["dtype"]} | {key: flipnet[key] for key in ("base_model", "device") if flipnet[key]}
+    if "models" in flipnet:
+        return options | {"preset": data["recipe"]}
+    return options | _shorthand(data, flipnet)
+
+
+def _shorthand(data: Mapping[str, Any], flipnet: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of a data set that was made before a FlipNet was a step of a recipe."""
     sampling: dict[str, Any] = flipnet["sampling"]
-    options |= {"mode": mode, "flipnet": flipnet["model"], "solver_steps": sampling["num_steps"]}
+    options = {"mode": data["mode"], "flipnet": flipnet["model"], "solver_steps": sampling["num_steps"]}
     options |= {key: sampling[key] for key in ("solver", "guidance", "phi")}
-    options |= {key: flipnet[key] for key in ("batch_size", "dtype")}
-    options |= {key: flipnet[key] for key in ("base_model", "device") if flipnet[key]}
     if sampling["negative_prompt"]:
         options["negative_prompt"] = sampling["negative_prompt"]
     options["prompt"] = [f"{text or 'null'}={weight!r}" for text, weight in flipnet["prompts"]] or ["null"]
-    if mode == "mix":
-        options["mix"] = data["mix"]
+    if data["mode"] == "mix":
+        options |= {"mix": data["mix"], "preset": data["recipe"]}
     return options
 
 
@@ -66,11 +71,12 @@ _RESIZED = Needs(met=lambda given: given["size"] != 0, otherwise="with --size 0"
     "--mode",
     type=click.Choice(["onthefly", "flipnet", "mix"]),
     default="onthefly",
-    help="What makes LQ images: the recipe, a FlipNet, or for each variant one of both.",
+    help="Shorthand for a recipe: the preset, a FlipNet, or for each variant one of both.",
 )
 @word("--mix", default=0.5, needs=only_with("mode", "mix"))
 @flipnet_options(_FLIPNET)
-@word("--gpus-per-worker", default=0.0, needs=(_FLIPNET, RAY))
+@network_options
+@word("--gpus-per-worker", default=0.0, needs=(RUNS_FLIPNET, RAY))
 @word("--variants", type=click.IntRange(1, 1000), default=1)
 @word("--seed", default=0)
 @word("--size", "; faces are brought to it, and 0 keeps theirs", type=Side(), default=512)

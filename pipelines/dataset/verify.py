@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import math
 import os
 import re
 import tarfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,10 +16,12 @@ import numpy as np
 
 from degrade_kit.canvas import Canvas
 from degrade_kit.checks import probability
+from degrade_kit.degradation import degrade_segments
 from degrade_kit.errors import ConfigError, DegradeKitError, RunError, ShardError
 from degrade_kit.files import file_sha256, sha256
 from degrade_kit.hq import versions
 from degrade_kit.image import Pixels, decode_image
+from degrade_kit.network_ops import Network, run_together
 from degrade_kit.ops import libraries_of
 from degrade_kit.pipelines.effort import (
     DECODE_SECONDS,
@@ -34,8 +35,8 @@ from degrade_kit.pipelines.effort import (
 )
 from degrade_kit.pipelines.executor import ExecutorConfig, run_tasks
 from degrade_kit.pipelines.makers.config import fingerprint, load_plan_config
-from degrade_kit.pipelines.makers.flipnet_settings import FlipNetSettings, stored_flipnet
-from degrade_kit.pipelines.makers.recipe_maker import make_variant
+from degrade_kit.pipelines.makers.networks import NetworkSettings, load_networks, stored_networks
+from degrade_kit.pipelines.makers.recipe_maker import encode_variant
 from degrade_kit.pipelines.text import Report, ReportLine
 from degrade_kit.record import Record, ops_to_json
 from degrade_kit.shards import (
@@ -46,7 +47,6 @@ from degrade_kit.shards import (
     MANIFEST,
     Sample,
     Sidecar,
-    Variant,
     iterate_samples,
     open_shards,
     read_failures,
@@ -75,8 +75,8 @@ class VerifyTask:
     """Hash of the data set's configuration."""
     replay: float
     """Share of the samples whose LQ images are made again."""
-    flipnet: FlipNetSettings | None
-    """The model of the data set; without it, its images are not made again."""
+    networks: StoredNetworks | None
+    """The FlipNets of the data set; without them, their images are not made again."""
     lq_only: bool
     """Whether the samples have no HQ image."""
 
@@ -171,12 +171,12 @@ def verify(
     problems = [*_check_manifest(manifest), *_check_beside(store, manifest), *_unlisted(store, set(listed))]
     names, missing = _shards_to_check(store, manifest["num_shards"])
     problems += missing
-    settings = None
+    found = None
     lq_only = LQ_ONLY in manifest
     replay = 0.0 if lq_only else replay
     if replay and "flipnet" in manifest:
         try:
-            settings = find_flipnet(store, None if flipnet is None else os.fspath(flipnet))
+            found = find_networks(store, None if flipnet is None else os.fspath(flipnet))
         except DegradeKitError as error:
             problems.append(f"LQ images of the FlipNet were not made again: {error}")
     tasks = [
@@ -186,7 +186,7 @@ def verify(
             listed=listed.get(name),
             config_sha256=manifest["config_sha256"],
             replay=replay,
-            flipnet=settings,
+            networks=found,
             lq_only=lq_only,
         )
         for name in names
@@ -239,7 +239,7 @@ def _verify_shard(task: VerifyTask) -> VerifyReport:
     store = open_store(task.url)
     problems: list[str] = []
     samples = replayed = identical = 0
-    remake = None if task.flipnet is None else flipnet_remake(task.flipnet)
+    network = None if task.networks is None else load_stored(task.networks)
     sidecar = _read_sidecar(store, task.shard, problems)
     if sidecar is not None:
         problems += _check_sidecar(sidecar, task)
@@ -255,7 +255,7 @@ def _verify_shard(task: VerifyTask) -> VerifyReport:
                     faults = contents.check(sample)
                     problems += faults
                     if not faults and _is_chosen(sidecar.first + contents.samples, task.replay):
-                        for outcome in _replay_all(sample, sidecar, remake):
+                        for outcome in _replay_all(sample, sidecar, network):
                             replayed += 1
                             identical += outcome == ""
                             problems += [outcome] if outcome else []
@@ -273,98 +273,108 @@ def _verify_shard(task: VerifyTask) -> VerifyReport:
     return VerifyReport(shards=1, samples=samples, replayed=replayed, identical=identical, problems=named)
 
 
-Remake = Callable[[Sample, int], Variant]
-"""Makes an image of a model again, of a sample and by its number."""
+@dataclass(frozen=True, slots=True)
+class StoredNetworks:
+    """The FlipNets that made images of a data set, found where they are now."""
+
+    models: tuple[tuple[str, str], ...]
+    """Digest and place of each."""
+    base_model: str | None
+    dtype: str
 
 
-def find_flipnet(store: Store, moved_to: str | None = None) -> FlipNetSettings:
-    """The FlipNet that made images of a data set, checked to be there.
+def find_networks(store: Store, moved_to: str | None = None) -> StoredNetworks:
+    """The FlipNets that made images of a data set, checked to be there.
 
     Args:
         store: Of the data set.
-        moved_to: Its folder now; the one of the data set's configuration if None.
+        moved_to: Folder of one of them now; all are where the data set's configuration says if None.
 
     Raises:
-        ConfigError: If it is not there, or not the same any more.
+        ConfigError: If one is not there, or not the same any more.
         RunError: If the data set's configuration names none.
     """
-    settings = stored_flipnet(load_plan_config(store))
-    if settings is None:
+    models, settings = stored_networks(load_plan_config(store))
+    if not models:
         raise RunError(f"{store.url}/{CONFIG} names no FlipNet")
-    if moved_to is not None:
-        settings = dataclasses.replace(settings, model=moved_to)
     from degrade_kit.flipnet.config import require_packages
 
     require_packages()
     from degrade_kit.flipnet.folder import folder_digest, model_folder, read_config
 
-    folder = model_folder(settings.model)
-    hint = f"; say where the FlipNet {settings.digest} is (--flipnet)"
-    try:
-        read_config(folder)
-    except ConfigError as error:
-        raise ConfigError(f"{error}{hint}") from error
-    if folder_digest(folder) != settings.digest:
-        raise ConfigError(f"{folder}: this is the FlipNet {folder_digest(folder)}{hint}")
-    return settings
-
-
-def flipnet_remake(settings: FlipNetSettings) -> Remake:
-    """Load the model of a data set, once in a process.
-
-    Raises:
-        ConfigError: If it is not there, or not the same any more.
-    """
-    return _load_remake(settings.model, settings.base_model, settings.dtype, settings.digest, settings.batch_size)
+    if moved_to is not None:
+        hint = f"; say where the FlipNet {' or '.join(models)} is (--flipnet)"
+        try:
+            read_config(model_folder(moved_to))
+        except ConfigError as error:
+            raise ConfigError(f"{error}{hint}") from error
+        digest = folder_digest(model_folder(moved_to))
+        if digest not in models:
+            raise ConfigError(f"{moved_to}: this is the FlipNet {digest}{hint}")
+        models = {**models, digest: moved_to}
+    for digest, location in models.items():
+        hint = f"; say where the FlipNet {digest} is (--flipnet)"
+        try:
+            read_config(model_folder(location))
+        except ConfigError as error:
+            raise ConfigError(f"{error}{hint}") from error
+        if (here := folder_digest(model_folder(location))) != digest:
+            raise ConfigError(f"{model_folder(location)}: this is the FlipNet {here}{hint}")
+    return StoredNetworks(tuple(models.items()), settings.base_model, settings.dtype)
 
 
 @functools.lru_cache(maxsize=1)
-def _load_remake(model: str, base_model: str | None, dtype: str, digest: str, batch_size: int) -> Remake:
-    from degrade_kit.pipelines.makers.flipnet_maker import flipnet_variant, load_degrader, make_images
+def load_stored(networks: StoredNetworks) -> Network:
+    """Load the FlipNets of a data set, once in a process, with one thread, as `synth` has it.
 
-    degrader = load_degrader(FlipNetSettings(model=model, base_model=base_model, dtype=dtype, digest=digest))
-    latest: list[tuple[Sample, dict[int, Pixels]]] = []
-
-    def remake(sample: Sample, variant: int) -> Variant:
-        if not latest or latest[0][0] is not sample:
-            # All of the sample's at once, in the batches that they were made in: alone, they may round another way.
-            records = {number: sample.record(number) for number in range(sample.info["variants"])}
-            records = {number: record for number, record in records.items() if record.by_model}
-            images = make_images(degrader, sample.hq(), list(records.values()), batch_size)
-            latest[:] = [(sample, dict(zip(records, images, strict=True)))]
-        return flipnet_variant(sample.record(variant), latest[0][1][variant])
-
-    return remake
+    Raises:
+        ConfigError: If one is not there, or not the same any more.
+    """
+    settings = NetworkSettings(base_model=networks.base_model, dtype=networks.dtype)
+    return load_networks(dict(networks.models), settings, threads=1)
 
 
-def replay_variant(sample: Sample, variant: int, degrader: Remake | None = None) -> Replay:
+def replay_variant(sample: Sample, variant: int, network: Network | None = None) -> Replay:
     """Make an LQ image of a sample again from its HQ image and its record.
 
     Args:
         sample: From a shard.
         variant: Which of its LQ images.
-        degrader: For images of a FlipNet; see `flipnet_remake`.
+        network: Does the steps of a FlipNet, where the record has any; see `load_stored`.
 
     Raises:
         ShardError: If the sample has no such variant, or a record that cannot be run.
     """
-    info = sample.info
-    record = sample.record(variant)
-    stored = sample.image(f"lq{variant}")
-    extension = next(name for name in sample.members if name.startswith(f"lq{variant}.")).partition(".")[2]
-    full = info[f"lq{variant}_tail"] == "[]" and bool(record.split()[1])
+    return replay_variants(sample, [variant], network)[0]
+
+
+def replay_variants(sample: Sample, variants: Sequence[int], network: Network | None = None) -> list[Replay]:
+    """Do so for several LQ images of a sample, which meet a network together."""
+    info, hq = sample.info, Canvas(pixels=sample.hq())
+    records = {variant: sample.record(variant) for variant in variants}
     try:
-        if degrader is not None and record.by_model:
-            again = degrader(sample, variant)
-        else:
-            again = make_variant(record, Canvas(pixels=sample.hq()), info[f"lq{variant}_origin"], extension, full=full)
+        made = run_together([degrade_segments(record, hq) for record in records.values()], network)
     except Exception as error:  # an altered record may fail anywhere
-        raise ShardError(f"sample {sample.key}: lq{variant}: its record cannot be run: {error!r}") from error
-    return Replay(
-        stored=decode_image(stored, min_side=1).pixels,
-        again=decode_image(again.data, min_side=1).pixels,
-        identical=stored == again.data,
-    )
+        named = ", ".join(f"lq{variant}" for variant in variants)
+        what = "its record" if len(records) == 1 else "one of their records"
+        raise ShardError(f"sample {sample.key}: {named}: {what} cannot be run: {error!r}") from error
+    found: list[Replay] = []
+    for (variant, record), native in zip(records.items(), made, strict=True):
+        stored = sample.image(f"lq{variant}")
+        extension = next(name for name in sample.members if name.startswith(f"lq{variant}.")).partition(".")[2]
+        full = info[f"lq{variant}_tail"] == "[]" and bool(record.split()[1])
+        try:
+            again = encode_variant(record, native, hq.full_size, info[f"lq{variant}_origin"], extension, full=full)
+        except Exception as error:
+            raise ShardError(f"sample {sample.key}: lq{variant}: its record cannot be run: {error!r}") from error
+        found.append(
+            Replay(
+                stored=decode_image(stored, min_side=1).pixels,
+                again=decode_image(again.data, min_side=1).pixels,
+                identical=stored == again.data,
+            )
+        )
+    return found
 
 
 def _check_manifest(manifest: Mapping[str, Any]) -> Iterator[str]:
@@ -531,29 +541,34 @@ def _expected_shapes(info: dict[str, Any]) -> Iterator[tuple[str, tuple[int, int
         yield f"lq{variant}", (info[f"lq{variant}_height"], info[f"lq{variant}_width"])
 
 
-def _replay_all(sample: Sample, sidecar: Sidecar, remake: Remake | None) -> Iterator[str]:
+def _replay_all(sample: Sample, sidecar: Sidecar, network: Network | None) -> Iterator[str]:
     """For each variant an empty text if its record makes the same file, else what differs.
 
-    A model's images are passed over where the model is not at hand.
+    Images of a network are passed over where it is not at hand.
     """
-    for variant in range(sample.info["variants"]):
+    try:
+        records = [sample.record(number) for number in range(sample.info["variants"])]
+    except DegradeKitError as error:
+        yield str(error)
+        return
+    by_model = [number for number, record in enumerate(records) if record.by_model]
+    groups = [[number] for number in range(len(records)) if number not in by_model]
+    for group in [*groups, by_model] if network is not None and by_model else groups:
         try:
-            record = sample.record(variant)
-            model_made = record.by_model
-            if model_made and remake is None:
-                continue
-            outcome = replay_variant(sample, variant, remake)
-            here = {**versions(), **libraries_of(record.steps)}
-            same_stack = here.items() <= sidecar.versions.items()
+            here = {**versions(), **libraries_of(records[group[0]].steps)}
+            outcomes = replay_variants(sample, group, network)
         except DegradeKitError as error:
             yield str(error)
             continue
-        # Other library versions may round a pixel another way; a whole level on average is another picture.
-        # So may another device, or another PyTorch, an image of a model.
-        if outcome.identical or ((model_made or not same_stack) and outcome.mean_difference <= 1.0):
-            yield ""
-        else:
-            yield (
-                f"sample {sample.key}: lq{variant} is not what its record makes "
-                f"(mean difference {outcome.mean_difference:.3f} levels)"
-            )
+        same_stack = here.items() <= sidecar.versions.items()
+        for variant, outcome in zip(group, outcomes, strict=True):
+            # Other library versions may round a pixel another way; a whole level on average is another picture.
+            # So may another device, or another PyTorch, an image of a model.
+            alike = (group is by_model or not same_stack) and outcome.mean_difference <= 1.0
+            if outcome.identical or alike:
+                yield ""
+            else:
+                yield (
+                    f"sample {sample.key}: lq{variant} is not what its record makes "
+                    f"(mean difference {outcome.mean_difference:.3f} levels)"
+                )

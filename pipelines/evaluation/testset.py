@@ -25,24 +25,26 @@ import numpy as np
 import numpy.typing as npt
 
 from degrade_kit.checks import checked, fields
-from degrade_kit.degradation import make_lq, make_target
+from degrade_kit.degradation import degrade_segments, finish, make_lq, make_target
 from degrade_kit.errors import ConfigError, ImageError, RunError
 from degrade_kit.files import file_sha256, parse_json, read_regular, sha256
-from degrade_kit.hq import HqConfig, prepare, versions
-from degrade_kit.image import Pixels, encode_png
+from degrade_kit.hq import HqConfig, HqImage, prepare, versions
+from degrade_kit.image import encode_png
+from degrade_kit.network_ops import Network, run_together
 from degrade_kit.pipelines.claim import Claim
 from degrade_kit.pipelines.devices import check_device
 from degrade_kit.pipelines.effort import (
+    MODEL_SECONDS,
+    EchoNetwork,
     Effort,
-    model_effort,
     resolve_workers,
     seconds_each,
     spread,
 )
 from degrade_kit.pipelines.executor import ExecutorConfig, Stateful, run_tasks
 from degrade_kit.pipelines.images import check_output, list_images, output_stems
-from degrade_kit.pipelines.makers.config import SynthConfig
-from degrade_kit.pipelines.makers.flipnet_settings import FlipNetSettings, flipnet_mapping, resolve_flipnet
+from degrade_kit.pipelines.makers.networks import NetworkSettings, check_networks, load_networks, network_mapping
+from degrade_kit.pipelines.makers.recipe_maker import origin_of
 from degrade_kit.progress import OnProgress, Progress, silent
 from degrade_kit.recipe import Recipe
 from degrade_kit.record import Record
@@ -68,12 +70,14 @@ class TestsetConfig:
     count: int
     """Pairs."""
     seed: int = 0
-    flipnet: FlipNetSettings | None = None
-    """Makes a share of the LQ images; None leaves all to the recipe."""
+    offshelf: Recipe | None = None
+    """Another recipe, such as a FlipNet's, for a share of the LQ images; None leaves all to `recipe`."""
     share: float = 0.5
-    """Share of the LQ images that the FlipNet makes, exactly."""
+    """Share of the LQ images that `offshelf` makes, exactly."""
     size: int = 512
     """Side of all images, pixels."""
+    network: NetworkSettings = field(default_factory=NetworkSettings)
+    """Where and how the FlipNets of the recipes run, if they have any."""
 
     def __post_init__(self) -> None:
         if self.count < 1:
@@ -91,9 +95,23 @@ class TestsetConfig:
             "size": self.size,
             "versions": versions(self.recipe),
         }
-        if self.flipnet is not None:
-            plain |= {"share": self.share, "flipnet": flipnet_mapping(self.flipnet)}
+        if self.offshelf is not None:
+            plain |= {"share": self.share, "offshelf": self.offshelf.to_mapping()}
+        if self.models:
+            plain["flipnet"] = {**network_mapping(self.recipe, self.network), "models": self.models}
         return plain
+
+    @property
+    def models(self) -> dict[str, str]:
+        """Where the FlipNets of both recipes are, by digest."""
+        return self.recipe.models | (self.offshelf.models if self.offshelf is not None else {})
+
+    def recipe_of(self, *, offshelf: bool) -> Recipe:
+        """The recipe of an LQ image."""
+        if offshelf:
+            assert self.offshelf is not None
+            return self.offshelf
+        return self.recipe
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +122,7 @@ class Testset:
 
     pairs: int
     offshelf: int
-    """LQ images of the FlipNet among them."""
+    """LQ images of the other recipe among them, which is the FlipNet's."""
     unusable: list[tuple[str, str]]
     """Faces that were drawn but cannot be used, and why; others took their places."""
     digest: str
@@ -153,7 +171,7 @@ def make_testset(
         ConfigError: If there are too few faces that can be used, or the FlipNet cannot.
         RunError: If the folder holds something else.
     """
-    config, sources = check_testset(config, out, executor)
+    sources = check_testset(config, out, executor)
     executor = resolve_workers(executor, lambda: testset_effort(config, sources)[0])
     store = LocalStore(out)
     with _claim(config).taken(store):
@@ -203,49 +221,52 @@ def _make_pairs(
     return _finish(store, config, lines, sorted(unusable), sources.summary())
 
 
-def check_testset(config: TestsetConfig, out: Path, executor: ExecutorConfig) -> tuple[TestsetConfig, Sources]:
-    """Find all that would stop `make_testset` before its work; write nothing.
-
-    Returns:
-        The configuration with what the FlipNet's folder says, and the faces.
+def check_testset(config: TestsetConfig, out: Path, executor: ExecutorConfig) -> Sources:
+    """Find all that would stop `make_testset` before its work, write nothing, and return the faces.
 
     Raises:
         ConfigError: If there are too few faces, the FlipNet is not there, or the device is not.
         RunError: If the folder holds something else, or cannot be written to.
     """
-    if config.flipnet is not None:
-        config = replace(config, flipnet=resolve_flipnet(config.flipnet))
-        check_device(config.flipnet.device if config.flipnet else None, executor)
+    for recipe in (config.recipe, config.offshelf):
+        if recipe is not None:
+            check_networks(recipe, config.network)
+    if config.models:
+        check_device(config.network.device, executor)
     sources = list_images(config.hq)
     if len(sources) < config.count:
         raise ConfigError(f"count: {config.count:,} pairs need as many faces; {config.hq} has {len(sources):,}")
     _claim(config).check(LocalStore(out))
-    return config, sources
+    return sources
 
 
 def testset_effort(config: TestsetConfig, sources: Sources) -> tuple[Effort, float]:
-    """Say what the pairs take, and how many bytes they are, as some tell; the FlipNet's by its known cost."""
-    sizes: list[int] = []
+    """Say what the pairs take, and how many bytes they are, as some tell; those of networks by their known cost."""
+    echo, tasks = EchoNetwork(), -(-config.count // _IN_TASK)
+    total, size = 0.0, 0.0
+    shares = [
+        (config.recipe, 1 - config.share if config.offshelf is not None else 1.0),
+        (config.offshelf, config.share),
+    ]
+    for recipe, share in shares:
+        if recipe is None or not share:
+            continue
+        sizes: list[int] = []
+        echo.seconds = 0.0
 
-    def make(place: int) -> None:
-        hq = prepare(sources.read(place), HqConfig(size=config.size))
-        record = config.recipe.draw(generator(config.seed, sources.names[place], 0))
-        sizes.append(len(hq.data) + len(encode_png(make_lq(record, hq.pixels))))
+        def make(place: int, recipe: Recipe = recipe, sizes: list[int] = sizes) -> None:
+            hq = prepare(sources.read(place), HqConfig(size=config.size))
+            record = recipe.draw(generator(config.seed, sources.names[place], 0), "")
+            sizes.append(len(hq.data) + len(encode_png(make_lq(record, hq.pixels, echo))))
 
-    tasks = -(-config.count // _IN_TASK)
-    share = config.share if config.flipnet is not None else 0.0
-    seconds = seconds_each(spread(len(sources), 6), make) * config.count * (1 - share)
-    setup = 0.0
-    if config.flipnet is not None:
-        steps = config.flipnet.sampling.num_steps
-        by_model = model_effort(share * config.count, side=config.size, steps=steps, tasks=tasks)
-        seconds, setup = seconds + by_model.seconds, by_model.setup
-    size = sum(sizes) / max(len(sizes), 1) * config.count
-    return Effort(seconds=seconds, tasks=tasks, setup=setup), size
+        each = seconds_each(spread(len(sources), 6), make)
+        total += (each + echo.seconds / max(len(sizes), 1)) * share * config.count
+        size += sum(sizes) / max(len(sizes), 1) * share * config.count
+    return Effort(seconds=total, tasks=tasks, setup=MODEL_SECONDS if config.models else 0.0), size
 
 
 def _slots(config: TestsetConfig, names: Iterable[str]) -> list[_Slot]:
-    share = round(config.count * config.share) if config.flipnet is not None else 0
+    share = round(config.count * config.share) if config.offshelf is not None else 0
     offshelf = epoch_generator(config.seed, 1, "\0testset").permutation(np.arange(config.count) < share)
     return [
         _Slot(number, name, bool(offshelf[number])) for number, name in zip(range(config.count), names, strict=False)
@@ -298,30 +319,17 @@ def _tasks(slots: Sequence[_Slot], sources: Sources, config: TestsetConfig, out:
 
 
 def _ready(config: TestsetConfig, threads: int) -> Callable[[_Task], _Done]:
-    """In a worker, with the FlipNet where there is one."""
-    if config.flipnet is None:
-        return functools.partial(_make, None)
-    import torch
-
-    from degrade_kit.pipelines.makers.flipnet_maker import FlipNetMaker, load_degrader, make_images
-
-    torch.set_num_threads(max(1, threads))
-    degrader = load_degrader(config.flipnet, download=config.flipnet.download)
-    synth = SynthConfig(hq=config.hq, recipe=config.recipe, seed=config.seed, mode="flipnet", flipnet=config.flipnet)
-    maker = FlipNetMaker(synth, degrader)
-
-    def offshelf(name: str, hq: Pixels) -> tuple[Record, Pixels]:
-        record = maker.draw(name, 0)
-        return record, make_images(degrader, hq, [record], 1)[0]
-
-    return functools.partial(_make, offshelf)
+    """In a worker, with the FlipNets where there are any."""
+    network = load_networks(config.models, config.network, threads=threads) if config.models else None
+    return functools.partial(_make, network)
 
 
-def _make(offshelf: Callable[[str, Pixels], tuple[Record, Pixels]] | None, task: _Task) -> _Done:
+def _make(network: Network | None, task: _Task) -> _Done:
     done = _Done()
     store = LocalStore(task.out)
     config = task.config
     places = {name: place for place, name in enumerate(task.sources.names)}
+    taken: list[tuple[_Slot, bytes, HqImage, Record]] = []
     for slot in task.slots:
         try:
             raw = task.sources.read(places[slot.source])
@@ -329,15 +337,13 @@ def _make(offshelf: Callable[[str, Pixels], tuple[Record, Pixels]] | None, task:
         except ImageError as error:
             done.failures.append((slot, str(error)))
             continue
-        if slot.offshelf:
-            assert offshelf is not None
-            assert config.flipnet is not None
-            record, lq = offshelf(slot.source, hq.pixels)
-            origin = f"flipnet:{config.flipnet.digest}"
-        else:
-            record = config.recipe.draw(generator(config.seed, slot.source, 0))
-            lq = make_lq(record, hq.pixels)
-            origin = f"recipe:{config.recipe.name}@{config.recipe.digest()}"
+        recipe = config.recipe_of(offshelf=slot.offshelf)
+        taken.append((slot, raw, hq, recipe.draw(generator(config.seed, slot.source, 0))))
+    # Together, so that a network has batches.
+    natives = run_together([degrade_segments(record, hq.pixels) for _, _, hq, record in taken], network)
+    for (slot, raw, hq, record), native in zip(taken, natives, strict=True):
+        lq = finish(native.pixels, native.tail, (hq.pixels.shape[0], hq.pixels.shape[1]))
+        origin = origin_of(record, config.recipe_of(offshelf=slot.offshelf))
         target = encode_png(make_target(record, hq.pixels)) if record.target else hq.data
         data = encode_png(lq)
         image = f"{slot.number:05}"
@@ -402,7 +408,7 @@ def _finish(
 ) -> Testset:
     shown = [{key: value for key, value in line.items() if key != "number"} for line in lines]
     records = "".join(json.dumps(line) + "\n" for line in shown).encode()
-    offshelf = sum(line["origin"].startswith("flipnet:") for line in lines)
+    offshelf = round(len(lines) * config.share) if config.offshelf is not None else 0
     digest = sha256(records)
     summary = {
         "pairs": len(lines),

@@ -7,18 +7,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, cast
 
-from degrade_kit.checks import checked, choice, fields, of_kind, optional, probability, whole
+from degrade_kit.checks import Kind, by_name, checked, choice, fields, of_kind, optional, whole
 from degrade_kit.errors import ConfigError, RunError
 from degrade_kit.files import parse_yaml, sha256
 from degrade_kit.flipnet.config import read_fields
 from degrade_kit.hq import HQ_FORMATS, HqConfig
 from degrade_kit.pipelines.claim import without
-from degrade_kit.pipelines.makers.flipnet_settings import FlipNetSettings
-from degrade_kit.recipe import Recipe
+from degrade_kit.pipelines.makers.networks import NetworkSettings, licences
+from degrade_kit.recipe import Recipe, without_places
 from degrade_kit.shards import CONFIG, MANIFEST, ShardSet, read_part
 from degrade_kit.store import Store
-
-Mode = Literal["onthefly", "flipnet", "mix"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,12 +38,8 @@ class SynthConfig:
     image: HqConfig = field(default_factory=HqConfig)
     hq_format: Literal["auto", "png", "jpg", "webp"] = "auto"
     """`auto` looks at some sources: their format if all of them can be passed through, else PNG."""
-    mode: Mode = "onthefly"
-    """What makes LQ images: the recipe, a FlipNet, or either."""
-    mix: float = 0.5
-    """Chance of each variant to be the FlipNet's, in the mode `mix`."""
-    flipnet: FlipNetSettings | None = None
-    """The FlipNet of the modes `flipnet` and `mix`."""
+    network: NetworkSettings = field(default_factory=NetworkSettings)
+    """Where and how the FlipNets of the recipe run, if it has any."""
 
     def __post_init__(self) -> None:
         whole(1, 1000)(self.variants, "variants")
@@ -54,35 +48,32 @@ class SynthConfig:
             raise ConfigError(f"samples_per_shard: expected 0 (automatic) or more, got {self.samples_per_shard}")
         choice(("native", "full"))(self.lq_size, "lq_size")
         choice(("auto", *HQ_FORMATS))(self.hq_format, "hq_format")
-        choice(("onthefly", "flipnet", "mix"))(self.mode, "mode")
-        probability(self.mix, "mix")
 
     @property
     def licence(self) -> str:
-        """What the licence of the FlipNet's weights says first; empty where there is no FlipNet, or none beside it."""
-        return "" if self.flipnet is None or self.mode == "onthefly" else self.flipnet.licence
-
-    @property
-    def flipnet_share(self) -> float:
-        """Share of the LQ images that a FlipNet makes."""
-        return {"onthefly": 0.0, "mix": self.mix, "flipnet": 1.0}[self.mode]
+        """What the licences of the FlipNets' weights say first; empty where there is no FlipNet, or none beside it."""
+        return " ".join(licences(self.recipe))
 
     @property
     def maker(self) -> str:
         """Name of what makes the LQ images."""
-        recipe = f"recipe {self.recipe.name} ({self.recipe.digest()})"
-        if self.mode == "onthefly" or self.flipnet is None:
-            return recipe
-        flipnet = f"FlipNet {self.flipnet.model} ({self.flipnet.digest})"
-        return flipnet if self.mode == "flipnet" else f"{flipnet} for a share of {self.mix:g}, else {recipe}"
+        models = "".join(f", FlipNet {model} ({digest})" for digest, model in self.recipe.models.items())
+        return f"recipe {self.recipe.name} ({self.recipe.digest()}){models}"
 
 
 def comparable(resolved: dict[str, Any]) -> dict[str, Any]:
     """What of a resolved configuration decides bytes: of a FlipNet its digest, not its place nor its licence."""
+    recipe = resolved.get("recipe")
+    if isinstance(recipe, dict) and "steps" in recipe:
+        plain = cast("dict[str, Any]", recipe)
+        resolved = {**resolved, "recipe": {**plain, "steps": without_places(plain["steps"])}}
     flipnet = without(resolved.get("flipnet"), ("licence",))
     if not isinstance(flipnet, dict):
         return resolved
-    return {**resolved, "flipnet": {**flipnet, "model": "", "base_model": ""}}
+    named = cast("dict[str, Any]", flipnet)
+    if "models" in named:
+        return {**resolved, "flipnet": {**named, "models": list(named["models"]), "base_model": ""}}
+    return {**resolved, "flipnet": {**named, "model": "", "base_model": ""}}
 
 
 def fingerprint(resolved: dict[str, Any]) -> str:
@@ -114,7 +105,7 @@ def plan_of(shards: ShardSet) -> dict[str, Any]:
         RunError: As `load_plan_config`, or if it says nothing of the FlipNet that the manifest names.
     """
     resolved = load_plan_config(shards.store)
-    if shards.manifest.get("mode", "onthefly") != "onthefly" and "flipnet" not in resolved:
+    if "flipnet" in shards.manifest and "flipnet" not in resolved:
         raise RunError(f"damaged: {shards.store.url}/{CONFIG}: field flipnet: expected that of {MANIFEST}, found none")
     return resolved
 
@@ -141,22 +132,20 @@ def _image(value: Any, key: str) -> HqConfig:  # noqa: ANN401 (parsed YAML)
     return read_fields(HqConfig, value, key)
 
 
+def _flipnet(value: Any, key: str) -> dict[str, Any]:  # noqa: ANN401 (parsed YAML)
+    """Check of what a data set keeps of its FlipNets, or of its one FlipNet, before that was a step of the recipe."""
+    common: dict[str, Kind] = {"dtype": str, "base_model": optional(of_kind(str)), "versions": dict}
+    if isinstance(value, dict) and "models" in value:
+        return fields({**common, "models": by_name(str)}, may={"licence": str})(value, key)
+    one = {**dict.fromkeys(("model", "digest"), str), "batch_size": range(1, 10_001), "prompts": list, "sampling": dict}
+    return fields({**common, **one}, may={"licence": str})(value, key)
+
+
 _PLAN = fields(
     {
         "recipe": fields({}, may={"source": str}),
         "image": _image,
     },
-    may={
-        "flipnet": fields(
-            {
-                **dict.fromkeys(("model", "digest", "dtype"), str),
-                "base_model": optional(of_kind(str)),
-                "batch_size": range(1, 10_001),
-                "prompts": list,
-                **dict.fromkeys(("sampling", "versions"), dict),
-            },
-            may={"licence": str},
-        )
-    },
+    may={"flipnet": _flipnet},
 )
 """What of a data set's configuration is read again."""

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from degrade_kit.canvas import Canvas
-from degrade_kit.degradation import degrade, finish
+from degrade_kit.degradation import NativeLq, degrade, finish
 from degrade_kit.image import Pixels, encode_png
+from degrade_kit.network_ops import FlipNetImage, Network
 from degrade_kit.pipelines.makers.config import SynthConfig
+from degrade_kit.recipe import Recipe
 from degrade_kit.record import Record, ops_to_json
 from degrade_kit.seeding import generator
 from degrade_kit.shards import Variant
@@ -22,6 +24,8 @@ class Prepared(NamedTuple):
     """Name of its source, which seeds the draws."""
     hq: Pixels
     """What a reader of the shard will decode."""
+    caption: str | None = None
+    """Caption of the image, where the recipe wants captions."""
 
 
 class VariantMaker(Protocol):
@@ -39,7 +43,7 @@ class VariantMaker(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class RecipeMaker:
-    """Draws every variant from the recipe of a configuration, one face at a time."""
+    """Draws every variant from the recipe of a configuration, one face at a time; the recipe needs no network."""
 
     config: SynthConfig
     lq_extension: str
@@ -52,14 +56,29 @@ class RecipeMaker:
 
     def _variants(self, face: Prepared) -> Iterator[Variant]:
         config = self.config
-        origin = f"recipe:{config.recipe.name}@{config.recipe.digest()}"
         canvas = Canvas(pixels=face.hq)
         for number in range(config.variants):
-            record = config.recipe.draw(generator(config.seed, face.name, number))
+            record = draw_record(config, face, number)
+            origin = origin_of(record, config.recipe)
             yield make_variant(record, canvas, origin, self.lq_extension, full=config.lq_size == "full")
 
 
-def make_variant(record: Record, hq: Canvas, origin: str, extension: str, *, full: bool) -> Variant:
+def draw_record(config: SynthConfig, face: Prepared, number: int) -> Record:
+    """Draw the record of a variant: a function of the seed, the source, the number and the caption."""
+    return config.recipe.draw(generator(config.seed, face.name, number), face.caption)
+
+
+def origin_of(record: Record, recipe: Recipe) -> str:
+    """What a record comes from, as a data set names it: a FlipNet that alone made the image, else the recipe."""
+    alone = record.steps[0] if len(record.steps) == 1 else None
+    if isinstance(alone, FlipNetImage):
+        return f"flipnet:{alone.model}"
+    return f"recipe:{recipe.name}@{recipe.digest()}"
+
+
+def make_variant(
+    record: Record, hq: Canvas, origin: str, extension: str, *, full: bool, network: Network | None = None
+) -> Variant:
     """Run a record and encode its LQ image as the data set holds it.
 
     Args:
@@ -68,11 +87,18 @@ def make_variant(record: Record, hq: Canvas, origin: str, extension: str, *, ful
         origin: What the record comes from.
         extension: Format of the LQ image.
         full: Store it enlarged, complete, in place of its native size.
+        network: Does the steps of a FlipNet, where the record has any.
     """
-    native = degrade(record, hq)
+    return encode_variant(record, degrade(record, hq, network), hq.full_size, origin, extension, full=full)
+
+
+def encode_variant(
+    record: Record, native: NativeLq, size: tuple[int, int], origin: str, extension: str, *, full: bool
+) -> Variant:
+    """Encode an LQ image as the data set holds it; `size` is that of the HQ image, the rest as for `make_variant`."""
     tail = native.tail
     if full:
-        pixels, tail = finish(native.pixels, tail, hq.full_size), ()
+        pixels, tail = finish(native.pixels, tail, size), ()
         data, (height, width) = encode_png(pixels), pixels.shape[:2]
     else:
         encoded = native.encoded

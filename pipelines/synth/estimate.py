@@ -8,21 +8,24 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from degrade_kit.canvas import Canvas
 from degrade_kit.errors import ImageError
 from degrade_kit.hq import prepare
-from degrade_kit.image import Pixels, encode_png
+from degrade_kit.network_ops import NetworkCall
 from degrade_kit.pipelines.effort import (
+    MODEL_SECONDS,
     NOTHING_DONE,
+    EchoNetwork,
     Effort,
     estimate_lines,
-    model_effort,
+    known_seconds,
     resolve_workers,
     seconds_each,
     spread,
 )
 from degrade_kit.pipelines.executor import ExecutorConfig, limited_threads
-from degrade_kit.pipelines.makers.flipnet_settings import FlipNetSettings
-from degrade_kit.pipelines.makers.recipe_maker import Prepared, RecipeMaker
+from degrade_kit.pipelines.makers.networks import load_networks
+from degrade_kit.pipelines.makers.recipe_maker import Prepared, draw_record, make_variant
 from degrade_kit.pipelines.synth.plan import Plan
 from degrade_kit.pipelines.text import counted
 from degrade_kit.wording import counted_noun
@@ -35,6 +38,7 @@ class Estimate:
     """What one sample costs, from a few that were made."""
 
     seconds: float
+    """Seconds of a CPU, and of networks by their known cost, or as `measure_networks` found it."""
     bytes: float
     usable: int
     """How many of the inputs tried could be used."""
@@ -42,91 +46,80 @@ class Estimate:
     """The others, by what is wrong with them."""
     setup: float = 0.0
     """Seconds before a process can make its first."""
+    network_seconds: float = 0.0
+    """Those of `seconds` that are a network's."""
+    call: NetworkCall | None = None
+    """One of the calls of a network, if there was any."""
 
 
 def estimate(plan: Plan) -> Estimate:
-    """Make a few samples, evenly spread, and keep nothing of them.
-
-    Of a FlipNet only two steps on one image are run, whatever the solver has, and the rest is reckoned from them.
-    """
+    """Make a few samples, evenly spread, and keep nothing of them; networks are not run, their cost is known."""
     hq_sizes: list[int] = []
     lq_sizes: list[int] = []
-    maker = RecipeMaker(plan.config, plan.lq_extension)
-    faces: list[Pixels] = []
+    config, echo = plan.config, EchoNetwork()
     failures = Counter[str]()
 
     def make(index: int) -> None:
         try:
-            hq = prepare(plan.sources.read(index), plan.config.image)
+            hq = prepare(plan.sources.read(index), config.image)
         except ImageError as error:
             failures[error.reason] += 1
             raise
-        faces[:] = [hq.pixels]
         hq_sizes.append(len(hq.data) + 4096)
-        if plan.config.mode != "flipnet":
-            made = next(maker.variants([Prepared(plan.sources.names[index], hq.pixels)]))
-            lq_sizes.append(sum(len(variant.data) + 1024 for variant in made))
+        face, canvas = Prepared(plan.sources.names[index], hq.pixels, ""), Canvas(pixels=hq.pixels)
+        full = config.lq_size == "full"
+        for number in range(config.variants):
+            record = draw_record(config, face, number)
+            made = make_variant(record, canvas, "", plan.lq_extension, full=full, network=echo)
+            lq_sizes.append(len(made.data) + 1024)
 
     seconds = seconds_each(spread(len(plan.sources.names), _TRIES), make)
-    hq_size, lq_size = (sum(sizes) / max(len(sizes), 1) for sizes in (hq_sizes, lq_sizes))
-    found = Estimate(seconds=seconds, bytes=hq_size + lq_size, usable=len(hq_sizes), failures=failures)
-    settings, share = plan.config.flipnet, plan.config.flipnet_share
-    if settings is None or not share or not faces:
-        return found
-    setup, seconds_by_model = _time_model(settings, faces[0])
-    by_model = plan.config.variants * share
-    return dataclasses.replace(
-        found,
-        seconds=seconds * (1 - share) + by_model * seconds_by_model,
-        # What a model makes is stored whole, without loss.
-        bytes=hq_size + lq_size * (1 - share) + by_model * len(encode_png(faces[0])),
-        setup=setup,
+    usable = len(hq_sizes)
+    by_network = echo.seconds / max(usable, 1)
+    return Estimate(
+        seconds=seconds + by_network,
+        bytes=(sum(hq_sizes) + sum(lq_sizes)) / max(usable, 1),
+        usable=usable,
+        failures=failures,
+        setup=MODEL_SECONDS if config.recipe.models else 0.0,
+        network_seconds=by_network,
+        call=echo.call,
     )
+
+
+def measure_networks(plan: Plan, found: Estimate) -> Estimate:
+    """Load the networks of a recipe, and run two steps of one, in place of their known cost."""
+    if found.call is None:
+        return found
+    start = time.perf_counter()
+    network = load_networks(plan.config.recipe, plan.config.network, threads=1)
+    setup = time.perf_counter() - start
+    taken: list[float] = []
+    with limited_threads(1):
+        for steps in (1, 2):
+            call = dataclasses.replace(found.call, op=dataclasses.replace(found.call.op, num_steps=steps))
+            calls = [call] * network.rows(call)
+            start = time.perf_counter()
+            network(calls)
+            taken.append((time.perf_counter() - start) / len(calls))
+    step = max(taken[1] - taken[0], 0.1 * taken[1])  # the first run pays for what is made once, too
+    ratio = (taken[1] + step * (found.call.op.num_steps - 2)) / known_seconds(found.call)
+    by_network = ratio * found.network_seconds
+    seconds = found.seconds - found.network_seconds + by_network
+    return dataclasses.replace(found, seconds=seconds, network_seconds=by_network, setup=setup)
 
 
 def synth_effort(plan: Plan, samples: int, shards: int, found: Estimate | None = None) -> Effort:
     """Say what it takes to make some shards.
 
-    Where a FlipNet makes images, its known cost is taken: to measure it, this process would have to load it first.
-
     Args:
         plan: Of the data set.
         samples: Samples in those shards.
         shards: Number of the shards.
-        found: From `estimate`, if it was asked already.
+        found: From `estimate` or `measure_networks`, if they were asked already.
     """
-    if found is not None or plan.config.flipnet is None:
-        found = found or estimate(plan)
-        return Effort(seconds=found.seconds * samples, tasks=shards, setup=found.setup)
-    return model_effort(
-        samples * plan.config.variants * plan.config.flipnet_share,
-        side=plan.config.image.size,
-        steps=plan.config.flipnet.sampling.num_steps,
-        tasks=shards,
-    )
-
-
-def _time_model(settings: FlipNetSettings, face: Pixels) -> tuple[float, float]:
-    """Seconds to load a FlipNet, and for one image by it, from runs of one step and of two."""
-    start = time.perf_counter()
-    import torch
-
-    from degrade_kit.flipnet.degrader import flipnet_record
-    from degrade_kit.pipelines.makers.flipnet_maker import load_degrader, make_images
-
-    torch.set_num_threads(1)  # as a worker has it
-    degrader = load_degrader(settings, download=settings.download)
-    setup = time.perf_counter() - start
-    prompt = settings.prompts[0][0] if settings.prompts else ""
-    taken: list[float] = []
-    with limited_threads(1):
-        for steps in (1, 2):
-            sampling = dataclasses.replace(settings.sampling, num_steps=steps)
-            start = time.perf_counter()
-            make_images(degrader, face, [flipnet_record(settings.digest, prompt, 0, sampling)], 1)
-            taken.append(time.perf_counter() - start)
-    step = max(taken[1] - taken[0], 0.1 * taken[1])  # the first run pays for what is made once, too
-    return setup, taken[1] + step * (settings.sampling.num_steps - 2)
+    found = found or estimate(plan)
+    return Effort(seconds=found.seconds * samples, tasks=shards, setup=found.setup)
 
 
 def describe_plan(
@@ -146,12 +139,11 @@ def describe_plan(
         f"{count:,} images in {config.hq} ({len(plan.sources.skipped):,} more cannot be read)",
         f"{config.maker}; {counted_noun(config.variants, 'variant')}, seed {config.seed}",
     ]
-    if config.flipnet is not None:
-        prompts = config.flipnet.prompts or (("", 1.0),)
-        total = sum(weight for _, weight in prompts)
-        shown = ", ".join(f"{prompt or 'null'} ({weight / total:.0%})" for prompt, weight in prompts[:8])
-        more = f" and {len(prompts) - 8} more" if len(prompts) > 8 else ""
-        lines.append(f"prompts: {shown}{more}")
+    if config.recipe.models:
+        calls = (
+            "none in those tried" if sample.call is None else f"{sample.network_seconds:.2g} s of a sample are theirs"
+        )
+        lines.append(f"FlipNets: {', '.join(config.recipe.models.values())}; {calls}")
     lines += [
         f"HQ as .{config.image.format} at {config.image.size or 'their own'} pixels, LQ as .{plan.lq_extension}",
         f"{counted_noun(plan.num_shards, 'shard')} of {counted_noun(config.samples_per_shard, 'sample')} in {out}, "
@@ -162,7 +154,8 @@ def describe_plan(
     lines.append(f"{sample.seconds * 1e3:.0f} ms for an image with its variants, from {sample.usable} tried")
     samples = plan.count(todo)
     measured = synth_effort(plan, samples, len(todo), sample)
+    # As the run itself decides, which knows the cost of networks and does not measure it.
     decided = resolve_workers(
-        executor, lambda: measured if config.flipnet is None else synth_effort(plan, samples, len(todo))
+        executor, lambda: measured if sample.call is None else synth_effort(plan, samples, len(todo))
     )
     return (*lines, *estimate_lines(decided, measured, sample.bytes * samples))

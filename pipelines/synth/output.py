@@ -151,9 +151,8 @@ def finalize(plan: Plan, store: Store, sidecars: list[Sidecar]) -> str:
         "num_sources": len(plan.sources.names) + len(plan.sources.skipped),
         "versions": versions(plan.config.recipe),
     }
-    if plan.config.mode != "onthefly":
-        assert plan.config.flipnet is not None
-        extra |= {"mode": plan.config.mode, "mix": plan.config.mix, "flipnet": plan.config.flipnet.digest}
+    if models := plan.config.recipe.models:
+        extra["flipnet"] = ", ".join(models)
     if left_out := plan.sources.summary():
         extra["left_out"] = left_out
     manifest = manifest_bytes(sidecars, {**extra, "num_skipped": len(plan.sources.skipped)})

@@ -12,7 +12,7 @@ from degrade_kit.hq import HQ_FORMATS, HqFormat, likely_format, versions
 from degrade_kit.image import Decoded, decode_image
 from degrade_kit.pipelines.images import list_images
 from degrade_kit.pipelines.makers.config import SynthConfig, fingerprint
-from degrade_kit.pipelines.makers.flipnet_settings import FlipNetSettings, flipnet_mapping, resolve_flipnet
+from degrade_kit.pipelines.makers.networks import check_networks, network_mapping
 from degrade_kit.sources import Sources, display_name
 
 
@@ -55,12 +55,8 @@ def make_plan(config: SynthConfig) -> Plan:
         samples_per_shard=config.samples_per_shard or min(1000, max(1, -(-count // 8))),
         image=replace(config.image, format=_hq_format(config, sources)),
     )
-    if config.mode != "onthefly":
-        from degrade_kit.flipnet.config import require_packages
-
-        require_packages()
-        config = replace(config, flipnet=resolve_flipnet(config.flipnet or FlipNetSettings()))
-    native = config.recipe.native_format() if config.lq_size == "native" and config.mode == "onthefly" else None
+    check_networks(config.recipe, config.network)
+    native = config.recipe.native_format() if config.lq_size == "native" else None
     resolved: dict[str, Any] = {
         "format": 1,
         "recipe": config.recipe.to_mapping(),
@@ -75,8 +71,8 @@ def make_plan(config: SynthConfig) -> Plan:
         "sources_sha256": sha256("\n".join(map(display_name, sources.names))),
         "versions": versions(config.recipe),
     }
-    if config.flipnet is not None and config.mode != "onthefly":
-        resolved |= {"mode": config.mode, "mix": config.mix, "flipnet": flipnet_mapping(config.flipnet)}
+    if config.recipe.models:
+        resolved["flipnet"] = network_mapping(config.recipe, config.network)
     return Plan(
         config=config,
         sources=sources,

@@ -15,7 +15,9 @@ from degrade_kit.errors import ImageError
 from degrade_kit.files import parse_json, sha256
 from degrade_kit.hq import HqImage, prepare, versions
 from degrade_kit.hq import to_json as changes_to_json
+from degrade_kit.pipelines.machine import processors
 from degrade_kit.pipelines.makers.config import SynthConfig
+from degrade_kit.pipelines.makers.networks import load_networks
 from degrade_kit.pipelines.makers.recipe_maker import Prepared, RecipeMaker, VariantMaker
 from degrade_kit.shards import (
     Failure,
@@ -184,15 +186,14 @@ def _counts(hq: HqImage) -> set[str]:
     return {_COUNTED[change["op"]] for change in hq.changes} | ({"enlarged"} if hq.enlarged else set())
 
 
-def flipnet_worker(config: SynthConfig, download: bool, threads: int) -> Callable[[ShardTask], ShardReport]:
-    """Load the model, and return what makes a shard with it: the setup of an actor."""
-    import torch
+def network_worker(config: SynthConfig, lq_extension: str, threads: int) -> Callable[[ShardTask], ShardReport]:
+    """Load the FlipNets, and return what makes a shard with them: the setup of an actor."""
+    from degrade_kit.pipelines.makers.network_maker import NetworkMaker
 
-    from degrade_kit.pipelines.makers.flipnet_maker import FlipNetMaker, load_degrader
-
-    torch.set_num_threads(max(1, threads))
-    maker = FlipNetMaker(config, load_degrader(config.flipnet, download=download))
-    return functools.partial(_synthesize_with, maker)
+    network = load_networks(config.recipe, config.network, threads=threads)
+    # Beside a GPU, all processors read faces, run the other steps and encode; beside a network on a CPU, one is enough.
+    beside = 1 if network.on_cpu else processors()
+    return functools.partial(_synthesize_with, NetworkMaker(config, lq_extension, network, beside))
 
 
 def _synthesize_with(maker: VariantMaker, task: ShardTask) -> ShardReport:

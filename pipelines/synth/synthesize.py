@@ -20,8 +20,8 @@ from degrade_kit.pipelines.devices import check_device
 from degrade_kit.pipelines.effort import resolve_workers
 from degrade_kit.pipelines.executor import ExecutorConfig, Stateful, Work, run_tasks
 from degrade_kit.pipelines.makers.config import SynthConfig
-from degrade_kit.pipelines.makers.flipnet_settings import FlipNetSettings, weighted_prompts
-from degrade_kit.pipelines.synth.estimate import describe_plan, estimate, synth_effort
+from degrade_kit.pipelines.makers.networks import NetworkSettings, shorthand_recipe
+from degrade_kit.pipelines.synth.estimate import describe_plan, estimate, measure_networks, synth_effort
 from degrade_kit.pipelines.synth.output import (
     check_claim,
     check_space,
@@ -33,9 +33,14 @@ from degrade_kit.pipelines.synth.output import (
     megabytes,
 )
 from degrade_kit.pipelines.synth.plan import Plan, make_plan
-from degrade_kit.pipelines.synth.shard import Crumb, ShardReport, ShardTask, synthesize_shard_by_recipe
+from degrade_kit.pipelines.synth.shard import (
+    Crumb,
+    ShardReport,
+    ShardTask,
+    network_worker,
+    synthesize_shard_by_recipe,
+)
 from degrade_kit.pipelines.text import Report, ReportLine, counted, human_time
-from degrade_kit.presets import resolve_recipe
 from degrade_kit.progress import OnProgress, Progress, silent
 from degrade_kit.recipe import Recipe
 from degrade_kit.shards import has_tar, read_sidecar, shard_name
@@ -135,7 +140,7 @@ def synthesize(
     guidance: float | None = None,
     phi: float | None = None,
     negative_prompt: str | None = None,
-    batch_size: int = 10,
+    batch_size: int = 32,
     device: str | None = None,
     dtype: Literal["float32", "bfloat16", "float16"] = "float32",
     gpus_per_worker: float = 0.0,
@@ -177,7 +182,7 @@ def synthesize(
         guidance: Classifier-free guidance; 1 is none.
         phi: Weight of the HQ image.
         negative_prompt: What guidance leads away from.
-        batch_size: Most LQ images of a face that the FlipNet makes at once.
+        batch_size: Images that are given to a FlipNet at a time, of any faces; changes no bytes.
         device: Such as cuda or cpu; the first GPU, or else the CPU, where None.
         dtype: Arithmetic of the FlipNet.
         gpus_per_worker: GPUs of each worker on Ray; may be a part.
@@ -208,35 +213,35 @@ def synthesize(
     Returns:
         What was made. Inputs that could not be used, and shards that were not made, are in it and no error.
     """
-    settings = FlipNetSettings(
+    recipe = shorthand_recipe(
+        mode,
+        mix,
+        preset,
         model=os.fspath(flipnet),
-        base_model=None if base_model is None else os.fspath(base_model),
-        prompts=weighted_prompts(prompts),
-        overrides={
-            "num_steps": solver_steps,
-            "solver": solver,
-            "guidance": guidance,
-            "phi": phi,
-            "negative_prompt": negative_prompt,
-        },
-        batch_size=batch_size,
-        device=device,
-        dtype=dtype,
-        download=download,
+        prompts=prompts,
+        steps=solver_steps,
+        solver=solver,
+        guidance=guidance,
+        phi=phi,
+        negative=negative_prompt,
     )
     config = SynthConfig(
         hq=os.fspath(hq),
         include=include,
-        recipe=resolve_recipe(preset),
+        recipe=recipe,
         variants=variants,
         seed=seed,
         samples_per_shard=samples_per_shard,
         lq_size=lq_size,
         image=HqConfig(size=size, filter=hq_filter, crop=square, min_side=min_side, alpha=alpha),
         hq_format=hq_format,
-        mode=mode,
-        mix=mix,
-        flipnet=None if mode == "onthefly" else settings,
+        network=NetworkSettings(
+            base_model=None if base_model is None else os.fspath(base_model),
+            batch_size=batch_size,
+            device=device,
+            dtype=dtype,
+            download=download,
+        ),
     )
     executor = ExecutorConfig(workers=workers, ray_address=ray_address, gpus=gpus_per_worker)
     plan = make_plan(config)
@@ -248,7 +253,7 @@ def synthesize(
 
 def _planned(plan: Plan, out: str, todo: Sequence[int], executor: ExecutorConfig) -> SynthReport:
     """Say what a run would make, estimated from a few samples."""
-    sample, count = estimate(plan), plan.count(todo)
+    sample, count = measure_networks(plan, estimate(plan)), plan.count(todo)
     return SynthReport(
         out=out,
         num_shards=plan.num_shards,
@@ -340,8 +345,8 @@ def check_plan(
     todo = [index for index in wanted if overwrite or not is_done(store, plan, index)]
     if not overwrite:
         check_space(store, plan, todo)
-    if plan.config.flipnet is not None:
-        check_device(plan.config.flipnet.device, executor)
+    if plan.config.recipe.models:
+        check_device(plan.config.network.device, executor)
     return wanted, todo
 
 
@@ -399,13 +404,10 @@ class _Tally:
 
 
 def _work(plan: Plan, executor: ExecutorConfig) -> Work[ShardTask, ShardReport]:
-    """Make what makes a shard: a function, or an actor that holds the model."""
-    if plan.config.mode == "onthefly":
+    """Make what makes a shard: a function, or an actor that holds the recipe's networks."""
+    if not plan.config.recipe.models:
         return synthesize_shard_by_recipe
-    from degrade_kit.pipelines.synth.shard import flipnet_worker
-
-    download = plan.config.flipnet is not None and plan.config.flipnet.download
-    return Stateful(functools.partial(flipnet_worker, plan.config, download, executor.threads))
+    return Stateful(functools.partial(network_worker, plan.config, plan.lq_extension, executor.threads))
 
 
 def _task(plan: Plan, index: int, url: str, crumbs: str) -> ShardTask:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from degrade_kit import ops
 from degrade_kit.errors import ConfigError
+from degrade_kit.flipnet.folder import SMALL, folder_digest
 from degrade_kit.kernels import full_size
 from degrade_kit.steps import (
     KERNEL_KINDS,
@@ -64,6 +65,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "sharpen": {},
     "photo_frame": {"side": (64, 224)},
     "bank": {"file": "press-photo"},
+    "flipnet": {"digest": folder_digest(SMALL)},
     "color_shift": {},
     "color_jitter": {},
     "gray": {},

@@ -63,6 +63,13 @@ VALUES = {
 MAKES_IDLE: dict[tuple[str, str], tuple[str, ...]] = {
     ("align", "detector"): ("--landmarks", "points.json"),
     ("align", "min_score"): ("--landmarks", "points.json"),
+    **{
+        ("degrade", name): ("--preset", "gfpgan")
+        for name in (
+            *("flipnet", "prompt", "solver_steps", "solver", "guidance", "phi", "negative_prompt"),
+            *("base_model", "batch_size", "device", "dtype", "download"),
+        )
+    },
     ("export", "variant"): ("--to", "lq-only"),
     ("fit-recipe", "preset"): ("--kind", "bank"),
     ("fit-recipe", "images_per_candidate"): ("--kind", "bank"),
@@ -301,7 +308,7 @@ def test_the_configuration_of_a_flipnet_data_set_gives_its_options_again(tmp_pat
     found = parse("synth", *ARGUMENTS["synth"], "--config", written(tmp_path / "config.yaml", saved))
     assert found["prompt"] == (("", 0.5), ("dark, e=mc2", 0.1))
     assert (found["solver_steps"], found["solver"], found["guidance"], found["phi"]) == (7, "dpm++", 2.0, 0.5)
-    assert (found["mode"], found["mix"], found["batch_size"], found["device"]) == ("mix", 0.25, 5, "cpu")
+    assert (found["mode"], found["mix"], found["device"]) == ("mix", 0.25, "cpu")
     output = run(
         "synth", *ARGUMENTS["synth"], "--config", written(tmp_path / "new.yaml", {**saved, "format": 2}), code=2
     )

@@ -1,0 +1,107 @@
+"""The step of a recipe that a neural network does, as `flipnet:`; what it draws is in `degrade_kit.network_ops`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Final, Literal, cast
+
+from degrade_kit.checks import choice, number, optional, probability, text, whole
+from degrade_kit.errors import ConfigError
+from degrade_kit.network_ops import FlipNetImage
+from degrade_kit.step_base import BaseStep, Drawn, Rng, draw_weighted
+
+OWN: Final = "own"
+"""Stands, as a prompt, for those that the model was trained to answer to, as often as its folder says."""
+CAPTIONS: Final = "captions"
+"""Stands, as a prompt, for the caption of the HQ image."""
+
+
+def _prompt(value: Any, key: str) -> str | dict[str, float]:  # noqa: ANN401 (user input)
+    """Check of a prompt, or of several with their weights; nothing at all is the null prompt."""
+    if value is None or isinstance(value, str):
+        return value or ""
+    if isinstance(value, (list, tuple)):
+        value = dict.fromkeys(cast("Sequence[Any]", value), 1.0)
+    if not isinstance(value, Mapping) or not value:
+        raise ConfigError(f"{key}: expected text, several texts with their weights, {CAPTIONS} or {OWN}, got {value!r}")
+    weights: dict[str, float] = {}
+    for prompt, weight in cast("Mapping[Any, Any]", value).items():
+        weights[text("" if prompt is None else prompt, key)] = number(0, 1e9)(weight, f"{key}.{prompt}")
+    if not sum(weights.values()):
+        raise ConfigError(f"{key}: expected a positive weight for at least one prompt, got {value!r:.200}")
+    return weights
+
+
+@dataclass(frozen=True, kw_only=True)
+class RandomFlipNet(BaseStep):
+    """A FlipNet degrades the image at the size that it has here; the model's own settings hold where none are given.
+
+    What is left open is filled in from the model's folder when the step is made, so that a saved recipe says all.
+    """
+
+    name: ClassVar[str] = "flipnet"
+    model: str = field(default="small", metadata={"check": text})
+    """Folder of a FlipNet in degradation mode, or `small` for the one that ships. Where it is changes no pixels."""
+    digest: str = field(default="", metadata={"check": text})
+    """Digest of the model; filled in, and checked where it is given."""
+    prompt: str | dict[str, float] = field(default=OWN, metadata={"check": _prompt})
+    """A text, several with how often each is drawn, `captions` for that of the HQ image, `own` for the model's list;
+    empty is the null prompt."""
+    negative: str | None = field(default=None, metadata={"check": optional(text)})
+    """What guidance leads away from."""
+    guidance: float | None = field(default=None, metadata={"check": optional(number(0, 100))})
+    """Classifier-free guidance; 1 is none."""
+    steps: int | None = field(default=None, metadata={"check": optional(whole(1, 1000))})
+    """Steps of the solver."""
+    solver: Literal["ddim", "dpm++"] | None = field(
+        default=None, metadata={"check": optional(choice(("ddim", "dpm++")))}
+    )
+    phi: float | None = field(default=None, metadata={"check": optional(number(0, 100))})
+    """Weight of what is seen of the image; 0 ignores it."""
+    prob: float = field(default=1.0, metadata={"check": probability})
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        from degrade_kit.flipnet.folder import degrading_model
+
+        try:
+            digest, prompts, sampling = degrading_model(self.model)
+        except ConfigError as error:
+            known = f"; it was the FlipNet {self.digest}" if self.digest else ""
+            raise ConfigError(f"flipnet.model: {error}{known}") from error
+        if self.digest not in ("", digest):
+            raise ConfigError(f"flipnet.model: {self.model}: expected the FlipNet {self.digest}, found {digest}")
+        own = dict(prompts) or ""
+        found = {
+            "digest": digest,
+            "prompt": own if self.prompt == OWN else self.prompt,
+            "negative": sampling.negative_prompt if self.negative is None else self.negative,
+            "guidance": sampling.guidance if self.guidance is None else self.guidance,
+            "steps": sampling.num_steps if self.steps is None else self.steps,
+            "solver": sampling.solver if self.solver is None else self.solver,
+            "phi": sampling.phi if self.phi is None else self.phi,
+        }
+        for name, value in found.items():
+            object.__setattr__(self, name, value)
+
+    def _draw(self, rng: Rng, drawn: Drawn) -> None:
+        if self.prompt == CAPTIONS:
+            if drawn.caption is None:
+                raise ConfigError(
+                    "flipnet.prompt: captions: this image has none; `degrade-kit caption` writes a file of them, and "
+                    "--captions names it"
+                )
+            prompt = drawn.caption
+        else:
+            prompt = self.prompt if isinstance(self.prompt, str) else draw_weighted(rng, self.prompt)
+        settings: dict[str, Any] = {name: getattr(self, name) for name in ("solver", "guidance", "phi")}
+        drawn.steps.append(
+            FlipNetImage(
+                model=self.digest,
+                prompt=prompt,
+                negative_prompt=cast("str", self.negative),
+                num_steps=cast("int", self.steps),
+                **settings,
+            )
+        )
