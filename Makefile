@@ -30,20 +30,18 @@ demo: .venv/.demo ## Synthesize pairs from real photographs into demo-output/, w
 demo-flipnet: .venv/.flipnet ## The same, and what the FlipNet that ships makes of them; installs PyTorch
 	$(demonstrate)
 
+# By a type checker that takes seconds where the other takes minutes, and knows less.
 check: .venv/.dev ## Check format, lint rules and types, and run the fast tests with fewer examples, on all cores
 	$(FORMATTED)
-	$(call test_and_type,-m 'not slow and not gpu' --hypothesis-profile=quick)
-
-test: .venv/.dev ## Check format, lint rules and types, and run all tests that need no GPU
-	$(FORMATTED)
-	$(call test_and_type,-m 'not gpu')
+	$(BIN)/pyrefly check --python-interpreter-path $(BIN)/python --output-format min-text --min-severity error
+	$(PARALLEL) -m 'not slow and not gpu' --hypothesis-profile=quick
 
 # Types are checked beside the tests, since the type checker uses one core.
-define test_and_type
-@echo '$(TYPED) &'; log=$$(mktemp); $(TYPED) >"$$log" & types=$$!; \
-	$(PARALLEL) $(1); tests=$$?; \
+test: .venv/.dev ## Check format, lint rules and types, and run all tests that need no GPU
+	$(FORMATTED)
+	@echo '$(TYPED) &'; log=$$(mktemp); $(TYPED) >"$$log" & types=$$!; \
+	$(PARALLEL) -m 'not gpu'; tests=$$?; \
 	wait $$types; types=$$?; cat "$$log"; rm "$$log"; [ $$tests = 0 ] && [ $$types = 0 ]
-endef
 
 test-latest: ## Run these tests on the newest release of every dependency, in .venv-latest
 	@$(check_python)

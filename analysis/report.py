@@ -166,7 +166,9 @@ def all_numbers(comparisons: Sequence[Comparison]) -> Table:
 
 def _all_row(entry: Comparison) -> tuple[str, ...]:
     numbers, null = entry.numbers, entry.null
-    kid = MISSING if numbers.kid is None else _interval(numbers.kid) + _null(null.kid and null.kid.value)
+    kid = (
+        MISSING if numbers.kid is None else _interval(numbers.kid) + _null(None if null.kid is None else null.kid.value)
+    )
     cells: list[str] = []
     for name in ("frechet", "precision", "recall", "density", "coverage"):
         value = None if numbers.matched is None else getattr(numbers.matched, name)

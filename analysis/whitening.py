@@ -84,7 +84,7 @@ class Whitening:
         between = np.atleast_2d(np.cov(centres, rowvar=False))
         values, vectors = eigh(between, within)
         chosen = np.argsort(values)[::-1][: min(dimensions, draws - 1)]
-        matrix = vectors[:, chosen]
+        matrix = np.asarray(vectors)[:, chosen]
         # A direction's sign is arbitrary; let its largest entry be positive.
         matrix = matrix * np.sign(matrix[np.abs(matrix).argmax(0), np.arange(matrix.shape[1])])
         ratios = values[chosen]

@@ -13,7 +13,7 @@ import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal, cast
+from typing import Any, Final, Literal, cast
 
 import numpy as np
 
@@ -163,7 +163,7 @@ def _as_large(ops: Sequence[Op], varied_ops: list[Op]) -> tuple[Op, ...]:
 
 
 def _varied(op: Op, width: float, rng: np.random.Generator) -> Op:
-    changes: dict[str, float] = {}
+    changes: dict[str, Any] = {}
     for field in dataclasses.fields(op):
         value = getattr(op, field.name)
         if field.name == "quality":

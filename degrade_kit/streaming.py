@@ -142,13 +142,13 @@ class PairMapDataset(Dataset[Pair]):
     def __len__(self) -> int:
         return sum(self.shard_sizes)
 
-    def __getitem__(self, item: int) -> Pair:
+    def __getitem__(self, index: int) -> Pair:
         """One pair of the current epoch.
 
         Raises:
             ShardError: If anything of it is missing, cut or altered; it is never left out in silence.
         """
-        return self.at(self.epoch, item)
+        return self.at(self.epoch, index)
 
     def at(self, epoch: int, item: int) -> Pair:
         """One pair of an epoch, whichever the current one is: for workers that are in different ones at a time.

@@ -105,9 +105,9 @@ def _signature(name: str, value: object, *, bound: bool = False) -> str:
         if parameter.kind is inspect.Parameter.KEYWORD_ONLY and not starred:
             arguments.append("*")
             starred = True
-        stars = {inspect.Parameter.VAR_POSITIONAL: "*", inspect.Parameter.VAR_KEYWORD: "**"}.get(parameter.kind, "")
+        stars: dict[Any, str] = {inspect.Parameter.VAR_POSITIONAL: "*", inspect.Parameter.VAR_KEYWORD: "**"}
         default = "" if parameter.default is inspect.Parameter.empty else f" = {_shown(parameter.default)}"
-        arguments.append(f"{stars}{parameter.name}: {_plain(parameter.annotation)}{default}")
+        arguments.append(f"{stars.get(parameter.kind, '')}{parameter.name}: {_plain(parameter.annotation)}{default}")
     returned = signature.return_annotation
     arrow = "" if returned in (inspect.Signature.empty, "None", None) else f" -> {_plain(returned)}"
     line = f"{name}({', '.join(arguments)}){arrow}"

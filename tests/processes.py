@@ -132,7 +132,7 @@ def _look_at_few_samples() -> None:
     from degrade_kit.pipelines.models import train_degrade, train_restore
 
     train_degrade.caption_prompts.__defaults__ = (20,)
-    new_net = train_degrade.new_net
+    new_net: Any = train_degrade.new_net
     modules: list[Any] = [train_degrade, train_restore]
     for module in modules:
         module.new_net = lambda *words, **options: new_net(*words, **{**options, "samples": 20})

@@ -40,7 +40,7 @@ class _Loader(PairLoader):
             self.set_epoch(self.epoch + 1)
 
 
-class PairDataModule(_lightning().LightningDataModule):
+class PairDataModule(_lightning().LightningDataModule):  # pyrefly: ignore[invalid-inheritance] (of two packages)
     """Training pairs of a data set, and validation pairs of another; batches as `degrade_kit.streaming` has them.
 
     Each rank sees its share, and the same number of batches. Lightning must not replace samplers or shuffle: the order

@@ -80,7 +80,7 @@ def texture_distance(first: Pixels, second: Pixels) -> float:
     return float(np.mean(total)) ** 0.5
 
 
-def _strength(band: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+def _strength(band: npt.NDArray[np.floating]) -> npt.NDArray[np.float32]:
     energy = np.asarray(cv2.GaussianBlur(np.square(band), (0, 0), 5.0))
     return np.log(np.sqrt(np.maximum(energy, 0)) + np.float32(0.004))  # a level of rounding is nothing to see
 

@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterable, Iterator, Set
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TypedDict, cast
+from typing import Any, TypedDict, cast
 
 from degrade_kit import checks
 from degrade_kit.align import (
@@ -426,7 +426,7 @@ def _claim(config: AlignConfig) -> Claim:
 
     Another detector, score or landmarks file may take up the photos in which the first found nothing.
     """
-    values = asdict(config)
+    values: dict[str, Any] = asdict(config)
     if Path(config.input).exists():
         values["input"] = Path(config.input).resolve()
     return Claim(

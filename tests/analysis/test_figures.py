@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -93,9 +94,9 @@ def test_panels_share_limits_and_scale_and_hold_every_point() -> None:
 def test_a_panel_shows_its_source_all_real_sets_and_the_others_in_grey() -> None:
     figure = build_projection(plot_sets(3, 2, count=16), title="", note="")
 
-    drawn = [sum(len(marks.get_offsets()) for marks in axes.collections) for axes in figure.axes]
+    drawn = [sum(len(np.asarray(marks.get_offsets())) for marks in axes.collections) for axes in figure.axes]
     assert drawn == [5 * 16] * 4
-    grey = [len(axes.collections[0].get_offsets()) for axes in figure.axes[:3]]
+    grey = [len(np.asarray(axes.collections[0].get_offsets())) for axes in figure.axes[:3]]
     assert grey == [2 * 16] * 3
 
 
@@ -161,7 +162,7 @@ def test_each_row_shows_the_photograph_and_its_neighbours() -> None:
     ]
     figure = build_least_covered(rows)
 
-    shapes = [axes.images[0].get_array().shape[:2] for axes in figure.axes]
+    shapes = [np.asarray(axes.images[0].get_array()).shape[:2] for axes in figure.axes]
     assert shapes == [(64, 48), (512, 512), (16, 16), (64, 64), (64, 64)]
     captions = [text.get_text() for text in figure.texts[2:]]
     assert captions == ["real a", "near 1\n0.5", "near 2", "real b", "near 3"]
@@ -226,7 +227,8 @@ def test_few_equal_and_extreme_values_are_drawn(tmp_path: Path, values: list[flo
 def test_whole_numbers_fill_bins_evenly() -> None:
     figure = build_marginals([marginal("quality", "s", list(range(30, 96)), [])])
 
-    heights = figure.axes[0].patches[1].get_data().values
+    steps: Any = figure.axes[0].patches[1]
+    heights = steps.get_data().values
     assert len(set(np.round(heights, 9))) == 1
 
 

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -89,7 +89,7 @@ def check_share(hits: int, count: int, prob: float) -> None:
     assert abs(hits - prob * count) <= 4 * math.sqrt(prob * (1 - prob) * count) + 1e-9, f"{hits} of {count}, not {prob}"
 
 
-def check_counts(found: Counter[str], weights: dict[str, float]) -> None:
+def check_counts(found: Counter[Any], weights: dict[str, float]) -> None:
     """Each kind as often as its weight says, no other kind."""
     total, count = sum(weights.values()), sum(found.values())
     assert set(found) == set(weights)

@@ -231,7 +231,7 @@ def test_an_unknown_kind_of_url_is_a_configuration_error() -> None:
 class Refusing(MemoryFileSystem):
     """A file system whose server lets nobody in."""
 
-    protocol: ClassVar[Any] = "refusing"
+    protocol: ClassVar[Any] = "refusing"  # pyrefly: ignore[bad-override] (fsspec asks for it on the class)
 
     def find(self, *args: object, **kwargs: object) -> Any:  # noqa: ANN401 (as fsspec has it)
         raise RuntimeError("403 Forbidden")
