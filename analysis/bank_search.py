@@ -32,9 +32,14 @@ _PROPOSED: Final = 6
 """Records that each photograph proposes for each that it takes at last."""
 _NEAR: Final = 0.02
 """How much a record's squared distance to its photograph counts beside the mean and the spread of all."""
-_BRIGHT: Final = {"exposure": 0.6, "gamma": 0.4, "contrast": 0.35, "red": 0.12, "blue": 0.12, "saturation": 0.6}
+_BRIGHT: Final = {"exposure": 0.45, "gamma": 0.3, "contrast": 0.25, "red": 0.12, "blue": 0.25, "saturation": 0.4}
 """Most that a tone may be away from none, by field: stops, or the factor's logarithm. What is bright in one portrait is
 dark in another, so what a photograph asks of one face would spoil the next."""
+
+_NOISY: Final = {"gaussian_noise": ("level", 8.0), "isp": ("shot", 0.006)}
+"""Strongest noise of a record, for the same reason: one loud picture would stand for the spread of many."""
+_LARGEST: Final = 1024
+"""Largest side of a face in a photograph, pixels."""
 
 Measure = Callable[[Sequence[Record]], Features]
 """Whitened features of an image of each record, (n, d)."""
@@ -54,45 +59,33 @@ class Facts:
     """How the photograph's own file was written."""
 
     def apply(self, ops: Sequence[Op]) -> tuple[Op, ...]:
-        """Let a record do what the photograph tells, and all else as it was."""
+        """Let a record do what the photograph tells, and all else as it was.
+
+        Where it resizes the photograph, that had another size before: it has its own when its file is written.
+        """
         first, last, inner = ops[0], ops[-1], list(ops[1:-1])
         if self.file is not None:
             if inner and isinstance(inner[-1], (Jpeg, WebP)):
                 inner.pop()
-            inner += [*_back(inner), self.file]
-        if self.cut and self.side is not None:
-            first, last = ResizeSide(side=round(self.side)), Resize(scale=1.0, filter="cubic")
-        elif self.side is not None and isinstance(first, ResizeSide):
-            first = dataclasses.replace(first, side=round(self.side))
-        elif isinstance(first, Frame) and isinstance(last, Unframe):
-            side = first.side if self.side is None else round(self.side)
-            angle = first.angle if self.angle is None else self.angle
-            first, last = (dataclasses.replace(op, side=side, angle=angle) for op in (first, last))
-        if self.angle is not None and isinstance(last, Unframe):
-            last = dataclasses.replace(last, filter="cubic")  # as `degrade_kit.align` enlarges
+            inner.append(self.file)
+        if self.side is not None:
+            before = min(max(round(self.side / _growth(inner)), 8), _LARGEST)
+            if self.cut:
+                first, last = ResizeSide(side=before), Resize(scale=1.0, filter="cubic")
+            elif isinstance(first, ResizeSide):
+                first = dataclasses.replace(first, side=before)
+            elif isinstance(first, Frame) and isinstance(last, Unframe):
+                first, last = (dataclasses.replace(op, side=before) for op in (first, last))
+        if self.angle is not None and isinstance(first, Frame) and isinstance(last, Unframe):
+            # `degrade_kit.align` enlarges by this filter.
+            first = dataclasses.replace(first, angle=self.angle)
+            last = dataclasses.replace(last, angle=self.angle, filter="cubic")
         return (first, *inner, last)
 
-    def gap(self, ops: Sequence[Op]) -> float:
-        """Squared distance between what a photograph tells and what a record does, beside that of the features."""
-        first, total = ops[0], 0.0
-        if self.side is not None and isinstance(first, (Frame, ResizeSide)):
-            total += (math.log(first.side / self.side) / 0.2) ** 2
-        if self.cut:
-            total += 0.0 if isinstance(first, ResizeSide) else 1.0
-        if self.file is not None:
-            found = ops[-2]
-            if not isinstance(found, Jpeg):
-                return total + 4.0
-            total += ((found.quality - self.file.quality) / 10) ** 2 + (found.subsampling != self.file.subsampling)
-        return total
 
-
-def _back(ops: Sequence[Op]) -> list[Op]:
-    """Bring a photograph that was resized back to the size at which its file is written."""
-    factor = math.prod(op.factor for op in ops if isinstance(op, Rescale))
-    return (
-        [] if abs(math.log(factor)) < 1e-3 else [Rescale(factor=1 / factor, filter="cubic" if factor < 1 else "area")]
-    )
+def _growth(ops: Sequence[Op]) -> float:
+    """How much larger a photograph is when its last file is written than at first."""
+    return math.prod(op.factor for op in ops if isinstance(op, Rescale))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -145,10 +138,10 @@ def search_bank(
     whose = [number % len(photographs) for number in range(config.candidates)]
     pool = [_told(language.draw(rng), known[photograph]) for photograph in whose]
     points = measure(pool)
-    gaps = _gaps(known, pool)
+    told = gaps(known, pool)
     width = config.width
     for number in itertools.count():
-        squares = _squares(photographs, points) + gaps
+        squares = _squares(photographs, points) + told
         report(number, float(np.sqrt(squares.min(axis=1)).mean()))
         if number == config.rounds:
             return [pool[place].steps for place in balance(photographs, points, squares, each, rng)]
@@ -159,7 +152,7 @@ def search_bank(
         ]
         pool += children
         points = np.concatenate([points, measure(children)])
-        gaps = np.concatenate([gaps, _gaps(known, children)], axis=1)
+        told = np.concatenate([told, gaps(known, children)], axis=1)
         width *= 2 / 3
     raise AssertionError("the rounds end above")
 
@@ -241,7 +234,7 @@ def _told(record: Record, facts: Facts) -> Record:
 
 
 def _child(record: Record, facts: Facts, width: float, rng: np.random.Generator) -> Record:
-    ops = [_bounded(op) if isinstance(op, Tone) else op for op in varied(record.steps, width, rng)]
+    ops = [_bounded(op) if isinstance(op, Tone) else _quiet(op) for op in varied(record.steps, width, rng)]
     return Record(int(rng.integers(1 << 48)), facts.apply(ops))
 
 
@@ -257,11 +250,41 @@ def _bounded(tone: Tone) -> Tone:
     return dataclasses.replace(tone, **changes)
 
 
-def _gaps(known: Sequence[Facts], pool: Sequence[Record]) -> Features:
-    """What is told against what is done, (photographs, records)."""
-    if not any(facts != Facts() for facts in known):
-        return np.zeros((len(known), len(pool)))
-    return np.array([[facts.gap(record.steps) for record in pool] for facts in known])
+def _quiet(op: Op) -> Op:
+    """An operation whose noise is within bounds."""
+    name, most = _NOISY.get(op.name, ("", 0.0))
+    if not name or getattr(op, name) <= most:
+        return op
+    return dataclasses.replace(op, **{name: most})
+
+
+def gaps(known: Sequence[Facts], pool: Sequence[Record]) -> Features:
+    """Squared distances of what photographs tell to what records do, beside those of the features.
+
+    Returns:
+        (photographs, records); 0 where a record does what is told, or nothing is told.
+    """
+    found = np.zeros((len(known), len(pool)))
+    sides = np.array([_side(record.steps) for record in pool])
+    cut = np.array([isinstance(record.steps[0], ResizeSide) for record in pool])
+    files = [file if isinstance(file := record.steps[-2], Jpeg) else None for record in pool]
+    quality = np.array([np.nan if file is None else file.quality for file in files])
+    subsampling = np.array(["" if file is None else file.subsampling for file in files])
+    for row, facts in zip(found, known, strict=True):
+        if facts.side is not None:
+            row += np.nan_to_num((np.log(sides / facts.side) / 0.2) ** 2)
+        if facts.cut:
+            row += ~cut
+        if facts.file is not None:
+            apart = ((quality - facts.file.quality) / 10) ** 2 + (subsampling != facts.file.subsampling)
+            row += np.nan_to_num(apart, nan=4.0)
+    return found
+
+
+def _side(ops: Sequence[Op]) -> float:
+    """Side of the face when the photograph's last file is written; NaN where it does not begin with one."""
+    first = ops[0]
+    return first.side * _growth(ops) if isinstance(first, (Frame, ResizeSide)) else math.nan
 
 
 def _squares(one: Features, other: Features) -> Features:
@@ -284,28 +307,39 @@ def language(sides: Sequence[float] = (40, 256)) -> Recipe:
                         "side": list(sides),
                         "steps": [
                             {"tone": {
-                                "exposure": 0.2, "gamma": 0.12, "contrast": 0.12, "white_balance": 0.04,
-                                "saturation": 0.2, "prob": 0.7,
+                                "exposure": 0.2, "gamma": 0.12, "contrast": 0.1, "white_balance": 0.08,
+                                "saturation": 0.15, "prob": 0.6,
                             }},
-                            # Many a photograph was smaller once than it is now.
-                            {"enlarge": {"factor": [0.4, 1.0], "filter": ["area", "cubic"], "prob": 0.4}},
                             {"one_of": {"options": [
-                                {"weight": 6, "steps": [{"blur": {"sigma": [0.3, 1.4]}}]},
+                                {"weight": 5, "steps": [{"blur": {"sigma": [0.3, 1.4]}}]},
                                 {"weight": 1, "steps": [{"blur": {"kernels": "aniso", "sigma": [0.3, 2.0]}}]},
                                 {"weight": 1, "steps": [{"defocus": {"radius": [0.5, 2.5]}}]},
                                 {"weight": 1, "steps": [{"camera_shake": {"length": [1, 6]}}]},
                                 {"weight": 4, "steps": []},
                             ]}},
                             {"one_of": {"options": [
-                                {"weight": 3, "steps": [{"gaussian_noise": {"level": [0.5, 8], "gray_prob": 0.4}}]},
-                                {"weight": 3, "steps": [{"isp": {"shot": [0.00005, 0.008]}}]},
+                                {"weight": 3, "steps": [{"gaussian_noise": {"level": [0.5, 6], "gray_prob": 0.5}}]},
+                                {"weight": 3, "steps": [{"isp": {"shot": [0.00003, 0.004]}}]},
                                 {"weight": 4, "steps": []},
                             ]}},
-                            {"denoise": {"strength": [8, 35], "radius": [1, 2.5], "prob": 0.3}},
+                            {"denoise": {"strength": [8, 35], "radius": [1, 2.5], "prob": 0.25}},
                             {"sharpen": {"amount": [0.1, 0.9], "radius": [0.6, 1.5], "prob": 0.35}},
-                            {"jpeg": {"quality": [40, 95], "subsampling": {"4:2:0": 0.7, "4:4:4": 0.3}, "prob": 0.5}},
-                            {"enlarge": {"factor": [0.8, 1.5], "filter": ["area", "cubic"], "prob": 0.4}},
-                            {"sharpen": {"amount": [0.1, 0.6], "radius": [0.6, 1.3], "prob": 0.15}},
+                            {"jpeg": {
+                                "quality": [40, 95], "subsampling": {"4:2:0": 0.6, "4:2:2": 0.1, "4:4:4": 0.3},
+                                "any_grid": True, "prob": 0.5,
+                            }},
+                            # Larger or smaller once; a plain filter shrinks with the stairs that photographs show.
+                            {"one_of": {"options": [
+                                {"weight": 3, "steps": [
+                                    {"enlarge": {"factor": [0.55, 1.0], "filter": ["linear", "cubic", "area"]}}
+                                ]},
+                                {"weight": 3, "steps": [
+                                    {"enlarge": {"factor": [1.0, 2.2], "filter": ["linear", "cubic"]}}
+                                ]},
+                                {"weight": 3, "steps": []},
+                            ]}},
+                            {"sharpen": {"amount": [0.1, 0.6], "radius": [0.6, 1.3], "prob": 0.2}},
+                            {"gaussian_noise": {"level": [0.3, 2], "gray_prob": 0.5, "prob": 0.15}},
                             {"jpeg": {
                                 "quality": [45, 97], "subsampling": {"4:2:0": 0.7, "4:4:4": 0.3}, "prob": 0.85
                             }},

@@ -8,6 +8,7 @@ step `bank` of a recipe draws from them, and varies what it draws.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import math
 from collections.abc import Collection, Sequence
@@ -61,6 +62,21 @@ class Bank:
         return f'{json.dumps(head)[:-1]}, "records": [\n{rows}\n]}}\n'
 
 
+def rounded(ops: Sequence[Op]) -> tuple[Op, ...]:
+    """Round the numbers of a record to four digits: no more of them can be seen, and a bank is half as large."""
+    return tuple(
+        dataclasses.replace(
+            op,
+            **{
+                field.name: float(f"{value:.4g}")
+                for field in dataclasses.fields(op)
+                if isinstance(value := getattr(op, field.name), float)
+            },
+        )
+        for op in ops
+    )
+
+
 def shipped_banks() -> list[str]:
     """Names of the banks that come with the package."""
     return sorted(path.stem for path in SHIPPED.glob("*.json"))
@@ -76,12 +92,20 @@ def load_bank(file: str | Path) -> Bank:
         ConfigError: If there is none, or it is damaged.
     """
     path = Path(file)
-    if path.suffix != ".json":
-        if str(file) not in shipped_banks():
-            raise ConfigError(
-                f"bank {file}: expected a file that ends in .json, or {nearest(str(file), shipped_banks())}"
-            )
-        path = SHIPPED / f"{file}.json"
+    if path.suffix == ".json":
+        return _read(path)
+    if str(file) not in shipped_banks():
+        raise ConfigError(f"bank {file}: expected a file that ends in .json, or {nearest(str(file), shipped_banks())}")
+    return _read_shipped(str(file))
+
+
+@functools.lru_cache(maxsize=8)
+def _read_shipped(name: str) -> Bank:
+    """Read a bank of the package once: no run changes it, and a mixture names several."""
+    return _read(SHIPPED / f"{name}.json")
+
+
+def _read(path: Path) -> Bank:
     data = checked(read_json(path, max_bytes=_MAX_BYTES), _CHECK, path.name)
     if data["format"] != _FORMAT or not data["records"]:
         raise ConfigError(f"{path.name}: expected a bank of format {_FORMAT} with at least one record")
@@ -141,7 +165,7 @@ def varied(ops: Sequence[Op], width: float, rng: np.random.Generator, told: Coll
             varied_ops.append(op)
         else:
             varied_ops.append(_varied(op, width, rng))
-    return _as_large(ops, varied_ops)
+    return _as_large(ops, varied_ops, 1 if "side" in told else 2)
 
 
 def _last_file(ops: Sequence[Op]) -> int:
@@ -149,10 +173,10 @@ def _last_file(ops: Sequence[Op]) -> int:
     return max((place for place, op in enumerate(ops) if isinstance(op, (Jpeg, WebP))), default=-1)
 
 
-def _as_large(ops: Sequence[Op], varied_ops: list[Op]) -> tuple[Op, ...]:
-    """Let a photograph that is resized and brought back come to its size again, whatever was varied before."""
+def _as_large(ops: Sequence[Op], varied_ops: list[Op], least: int) -> tuple[Op, ...]:
+    """Let a photograph that is resized come to the size that it had, where there are at least so many resizes."""
     places = [place for place, op in enumerate(ops) if isinstance(op, Rescale)]
-    if len(places) > 1:
+    if len(places) >= least:
         # The last of them makes up for what was varied in those before it.
         before, now = (
             math.prod(cast("Rescale", steps[place]).factor for place in places[:-1]) for steps in (ops, varied_ops)

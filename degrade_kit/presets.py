@@ -12,7 +12,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from degrade_kit.bank import load_bank, shipped_banks
+from degrade_kit.bank import Bank, load_bank, shipped_banks
 from degrade_kit.checks import Range
 from degrade_kit.errors import ConfigError, nearest
 from degrade_kit.ops import KernelKind
@@ -45,7 +45,7 @@ _ANY_FILTER = ("area", "linear", "cubic")
 
 
 def preset(name: str) -> Recipe:
-    """Look up the recipe of a published method, or that of a record bank that comes with the package.
+    """Look up the recipe of a published method, of a record bank that comes with the package, or of a mixture of banks.
 
     Raises:
         ConfigError: If there is none of that name; the message names the nearest one.
@@ -53,13 +53,28 @@ def preset(name: str) -> Recipe:
     if name in PRESETS:
         return PRESETS[name]
     if name in shipped_banks():
-        return Recipe(name=name, steps=(FromBank(file=name),), source=load_bank(name).source)
+        return Recipe(name=name, steps=(FromBank(file=name),), source=_source_of(load_bank(name)))
+    if name in MIXTURES:
+        shares = MIXTURES[name]
+        options = tuple(Option(weight=share, steps=(FromBank(file=bank),)) for bank, share in shares.items())
+        said = ", ".join(f"{share:g} {bank}" for bank, share in shares.items())
+        terms = "; ".join(f"{bank}: {load_bank(bank).licence}" for bank in shares)
+        return Recipe(name=name, steps=(OneOf(options=options),), source=f"mixture of banks ({said}). {terms}")
     raise ConfigError(f"unknown preset `{name}`; {nearest(name, preset_names())}")
 
 
 def preset_names() -> list[str]:
-    """Names that `preset` knows: the published methods, then the banks."""
-    return [*PRESETS, *shipped_banks()]
+    """Names that `preset` knows: the published methods, then the banks, then their mixtures."""
+    return [*PRESETS, *shipped_banks(), *MIXTURES]
+
+
+MIXTURES: dict[str, dict[str, float]] = {}
+"""Presets that draw from several banks, with their shares."""
+
+
+def _source_of(bank: Bank) -> str:
+    """What a data set's card says of a bank: where it is from, and under which terms."""
+    return f"{bank.source}. {bank.licence}" if bank.licence else bank.source
 
 
 def _first_order(

@@ -445,9 +445,10 @@ class FromBank(BaseStep):
     def __post_init__(self) -> None:
         super().__post_init__()
         bank = load_bank(self.file)
-        if self.digest not in ("", bank.digest):
-            raise ConfigError(f"bank {self.file}: expected the bank {self.digest}, found {bank.digest}")
-        object.__setattr__(self, "digest", bank.digest)
+        digest = bank.digest
+        if self.digest not in ("", digest):
+            raise ConfigError(f"bank {self.file}: expected the bank {self.digest}, found {digest}")
+        object.__setattr__(self, "digest", digest)
         # Not a field, but pickled with the step: a worker elsewhere need not have the file.
         object.__setattr__(self, "_records", bank.records)
         object.__setattr__(self, "_told", bank.told)

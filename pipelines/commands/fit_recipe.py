@@ -72,6 +72,12 @@ from degrade_kit.pipelines.commands.words import command, not_with, only_with, o
     unset="packaged",
     needs=(only_with("kind", "bank"), not_with("allow_resize")),
 )
+@word(
+    "--feature-cache",
+    "; a search for a bank keeps them in a hidden folder beside FILE.yaml until it is done",
+    unset="none",
+    needs=only_with("kind", "bank"),
+)
 @word("--seed", default=0)
 @word("--dry-run")
 @executor_options

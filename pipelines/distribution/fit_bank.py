@@ -26,12 +26,13 @@ import numpy as np
 
 from degrade_kit.analysis.bank_search import BankConfig, Facts, agreed, language, search_bank
 from degrade_kit.analysis.comparison import SMALL, Comparison, ImageSet, Numbers, compare_sets
-from degrade_kit.analysis.distances import Features
+from degrade_kit.analysis.distances import Features, Interval
 from degrade_kit.analysis.extractors import DEGRADATION, Extractor
 from degrade_kit.analysis.groups import read_groups
+from degrade_kit.analysis.patches import PatchConfig, compare_patches, has_torch
 from degrade_kit.analysis.probes import probe_records
 from degrade_kit.analysis.whitening import Whitening
-from degrade_kit.bank import Bank, Told, varied
+from degrade_kit.bank import Bank, Told, rounded, varied
 from degrade_kit.checks import whole
 from degrade_kit.degradation import make_lq
 from degrade_kit.errors import ConfigError, ImageError, RunError
@@ -76,6 +77,8 @@ _HELD_OUT: Final = 0.3
 """Share of the people whose photographs judge, where no others are given."""
 _JUDGED: Final = (40, 200)
 """Images that are judged of each source, at least and at most: five for each photograph that judges."""
+_LEAST_FOR_PATCHES: Final = 20
+"""Photographs of which a network can learn anything."""
 _COMPARED: Final = "gfpgan"
 """A published recipe, beside which the bank is judged."""
 _SHEET_COLUMNS: Final = 6
@@ -95,6 +98,9 @@ class FitBankConfig:
     photo: PhotoConfig
     vary: float = 0.1
     seed: int = 0
+    cache: Path | None = None
+    """Folder of what was measured, by content, which other fits may share; None keeps it beside the results until they
+    are there."""
     search: BankConfig = field(default_factory=BankConfig)
 
     def __post_init__(self) -> None:
@@ -114,6 +120,9 @@ class FittedBank(Report):
     """The bank against the photographs that judge."""
     compared: Comparison | None
     """A published recipe against them."""
+    patches: Interval | None
+    """How well a small network tells the bank's images from them, by patches: the area under its ROC curve. None in a
+    dry run, without PyTorch, or of too few photographs."""
     fitted: int
     """Photographs that chose records."""
     held_out: int
@@ -144,9 +153,9 @@ class FittedBank(Report):
             name, reason, _ = self.failures[0]
             text = f"{len(self.failures):,} photographs could not be used, such as {name}: {reason}"
             found.append(ReportLine(text, warning=True))
-        for comparison in (self.bank_numbers, self.compared):
+        for comparison, patches in ((self.bank_numbers, self.patches), (self.compared, None)):
             if comparison is not None:
-                found.append(ReportLine(f"{comparison.source}: {_said(comparison.numbers)}"))
+                found.append(ReportLine(f"{comparison.source}: {_said(comparison.numbers, patches)}"))
         files = ", ".join(map(str, self.files))
         records = f"{len(self.bank.records):,} records near {self.fitted:,} photographs"
         found.append(ReportLine(f"{records}, in {human_time(self.seconds)}: {files}"))
@@ -294,6 +303,7 @@ def describe_bank(plan: _Plan, files: Sequence[Path], executor: ExecutorConfig) 
         bank=None,
         bank_numbers=None,
         compared=None,
+        patches=None,
         fitted=0,
         held_out=0,
         failures=(),
@@ -317,7 +327,8 @@ def find_bank(
     config = plan.config
     out = files[0]
     executor = resolve_workers(executor, lambda: plan.effort)
-    cache = out.parent / f".{out.stem}.fit"
+    own = out.parent / f".{out.stem}.fit"
+    cache = config.cache or own
     config = dataclasses.replace(config, photo=dataclasses.replace(config.photo, cache=cache))
     extract = dataclasses.replace(_extract(config), cache=cache)
     rng = np.random.default_rng([config.seed, 1])
@@ -365,13 +376,14 @@ def find_bank(
         lambda number, distance: report(f"round {number}: {distance:.3f} from a photograph to the nearest record"),
         facts=facts,
     )
-    bank = Bank(out.stem, "", tuple(records), _told(facts))
+    bank = Bank(out.stem, "", tuple(map(rounded, records)), _told(facts))
     compared = _judge(bank, judges, plan.judge_faces, measure, whitening, config)
-    bank = dataclasses.replace(bank, source=_source(bank, photos, judges, compared, config))
+    patches = _judge_by_patches(bank, judges, plan, config)
+    bank = dataclasses.replace(bank, source=_source(bank, photos, judges, compared, patches, config))
     sheet = _draw_sheet(bank, photos, plan, config)
     step = {"file": files[1].name, "vary": config.vary, "digest": bank.digest}
     mapping = {"name": bank.name, "source": bank.source, "steps": [{"bank": step}]}
-    page = _page(bank, photos, judges, failures, compared, plan)
+    page = _page(bank, photos, judges, failures, compared, patches, plan)
     # The recipe last: it says that the others are there, and the next run that they are a fit's.
     write_files(
         out.parent,
@@ -382,11 +394,12 @@ def find_bank(
             out.name: plain_yaml(mapping),
         },
     )
-    shutil.rmtree(cache, ignore_errors=True)
+    shutil.rmtree(own, ignore_errors=True)
     return FittedBank(
         bank=bank,
         bank_numbers=compared[0],
         compared=compared[1],
+        patches=patches,
         fitted=len(photos),
         held_out=len(judges),
         failures=tuple(failures),
@@ -500,7 +513,42 @@ def _judge(
     return compare(bank.name, _draws(bank, config, "judge", count)), compare(_COMPARED, plain)
 
 
-def _said(numbers: Numbers) -> str:
+@dataclass(frozen=True, slots=True)
+class _Pictures:
+    """Images by number, each made when it is asked for."""
+
+    count: int
+    make: Callable[[int], Pixels]
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, place: int, /) -> Pixels:
+        return self.make(place)
+
+
+def _judge_by_patches(bank: Bank, judges: Sequence[Photo], plan: _Plan, config: FitBankConfig) -> Interval | None:
+    """Let a network judge that chose nothing; None without PyTorch, or where it has too few photographs or faces."""
+    if len(judges) < _LEAST_FOR_PATCHES or not has_torch():
+        return None
+    sources = plan.photographs if plan.judges is None else plan.judges
+    places = {display_name(name): place for place, name in enumerate(sources.names)}
+    faces = plan.judge_faces
+    count = min(max(5 * len(judges), _JUDGED[0]), _JUDGED[1])
+    drawn = _draws(bank, config, "judge", count)
+    try:
+        return compare_patches(
+            _Pictures(count, lambda number: make_lq(drawn[number], faces[number % len(faces)].pixels)),
+            _Pictures(len(judges), lambda number: look(sources.read(places[judges[number].name]), config.photo)[0]),
+            [faces[number % len(faces)].person for number in range(count)],
+            read_groups([photo.name for photo in judges]).names,
+            PatchConfig(seed=config.seed % 2**31),
+        ).auc
+    except ValueError:  # fewer people or faces than it needs
+        return None
+
+
+def _said(numbers: Numbers, patches: Interval | None = None) -> str:
     """Numbers of a comparison in words; what too few images leave open is left out."""
     words: list[str] = []
     if numbers.kid is not None:
@@ -509,6 +557,8 @@ def _said(numbers: Numbers) -> str:
         words.append(f"coverage {numbers.matched.coverage:.2f}")
     if numbers.auc is not None:
         words.append(f"AUC {numbers.auc:.3f}")
+    if patches is not None:
+        words.append(f"AUC of a network on patches {patches.value:.3f}")
     return ", ".join(words) or "too few photographs to judge by"
 
 
@@ -517,14 +567,25 @@ def _source(
     photos: Sequence[Photo],
     judges: Sequence[Photo],
     found: tuple[Comparison, Comparison],
+    patches: Interval | None,
     config: FitBankConfig,
 ) -> str:
     ours, theirs = found
     name = display_name(Path(config.real).name)
     return (
         f"{len(bank.records)} records near {len(photos)} photographs ({name}), {FOUND}; on {len(judges)} photographs "
-        f"of other people and other faces, varied by {config.vary:g}: {_said(ours.numbers)}; {_COMPARED}: "
-        f"{_said(theirs.numbers)}"
+        f"of other people and other faces, at {config.size} pixels, varied by {config.vary:g}: "
+        f"{_said(ours.numbers, patches)}; {_COMPARED}: {_said(theirs.numbers)}"
+    )
+
+
+def _second(patches: Interval | None) -> str:
+    """What the second classifier says, which chose nothing."""
+    if patches is None:
+        return f"Where PyTorch is there and {_LEAST_FOR_PATCHES} photographs judge, a network on patches does, too."
+    return (
+        "A small network on patches, which chose nothing, tells the bank's images from the photographs with an AUC of "
+        f"{patches.value:.3f} [{patches.low:.3f}, {patches.high:.3f}]."
     )
 
 
@@ -534,6 +595,7 @@ def _page(
     judges: Sequence[Photo],
     failures: Sequence[tuple[str, str, str]],
     found: tuple[Comparison, Comparison],
+    patches: Interval | None,
     plan: _Plan,
 ) -> str:
     """The report, in Markdown."""
@@ -567,7 +629,7 @@ def _page(
         row("photographs, half against half", found[0].null),
         *(row(f"`{entry.source}`", entry.numbers) for entry in found),
         "",
-        "The features that chose the records judge here, too, and so KID flatters; `analyze-distribution` has others.",
+        f"The features that chose the records judge here, too, and so KID flatters. {_second(patches)}",
         "",
         *told,
     ]

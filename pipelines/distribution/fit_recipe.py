@@ -155,6 +155,7 @@ def fit_recipe(
     records: int | None = None,
     held_out: str | os.PathLike[str] | None = None,
     detector: str | None = None,
+    feature_cache: str | os.PathLike[str] | None = None,
     seed: int = 0,
     dry_run: bool = False,
     workers: int | None = None,
@@ -187,6 +188,8 @@ def fit_recipe(
         records: Records of a bank, at least; 320.
         held_out: Photographs of other people that judge a bank; else those of three in ten people of `real` do.
         detector: What finds the faces to align: `packaged` or `yunet`.
+        feature_cache: Folder that keeps what a search for a bank measures, for others; else it is kept until its files
+            are there.
         seed: Of everything that is drawn.
         dry_run: Report the plan with its time, and measure nothing.
         workers: Worker processes, as for `synthesize`.
@@ -200,7 +203,7 @@ def fit_recipe(
     """
     of_other = {
         "bank": {"preset": preset, "images_per_candidate": images_per_candidate, "parts": parts},
-        "ranges": {"records": records, "held_out": held_out, "detector": detector},
+        "ranges": {"records": records, "held_out": held_out, "detector": detector, "feature_cache": feature_cache},
     }
     if kind not in of_other:
         raise ConfigError(f"kind: expected ranges or bank, got {kind!r}")
@@ -219,6 +222,7 @@ def fit_recipe(
                 faces=num_faces,
                 photo=PhotoConfig(size=size, cut=allow_resize, detector=detector or "packaged"),
                 seed=seed,
+                cache=None if feature_cache is None else local_path(feature_cache),
                 search=BankConfig(
                     candidates=2000 if candidates is None else candidates,
                     rounds=rounds,

@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from degrade_kit.analysis.bank_search import BankConfig, Facts, balance, choose, language, search_bank
+from degrade_kit.analysis.bank_search import BankConfig, Facts, _child, balance, choose, gaps, language, search_bank
 from degrade_kit.errors import ConfigError
-from degrade_kit.ops import Blur, Frame, Jpeg, Op, Rescale, Resize, ResizeSide, Tone, Unframe, WebP
+from degrade_kit.ops import Blur, Frame, GaussianNoise, Jpeg, Op, Rescale, Resize, ResizeSide, Tone, Unframe, WebP
 from degrade_kit.record import Record
 
 Features = npt.NDArray[np.float64]
@@ -86,8 +86,8 @@ def test_what_is_settled_has_the_mean_and_the_spread_of_the_photographs() -> Non
     photographs = rng.normal(0, 1, (60, 3))
     # All that can be had lies to one side, and closer together: the nearest alone keep that trace.
     points = rng.normal(0.6, 0.8, (4000, 3))
-    gaps = squares(photographs, points)
-    near, balanced = choose(gaps, 2, rng), balance(photographs, points, gaps, 2, rng)
+    apart = squares(photographs, points)
+    near, balanced = choose(apart, 2, rng), balance(photographs, points, apart, 2, rng)
     assert len(set(balanced)) == 120, "none is taken twice"
 
     def trace(chosen: list[int]) -> float:
@@ -95,8 +95,8 @@ def test_what_is_settled_has_the_mean_and_the_spread_of_the_photographs() -> Non
         return float(np.abs(means).max() + np.abs(points[chosen].std(0) / photographs.std(0) - 1).max())
 
     assert trace(balanced) < 0.5 * trace(near)
-    mine = gaps[np.repeat(np.arange(60), 2), balanced].mean()
-    anyone = gaps[np.repeat(np.arange(60), 2), rng.permutation(4000)[:120]].mean()
+    mine = apart[np.repeat(np.arange(60), 2), balanced].mean()
+    anyone = apart[np.repeat(np.arange(60), 2), rng.permutation(4000)[:120]].mean()
     assert mine < 0.2 * anyone, "each still lies near its photograph"
 
 
@@ -104,6 +104,7 @@ def test_what_is_settled_has_the_mean_and_the_spread_of_the_photographs() -> Non
 
 PLACE: dict[str, Any] = {"side": 100, "angle": 0.1, "right": 2.0, "down": -3.0}
 FRAMED: tuple[Op, ...] = (Frame(**PLACE), Tone(exposure=0.2), Jpeg(quality=50), Unframe(**PLACE, filter="linear"))
+PLAIN: tuple[Op, ...] = (ResizeSide(side=90), Jpeg(quality=60), Resize(scale=1.0))
 FILE = Jpeg(quality=90, subsampling="4:4:4")
 
 
@@ -121,20 +122,29 @@ def test_a_record_takes_what_its_photograph_tells() -> None:
 
 
 def test_a_file_is_written_at_the_size_of_the_photograph() -> None:
-    resized: tuple[Op, ...] = (Frame(**PLACE), Rescale(factor=0.5), Blur(sigma_x=1.0, sigma_y=1.0), Unframe(**PLACE))
-    ops = Facts(file=FILE).apply(resized)
-    assert ops[3:5] == (Rescale(factor=2.0, filter="cubic"), FILE)
-    again = Facts(file=FILE).apply(ops)
-    assert again == ops, "what came back stays as it is"
+    half = Rescale(factor=0.5)
+    resized: tuple[Op, ...] = (Frame(**PLACE), Blur(sigma_x=1.0, sigma_y=1.0), half, Unframe(**PLACE))
+    facts = Facts(side=130.0, file=FILE)
+    ops = facts.apply(resized)
+    assert ops[0].side == ops[-1].side == 260, "it was larger before"  # pyright: ignore[reportAttributeAccessIssue]
+    assert ops[2:4] == (half, FILE)
+    assert facts.apply(ops) == ops
+    assert gap(facts, ops) == pytest.approx(0)
     assert Facts(file=FILE).apply((Frame(**PLACE), WebP(quality=30), Unframe(**PLACE)))[1] == FILE
+
+
+def gap(facts: Facts, ops: tuple[Op, ...]) -> float:
+    return float(gaps([facts], [Record(0, ops)])[0, 0])
 
 
 def test_what_a_record_does_otherwise_is_a_distance() -> None:
     facts = Facts(side=130.0, cut=True, file=FILE)
-    assert facts.gap(facts.apply(FRAMED)) == pytest.approx(0)
-    assert Facts().gap(FRAMED) == 0
-    assert Facts(side=130.0).gap(FRAMED) > Facts(side=110.0).gap(FRAMED) > 0
-    assert Facts(file=FILE).gap(FRAMED) > Facts(file=Jpeg(quality=55)).gap(FRAMED) > 0
+    assert gap(facts, facts.apply(FRAMED)) == pytest.approx(0)
+    assert gap(Facts(), FRAMED) == 0
+    assert gap(Facts(side=130.0), FRAMED) > gap(Facts(side=110.0), FRAMED) > 0
+    assert gap(Facts(file=FILE), FRAMED) > gap(Facts(file=Jpeg(quality=55)), FRAMED) > 0
+    assert gap(Facts(file=FILE), (*FRAMED[:2], FRAMED[-1])) == 4
+    assert gaps([Facts(), facts], [Record(0, FRAMED), Record(1, PLAIN)]).shape == (2, 2)
 
 
 def test_what_is_told_is_in_every_record_of_a_search() -> None:
@@ -146,4 +156,18 @@ def test_what_is_told_is_in_every_record_of_a_search() -> None:
     )
     for number, ops in enumerate(found):
         assert ops[-2] == FILE
-        assert abs(ops[0].side - (60 + number // 2)) <= 2  # pyright: ignore[reportAttributeAccessIssue]
+        growth = float(np.prod([op.factor for op in ops if isinstance(op, Rescale)]))
+        assert abs(ops[0].side * growth - (60 + number // 2)) <= 2  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def test_no_variation_of_variations_leaves_the_bounds_of_light_and_noise() -> None:
+    rng = np.random.default_rng(7)
+    record = Record(0, (Frame(**PLACE), Tone(saturation=1.3), GaussianNoise(level=6.0), Unframe(**PLACE)))
+    for _ in range(30):
+        record = _child(record, Facts(), 0.5, rng)
+        _, tone, noise, _ = record.steps
+        assert isinstance(tone, Tone)
+        assert isinstance(noise, GaussianNoise)
+        assert abs(tone.exposure) <= 0.45
+        assert 0.67 < tone.saturation < 1.5
+        assert noise.level <= 8

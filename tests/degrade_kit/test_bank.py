@@ -12,11 +12,13 @@ import numpy as np
 import pytest
 
 import degrade_kit as dk
-from degrade_kit.bank import Bank, load_bank, shipped_banks, varied
+from degrade_kit.bank import Bank, load_bank, rounded, shipped_banks, varied
 from degrade_kit.errors import ConfigError
-from degrade_kit.ops import Blur, Frame, GaussianNoise, Jpeg, Op, Resize, ResizeSide, Tone, Unframe
+from degrade_kit.ops import Blur, Frame, GaussianNoise, Jpeg, Op, Rescale, Resize, ResizeSide, Tone, Unframe
+from degrade_kit.presets import MIXTURES, preset, preset_names
 from degrade_kit.recipe import Recipe, load_recipe, recipe_from_mapping
 from degrade_kit.record import Record
+from degrade_kit.steps import FromBank, OneOf
 
 PLACE: dict[str, Any] = {"side": 100, "angle": 0.1, "right": 2.0, "down": -3.0}
 FRAMED: tuple[Op, ...] = (
@@ -66,6 +68,14 @@ def test_without_variation_only_the_places_of_blocks_change(file: Path) -> None:
             assert steps == PLAIN
 
 
+def test_four_digits_of_a_number_are_kept() -> None:
+    ops = rounded(
+        (Frame(side=174, angle=-0.016572114551, right=0.82712483, down=6.875557), GaussianNoise(level=12.34567))
+    )
+    assert ops == (Frame(side=174, angle=-0.01657, right=0.8271, down=6.876), GaussianNoise(level=12.35))
+    assert rounded(ops) == ops
+
+
 def test_what_is_varied_stays_a_record_and_one_photograph() -> None:
     rng = np.random.default_rng(2)
     for width in (0.05, 0.3, 1.0):
@@ -90,6 +100,42 @@ def test_the_spread_of_a_variation_is_its_width() -> None:
     levels = np.log([varied((GaussianNoise(level=4.0),), 0.2, rng)[0].level for _ in range(2000)])  # pyright: ignore[reportAttributeAccessIssue]
     assert levels.std() == pytest.approx(0.2, rel=0.1)
     assert levels.mean() == pytest.approx(np.log(4), abs=0.03)
+
+
+def test_what_the_photographs_told_is_not_varied(tmp_path: Path) -> None:
+    told: tuple[Op, ...] = (*FRAMED[:3], Rescale(factor=0.7), Jpeg(quality=50), Jpeg(quality=90), FRAMED[-1])
+    rng = np.random.default_rng(8)
+    qualities: set[int] = set()
+    for _ in range(20):
+        frame, _, blur, resize, first, last, _ = varied(told, 0.3, rng, ("side", "file"))
+        assert isinstance(frame, Frame)
+        assert (frame.side, resize, last) == (100, told[3], Jpeg(quality=90)), "size and file are as they were"
+        assert blur != told[2]
+        assert isinstance(first, Jpeg)
+        qualities.add(first.quality)
+    assert len(qualities) > 5, "the file before it was told by nobody"
+    bank = Bank("told", "by a test", (told,), ("side", "file"), "any terms")
+    (tmp_path / "told.json").write_text(bank.to_json(), "utf-8")
+    assert load_bank(tmp_path / "told.json") == bank
+    assert bank.digest != Bank("told", "by a test", (told,)).digest, "other draws, another bank"
+    made = recipe(tmp_path / "told.json")
+    assert all(made.draw(rng).steps[-2] == Jpeg(quality=90) for _ in range(20))
+
+
+def test_a_photograph_that_is_resized_and_brought_back_has_its_size_again() -> None:
+    rng = np.random.default_rng(9)
+    for _ in range(20):
+        ops = varied((Rescale(factor=0.5), Rescale(factor=2.0)), 0.3, rng)
+        assert np.prod([op.factor for op in ops if isinstance(op, Rescale)]) == pytest.approx(1)
+        assert ops[0] != Rescale(factor=0.5)
+
+
+def test_a_recipe_finds_the_bank_beside_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "tried.json").write_text(BANK.to_json(), "utf-8")
+    (tmp_path / "mine.yaml").write_text("name: mine\nsteps:\n  - bank: {file: tried.json}\n", "utf-8")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert load_recipe(tmp_path / "mine.yaml").draw(np.random.default_rng(0)).steps
 
 
 def test_the_recipe_names_the_bank_by_its_digest(file: Path) -> None:
@@ -154,3 +200,26 @@ def test_the_banks_that_ship_are_whole(name: str) -> None:
     assert bank.name == name
     assert len(bank.records) >= 100
     assert bank.source
+
+
+def test_a_mixture_draws_from_banks_that_ship_and_states_their_terms() -> None:
+    assert set(MIXTURES) <= set(preset_names())
+    for name, shares in MIXTURES.items():
+        made = preset(name)
+        [step] = made.steps
+        assert isinstance(step, OneOf)
+        found = {
+            option.steps[0].file: option.weight for option in step.options if isinstance(option.steps[0], FromBank)
+        }
+        assert found == shares
+        assert all(load_bank(bank).licence in made.source for bank in shares)
+        assert recipe_from_mapping(made.to_mapping(), name) == made
+        rng = np.random.default_rng(6)
+        assert all(made.draw(rng).steps for _ in range(20))
+
+
+def test_each_bank_that_ships_states_whose_photographs_it_is_near() -> None:
+    for name in shipped_banks():
+        bank = load_bank(name)
+        assert "photographs" in bank.licence
+        assert preset(name).source.endswith(bank.licence)

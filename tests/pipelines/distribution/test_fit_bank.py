@@ -8,7 +8,10 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import cv2
 import numpy as np
@@ -17,12 +20,15 @@ import pytest
 from click.testing import CliRunner, Result
 
 import degrade_kit as dk
-from degrade_kit.bank import load_bank
+from degrade_kit.analysis.bank_search import Facts
+from degrade_kit.analysis.distances import Interval
+from degrade_kit.bank import Bank, load_bank
 from degrade_kit.errors import ConfigError
 from degrade_kit.image import Pixels, decode_image, encode_jpeg, encode_png
 from degrade_kit.ops import Frame, Jpeg, Resize, ResizeSide, Unframe
 from degrade_kit.pipelines.cli import main
-from degrade_kit.pipelines.distribution.photographs import PhotoConfig, look
+from degrade_kit.pipelines.distribution import fit_bank
+from degrade_kit.pipelines.distribution.photographs import Photo, PhotoConfig, look
 from degrade_kit.recipe import load_recipe
 
 SIZE = 64
@@ -185,6 +191,37 @@ def test_nothing_but_an_earlier_fit_is_replaced(world: Path, tmp_path: Path) -> 
                  tmp_path / "mine.yaml", "--size", SIZE, "--workers", 0)  # fmt: skip
     assert result.exit_code == 1
     assert "mine.json is there already, and no earlier fit wrote it" in result.output
+
+
+def test_a_network_judges_images_of_the_bank_on_faces_and_photographs_that_took_no_part(
+    world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("torch")
+    config = fit_bank.FitBankConfig(
+        real=str(world / "photos"), hq=str(world / "hq"), size=SIZE, photo=PhotoConfig(size=SIZE, cut=True)
+    )
+    plan = fit_bank.plan_bank(config, tmp_path / "mine.yaml")
+    judges = [
+        Photo(name, np.zeros(1), Facts()) for name in plan.photographs.names if name.startswith(("a", "b", "c", "d"))
+    ]
+    bank = Bank("tried", "by a test", ((ResizeSide(side=35), Jpeg(quality=60), Resize(scale=1.0)),))
+    assert fit_bank._judge_by_patches(bank, judges, plan, config) is None, "eight photographs teach a network nothing"
+    monkeypatch.setattr(fit_bank, "_LEAST_FOR_PATCHES", 8)
+    seen: list[tuple[int, int, set[str], set[str]]] = []
+
+    def compare(synth: Any, real: Any, faces: Sequence[str], people: Sequence[str], config: Any) -> Any:  # noqa: ANN401
+        del config
+        assert synth[0].shape == real[0].shape == (SIZE, SIZE, 3)
+        seen.append((len(synth), len(real), set(faces), set(people)))
+        return SimpleNamespace(auc=Interval(0.7, 0.6, 0.8))
+
+    monkeypatch.setattr(fit_bank, "compare_patches", compare)
+    assert fit_bank._judge_by_patches(bank, judges, plan, config) == Interval(0.7, 0.6, 0.8)
+    [(made, real, faces, people)] = seen
+    assert (made, real) == (40, 8)
+    assert faces == {face.person for face in plan.judge_faces}
+    assert not faces & {face.person for face in plan.search_faces}
+    assert len(people) in (4, 8)
 
 
 # ------------------------------------------------------------------------------------------------ what photographs tell
