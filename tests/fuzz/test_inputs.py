@@ -14,7 +14,9 @@ import yaml
 from click.testing import CliRunner
 
 from degrade_kit.align import read_landmarks
+from degrade_kit.face_sizes import load_sizes, sizes_to_json
 from degrade_kit.image import encode_png
+from degrade_kit.jpeg_tables import load_tables, tables_to_json
 from degrade_kit.pipelines.cli import main
 from degrade_kit.pipelines.evaluation.compare import compare_evaluations
 from degrade_kit.pipelines.evaluation.testset import TestsetConfig, make_testset
@@ -22,7 +24,7 @@ from degrade_kit.pipelines.executor import ExecutorConfig
 from degrade_kit.pipelines.models.train_degrade import degrade_run_config
 from degrade_kit.pipelines.models.train_restore import restore_run_config
 from degrade_kit.presets import preset
-from degrade_kit.recipe import load_recipe
+from degrade_kit.recipe import load_recipe, recipe_from_mapping
 from degrade_kit.seeding import generator
 from degrade_kit.sources import open_sources
 from tests.fuzz.budget import complaint, fuzz
@@ -79,6 +81,36 @@ def test_no_recipe_breaks_what_draws_it(tmp_path: Path) -> None:
         recipe.digest()
 
     fuzz_file("recipe", path, read, yaml.safe_load, to_yaml, 40)
+
+
+LAST_MILE = [
+    {"video": {"codec": {"h264": 1, "av1": 2}, "crf": [20, 40], "before": 3}},
+    {"jpeg": {"quality": 50, "tables": {"standard": 1, "photoshop-low": 2}, "subsampling": "4:4:4"}},
+    {"ai_upscale": {"model": "realesrgan-x4plus", "factor": 2, "strength": [0, 1]}},
+]
+
+
+def test_no_recipe_of_a_last_mile_breaks_what_draws_it(tmp_path: Path) -> None:
+    path = tmp_path / "recipe.yaml"
+    frame = {"photo_frame": {"side": [64, 70, 90], "steps": LAST_MILE}}
+    path.write_text(to_yaml(recipe_from_mapping({"name": "mile", "steps": [frame]}, "").to_mapping()))
+    fuzz_file(
+        "recipe of a last mile",
+        path,
+        lambda: load_recipe(path).draw(generator(0, "face", 0)).to_json(),
+        yaml.safe_load,
+        to_yaml,
+        40,
+    )
+
+
+def test_no_file_of_sizes_or_tables_breaks_a_recipe(tmp_path: Path) -> None:
+    path = tmp_path / "measured.json"
+    path.write_text(sizes_to_json([60, 80, 100, 150]))
+    fuzz_file("sizes.json", path, lambda: load_sizes(path))
+    tables = f"4:2:0 {' '.join(['7'] * 128)}"
+    path.write_text(tables_to_json([tables, tables, tables.replace("4:2:0", "4:4:4")]))
+    fuzz_file("jpeg_tables.json", path, lambda: load_tables(path))
 
 
 def test_no_configuration_file_breaks_a_command(tmp_path: Path, faces: Path) -> None:
