@@ -41,6 +41,7 @@ STRENGTHS = {**GROWING, **MORE}
 NOT_GROWING = {
     *("color_jitter", "gray", "shift", "bank"),  # what they do has no one strength
     "ai_upscale",  # it brings back what looks like HQ
+    "flipnet",  # how strong it degrades, it draws itself
     *("shuffle", "one_of", "uneven"),  # they do what their steps do
 }
 
