@@ -169,6 +169,7 @@ def _pyav() -> Any:  # noqa: ANN401 (an extra)
     return av
 
 
+@functools.cache  # a bank asks for each of its records
 def video_libraries(codec: VideoCodec) -> dict[str, str]:
     """List the versions of PyAV and of its codecs' library, which decide what `Video` makes.
 

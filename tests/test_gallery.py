@@ -73,7 +73,7 @@ def test_the_pictures_are_small() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize("step", [step for step in STEPS if step not in ("flipnet", "ai_upscale")])  # half a minute
 def test_the_strip_shows_what_the_step_does_today(step: str) -> None:
     try:
         drawn = gallery.draw_strip(step, gallery.portrait())

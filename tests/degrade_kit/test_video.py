@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,17 @@ from degrade_kit.record import Record
 from degrade_kit.video_ops import GOP, VIDEO_CODECS, VideoCodec, quantiser
 
 Pixels = npt.NDArray[np.uint8]
+
+
+@pytest.fixture(autouse=True)
+def ask_anew() -> Iterator[None]:
+    """What is installed is asked for once in a process; here it changes."""
+    caches = (video_ops._pyav, video_ops.video_libraries)
+    for cached in caches:
+        cached.cache_clear()
+    yield
+    for cached in caches:
+        cached.cache_clear()
 
 
 def recipe(**keys: Any) -> Recipe:  # noqa: ANN401 (as YAML has it)
@@ -116,6 +128,7 @@ def test_other_codecs_get_the_number_that_quantises_alike() -> None:
         assert numbers == sorted(numbers)
 
 
+@pytest.mark.slow
 def test_a_data_set_of_video_frames_is_made_again_exactly_and_names_its_codecs(faces_dir: Path, tmp_path: Path) -> None:
     pytest.importorskip("av")
     step = {"video": {"codec": list(VIDEO_CODECS), "crf": [20, 40], "motion": [0, 3]}}
@@ -145,7 +158,6 @@ def test_without_pyav_the_extra_is_named_before_anything_is_made(
     monkeypatch: pytest.MonkeyPatch, faces_dir: Path, tmp_path: Path
 ) -> None:
     monkeypatch.setitem(sys.modules, "av", None)
-    video_ops._pyav.cache_clear()
     with pytest.raises(ConfigError, match=r"`video` needs PyAV: pip install 'degrade-kit\[video\]'"):
         dk.synthesize(faces_dir, tmp_path / "out", preset=recipe(crf=23), workers=0)
     assert not (tmp_path / "out").exists()
