@@ -27,6 +27,8 @@ from degrade_kit.pipelines.synth.shard import ShardReport, ShardTask, synthesize
 from degrade_kit.record import Record
 
 PRESETS = ("flipnet-paper", "gfpgan")
+BANKED = "real-world"
+"""What `synth` takes by default: plain OpenCV has no counterpart of its steps here."""
 VARIANTS = (1, 5)
 HERE = ExecutorConfig(workers=0)
 
@@ -179,7 +181,7 @@ def all_writers(hq_dir: Path) -> tuple[dict[str, Writer], list[str]]:
         writers[f"naive {name}, two PNG files"] = naive_writer(hq_dir, recipe)
         references.append(f"naive {name}, two PNG files")
         writers[f"naive {name}, HQ copied, LQ as PNG"] = naive_writer(hq_dir, recipe, copy_hq=True)
-    for name in PRESETS:
+    for name in (*PRESETS, BANKED):
         for variants in VARIANTS:
             # Readers run the colour steps of a shard, so these take no part; the recipe has them all the same.
             title = f"degrade-kit {name}, {variants} variant{'s' * (variants > 1)}"

@@ -1,0 +1,315 @@
+"""How near each source of LQ images comes to photographs: `python -m benchmarks.table --real NAME=PLACE --hq PLACE`.
+
+Every preset, every bank and mixture that ships, and recipes of your own degrade HQ faces; each is compared with each
+set of photographs by the features' KID, coverage and linear classifier, and by a small network on patches. Beside them
+stand the faces as they are, and the ideal: the photographs against other people of the same set. Take people and faces
+that nothing was fitted to; for the photographs of this project's own table, `benchmarks.splits` writes the lists.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import hashlib
+import json
+import re
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from benchmarks.harness import print_machine
+from degrade_kit.analysis.comparison import ImageSet, compare_sets
+from degrade_kit.analysis.distances import Features
+from degrade_kit.analysis.extractors import DEGRADATION, Extractor
+from degrade_kit.analysis.features import degradation_features
+from degrade_kit.analysis.groups import read_groups
+from degrade_kit.analysis.patches import PatchConfig, compare_patches, has_torch
+from degrade_kit.analysis.probes import probe_records
+from degrade_kit.analysis.whitening import Whitening
+from degrade_kit.degradation import make_lq
+from degrade_kit.errors import ImageError
+from degrade_kit.files import write_whole
+from degrade_kit.image import Pixels, decode_image
+from degrade_kit.pipelines.distribution.analyze import PROBE_FACES, PROBE_RECORDS
+from degrade_kit.pipelines.distribution.features import ExtractConfig, ProbeTask, measuring, to_size
+from degrade_kit.pipelines.distribution.photographs import PhotoConfig, locate_detector, look
+from degrade_kit.pipelines.executor import ExecutorConfig, run_tasks
+from degrade_kit.pipelines.feature_cache import cached
+from degrade_kit.presets import preset_names, resolve_recipe
+from degrade_kit.record import Record
+from degrade_kit.seeding import generator
+from degrade_kit.sources import display_name, open_sources
+
+HQ: Final = "HQ faces, not degraded"
+IDEAL: Final = "ideal: other photographs of the same set"
+_MARKS: Final = ("<!-- table of presets: python -m benchmarks.table -->", "<!-- end of the table -->")
+
+
+@dataclass(frozen=True, slots=True)
+class Photographs:
+    """A set of photographs as images of one size."""
+
+    images: list[Pixels]
+    names: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A source against one set of photographs."""
+
+    source: str
+    reference: str
+    kid: float
+    low: float
+    high: float
+    coverage: float
+    auc: float
+    patches: float | None
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure, print the table, and write it where asked."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--real", action="append", required=True, metavar="NAME=PLACE",
+                        help="photographs; whole ones are aligned, those of --size pixels as they are")  # fmt: skip
+    parser.add_argument("--cut", action="append", default=[], metavar="NAME",
+                        help="set whose images are faces cut out as they stand: enlarged, not aligned")  # fmt: skip
+    parser.add_argument("--detector", choices=("packaged", "yunet"), default="packaged")
+    parser.add_argument("--hq", required=True, metavar="PLACE", help="HQ faces")
+    parser.add_argument("--source", action="append", metavar="NAME|FILE.yaml",
+                        help="recipe; every preset and bank where none is given")  # fmt: skip
+    parser.add_argument("--size", type=int, default=512, help="side of the images, pixels")
+    parser.add_argument("--images", type=int, default=160, help="LQ images of each source")
+    parser.add_argument(
+        "--patches", action="store_true", help="train the network on patches too: a minute for each row"
+    )
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--workers", type=int, default=0)
+    parser.add_argument("--cache", type=Path, help="folder that keeps what was measured")
+    parser.add_argument("--json", type=Path, help="file for the numbers")
+    parser.add_argument(
+        "--into", type=Path, help="Markdown file whose marked table is replaced, such as docs/recipes.md"
+    )
+    given = parser.parse_args(arguments)
+    if given.patches and not has_torch():
+        raise SystemExit("--patches needs PyTorch: pip install 'degrade-kit[metrics]'")
+    places = dict(entry.split("=", 1) for entry in given.real)
+    if unknown := set(given.cut) - set(places):
+        raise SystemExit(f"--cut {min(unknown)}: no --real of that name")
+    bench = Bench(given.hq, given.size, given.images, given.seed, given.workers, given.cache)
+    reals = {
+        name: bench.photographs(place, PhotoConfig(size=given.size, cut=name in given.cut, detector=given.detector))
+        for name, place in places.items()
+    }
+    rows = list(bench.rows(reals, given.source or preset_names()[::-1], patches=given.patches))
+    text = to_markdown(rows, list(reals), bench, reals)
+    print_machine()
+    print(text)
+    if given.json:
+        write_whole(given.json, json.dumps([dataclasses.asdict(row) for row in rows], indent=1) + "\n")
+    if given.into:
+        replace_table(given.into, text)
+
+
+class Bench:
+    """HQ faces and what measures them.
+
+    Args:
+        hq: Where the faces are.
+        size: Side of all images, pixels.
+        images: LQ images of each source.
+        seed: Of all draws.
+        workers: Processes; 0 works in this one.
+        cache: Folder of what was measured, by content.
+    """
+
+    def __init__(self, hq: str, size: int, images: int, seed: int, workers: int, cache: Path | None) -> None:
+        self.images, self.seed, self.cache = images, seed, cache
+        self.executor = ExecutorConfig(workers=workers)
+        sources = open_sources(hq)
+        self.faces = [to_size(decode_image(sources.read(place)).pixels, size) for place in range(len(sources))]
+        self.people = read_groups([display_name(name) for name in sources.names]).names
+        self.extract = ExtractConfig(size=size, allow_resize=False, cache=cache, thumbnails=False)
+        chosen = np.random.default_rng(seed).permutation(len(self.faces))[:PROBE_FACES]
+        probes = tuple(probe_records(PROBE_RECORDS))
+        measured = self.measure({int(place): probes for place in chosen})
+        self.whitening = Whitening.fit(np.stack([measured[int(place)] for place in chosen], axis=1))
+
+    def measure(self, records: Mapping[int, Sequence[Record]]) -> dict[int, Features]:
+        """Measure LQ images of faces by their numbers, (n, D) each."""
+        tasks = [ProbeTask(face, self.faces[face], tuple(drawn), self.extract) for face, drawn in records.items()]
+        found: dict[int, Features] = {}
+        for outcome in run_tasks(measuring(Extractor(DEGRADATION)), tasks, self.executor):
+            assert outcome.result is not None, outcome.error
+            assert isinstance(outcome.task, ProbeTask)
+            found[outcome.task.number] = np.stack([row.features for row in outcome.result.rows])
+        return found
+
+    def photographs(self, place: str, config: PhotoConfig) -> Photographs:
+        """Read photographs, aligned or enlarged; those that cannot be used are named."""
+        config = locate_detector(config)
+        sources = open_sources(place)
+        found = Photographs([], [])
+        for number, name in enumerate(sources.names):
+            try:
+                found.images.append(look(sources.read(number), config)[0])
+            except ImageError as error:
+                print(f"{display_name(name)}: {error}")
+                continue
+            found.names.append(display_name(name))
+        return found
+
+    def draws(self, source: str) -> tuple[list[int], list[Record]]:
+        """Draw records of a source, and the faces that they take turns with."""
+        recipe = resolve_recipe(source)
+        records = [recipe.draw(generator(self.seed, f"table/{recipe.name}", number)) for number in range(self.images)]
+        order = np.random.default_rng(self.seed).permutation(len(self.faces))
+        return [int(order[number % len(order)]) for number in range(self.images)], records
+
+    def rows(self, reals: Mapping[str, Photographs], sources: Sequence[str], *, patches: bool) -> Iterator[Row]:
+        """Compare every source with every set of photographs."""
+        points = {name: self._points(real.images) for name, real in reals.items()}
+        sets = {
+            name: ImageSet(
+                name=name,
+                kind="real",
+                points=points[name],
+                labels=tuple(real.names),
+                groups=read_groups(real.names).names,
+            )
+            for name, real in reals.items()
+        }
+        plain = ImageSet(
+            name=HQ, kind="hq", points=self._points(self.faces), labels=tuple(map(str, self.people)), groups=self.people
+        )
+        for name, real in sets.items():
+            yield self._ideal(real, reals[name], patches)
+            yield self._row(plain, self.faces, real, reals[name], patches)
+        for source in sources:
+            faces, records = self.draws(source)
+            by_face: dict[int, list[Record]] = {}
+            for face, record in zip(faces, records, strict=True):
+                by_face.setdefault(face, []).append(record)
+            measured = self.measure(by_face)
+            groups = tuple(self.people[face] for face in by_face for _ in by_face[face])
+            images = (
+                [make_lq(record, self.faces[face]) for face in by_face for record in by_face[face]] if patches else []
+            )
+            made = ImageSet(
+                name=resolve_recipe(source).name,
+                kind="synth",
+                points=self.whitening(np.concatenate([measured[face] for face in by_face])),
+                labels=tuple(map(str, range(len(groups)))),
+                groups=groups,
+            )
+            for name, real in sets.items():
+                yield self._row(made, images, real, reals[name], patches)
+
+    def _points(self, images: Sequence[Pixels]) -> Features:
+        def measure(image: Pixels) -> Features:
+            key = hashlib.sha256(image.tobytes() + Extractor(DEGRADATION).key().encode()).hexdigest()
+            return cached(self.cache, key, lambda: degradation_features(image))
+
+        return self.whitening(np.stack([measure(image) for image in images]))
+
+    def _row(
+        self, made: ImageSet, images: Sequence[Pixels], real: ImageSet, photographs: Photographs, patches: bool
+    ) -> Row:
+        start = time.monotonic()
+        found = compare_sets(made, real, self.seed).numbers
+        assert found.kid is not None
+        assert found.matched is not None
+        assert found.auc is not None
+        told = None
+        if patches:
+            config = PatchConfig(seed=self.seed)
+            told = compare_patches(images, photographs.images, made.groups, real.groups, config).auc.value
+        auc = found.auc
+        row = Row(
+            made.name, real.name, found.kid.value, found.kid.low, found.kid.high, found.matched.coverage, auc, told
+        )
+        print(f"{row.source} to {row.reference}: {_cells(row)}, {time.monotonic() - start:.0f} s", flush=True)
+        return row
+
+    def _ideal(self, real: ImageSet, photographs: Photographs, patches: bool) -> Row:
+        """Half of the people against the others: what a perfect source would reach at these numbers."""
+        people = sorted(set(real.groups))
+        first = {people[int(place)] for place in np.random.default_rng(self.seed).permutation(len(people))[::2]}
+        halves: list[tuple[ImageSet, Photographs]] = []
+        for inside in (True, False):
+            places = [place for place, name in enumerate(real.groups) if (name in first) is inside]
+            part = ImageSet(
+                name=real.name,
+                kind="real",
+                points=real.points[places],
+                labels=tuple(real.labels[place] for place in places),
+                groups=tuple(real.groups[place] for place in places),
+            )
+            pictures = Photographs(
+                [photographs.images[place] for place in places], [photographs.names[place] for place in places]
+            )
+            halves.append((part, pictures))
+        (one, one_pictures), (other, other_pictures) = halves
+        return self._row(dataclasses.replace(one, name=IDEAL), one_pictures.images, other, other_pictures, patches)
+
+
+def _cells(row: Row) -> str:
+    found = f"KID {row.kid:.3f}, coverage {row.coverage:.2f}, AUC {row.auc:.3f}"
+    return found if row.patches is None else f"{found}, patches {row.patches:.3f}"
+
+
+def to_markdown(rows: Sequence[Row], reals: Sequence[str], bench: Bench, photographs: Mapping[str, Photographs]) -> str:
+    """Write the table, the sources best first by the mean of KID; numbers of one set share a cell."""
+    by_source: dict[str, dict[str, Row]] = {}
+    for row in rows:
+        by_source.setdefault(row.source, {})[row.reference] = row
+    ranked = sorted(
+        (name for name in by_source if name not in (HQ, IDEAL)),
+        key=lambda name: float(np.mean([row.kid for row in by_source[name].values()])),
+    )
+    patched = any(row.patches is not None for row in rows)
+    head = "KID, coverage, AUC" + (", AUC on patches" if patched else "")
+    lines = [
+        f"| LQ images by | {' | '.join(f'{name}: {head}' for name in reals)} |",
+        "|---|" + "---|" * len(reals),
+    ]
+    for name in (IDEAL, *ranked, HQ):
+        shown = name if name in (HQ, IDEAL) else f"`{name}`"
+        cells = [_short(by_source[name][real]) for real in reals]
+        lines.append(f"| {shown} | {' | '.join(cells)} |")
+    sets = ", ".join(f"{len(photographs[name].names)} {name}" for name in reals)
+    lines += [
+        "",
+        f"{bench.images} images of {len(bench.faces)} faces for each source, at {bench.extract.size} pixels; "
+        f"photographs: {sets}. KID: 0 for equal distributions. Coverage: share of the photographs with an image near "
+        "them. AUC: of a linear classifier on the features"
+        f"{' and of a small network on patches' if patched else ''}, 0.5 if it cannot tell.",
+    ]
+    return "\n".join(lines)
+
+
+def _short(row: Row) -> str:
+    cells = [f"{row.kid:.2f}", f"{row.coverage:.2f}", f"{row.auc:.2f}"]
+    return ", ".join(cells if row.patches is None else [*cells, f"{row.patches:.2f}"])
+
+
+def replace_table(path: Path, text: str) -> None:
+    """Put a table between the marks of a Markdown file.
+
+    Raises:
+        SystemExit: If the file has no such marks.
+    """
+    content = path.read_text("utf-8")
+    begin, end = _MARKS
+    pattern = re.compile(re.escape(begin) + ".*?" + re.escape(end), re.DOTALL)
+    if not pattern.search(content):
+        raise SystemExit(f"{path}: expected the marks {begin} and {end}")
+    write_whole(path, pattern.sub(lambda _: f"{begin}\n\n{text}\n\n{end}", content, count=1))
+
+
+if __name__ == "__main__":
+    main()

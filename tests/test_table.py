@@ -1,0 +1,84 @@
+"""The table of presets and banks: by anybody, on photographs of their own, and into a document."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from benchmarks import splits, table
+from degrade_kit.degradation import make_lq
+from degrade_kit.image import Pixels, encode_png
+from degrade_kit.presets import preset
+from degrade_kit.seeding import generator
+
+SIZE = 64
+
+
+def crop(photograph: npt.NDArray[np.uint8], rng: np.random.Generator) -> Pixels:
+    extent = int(rng.integers(100, 200))
+    top, left = rng.integers(0, 512 - extent, 2)
+    part = photograph[top : top + extent, left : left + extent]
+    return np.asarray(cv2.resize(part, (SIZE, SIZE), interpolation=cv2.INTER_AREA), np.uint8)
+
+
+@pytest.mark.slow
+def test_the_table_ranks_sources_and_goes_into_a_document(
+    astronaut: npt.NDArray[np.uint8], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rng = np.random.default_rng(0)
+    (tmp_path / "hq").mkdir()
+    (tmp_path / "real").mkdir()
+    gfpgan = preset("gfpgan")
+    for number in range(24):
+        if number < 6:
+            (tmp_path / "hq" / f"{number:05}.png").write_bytes(encode_png(crop(astronaut, rng)))
+        real = make_lq(gfpgan.draw(generator(1, "real", number)), crop(astronaut, rng))
+        (tmp_path / "real" / f"{number:05}.png").write_bytes(encode_png(real))
+    page = tmp_path / "page.md"
+    page.write_text("Before.\n\n" + "\n".join(table._MARKS) + "\n\nAfter.\n", "utf-8")
+    table.main(
+        [
+            *("--real", f"mine={tmp_path}/real", "--hq", f"{tmp_path}/hq", "--size", str(SIZE), "--images", "30"),
+            *(
+                "--source",
+                "codeformer",
+                "--source",
+                "gfpgan",
+                "--json",
+                f"{tmp_path}/numbers.json",
+                "--into",
+                str(page),
+            ),
+        ]
+    )
+    text = page.read_text("utf-8")
+    assert text.startswith("Before.\n\n<!-- table")
+    assert text.endswith("After.\n")
+    lines = [line.split("|")[1].strip() for line in text.splitlines() if line.startswith("|")]
+    assert lines == ["LQ images by", "---", table.IDEAL, "`gfpgan`", "`codeformer`", table.HQ], "best first"
+    rows = {row["source"]: row for row in json.loads((tmp_path / "numbers.json").read_text("utf-8"))}
+    assert rows["gfpgan"]["kid"] < 0.5 * rows["codeformer"]["kid"]
+    assert rows["gfpgan"]["patches"] is None
+    assert "24 mine" in capsys.readouterr().out
+
+
+def test_a_document_without_marks_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "page.md").write_text("nothing\n", "utf-8")
+    with pytest.raises(SystemExit, match="expected the marks"):
+        table.replace_table(tmp_path / "page.md", "| table |")
+    assert (tmp_path / "page.md").read_text("utf-8") == "nothing\n"
+
+
+def test_nobody_is_fitted_to_and_judges(tmp_path: Path) -> None:
+    folder = tmp_path / "faces/lq_real/web_rmfd_150"
+    folder.mkdir(parents=True)
+    for name in ("0_0_ada_0001", "1_0_ada_0002", "0_0_bea_0001", "0_0_cleo_0004", "0_0_cleo_0009"):
+        (folder / f"{name}.jpg").touch()
+    fitted, judging = splits.split("web", tmp_path)
+    assert [path.stem for path in fitted] == ["0_0_ada_0001", "0_0_cleo_0004", "0_0_cleo_0009", "1_0_ada_0002"]
+    assert [path.stem for path in judging] == ["0_0_bea_0001"]
