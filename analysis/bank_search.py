@@ -32,7 +32,7 @@ _PROPOSED: Final = 6
 """Records that each photograph proposes for each that it takes at last."""
 _NEAR: Final = 0.02
 """How much a record's squared distance to its photograph counts beside the mean and the spread of all."""
-_BRIGHT: Final = {"exposure": 0.45, "gamma": 0.3, "contrast": 0.25, "red": 0.12, "blue": 0.25, "saturation": 0.4}
+_BRIGHT: Final = {"exposure": 0.4, "gamma": 0.25, "contrast": 0.2, "red": 0.12, "blue": 0.2, "saturation": 0.25}
 """Most that a tone may be away from none, by field: stops, or the factor's logarithm. What is bright in one portrait is
 dark in another, so what a photograph asks of one face would spoil the next."""
 

@@ -68,7 +68,9 @@ def preset_names() -> list[str]:
     return [*PRESETS, *shipped_banks(), *MIXTURES]
 
 
-MIXTURES: dict[str, dict[str, float]] = {}
+MIXTURES: dict[str, dict[str, float]] = {
+    "real-world": {"press-photo": 1.0, "web-photo": 1.0, "crowd": 1.0, "video-frame": 0.5},
+}
 """Presets that draw from several banks, with their shares."""
 
 

@@ -15,7 +15,7 @@ from degrade_kit.wording import counted_noun
 
 @command("preview", "Draw HQ faces beside the LQ images of a recipe")
 @word("--hq", required=True)
-@word("--preset", "; several times to compare several", multiple=True, default=("flipnet-paper",))
+@word("--preset", "; several times to compare several", multiple=True, default=("real-world",))
 @word(
     "--out",
     ": a picture",

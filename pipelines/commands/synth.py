@@ -66,7 +66,7 @@ _RESIZED = Needs(met=lambda given: given["size"] != 0, otherwise="with --size 0"
 @command("synth", "Make LQ/HQ pairs from faces, as WebDataset shards", files=ConfigFiles(saved=_saved_options))
 @word("--hq", required=True)
 @word("--shards", "; it is written here", required=True)
-@word("--preset", default="flipnet-paper", needs=only_with("mode", "onthefly", "mix"))
+@word("--preset", default="real-world", needs=only_with("mode", "onthefly", "mix"))
 @option(
     "--mode",
     type=click.Choice(["onthefly", "flipnet", "mix"]),

@@ -129,7 +129,7 @@ def synthesize(
     hq: str | os.PathLike[str],
     out: str | os.PathLike[str],
     *,
-    preset: str | os.PathLike[str] | Recipe = "flipnet-paper",
+    preset: str | os.PathLike[str] | Recipe = "real-world",
     mode: Literal["onthefly", "flipnet", "mix"] = "onthefly",
     mix: float = 0.5,
     flipnet: str | os.PathLike[str] = "small",

@@ -162,12 +162,12 @@ def test_what_is_told_is_in_every_record_of_a_search() -> None:
 
 def test_no_variation_of_variations_leaves_the_bounds_of_light_and_noise() -> None:
     rng = np.random.default_rng(7)
-    record = Record(0, (Frame(**PLACE), Tone(saturation=1.3), GaussianNoise(level=6.0), Unframe(**PLACE)))
+    record = Record(0, (Frame(**PLACE), Tone(saturation=1.2), GaussianNoise(level=6.0), Unframe(**PLACE)))
     for _ in range(30):
         record = _child(record, Facts(), 0.5, rng)
         _, tone, noise, _ = record.steps
         assert isinstance(tone, Tone)
         assert isinstance(noise, GaussianNoise)
-        assert abs(tone.exposure) <= 0.45
-        assert 0.67 < tone.saturation < 1.5
+        assert abs(tone.exposure) <= 0.4
+        assert 0.77 < tone.saturation < 1.3
         assert noise.level <= 8

@@ -19,6 +19,7 @@ import yaml
 from click.testing import CliRunner
 from PIL import Image
 
+import degrade_kit as dk
 import degrade_kit.pipelines.demo
 import degrade_kit.pipelines.doctor
 from degrade_kit.image import decode_image, read_image
@@ -40,8 +41,10 @@ def run(*arguments: object, code: int = 0) -> str:
 
 
 def synth(hq: Path, out: Path, *options: object, code: int = 0) -> str:
-    """Run `synth` with two samples to a shard unless the options say otherwise."""
-    fixed = ["--size", 64, "--workers", 0, "--samples-per-shard", 2]
+    """Run `synth` with the paper's recipe and two samples to a shard unless the options say otherwise."""
+    fixed: list[object] = ["--size", 64, "--workers", 0, "--samples-per-shard", 2]
+    if not {"--preset", "--config"} & set(options):
+        fixed += ["--preset", "flipnet-paper"]
     return run("synth", "--hq", hq, "--shards", out, *fixed, *options, code=code)
 
 
@@ -298,6 +301,24 @@ def test_a_wrong_shard_range_is_refused_before_anything_is_written(faces_dir: Pa
     output = synth(faces_dir, tmp_path / "out", f"--shard-range={text}", code=2)
     assert "START:STOP" in output
     assert not any(tmp_path.iterdir())
+
+
+def test_what_nothing_else_is_asked_for_is_like_photographs_in_the_wild(faces_dir: Path, tmp_path: Path) -> None:
+    run("synth", "--hq", faces_dir, "--shards", tmp_path / "out", "--size", 64, "--workers", 0, "--variants", 4)
+    shown = run("inspect", tmp_path / "out", "--json")
+    resolved = yaml.safe_load((tmp_path / "out/.degrade_kit/config.yaml").read_text("utf-8"))["recipe"]
+    assert resolved["name"] == "real-world"
+    banks = [option["steps"][0]["bank"]["file"] for option in resolved["steps"][0]["one_of"]["options"]]
+    assert banks == ["press-photo", "web-photo", "crowd", "video-frame"]
+    assert json.loads(shown)["statistics"]["records"] == 24
+    card = (tmp_path / "out/README.md").read_text("utf-8")
+    assert "mixture of banks" in card
+    assert card.count("The photographs") + card.count("the photographs") >= 4, "the card states whose photographs"
+    run("verify", tmp_path / "out", "--workers", 0, "--replay", 1)
+    assert dk.synthesize(faces_dir, tmp_path / "same", size=64, workers=0, variants=4).num_samples == 6
+    assert (
+        samples_of(tmp_path / "same")["astronaut.png"].members == samples_of(tmp_path / "out")["astronaut.png"].members
+    )
 
 
 def test_another_configuration_is_refused_and_the_difference_shown(faces_dir: Path, made: Path) -> None:
