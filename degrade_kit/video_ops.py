@@ -217,7 +217,7 @@ def _encode(codec: VideoCodec, clip: Sequence[_Planes], crf: int) -> _Stream:
             rows = np.zeros((plane.height, plane.line_size), np.uint8)
             rows[:, : plane.width] = values
             plane.update(rows)
-        frame.pts, frame.time_base = at, context.time_base
+        frame.pts, frame.time_base = at, Fraction(1, _RATE)
         packets += context.encode(frame)
     packets += context.encode(None)
     return packets, context.extradata
