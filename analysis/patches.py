@@ -50,7 +50,7 @@ class Images(Protocol):
     """Images by number, such as a list; only those that are taken are asked for."""
 
     def __len__(self) -> int:
-        """Count the images."""
+        """Count the images of this set."""
         ...
 
     def __getitem__(self, place: int, /) -> Pixels:
