@@ -49,6 +49,7 @@ from degrade_kit.pipelines.evaluation.evaluate import evaluate as evaluate
 
 # isort: split
 # Use trained models
+from degrade_kit.flipnet.blip import read_captions as read_captions
 from degrade_kit.flipnet.degrader import Degrader as Degrader
 from degrade_kit.flipnet.degrader import Networks as Networks
 from degrade_kit.flipnet.sampling import SamplingConfig as SamplingConfig

@@ -14,7 +14,7 @@ import json
 import os
 import resource
 from collections import OrderedDict
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from degrade_kit.degradation import finish, make_lq, make_target
 from degrade_kit.errors import ConfigError, ImageError, ShardError
 from degrade_kit.files import NO_LOCKS, file_sha256, local_path, regular_descriptor, sha256, sweep_scratch, whole_file
 from degrade_kit.image import Pixels, decode_image
+from degrade_kit.network_ops import Network
 from degrade_kit.ops import Op
 from degrade_kit.plain_shards import PlainTars, find_tars, index_tar, plain_info
 from degrade_kit.record import Record, ops_from_json
@@ -50,6 +51,22 @@ class RawPair:
     hq: bytes
     lq: bytes
     """Empty where no variant was asked for."""
+
+
+def caption_of(raw: RawPair, captions: Mapping[str, str] | None) -> str | None:
+    """Find the caption of an HQ image by the SHA-256 of its source; None where nobody has asked for captions.
+
+    Raises:
+        ShardError: If it has none.
+    """
+    if captions is None:
+        return None
+    digest = raw.info.get("source_sha256", "")
+    if digest not in captions:
+        raise ShardError(
+            f"{raw.where}: no caption of its source {raw.info['source']}; `degrade-kit caption` makes them"
+        )
+    return captions[digest]
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,11 +237,11 @@ class PairReader:
         return LoadedPair(hq, lq, record, raw.key, raw.info["source"], variant)
 
     @staticmethod
-    def fresh_pair(raw: RawPair, record: Record) -> LoadedPair:
-        """A pair with an LQ image that is made now."""
+    def fresh_pair(raw: RawPair, record: Record, network: Network | None = None) -> LoadedPair:
+        """A pair with an LQ image that is made now; a network does the steps of a FlipNet, where there are any."""
         hq = PairReader.decode_hq(raw)
         return LoadedPair(
-            make_target(record, hq), make_lq(record, hq), record.to_json(), raw.key, raw.info["source"], -1
+            make_target(record, hq), make_lq(record, hq, network), record.to_json(), raw.key, raw.info["source"], -1
         )
 
     @staticmethod

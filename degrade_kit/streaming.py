@@ -16,7 +16,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
@@ -39,7 +39,8 @@ from degrade_kit.epoch_order import (
 )
 from degrade_kit.errors import ConfigError
 from degrade_kit.image import Pixels
-from degrade_kit.reader import LoadedPair, PairReader
+from degrade_kit.network_ops import Network
+from degrade_kit.reader import LoadedPair, PairReader, caption_of
 from degrade_kit.recipe import Recipe
 from degrade_kit.seeding import epoch_generator
 from degrade_kit.wording import first_few
@@ -58,6 +59,11 @@ class PairOptions:
     """What makes LQ images anew, from the same HQ images, in place of stored ones."""
     onthefly_prob: float = 0.5
     """Share of the pairs, in [0, 1], that `onthefly` makes; FlipNet trains its restorer with 0.5."""
+    network: Network | None = None
+    """Does the FlipNet's steps of `onthefly`, such as `dk.Networks(recipe, device="cpu")`, which each worker loads."""
+    captions: Mapping[str, str] | None = None
+    """Of the sources of the HQ images, by SHA-256, for a FlipNet that `onthefly` prompts with them; see
+    `degrade_kit.read_captions`."""
     crop: int | None = None
     """Side of a square cut from the same random place of both images, pixels; None for whole images."""
     flip: bool = False
@@ -74,6 +80,15 @@ class PairOptions:
             raise ConfigError(f"crop: expected a side of at least 1 pixel, got {self.crop}")
         if self.dtype not in ("uint8", "float32"):
             raise ConfigError(f'dtype: expected "uint8" or "float32", got {self.dtype!r}')
+        if self.onthefly is not None and self.onthefly.models and self.network is None:
+            raise ConfigError(
+                f"onthefly: the recipe {self.onthefly.name} has the step `flipnet`; give network=Networks(recipe)"
+            )
+        if self.onthefly is not None and self.onthefly.captioned and self.captions is None:
+            raise ConfigError(
+                f"onthefly: the recipe {self.onthefly.name} prompts its FlipNet with captions; give "
+                "captions=read_captions(FILE)"
+            )
         if not isinstance(self.variant, int) and self.variant not in ("random", "cycle", "all"):
             raise ConfigError(f'variant: expected a number, "random", "cycle" or "all"; got {self.variant!r}')
 
@@ -187,7 +202,8 @@ class PairMapDataset(Dataset[Pair]):
             return self.reader.stored_pair(self.reader.read(sample, variant), variant)
         raw = self.reader.read(sample, None)
         rng = epoch_generator(self.options.seed, epoch, raw.info["source"], variant)
-        return self.reader.fresh_pair(raw, recipe.draw(rng))
+        record = recipe.draw(rng, caption_of(raw, self.options.captions))
+        return self.reader.fresh_pair(raw, record, self.options.network)
 
 
 class PairDataset(IterableDataset[Pair]):

@@ -25,7 +25,7 @@ from degrade_kit.epoch_order import draw_epoch
 from degrade_kit.errors import ConfigError, ShardError
 from degrade_kit.files import open_regular
 from degrade_kit.plain_shards import assign_roles, find_tars, is_readable, plain_info
-from degrade_kit.reader import PairReader, RawPair
+from degrade_kit.reader import PairReader, RawPair, caption_of
 from degrade_kit.seeding import epoch_generator
 from degrade_kit.shards import LQ_ONLY, MAX_MEMBER_BYTES, open_shards
 from degrade_kit.store import LocalStore, Store
@@ -165,7 +165,8 @@ class _Pairs:
         for item, variant in enumerate(cast("list[int]", draws.variant.tolist())):
             if options.onthefly is not None and draws.onthefly[item]:
                 rng = epoch_generator(options.seed, epoch, raw.info["source"], variant)
-                loaded = PairReader.fresh_pair(raw, options.onthefly.draw(rng))
+                record = options.onthefly.draw(rng, caption_of(raw, options.captions))
+                loaded = PairReader.fresh_pair(raw, record, options.network)
             else:
                 chosen = RawPair(raw.key, raw.where, raw.info, raw.hq, lq[variant])
                 loaded = PairReader.stored_pair(chosen, variant)

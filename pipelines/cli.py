@@ -15,6 +15,7 @@ import click
 from degrade_kit.pipelines.commands.align import align_command
 from degrade_kit.pipelines.commands.analyze import analyze_command
 from degrade_kit.pipelines.commands.bench_read import bench_read_command
+from degrade_kit.pipelines.commands.caption import caption_command
 from degrade_kit.pipelines.commands.compare import compare_command
 from degrade_kit.pipelines.commands.degrade import degrade_command
 from degrade_kit.pipelines.commands.demo import demo_command
@@ -41,7 +42,15 @@ EXIT_ERROR, EXIT_USAGE, EXIT_INCOMPLETE, EXIT_INTERRUPTED = 1, 2, 3, 130
 
 
 GROUPS: Mapping[str, Sequence[click.Command]] = {
-    "Make data": (demo_command, presets_command, preview_command, align_command, synth_command, degrade_command),
+    "Make data": (
+        demo_command,
+        presets_command,
+        preview_command,
+        align_command,
+        caption_command,
+        synth_command,
+        degrade_command,
+    ),
     "Look at data": (
         inspect_command,
         verify_command,

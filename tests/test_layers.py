@@ -30,8 +30,11 @@ FEATURES = {"inputs", "synth", "dataset", "distribution", "evaluation", "models"
 ABOVE_FEATURES = {"commands", "cli.py", "demo.py"}
 """What in pipelines puts features together."""
 NOT_INSTALLED = {"tests", "benchmarks", "docs"}
-READS_A_FOLDER = ("degrade_kit/network_steps.py", "degrade_kit.flipnet.folder.degrading_model")
-"""A recipe's step asks a FlipNet's folder what it is, which needs no torch."""
+RUNS_A_FLIPNET = {
+    ("degrade_kit/network_steps.py", "degrade_kit.flipnet.folder.degrading_model"),
+    ("degrade_kit/adapters/base.py", "degrade_kit.flipnet.degrader.Networks"),
+}
+"""A recipe's step asks a FlipNet's folder what it is, which needs no torch; a trainer's options name recipes alone."""
 TORCH_FAMILY = {"torch", "torchvision", "diffusers", "peft", "transformers", "accelerate"}
 IMPORT_CALLS = {"importlib.import_module", "import_module", "__import__"}
 
@@ -71,7 +74,7 @@ def violation(path: Path, name: str) -> str | None:
     if top == "ray" and path != Path("degrade_kit/pipelines/executor.py"):
         return "only pipelines/executor.py imports ray"
     if layer == "degrade_kit" and not in_flipnet:
-        if name.startswith("degrade_kit.flipnet") and (str(path), name) != READS_A_FOLDER:
+        if name.startswith("degrade_kit.flipnet") and (str(path), name) not in RUNS_A_FLIPNET:
             return "nothing else in degrade_kit imports degrade_kit.flipnet"
         if top in TORCH_FAMILY and not (feeds_torch and top == "torch"):
             return "in degrade_kit, torch and its family belong to flipnet; what feeds trainers may use torch"
@@ -226,6 +229,10 @@ MISTAKES = {
         "--hq {faces} --shards {out} --config {nowhere}",
     ],
     "align": ["--input {nowhere} --out {out}", "--input {faces} --out {out} --detector yunet:{nowhere}"],
+    "caption": [
+        "--hq {nowhere} --out {out}/a.jsonl",
+        "--hq {faces} --caption-model {nowhere} --out {out}/a.jsonl",
+    ],
     "verify": ["{nowhere}"],
     "inspect": ["{nowhere}"],
     "replay": ["{nowhere} 000000000 --out {out}"],

@@ -53,9 +53,17 @@ def open_pairs(whose: str, options: Mapping[str, Any], also: Collection[str] = (
     if options.get("dataroot") is None:
         raise ConfigError(f"{whose}: `dataroot` is missing: the folder or URL of a data set")
     onthefly = options.get("onthefly")
+    recipe = None if onthefly is None else resolve_recipe(onthefly)
+    network = None
+    if recipe is not None and recipe.models:
+        from degrade_kit.flipnet.degrader import Networks
+
+        # Loaded in each worker; several of them share a GPU badly.
+        network = Networks(recipe, device="cpu")
     pair_options = PairOptions(
         variant=options.get("variant", "random"),
-        onthefly=None if onthefly is None else resolve_recipe(onthefly),
+        onthefly=recipe,
+        network=network,
         onthefly_prob=options.get("onthefly_prob", 0.5),
         crop=options.get("crop"),
         flip=options.get("use_hflip", False),

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from degrade_kit.errors import ConfigError, ImageError, RunError
-from degrade_kit.files import decode_json, expand_home, read_regular, sha256, write_whole
+from degrade_kit.files import decode_json, expand_home, local_path, read_regular, sha256, write_whole
 from degrade_kit.image import Pixels, decode_image
 from degrade_kit.progress import OnProgress, Progress, silent
 
@@ -83,14 +83,52 @@ class CaptionFile:
 
     def _parse(self, line: bytes, number: int) -> tuple[str, str] | None:
         try:
-            entry = decode_json(line)
-            digest, model, caption = (str(entry[key]) for key in ("sha256", "model", "caption"))
+            digest, model, caption = _parsed(line)
         except (ValueError, KeyError, TypeError, RecursionError) as error:
-            raise RunError(
-                f'captions: {self._path}, line {number}: expected {{"sha256": ..., "model": ..., "caption": ...}}, got '
-                f"{line[:80]!r}; remove the line or name another file"
-            ) from error
+            raise RunError(_no_caption(self._path, line, number)) from error
         return (digest, caption) if model == self._model else None
+
+
+def read_captions(path: str | os.PathLike[str]) -> dict[str, str]:
+    """Read the captions of a file by the SHA-256 of their images' files; see `CaptionFile`.
+
+    Raises:
+        ConfigError: If the file cannot be read, is empty, holds something else, or captions of several models.
+    """
+    place = local_path(path)
+    try:
+        lines = read_regular(place).splitlines()
+    except OSError as error:
+        raise ConfigError(f"captions: cannot read {place}: {error.strerror or error}") from error
+    found: dict[str, str] = {}
+    models: set[str] = set()
+    for number, line in enumerate(lines, 1):
+        try:
+            digest, model, caption = _parsed(line)
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            raise ConfigError(_no_caption(place, line, number)) from error
+        found[digest] = caption
+        models.add(model)
+    if not found:
+        raise ConfigError(f"captions: {place} is empty; `degrade-kit caption` writes it")
+    if len(models) > 1:
+        raise ConfigError(
+            f"captions: {place} holds those of {len(models)} models, {', '.join(sorted(models))}; keep the lines of one"
+        )
+    return found
+
+
+def _parsed(line: bytes) -> tuple[str, str, str]:
+    entry = decode_json(line)
+    digest, model, caption = (entry[key] for key in ("sha256", "model", "caption"))
+    return str(digest), str(model), str(caption)
+
+
+def _no_caption(path: Path, line: bytes, number: int) -> str:
+    return (
+        f'captions: {path}, line {number}: expected {{"sha256": ..., "model": ..., "caption": ...}}, got '
+        f"{line[:80]!r}; remove the line or name another file"
+    )
 
 
 def blip_captions(
@@ -100,9 +138,10 @@ def blip_captions(
     model: str,
     cache: Path,
     batch_size: int = 8,
-    device: str = "cpu",
+    device: str | None = "cpu",
     download: bool = False,
     progress: OnProgress = silent,
+    unusable: Callable[[int, ImageError], None] | None = None,
 ) -> list[str]:
     """Caption images, each once.
 
@@ -113,16 +152,17 @@ def blip_captions(
             is loaded only if an image has no caption yet.
         cache: JSONL file; see `CaptionFile`.
         batch_size: Images captioned at once. Greedy decoding, so that it does not change the words.
-        device: Torch device.
+        device: Torch device; the first GPU, or else the CPU, where None.
         download: Whether a hub id may be fetched that the hub's cache does not have.
         progress: Told of the images that have a caption or wait for their batch.
+        unusable: Told of the images that cannot be used, by number, which are then left out.
 
     Returns:
         One caption for each image, in order.
 
     Raises:
         ConfigError: If transformers is not installed, or the model cannot be loaded.
-        ImageError: If an image cannot be used.
+        ImageError: If an image cannot be used, and `unusable` is None.
         RunError: If the cache cannot be used.
     """
     if batch_size < 1:
@@ -132,13 +172,15 @@ def blip_captions(
     waiting: dict[str, Pixels] = {}
     captioner: Callable[[Sequence[Pixels]], list[str]] | None = None
     for index in range(count):
-        data = read(index)
-        digests.append(sha256(data))
-        if known.get(digests[-1]) is None and digests[-1] not in waiting:
-            try:
+        try:
+            data = read(index)
+            digests.append(sha256(data))
+            if known.get(digests[-1]) is None and digests[-1] not in waiting:
                 waiting[digests[-1]] = decode_image(data, min_side=1).pixels
-            except ImageError as error:
+        except ImageError as error:
+            if unusable is None:
                 raise ImageError(error.reason, f"image {index + 1} of {count} to caption: {error.detail}") from error
+            unusable(index, error)
         if len(waiting) >= batch_size or (waiting and index == count - 1):
             captioner = captioner or _load(model, device, download=download)
             known.add(dict(zip(waiting, captioner(list(waiting.values())), strict=True)))
@@ -147,7 +189,7 @@ def blip_captions(
     return [caption for digest in digests if (caption := known.get(digest)) is not None]
 
 
-def _load(model: str, device: str, *, download: bool) -> Callable[[Sequence[Pixels]], list[str]]:
+def _load(model: str, device: str | None, *, download: bool) -> Callable[[Sequence[Pixels]], list[str]]:
     """Load BLIP and give a function from images to captions."""
     try:
         torch: Any = importlib.import_module("torch")
@@ -170,11 +212,14 @@ def _load(model: str, device: str, *, download: bool) -> Callable[[Sequence[Pixe
             f"(config.json, model.safetensors, tokenizer and preprocessor), or a hub id that is in the hub's cache or "
             f"that --download may fetch; {error}"
         ) from error
-    network.eval().to(device)
+    from degrade_kit.flipnet.sampling import choose_device
+
+    place = choose_device(device)
+    network.eval().to(place)
 
     def caption(images: Sequence[Pixels]) -> list[str]:
         with torch.inference_mode():
-            inputs = processor(images=list(images), return_tensors="pt").to(device)
+            inputs = processor(images=list(images), return_tensors="pt").to(place)
             tokens = network.generate(**inputs, max_new_tokens=_MAX_TOKENS, do_sample=False, num_beams=1)
         texts: list[str] = processor.batch_decode(tokens, skip_special_tokens=True)
         return [" ".join(text.split()) for text in texts]

@@ -34,6 +34,7 @@ def degrade_command(
     seed: int,
     size: int,
     out: Path,
+    captions: Any,  # noqa: ANN401 (a path, then what it holds)
     **options: Any,  # noqa: ANN401 (those of the FlipNet)
 ) -> None:
     """Degrade one photograph by a FlipNet, or by any recipe, for a look.
@@ -46,13 +47,15 @@ def degrade_command(
 
     The images are those that `synth` makes of a face of this name; `preview` shows several faces and recipes.
     """  # noqa: D301 (click reads the \b itself)
+    from degrade_kit.pipelines.makers.captions import open_captions
     from degrade_kit.pipelines.makers.networks import flipnet_recipe, licences
     from degrade_kit.pipelines.synth.degrade_photo import degrade_image
     from degrade_kit.presets import resolve_recipe
 
     settings = network_settings(options)
     recipe = flipnet_recipe(flipnet_of(options)) if preset is None else resolve_recipe(preset)
-    made = degrade_image(image, recipe, settings, out, variants=variants, seed=seed, size=size)
+    captions = open_captions(captions, recipe)
+    made = degrade_image(image, recipe, settings, out, captions=captions, variants=variants, seed=seed, size=size)
     for path, described in made:
         click.echo(f"{path}  {described}")
     echo_licence(" ".join(licences(recipe)))

@@ -61,6 +61,7 @@ def make_testset_command(
     flipnet: str | None,
     mix: float,
     solver_steps: int | None,
+    captions: Path | None,
     align: bool,
     detector: str,
     weights: dict[str, Path],
@@ -105,6 +106,7 @@ def make_testset_command(
             click.echo(f"not usable: {counted(found.failures)}", err=True)
             sys.exit(3)
         return
+    from degrade_kit.pipelines.makers.captions import open_captions
     from degrade_kit.pipelines.makers.networks import flipnet_recipe, flipnet_step, licences
     from degrade_kit.presets import resolve_recipe
 
@@ -123,6 +125,7 @@ def make_testset_command(
         share=mix,
         size=size,
         network=network_settings(options),
+        captions=open_captions(captions, recipe),
     )
     if dry_run:
         sources = testset.check_testset(config, out, executor)

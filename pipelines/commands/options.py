@@ -66,6 +66,24 @@ def runs_flipnet(given: Mapping[str, Any]) -> bool:
         return True  # what is wrong with the recipe is what the user wants to know
 
 
+def prompts_with_captions(given: Mapping[str, Any]) -> bool:
+    """Whether a command prompts a FlipNet with captions, by its options `prompt`, `mode` and `preset`."""
+    from degrade_kit.errors import ConfigError
+    from degrade_kit.presets import resolve_recipe
+
+    if given.get("mode", "flipnet") in ("flipnet", "mix") and any(
+        text == "captions" for text, _ in given.get("prompt", ())
+    ):
+        return True
+    chosen: Any = given.get("preset")
+    names: list[Any] = list(chosen) if isinstance(chosen, tuple) else [chosen] * (chosen is not None)  # pyright: ignore[reportUnknownArgumentType]
+    try:
+        return given.get("real") is None and any(resolve_recipe(name).captioned for name in names)
+    except ConfigError:
+        return True
+
+
+CAPTIONED: Final = Needs(met=prompts_with_captions, otherwise="with a FlipNet whose prompt is not `captions`")
 RUNS_FLIPNET: Final = Needs(met=runs_flipnet, otherwise="with a recipe that has no `flipnet` step")
 
 
@@ -79,7 +97,7 @@ def flipnet_options(*needs: Needs) -> Callable[[_F], _F]:
         word("--flipnet", default="small", needs=needs),
         word(
             "--prompt",
-            ", `TEXT=2` one drawn twice as often as others; several times for several",
+            ", `TEXT=2` one drawn twice as often as others; several times for several; `captions` those of --captions",
             multiple=True,
             unset="the FlipNet's own list, or null",
             needs=needs,
@@ -96,6 +114,7 @@ def flipnet_options(*needs: Needs) -> Callable[[_F], _F]:
 def network_options(function: _F) -> _F:
     """Options of where and how the FlipNets of a recipe run."""
     options = (
+        word("--captions", " of a FlipNet whose prompt is `captions`", unset="none", needs=CAPTIONED),
         word("--base-model", unset="the FlipNet's own", needs=RUNS_FLIPNET),
         word("--batch-size", ": LQ images given to the FlipNet at a time", default=32, needs=RUNS_FLIPNET),
         word("--device", unset=DEVICE, needs=RUNS_FLIPNET),

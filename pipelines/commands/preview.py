@@ -36,6 +36,7 @@ def preview_command(
     variants: int,
     seed: int,
     size: int,
+    captions: Path | None,
     **options: Any,  # noqa: ANN401 (those of the network)
 ) -> None:
     """Draw a contact sheet: HQ beside LQ images, the drawn numbers under each.
@@ -48,6 +49,7 @@ def preview_command(
     It shows the very images that `synth` with the same seed will write.
     """  # noqa: D301 (click reads the \b itself)
     from degrade_kit.hq import HqConfig
+    from degrade_kit.pipelines.makers.captions import open_captions
     from degrade_kit.pipelines.synth.preview import draw_preview
     from degrade_kit.presets import resolve_recipe
 
@@ -61,6 +63,7 @@ def preview_command(
         seed=seed,
         image=HqConfig(size=size),
         settings=network_settings(options),
+        captions=open_captions(captions, next((recipe for recipe in recipes if recipe.captioned), recipes[0])),
     )
     counts = {"image": shown, "recipe": len(recipes), "variant": variants}
     click.echo(f"{out}: {', '.join(counted_noun(count, noun) for noun, count in counts.items())}")

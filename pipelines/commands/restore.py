@@ -12,7 +12,7 @@ import click
 from degrade_kit.pipelines.commands.options import DEVICE, executor_config, executor_options, quiet_model_loading
 from degrade_kit.pipelines.commands.plan import print_estimate
 from degrade_kit.pipelines.commands.types import MODEL, ONE_PROMPT
-from degrade_kit.pipelines.commands.words import RAY, Needs, command, option, url_of, word
+from degrade_kit.pipelines.commands.words import RAY, Needs, command, not_with, option, url_of, word
 from degrade_kit.wording import counted_noun
 
 
@@ -34,6 +34,7 @@ _DATA_SET = Needs(met=_is_data_set, otherwise="on images that are no data set")
 @word("--solver", unset="the model's")
 @word("--guidance", unset="the model's")
 @word("--prompt", ", for all images", metavar="TEXT", type=ONE_PROMPT, default="", unset="null")
+@word("--captions", ", each of its image; of a data set, of its HQ image", unset="none", needs=not_with("prompt"))
 @word("--negative-prompt", unset="the model's")
 @word("--seed", ": the noise", default=0)
 @word("--batch-size", default=4)

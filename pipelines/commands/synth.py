@@ -37,6 +37,8 @@ def _saved_options(data: Mapping[str, Any]) -> dict[str, Any] | None:
     options |= {key: data[key] for key in ("variants", "seed", "samples_per_shard", "lq_size")}
     if data["include"]:
         options["include"] = data["include"]
+    if "captions" in data:
+        options["captions"] = data["captions"]["file"]
     if "flipnet" not in data:
         return options | {"preset": data["recipe"]}
     flipnet: dict[str, Any] = data["flipnet"]

@@ -93,7 +93,9 @@ WORDS: Final[Mapping[str, Word]] = {
         metavars=("NAME=PATH",),
     ),
     # What comes out.
-    "--out": Word(meaning="Where results go", type=FOLDER, metavars=("DIR", "FILE.png", "FILE.yaml", "DIR|URL")),
+    "--out": Word(
+        meaning="Where results go", type=FOLDER, metavars=("DIR", "FILE.png", "FILE.yaml", "FILE.jsonl", "DIR|URL")
+    ),
     "--variants": Word(meaning="LQ images made of each HQ image", type=_number(1)),
     "--variant": Word(meaning="Number of the LQ image to take of each sample, from 0", type=_number()),
     "--num-faces": Word(meaning="Number of HQ faces used, evenly spread", type=_number(1)),
@@ -125,6 +127,11 @@ WORDS: Final[Mapping[str, Word]] = {
         metavars=("ID|DIR",),
     ),
     "--prompt": Word(meaning="Text prompt; `null` is the empty one", type=PROMPT, metavars=("TEXT[=WEIGHT]", "TEXT")),
+    "--captions": Word(
+        meaning="Captions that `caption` wrote, as prompts",
+        type=LocalPath(path_type=Path, exists=True, dir_okay=False),
+        metavars=("FILE.jsonl",),
+    ),
     "--negative-prompt": Word(meaning="Prompt that guidance leads away from", type=click.STRING, metavars=("TEXT",)),
     "--solver": Word(meaning="Solver of the diffusion", type=click.Choice(["ddim", "dpm++"])),
     "--solver-steps": Word(meaning="Steps of the solver", type=click.IntRange(1, 1000)),

@@ -43,6 +43,7 @@ from degrade_kit.pipelines.effort import (
 )
 from degrade_kit.pipelines.executor import ExecutorConfig, Stateful, run_tasks
 from degrade_kit.pipelines.images import check_output, list_images, output_stems
+from degrade_kit.pipelines.makers.captions import Captions
 from degrade_kit.pipelines.makers.networks import NetworkSettings, check_networks, load_networks, network_mapping
 from degrade_kit.pipelines.makers.recipe_maker import origin_of
 from degrade_kit.progress import OnProgress, Progress, silent
@@ -78,6 +79,8 @@ class TestsetConfig:
     """Side of all images, pixels."""
     network: NetworkSettings = field(default_factory=NetworkSettings)
     """Where and how the FlipNets of the recipes run, if they have any."""
+    captions: Captions | None = None
+    """What a FlipNet is prompted with, where a recipe wants captions."""
 
     def __post_init__(self) -> None:
         if self.count < 1:
@@ -99,6 +102,8 @@ class TestsetConfig:
             plain |= {"share": self.share, "offshelf": self.offshelf.to_mapping()}
         if self.models:
             plain["flipnet"] = {**network_mapping(self.recipe, self.network), "models": self.models}
+        if self.captions is not None:
+            plain["captions"] = self.captions.to_mapping()
         return plain
 
     @property
@@ -333,12 +338,13 @@ def _make(network: Network | None, task: _Task) -> _Done:
     for slot in task.slots:
         try:
             raw = task.sources.read(places[slot.source])
+            recipe = config.recipe_of(offshelf=slot.offshelf)
+            told = config.captions.of(raw) if recipe.captioned and config.captions is not None else None
             hq = prepare(raw, HqConfig(size=config.size))
         except ImageError as error:
             done.failures.append((slot, str(error)))
             continue
-        recipe = config.recipe_of(offshelf=slot.offshelf)
-        taken.append((slot, raw, hq, recipe.draw(generator(config.seed, slot.source, 0))))
+        taken.append((slot, raw, hq, recipe.draw(generator(config.seed, slot.source, 0), told)))
     # Together, so that a network has batches.
     natives = run_together([degrade_segments(record, hq.pixels) for _, _, hq, record in taken], network)
     for (slot, raw, hq, record), native in zip(taken, natives, strict=True):

@@ -13,6 +13,7 @@ from degrade_kit.files import parse_yaml, sha256
 from degrade_kit.flipnet.config import read_fields
 from degrade_kit.hq import HQ_FORMATS, HqConfig
 from degrade_kit.pipelines.claim import without
+from degrade_kit.pipelines.makers.captions import Captions
 from degrade_kit.pipelines.makers.networks import NetworkSettings, licences
 from degrade_kit.recipe import Recipe, without_places
 from degrade_kit.shards import CONFIG, MANIFEST, ShardSet, read_part
@@ -40,6 +41,8 @@ class SynthConfig:
     """`auto` looks at some sources: their format if all of them can be passed through, else PNG."""
     network: NetworkSettings = field(default_factory=NetworkSettings)
     """Where and how the FlipNets of the recipe run, if it has any."""
+    captions: Captions | None = None
+    """What a FlipNet is prompted with, where the recipe wants captions."""
 
     def __post_init__(self) -> None:
         whole(1, 1000)(self.variants, "variants")
@@ -67,6 +70,8 @@ def comparable(resolved: dict[str, Any]) -> dict[str, Any]:
     if isinstance(recipe, dict) and "steps" in recipe:
         plain = cast("dict[str, Any]", recipe)
         resolved = {**resolved, "recipe": {**plain, "steps": without_places(plain["steps"])}}
+    if "captions" in resolved:
+        resolved = {**resolved, "captions": without(resolved["captions"], ("file",))}
     flipnet = without(resolved.get("flipnet"), ("licence",))
     if not isinstance(flipnet, dict):
         return resolved
@@ -146,6 +151,6 @@ _PLAN = fields(
         "recipe": fields({}, may={"source": str}),
         "image": _image,
     },
-    may={"flipnet": _flipnet},
+    may={"flipnet": _flipnet, "captions": fields({"file": str, "sha256": str})},
 )
 """What of a data set's configuration is read again."""

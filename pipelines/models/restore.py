@@ -31,6 +31,7 @@ import numpy.typing as npt
 from degrade_kit.checks import by_name, checked
 from degrade_kit.errors import ConfigError, DegradeKitError, ImageError, RunError
 from degrade_kit.files import read_json, sha256
+from degrade_kit.flipnet.blip import read_captions
 from degrade_kit.flipnet.config import SamplingConfig
 from degrade_kit.flipnet.folder import check_model, folder_digest, read_config
 from degrade_kit.image import Pixels, decode_image, encode_png, scaled
@@ -77,6 +78,8 @@ class RestoreJob:
     overrides: Mapping[str, Any] = dataclasses.field(default_factory=dict[str, Any])
     """Fields of `SamplingConfig` in place of the model's; None leaves one alone."""
     prompt: str = ""
+    captions: Path | None = None
+    """File of captions, in place of a prompt for all; found by the image's file, in shards by that of the HQ source."""
     seed: int = 0
     batch_size: int = 4
     size: int | None = None
@@ -329,38 +332,65 @@ def restore_worker(plan: RestorePlan, threads: int) -> Callable[[Chunk], ChunkRe
     )
     if restorer.digest != plan.digest:
         raise ConfigError(f"{job.model}: expected the restorer {plan.digest}, found {restorer.digest}")
-    return functools.partial(_restore_chunk, plan, restorer, *list_inputs(job))
+    prompts = Prompts(job.prompt, None if job.captions is None else read_captions(job.captions))
+    return functools.partial(_restore_chunk, plan, restorer, prompts, *list_inputs(job))
+
+
+@dataclass(frozen=True, slots=True)
+class Prompts:
+    """The prompts of inputs: one for all, or the caption of each."""
+
+    prompt: str
+    captions: Mapping[str, str] | None = None
+
+    def of(self, inputs: Images, place: int) -> str:
+        """Find the prompt of an input.
+
+        Raises:
+            ImageError: If it has no caption.
+        """
+        if self.captions is None:
+            return self.prompt
+        if isinstance(inputs, ShardImages):
+            digest = str(inputs.reader.read(place, None).info.get("source_sha256", ""))
+        else:
+            assert isinstance(inputs, FileImages)
+            digest = sha256(inputs.sources.read(place))
+        if digest not in self.captions:
+            raise ImageError("no caption", "the file of --captions has none of it; `degrade-kit caption` makes it")
+        return self.captions[digest]
 
 
 def _restore_chunk(
-    plan: RestorePlan, restorer: Restorer, inputs: Images, names: Sequence[str], chunk: Chunk
+    plan: RestorePlan, restorer: Restorer, prompts: Prompts, inputs: Images, names: Sequence[str], chunk: Chunk
 ) -> ChunkReport:
     failures: list[tuple[str, str]] = []
-    groups: dict[tuple[int, ...], list[tuple[str, Pixels]]] = {}
+    groups: dict[tuple[int, ...], list[tuple[str, str, Pixels]]] = {}
     for index in chunk.indices:
         name = names[index]
         try:
             check_output(f"{name}.png")
+            prompt = prompts.of(inputs, index)
             pixels = scaled(inputs.read(index), plan.size)
         except ImageError as error:
             failures.append((name, str(error)))
             continue
-        groups.setdefault(pixels.shape, []).append((name, pixels))
+        groups.setdefault(pixels.shape, []).append((name, prompt, pixels))
     made = 0
     for group in groups.values():
-        seeds = [noise_seed(plan.job.seed, name) for name, _ in group]
+        seeds = [noise_seed(plan.job.seed, name) for name, _, _ in group]
         for folder, sampling in enumerate(plan.sampling):
-            missing = [name for name, _ in group if not os.path.exists(plan.path(folder, name))]
+            missing = [name for name, _, _ in group if not os.path.exists(plan.path(folder, name))]
             if not missing:
                 continue
             restored = restorer.run(
-                [pixels for _, pixels in group],
+                [pixels for _, _, pixels in group],
                 seeds,
                 sampling,
-                prompts=[plan.job.prompt] * len(group),
+                prompts=[prompt for _, prompt, _ in group],
                 color_fix=plan.job.color_fix,
             )
-            for (name, _), pixels in zip(group, restored, strict=True):
+            for (name, _, _), pixels in zip(group, restored, strict=True):
                 if name in missing:
                     _write(plan, plan.path(folder, name), encode_png(pixels))
                     made += 1
@@ -381,6 +411,9 @@ def _resolved(plan: RestorePlan, inputs: Images) -> dict[str, Any]:
     """What decides the pixels of a result; several phi may become more, each with a folder of its own."""
     job = plan.job
     sampling = plain(plan.sampling[0])
+    told: dict[str, str] = {}
+    if job.captions is not None:
+        told["captions"] = sha256(json.dumps(read_captions(job.captions), sort_keys=True))
     if len(plan.folders) > 1:
         sampling["phi"] = "of the folder"
     return {
@@ -390,6 +423,7 @@ def _resolved(plan: RestorePlan, inputs: Images) -> dict[str, Any]:
         "variant": job.variant,
         "sampling": sampling,
         "prompt": job.prompt,
+        **told,
         "seed": job.seed,
         "batch_size": job.batch_size,
         "size": plan.size,
@@ -436,16 +470,17 @@ def _write_attention(plan: RestorePlan, inputs: Images, names: Sequence[str]) ->
     restorer = Restorer.load(
         job.model, base_model=job.base_model, download=job.download, device=job.device, dtype=job.dtype
     )
+    prompts = Prompts(job.prompt, None if job.captions is None else read_captions(job.captions))
     rows: list[list[Tile]] = []
     shares: list[float] = []
     for index in range(min(SHEET_FACES, len(names))):
         name = names[index]
         try:
             restored = decode_image(plan.path(0, name).read_bytes(), min_side=1).pixels
-            lq = scaled(inputs.read(index), plan.size)
+            lq, prompt = scaled(inputs.read(index), plan.size), prompts.of(inputs, index)
         except (OSError, DegradeKitError):
             continue  # reported as a failure, or gone in the meantime
-        [(found, tokens)] = restorer.attention([lq], [noise_seed(job.seed, name)], sampling, prompts=[job.prompt])
+        [(found, tokens)] = restorer.attention([lq], [noise_seed(job.seed, name)], sampling, prompts=[prompt])
         shares.append(float(found.mean()))
         where = Tile(_gray(found, lq), (f"face tokens: {shares[-1]:.0%}",))
         which = Tile(_gray(tokens / tokens.max(), lq), (f"most for one: {float(tokens.max()):.1%}",))

@@ -17,6 +17,7 @@ from degrade_kit.epoch_order import epoch_order
 from degrade_kit.errors import ConfigError
 from degrade_kit.flipnet.loop import STRIDE, LoopConfig
 from degrade_kit.flipnet.mixture import PairSample
+from degrade_kit.pipelines.makers.networks import NetworkSettings, check_networks
 from degrade_kit.presets import resolve_recipe
 from degrade_kit.seeding import generator
 from degrade_kit.streaming import Pair, PairMapDataset, PairOptions
@@ -39,8 +40,8 @@ class RestoreDataConfig:
     held_out: float = 0.02
     """Share of the samples that is kept for validation, where no other data set is given for it."""
     captions: str = ""
-    """Hub id or folder of a BLIP model that captions the HQ images, kept in the run's `captions.jsonl`; empty trains
-    with the null prompt alone."""
+    """File of captions that `degrade-kit caption` wrote of the faces, which ends in .jsonl; or hub id or folder of a
+    BLIP model that captions the HQ images, kept in the run's `captions.jsonl`; empty trains with the null prompt."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.held_out < 1:
@@ -116,10 +117,11 @@ class RestoreData:
         """The training pairs of a stage."""
         return ShardPairs(self.pairs, self.training, loop, captions)
 
-    def validation(self, size: int, count: int) -> list[PairSample]:
-        """Held-out pairs, the same ones every time, cut from the middle."""
-        chosen = self.held_out[:count]
-        return [cropped(self.held_out_pairs.at(0, item), size, 0.5, 0.5) for item in chosen]
+    def validation(self, size: int, chosen: Sequence[int], captions: Sequence[str] | None = None) -> list[PairSample]:
+        """Some of the held-out pairs with their captions, the same every time, cut from the middle."""
+        told = captions or [""] * len(chosen)
+        pairs = zip(chosen, told, strict=True)
+        return [cropped(self.held_out_pairs.at(0, item), size, 0.5, 0.5, caption) for item, caption in pairs]
 
 
 def check_side(data: RestoreData, loop: LoopConfig, crop: bool) -> None:
@@ -163,7 +165,15 @@ def read_restore_data(
         ShardError: If a data set is not whole.
     """
     recipe = resolve_recipe(config.onthefly) if config.onthefly else None
-    options = PairOptions(onthefly=recipe, onthefly_prob=config.onthefly_prob, flip=config.flip, seed=seed)
+    network = None
+    if recipe is not None and recipe.models:
+        check_networks(recipe, NetworkSettings())
+        from degrade_kit.flipnet.degrader import Networks
+
+        network = Networks(recipe, device="cpu")  # in the processes that read pairs
+    options = PairOptions(
+        onthefly=recipe, network=network, onthefly_prob=config.onthefly_prob, flip=config.flip, seed=seed
+    )
     pairs = PairMapDataset(shards, options, cache_dir=cache_dir)
     order = generator(seed, "held out", 0).permutation(len(pairs)).tolist()
     plain_options = dataclasses.replace(options, flip=False, seed=seed + 1)

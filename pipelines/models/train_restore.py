@@ -13,7 +13,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -25,7 +25,7 @@ from degrade_kit.analysis.weights import find
 from degrade_kit.errors import ConfigError
 from degrade_kit.files import file_sha256, sweep_scratch
 from degrade_kit.flipnet.base_small import SmallBase, check_base_choice, new_net
-from degrade_kit.flipnet.blip import CAPTIONS, blip_captions
+from degrade_kit.flipnet.blip import CAPTIONS, blip_captions, read_captions
 from degrade_kit.flipnet.config import FlipNetConfig, Mode, read_fields, section
 from degrade_kit.flipnet.folder import check_base, folder_digest
 from degrade_kit.flipnet.loop import LoopConfig, is_finished
@@ -38,6 +38,7 @@ from degrade_kit.pipelines.machine import default_threads
 from degrade_kit.pipelines.models.restore_data import RestoreData, RestoreDataConfig, check_side, read_restore_data
 from degrade_kit.pipelines.models.restore_validation import AutoencoderValidator, RestorationValidator
 from degrade_kit.pipelines.signals import Interrupt
+from degrade_kit.reader import caption_of
 from degrade_kit.restore.autoencoder import (
     AutoencoderConfig,
     AutoencoderLoss,
@@ -50,6 +51,7 @@ from degrade_kit.restore.embeddings import FaceEmbedding, IdentitySource, Latent
 from degrade_kit.restore.losses import GradientPyramid, PerceptualKind, VggLoss, perceptual_loss
 from degrade_kit.restore.train import RestorationConfig, train_autoencoders, train_restorer
 from degrade_kit.store import LocalStore
+from degrade_kit.streaming import PairMapDataset
 from degrade_kit.wording import counted_noun
 
 log = logging.getLogger(__name__)
@@ -162,7 +164,26 @@ def open_data(run: RestoreRun) -> RestoreData:
 
 
 def _held_out(run: RestoreRun, data: RestoreData, stage: Stage) -> list[PairSample]:
-    return data.validation(max(run.config.loop(stage).crop_sizes), run.config.validation_images)
+    chosen = data.held_out[: run.config.validation_images]
+    captions = _captions(run, data.held_out_pairs, chosen) if stage == "restoration" else None
+    return data.validation(max(run.config.loop(stage).crop_sizes), chosen, captions)
+
+
+def _captions(run: RestoreRun, pairs: PairMapDataset, samples: Sequence[int]) -> list[str] | None:
+    """Captions of some samples' HQ images, from a file or a captioning model; None where the run has none."""
+    wanted, reader = run.config.data.captions, pairs.reader
+    if not wanted:
+        return None
+    if wanted.endswith(".jsonl"):
+        known = read_captions(wanted)
+        return [caption_of(reader.read(sample, None), known) or "" for sample in samples]
+    return blip_captions(
+        lambda index: reader.read(samples[index], None).hq,
+        len(samples),
+        model=wanted,
+        download=run.download,
+        cache=run.out_dir / CAPTIONS,
+    )
 
 
 def train_restore(
@@ -315,17 +336,7 @@ def _train_autoencoders(
 
 def _train_restoration(run: RestoreRun, data: RestoreData, folder: Path, options: dict[str, Any]) -> None:
     config, loop = run.config, run.config.restoration
-    captions = None
-    if config.data.captions:
-        reader = data.pairs.reader
-        captions = blip_captions(
-            lambda index: reader.read(index, None).hq,
-            len(data.pairs),
-            model=config.data.captions,
-            download=run.download,
-            cache=run.out_dir / CAPTIONS,
-        )
-    stream = data.stream(loop, captions)
+    stream = data.stream(loop, _captions(run, data.pairs, range(len(data.pairs))))
     net, base = new_net(
         config.network,
         stream,

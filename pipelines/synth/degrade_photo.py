@@ -12,6 +12,7 @@ from degrade_kit.image import encode_png
 from degrade_kit.network_ops import run_together
 from degrade_kit.pipelines.claim import report_claim
 from degrade_kit.pipelines.devices import check_device
+from degrade_kit.pipelines.makers.captions import Captions
 from degrade_kit.pipelines.makers.config import SynthConfig
 from degrade_kit.pipelines.makers.networks import NetworkSettings, check_networks, load_networks
 from degrade_kit.pipelines.makers.recipe_maker import Prepared, draw_record
@@ -27,6 +28,7 @@ def degrade_image(
     settings: NetworkSettings,
     out: Path,
     *,
+    captions: Captions | None = None,
     variants: int,
     seed: int,
     size: int,
@@ -49,7 +51,9 @@ def degrade_image(
     claim.check(LocalStore(out))
     check_networks(recipe, settings)
     try:
-        hq = prepare_pixels(image.read_bytes(), HqConfig(size=size))
+        data = image.read_bytes()
+        told = None if captions is None else captions.of(data)
+        hq = prepare_pixels(data, HqConfig(size=size))
     except (OSError, ImageError) as error:
         raise RunError(f"{image}: {error}") from error
     network = None
@@ -57,7 +61,7 @@ def degrade_image(
         check_device(settings.device)
         network = load_networks(recipe, settings)
     config = SynthConfig(hq=str(image), recipe=recipe, variants=variants, seed=seed, network=settings)
-    face, canvas = Prepared(image.name, hq), Canvas(pixels=hq)
+    face, canvas = Prepared(image.name, hq, told), Canvas(pixels=hq)
     records = [draw_record(config, face, number) for number in range(variants)]
     natives = run_together([degrade_segments(record, canvas) for record in records], network)
     made = [finish(native.pixels, native.tail, canvas.full_size) for native in natives]

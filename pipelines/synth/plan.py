@@ -11,6 +11,7 @@ from degrade_kit.files import sha256
 from degrade_kit.hq import HQ_FORMATS, HqFormat, likely_format, versions
 from degrade_kit.image import Decoded, decode_image
 from degrade_kit.pipelines.images import list_images
+from degrade_kit.pipelines.makers.captions import open_captions
 from degrade_kit.pipelines.makers.config import SynthConfig, fingerprint
 from degrade_kit.pipelines.makers.networks import check_networks, network_mapping
 from degrade_kit.sources import Sources, display_name
@@ -56,6 +57,8 @@ def make_plan(config: SynthConfig) -> Plan:
         image=replace(config.image, format=_hq_format(config, sources)),
     )
     check_networks(config.recipe, config.network)
+    if config.recipe.captioned and config.captions is None:
+        config = replace(config, captions=open_captions(None, config.recipe))
     native = config.recipe.native_format() if config.lq_size == "native" else None
     resolved: dict[str, Any] = {
         "format": 1,
@@ -73,6 +76,8 @@ def make_plan(config: SynthConfig) -> Plan:
     }
     if config.recipe.models:
         resolved["flipnet"] = network_mapping(config.recipe, config.network)
+    if config.captions is not None:
+        resolved["captions"] = config.captions.to_mapping()
     return Plan(
         config=config,
         sources=sources,

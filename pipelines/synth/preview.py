@@ -15,6 +15,7 @@ from degrade_kit.network_ops import Network, run_together
 from degrade_kit.pipelines.claim import check_apart
 from degrade_kit.pipelines.executor import limited_threads
 from degrade_kit.pipelines.images import list_images
+from degrade_kit.pipelines.makers.captions import Captions
 from degrade_kit.pipelines.makers.networks import NetworkSettings, check_networks, load_networks
 from degrade_kit.pipelines.sheet import LEGEND, Tile, caption, contact_sheet
 from degrade_kit.recipe import Recipe
@@ -32,6 +33,7 @@ def draw_preview(
     seed: int,
     image: HqConfig,
     settings: NetworkSettings | None = None,
+    captions: Captions | None = None,
 ) -> int:
     """Write a contact sheet of some sources and return how many images it shows.
 
@@ -49,11 +51,11 @@ def draw_preview(
     headings: list[str] = []
     with limited_threads(1):
         network = load_networks(models, settings, threads=1) if models else None
-        for index, pixels in _usable(sources, images, image):
+        for index, pixels, told in _usable(sources, images, image, captions):
             name = sources.names[index]
             for recipe in recipes:
                 headings.append(f"{recipe.name}: {display_name(name)}")
-                rows.append([Tile(pixels, ("HQ",)), *_variants(pixels, name, recipe, seed, variants, network)])
+                rows.append([Tile(pixels, ("HQ",)), *_variants(pixels, name, told, recipe, seed, variants, network)])
     if not rows:
         raise RunError(f"none of the images tried in {hq} can be used; `degrade-kit synth` lists why")
     title = f"HQ and LQ images by {', '.join(recipe.name for recipe in recipes)}; seed {seed}"
@@ -61,22 +63,26 @@ def draw_preview(
     return len(rows) // len(recipes)
 
 
-def _usable(sources: Sources, images: int, config: HqConfig) -> list[tuple[int, Pixels]]:
-    """Find evenly spread sources that can be read."""
+def _usable(
+    sources: Sources, images: int, config: HqConfig, captions: Captions | None
+) -> list[tuple[int, Pixels, str | None]]:
+    """Find evenly spread sources that can be read, with their captions."""
     count = len(sources.names)
-    found: list[tuple[int, Pixels]] = []
+    found: list[tuple[int, Pixels, str | None]] = []
     for index in sorted({i * count // images for i in range(images)}):
         try:
-            found.append((index, prepare_pixels(sources.read(index), config)))
+            data = sources.read(index)
+            told = None if captions is None else captions.of(data)
+            found.append((index, prepare_pixels(data, config), told))
         except ImageError:
             continue
     return found
 
 
 def _variants(
-    pixels: Pixels, name: str, recipe: Recipe, seed: int, variants: int, network: Network | None
+    pixels: Pixels, name: str, told: str | None, recipe: Recipe, seed: int, variants: int, network: Network | None
 ) -> list[Tile]:
-    records = [recipe.draw(generator(seed, name, number)) for number in range(variants)]
+    records = [recipe.draw(generator(seed, name, number), told) for number in range(variants)]
     canvas = Canvas(pixels=pixels)
     natives = run_together([degrade_segments(record, canvas) for record in records], network)
     return [

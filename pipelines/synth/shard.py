@@ -16,6 +16,7 @@ from degrade_kit.files import parse_json, sha256
 from degrade_kit.hq import HqImage, prepare, versions
 from degrade_kit.hq import to_json as changes_to_json
 from degrade_kit.pipelines.machine import processors
+from degrade_kit.pipelines.makers.captions import Captions
 from degrade_kit.pipelines.makers.config import SynthConfig
 from degrade_kit.pipelines.makers.networks import load_networks
 from degrade_kit.pipelines.makers.recipe_maker import Prepared, RecipeMaker, VariantMaker
@@ -65,14 +66,14 @@ class ShardReport:
     failures: int
 
 
-def synthesize_shard(task: ShardTask, maker: VariantMaker) -> ShardReport:
+def synthesize_shard(task: ShardTask, maker: VariantMaker, captions: Captions | None = None) -> ShardReport:
     """Make one shard and its sidecar; safe to run again, or twice at a time."""
     store = open_store(task.url)
     statistics, counters, failures = Statistics(), Counter[str](), list[Failure]()
     sizes = list[tuple[int, int]]()
     taken = deque[_Taken]()
     with ShardWriter(store, shard_name(task.index)) as writer:
-        for variants in maker.variants(_faces(task, taken, failures)):
+        for variants in maker.variants(_faces(task, taken, failures, captions)):
             key, source, hq = taken.popleft()
             for variant in variants:
                 statistics.add(variant.record)
@@ -153,7 +154,9 @@ class _Taken(NamedTuple):
     hq: HqImage
 
 
-def _faces(task: ShardTask, taken: deque[_Taken], failures: list[Failure]) -> Iterator[Prepared]:
+def _faces(
+    task: ShardTask, taken: deque[_Taken], failures: list[Failure], captions: Captions | None
+) -> Iterator[Prepared]:
     """Yield the sources that can be used, each noted in `taken` when it is asked for; the others go to `failures`."""
     crumb = Crumb(Path(task.crumbs), task.index)
     for offset, name in enumerate(task.sources.names):
@@ -161,13 +164,14 @@ def _faces(task: ShardTask, taken: deque[_Taken], failures: list[Failure]) -> It
         try:
             crumb.note(shown)
             raw = task.sources.read(offset)
+            caption = None if captions is None else captions.of(raw)
             hq = prepare(raw, task.config.image)
         except ImageError as error:
             failures.append(Failure(source=shown, reason=error.reason, detail=error.detail))
             continue
         source = SourceNote(shown, sha256(raw), changes_to_json(hq.changes))
         taken.append(_Taken(sample_key(task.first + offset), source, hq))
-        yield Prepared(name, hq.pixels)
+        yield Prepared(name, hq.pixels, caption)
 
 
 _COUNTED = {
@@ -193,8 +197,8 @@ def network_worker(config: SynthConfig, lq_extension: str, threads: int) -> Call
     network = load_networks(config.recipe, config.network, threads=threads)
     # Beside a GPU, all processors read faces, run the other steps and encode; beside a network on a CPU, one is enough.
     beside = 1 if network.on_cpu else processors()
-    return functools.partial(_synthesize_with, NetworkMaker(config, lq_extension, network, beside))
+    return functools.partial(_synthesize_with, NetworkMaker(config, lq_extension, network, beside), config.captions)
 
 
-def _synthesize_with(maker: VariantMaker, task: ShardTask) -> ShardReport:
-    return synthesize_shard(task, maker)
+def _synthesize_with(maker: VariantMaker, captions: Captions | None, task: ShardTask) -> ShardReport:
+    return synthesize_shard(task, maker, captions)

@@ -10,7 +10,7 @@ import shutil
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from degrade_kit.errors import ConfigError, RunError
@@ -19,6 +19,7 @@ from degrade_kit.hq import HqConfig
 from degrade_kit.pipelines.devices import check_device
 from degrade_kit.pipelines.effort import resolve_workers
 from degrade_kit.pipelines.executor import ExecutorConfig, Stateful, Work, run_tasks
+from degrade_kit.pipelines.makers.captions import open_captions
 from degrade_kit.pipelines.makers.config import SynthConfig
 from degrade_kit.pipelines.makers.networks import NetworkSettings, shorthand_recipe
 from degrade_kit.pipelines.synth.estimate import describe_plan, estimate, measure_networks, synth_effort
@@ -140,6 +141,7 @@ def synthesize(
     guidance: float | None = None,
     phi: float | None = None,
     negative_prompt: str | None = None,
+    captions: str | os.PathLike[str] | None = None,
     batch_size: int = 32,
     device: str | None = None,
     dtype: Literal["float32", "bfloat16", "float16"] = "float32",
@@ -182,6 +184,7 @@ def synthesize(
         guidance: Classifier-free guidance; 1 is none.
         phi: Weight of the HQ image.
         negative_prompt: What guidance leads away from.
+        captions: File of captions, which `degrade-kit caption` writes, for a FlipNet whose prompt they are.
         batch_size: Images that are given to a FlipNet at a time, of any faces; changes no bytes.
         device: Such as cuda or cpu; the first GPU, or else the CPU, where None.
         dtype: Arithmetic of the FlipNet.
@@ -235,6 +238,7 @@ def synthesize(
         lq_size=lq_size,
         image=HqConfig(size=size, filter=hq_filter, crop=square, min_side=min_side, alpha=alpha),
         hq_format=hq_format,
+        captions=open_captions(captions, recipe),
         network=NetworkSettings(
             base_model=None if base_model is None else os.fspath(base_model),
             batch_size=batch_size,
@@ -416,7 +420,7 @@ def _task(plan: Plan, index: int, url: str, crumbs: str) -> ShardTask:
         index=index,
         first=first,
         sources=plan.sources.select(first, last),
-        config=plan.config,
+        config=replace(plan.config, captions=None),  # the actors have them
         lq_extension=plan.lq_extension,
         fingerprint=plan.fingerprint,
         url=url,

@@ -25,6 +25,7 @@ ARGUMENTS: dict[str, tuple[str, ...]] = {
     "align": ("--input", "photos", "--out", "out"),
     "analyze-distribution": ("--synth", "a=a", "--real", "b=b", "--out", "out"),
     "bench-read": ("shards",),
+    "caption": ("--hq", "faces", "--out", "captions.jsonl"),
     "compare": ("evaluation", "--out", "out"),
     "degrade": ("face.png", "--out", "out"),
     "demo": (),
@@ -50,6 +51,7 @@ ARGUMENTS: dict[str, tuple[str, ...]] = {
 
 VALUES = {
     "landmarks": "points.json",
+    "captions": "points.json",
     "prompt": "haze=2",
     "weights": "vgg19=vgg.pth",
     "preset": "gfpgan",
@@ -67,7 +69,7 @@ MAKES_IDLE: dict[tuple[str, str], tuple[str, ...]] = {
         ("degrade", name): ("--preset", "gfpgan")
         for name in (
             *("flipnet", "prompt", "solver_steps", "solver", "guidance", "phi", "negative_prompt"),
-            *("base_model", "batch_size", "device", "dtype", "download"),
+            *("captions", "base_model", "batch_size", "device", "dtype", "download"),
         )
     },
     ("export", "variant"): ("--to", "lq-only"),
@@ -85,6 +87,7 @@ MAKES_IDLE: dict[tuple[str, str], tuple[str, ...]] = {
     ("weights", "as_json"): ("--download",),
     ("weights", "weights"): ("--download",),
     ("restore", "gpus_per_worker"): ("--workers", "0"),
+    ("restore", "captions"): ("--prompt", "a face"),
 }
 """What takes the effect of an option that has one beside the least of arguments."""
 

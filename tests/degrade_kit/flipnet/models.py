@@ -125,3 +125,35 @@ def save_base(base: BaseModel, folder: Path) -> Path:
         component: Any = getattr(base, part)
         component.save_pretrained(folder / part)
     return folder
+
+
+BLIP_WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "[DEC]"]
+BLIP_WORDS += ["a", "photo", "of", "woman", "man", "street", "night"]
+
+
+def save_blip(folder: Path) -> str:
+    """A random BLIP of about 10,000 parameters in the layout of the real one; returns its folder."""
+    transformers = foreign.transformers()
+    layers = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+    text = {
+        **layers,
+        "encoder_hidden_size": 16,
+        "vocab_size": len(BLIP_WORDS),
+        "max_position_embeddings": 64,
+        "pad_token_id": 0,
+        "sep_token_id": 3,
+        "eos_token_id": 3,
+        "bos_token_id": 5,
+    }
+    vision = {**layers, "image_size": 32, "patch_size": 16}
+    config = transformers.BlipConfig(
+        text_config=text, vision_config=vision, projection_dim=16, image_text_hidden_size=16
+    )
+    torch.manual_seed(0)
+    network = transformers.BlipForConditionalGeneration(config)
+    network.save_pretrained(folder)
+    tokenizer = transformers.BertTokenizer(vocab={word: i for i, word in enumerate(BLIP_WORDS)})
+    tokenizer.add_special_tokens({"additional_special_tokens": ["[DEC]"]})
+    image_processor = transformers.BlipImageProcessor(size={"height": 32, "width": 32})
+    transformers.BlipProcessor(image_processor, tokenizer).save_pretrained(folder)
+    return str(folder)

@@ -14,41 +14,15 @@ from degrade_kit.errors import ConfigError, ImageError, RunError
 from degrade_kit.flipnet import blip
 from degrade_kit.flipnet.blip import CaptionFile, blip_captions
 from degrade_kit.image import encode_png
-
-WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "[DEC]", "a", "photo", "of", "woman", "man", "street", "night"]
+from tests.degrade_kit.flipnet.models import BLIP_WORDS, save_blip
 
 
 @pytest.fixture(scope="module")
 def tiny_blip(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A random BLIP of about 10,000 parameters in the layout of the real one."""
     pytest.importorskip("torch")
-    transformers = pytest.importorskip("transformers")
-    import torch
-
-    folder = tmp_path_factory.mktemp("blip")
-    layers = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
-    text = {
-        **layers,
-        "encoder_hidden_size": 16,
-        "vocab_size": len(WORDS),
-        "max_position_embeddings": 64,
-        "pad_token_id": 0,
-        "sep_token_id": 3,
-        "eos_token_id": 3,
-        "bos_token_id": 5,
-    }
-    vision = {**layers, "image_size": 32, "patch_size": 16}
-    config = transformers.BlipConfig(
-        text_config=text, vision_config=vision, projection_dim=16, image_text_hidden_size=16
-    )
-    torch.manual_seed(0)
-    network = transformers.BlipForConditionalGeneration(config)
-    network.save_pretrained(folder)
-    tokenizer = transformers.BertTokenizer(vocab={word: i for i, word in enumerate(WORDS)})
-    tokenizer.add_special_tokens({"additional_special_tokens": ["[DEC]"]})
-    image_processor = transformers.BlipImageProcessor(size={"height": 32, "width": 32})
-    transformers.BlipProcessor(image_processor, tokenizer).save_pretrained(folder)
-    return str(folder)
+    pytest.importorskip("transformers")
+    return save_blip(tmp_path_factory.mktemp("blip"))
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +60,7 @@ def test_images_are_captioned_once_and_kept(
     )
     assert len(captions) == 6
     assert captions[5] == captions[0]
-    assert all(set(caption.split()) <= set(WORDS) - {"[DEC]", "[SEP]", "[PAD]"} for caption in captions)
+    assert all(set(caption.split()) <= set(BLIP_WORDS) - {"[DEC]", "[SEP]", "[PAD]"} for caption in captions)
     assert seen[-1] == (6, 6)
     assert len(cache.read_text().splitlines()) == 5
     before = cache.read_bytes()
