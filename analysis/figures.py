@@ -108,7 +108,7 @@ def build_projection(sets: Sequence[PlotSet], *, title: str, note: str) -> Figur
     other sources are grey. The panel with everything is left out where there is one source, which it would repeat.
 
     Args:
-        sets: 1 to 8 sources and at most 5 real sets; at least one point each.
+        sets: At least one source, with any number of real sets; at least one point each.
         title: Above the panels.
         note: Below them: what was projected and how.
     """
@@ -117,7 +117,7 @@ def build_projection(sets: Sequence[PlotSet], *, title: str, note: str) -> Figur
     # Large sets first, where the points of small ones would be hidden.
     real = sorted((each for each in sets if each.real), key=lambda each: -len(each.points))
     count = len(sources) + (len(sources) > 1)
-    columns = {1: 1, 2: 2, 4: 2, 7: 4, 8: 4}.get(count, 3)
+    columns = {1: 1, 2: 2, 4: 2, 7: 4, 8: 4}.get(count, 3 if count < 10 else 4)
     rows = -(-count // columns)
     crowd = sum(len(each.points) for each in real)
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-
-MAX_REAL = 5
-MAX_SYNTHETIC = 8
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -63,26 +61,29 @@ _REAL = (
     Style(_GREEN, "s", "square"),
     Style(_PURPLE, "h", "hex"),
 )
+_COLORS = (_SKY, _ORANGE, _GREEN, _PURPLE, _BLACK, _BLUE, _VERMILION, _YELLOW)
+_SHAPES = (("o", "circle"), ("v", "inverted_triangle"), ("s", "square"), ("D", "diamond"))
+"""Markers of sources; those of real sets have a black rim."""
 _SYNTHETIC = (
-    *(Style(color, "o", "circle") for color in (_SKY, _ORANGE, _GREEN, _PURPLE, _BLACK)),
-    *(Style(color, "v", "inverted_triangle") for color in (_BLUE, _VERMILION, _YELLOW)),
+    *(Style(color, *_SHAPES[0]) for color in _COLORS[:5]),
+    *(Style(color, *_SHAPES[1]) for color in (*_COLORS[5:], *_COLORS[:5])),
+    *(Style(color, *shape) for shape in _SHAPES[2:] for color in _COLORS),
+    *(Style(color, *_SHAPES[0]) for color in _COLORS[5:]),
 )
 
 
 def styles(sets: Sequence[PlotSet]) -> list[Style]:
     """Give each set its colour and marker, in the order in which the sets come.
 
+    The first 5 real sets and 32 sources have looks of their own; those after them begin again, since each source has a
+    panel of its own too.
+
     Raises:
-        ValueError: If there is no synthesized set, or more sets than markers: 5 real and 8 synthesized.
+        ValueError: If there is no synthesized set.
     """
-    real = sum(each.real for each in sets)
-    synthetic = len(sets) - real
-    if not 1 <= synthetic <= MAX_SYNTHETIC or real > MAX_REAL:
-        raise ValueError(
-            f"expected 1 to {MAX_SYNTHETIC} synthesized sets and at most {MAX_REAL} real ones to draw; "
-            f"got {synthetic} and {real}"
-        )
-    tables = {True: iter(_REAL), False: iter(_SYNTHETIC)}
+    if all(each.real for each in sets):
+        raise ValueError(f"expected at least one synthesized set to draw, got {len(sets)} real ones")
+    tables = {True: itertools.cycle(_REAL), False: itertools.cycle(_SYNTHETIC)}
     return [next(tables[each.real]) for each in sets]
 
 

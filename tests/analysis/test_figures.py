@@ -110,10 +110,16 @@ def test_no_two_sets_look_alike_and_real_ones_differ_in_marker() -> None:
     assert len({look.color for look in usual}) == 8
 
 
-@pytest.mark.parametrize(("sources", "real"), [(0, 1), (9, 1), (1, 6)])
-def test_too_many_sets_or_no_source_are_refused(sources: int, real: int) -> None:
-    with pytest.raises(ValueError, match="1 to 8 synthesized sets"):
-        build_projection(plot_sets(sources, real), title="", note="")
+def test_many_sets_are_drawn_and_32_sources_look_different() -> None:
+    figure = build_projection(plot_sets(14, 6, count=3), title="", note="")
+    assert len(figure.axes) == 15
+    assert len({(look.color, look.marker) for look in styles(plot_sets(32, 0, count=1))}) == 32
+    assert len(styles(plot_sets(40, 12, count=1))) == 52
+
+
+def test_no_source_is_refused() -> None:
+    with pytest.raises(ValueError, match="at least one synthesized set to draw, got 2 real ones"):
+        build_projection(plot_sets(0, 2), title="", note="")
 
 
 def test_one_point_in_each_set_is_drawn(tmp_path: Path) -> None:
