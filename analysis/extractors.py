@@ -9,6 +9,7 @@ lists; nothing is fetched.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.util
 from collections.abc import Callable, Mapping
@@ -33,6 +34,7 @@ _TITLES: Final = {
     DEGRADATION: "handcrafted degradation features",
     "checkpoint": "pooled features of a FlipNet's condition branch",
     "arniqa": "ARNIQA (Agnolucci et al. 2024)",
+    "efficientnet": "EfficientNet-Lite0 of ImageNet, channels at four depths",
     "inception": "Inception v3, pool3 (as FID)",
     "dinov2": "DINOv2, class token",
     "vae": "channel statistics of an autoencoder's latents",
@@ -40,6 +42,7 @@ _TITLES: Final = {
 _NEEDS: Final = {
     "checkpoint": ("flipnet", ("torch", "diffusers", "transformers")),
     "arniqa": ("metrics", ("torch", "torchvision")),
+    "efficientnet": ("spaces", ("torch", "efficientnet_lite_pytorch")),
     "inception": ("metrics", ("torch", "torch_fidelity")),
     "dinov2": ("flipnet", ("torch", "transformers")),
     "vae": ("flipnet", ("torch", "diffusers")),
@@ -62,7 +65,7 @@ class Extractor:
     @property
     def title(self) -> str:
         """For people."""
-        return _TITLES[self.kind] + (f", {Path(self.path).name}" if self.path else "")
+        return _TITLES[self.kind] + (f", {Path(self.path).name}" if self.path and self.kind not in WEIGHTS else "")
 
     def key(self) -> str:
         """Equal keys give equal features: the version of the code, or a hash of the weights."""
@@ -115,6 +118,35 @@ def parse_extractor(text: str, given: Mapping[str, Path]) -> Extractor:
             named = package.replace("_", "-")
             raise ConfigError(f"features: {kind} needs {named}: pip install 'degrade-kit[{extra}]'")
     return Extractor(kind, str(Path(path).resolve()))
+
+
+def parse_spaces(text: str, given: Mapping[str, Path]) -> list[Extractor]:
+    """Read which learned spaces are looked at beside the main one: names as for `parse_extractor`, with commas.
+
+    `auto` takes the first two of `arniqa`, `efficientnet` and the small FlipNet for which files and packages are here;
+    `none` takes none.
+
+    Args:
+        text: What to read.
+        given: What `--weights` says, by name.
+
+    Raises:
+        ConfigError: If one is unknown or handcrafted, its weights are not there, or a package is missing.
+    """
+    if text == "none":
+        return []
+    if text != "auto":
+        found = [parse_extractor(part.strip(), given) for part in text.split(",")]
+        if any(extractor.handcrafted for extractor in found):
+            raise ConfigError(f"spaces: expected learned ones, got {DEGRADATION!r}, which is not")
+        return found
+    from degrade_kit.flipnet.folder import SMALL
+
+    at_hand: list[Extractor] = []
+    for candidate in ("arniqa", "efficientnet", f"checkpoint:{SMALL}"):
+        with contextlib.suppress(ConfigError):
+            at_hand.append(parse_extractor(candidate, given))
+    return at_hand[:2]
 
 
 def _digest(path: Path) -> str:
@@ -213,6 +245,41 @@ def _load_arniqa(path: Path) -> Measure:
     return measure
 
 
+_CENTRE: Final = 320
+"""Side of the middle of an image, pixels, that EfficientNet looks at: a face's own, and a third of the time."""
+_DEPTHS: Final = (2, 4, 10, 15)
+"""Blocks of EfficientNet-Lite0 that are read, at a quarter, an eighth, a sixteenth and a 32nd of the side."""
+
+
+def _load_efficientnet(path: Path) -> Measure:
+    """Means and deviations of the channels after four blocks, of the middle of the image at its own size: (992,)."""
+    import torch
+
+    from degrade_kit.analysis.tensors import read_tensors, select
+
+    package: Any = importlib.import_module("efficientnet_lite_pytorch")
+    network: Any = package.EfficientNet.from_name("efficientnet-lite0").eval()
+    what = "EfficientNet-Lite0's weights"
+    network.load_state_dict(select(read_tensors(path, what), network.state_dict(), path, what))
+    kept: list[Any] = []
+
+    def keep(module: Any, inputs: Any, output: Any) -> None:  # noqa: ANN401 (a hook's)
+        del module, inputs
+        kept.append(output[0])
+
+    for depth in _DEPTHS:
+        network._blocks[depth].register_forward_hook(keep)
+
+    @torch.no_grad()
+    def measure(image: Pixels) -> Features:
+        top, left = (max(0, (side - _CENTRE) // 2) for side in image.shape[:2])
+        kept.clear()
+        network.extract_features(_imagenet(_tensor(image[top : top + _CENTRE, left : left + _CENTRE])))
+        return _numpy(torch.cat([part for each in kept for part in (each.mean((1, 2)), each.std((1, 2)))]))
+
+    return measure
+
+
 def _load_checkpoint(path: Path) -> Measure:
     """Means and deviations of the U-Net's middle and last downward channels when the image is its clean condition.
 
@@ -248,6 +315,7 @@ def _load_checkpoint(path: Path) -> Measure:
 _LOADERS: Final[dict[str, Callable[[Path], Measure]]] = {
     "checkpoint": _load_checkpoint,
     "arniqa": _load_arniqa,
+    "efficientnet": _load_efficientnet,
     "inception": _load_inception,
     "dinov2": _load_dinov2,
     "vae": _load_vae,

