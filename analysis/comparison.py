@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -14,19 +14,32 @@ from degrade_kit.analysis.distances import (
     NEIGHBOURS,
     Features,
     Interval,
-    classifier_auc,
+    classifier_scores,
     frechet,
-    halves,
+    group_halves,
     kid,
     nearest_points,
     neighbour_distance,
     prdc,
 )
+from degrade_kit.analysis.intervals import (
+    auc_interval,
+    coverage_replicates,
+    group_weights,
+    interval_of,
+    kid_replicates,
+)
 
-Kind = Literal["synth", "real", "hq"]
+Kind = Literal["synth", "real", "hq", "ideal"]
+IDEAL: Final = "ideal"
+"""Name of the source that is one half of the reference itself, beside the other half."""
 SMALL = 50
 """Below this many images a number shows a direction at most, and the report says so."""
 _DRAWS = 10
+_CLASSIFIED = 5
+"""Halves that the classifier is asked to tell apart."""
+_LEAST_KID = 3
+"""Images of a set that KID needs."""
 _QUANTILES = (0.1, 0.5, 0.9)
 
 
@@ -67,6 +80,24 @@ class Numbers:
     kid: Interval | None
     matched: Matched | None
     auc: float | None
+    auc_interval: Interval | None = None
+    """AUC with its interval."""
+    coverage: Interval | None = None
+    """Coverage with its interval; the value is that of `matched`."""
+    patches: Interval | None = None
+    """AUC of the classifier on patches, `degrade_kit.analysis.patches`; None where it was not asked too."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SpaceNumbers:
+    """The same two sets in another feature space."""
+
+    space: str
+    """Name of the space, for people."""
+    num_source: int
+    num_reference: int
+    numbers: Numbers
+    null: Numbers
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -84,6 +115,8 @@ class Comparison:
     nearest: tuple[float, float, float] | None
     """Quantiles 0.1, 0.5, 0.9 over the reference of the distance to the nearest image of the source, in units of the
     median distance between nearest neighbours within the reference."""
+    spaces: tuple[SpaceNumbers, ...] = ()
+    """The numbers in learned spaces that chose nothing."""
 
     @property
     def small(self) -> bool:
@@ -92,17 +125,28 @@ class Comparison:
 
 
 def compare_all(sets: Sequence[ImageSet], seed: int) -> list[Comparison]:
-    """Compare each set with each real set; real with real among them."""
-    references = [reference for reference in sets if reference.kind == "real"]
-    return [
-        compare_sets(source, reference, seed) for reference in references for source in sets if source is not reference
-    ]
+    """Compare each set with each real set; real with real among them, and each real set with itself: the ideal."""
+    found: list[Comparison] = []
+    for reference in sets:
+        if reference.kind == "real":
+            halves = Halves.of(reference, seed)
+            found.append(halves.as_comparison())
+            found += [_compare(source, halves, seed) for source in sets if source is not reference]
+    return found
 
 
 def compare_sets(source: ImageSet, reference: ImageSet, seed: int) -> Comparison:
     """Compare one set with one reference; equal sets and seed give equal numbers."""
+    return _compare(source, Halves.of(reference, seed), seed)
+
+
+def _compare(source: ImageSet, halves: Halves, seed: int) -> Comparison:
+    reference = halves.reference
     rng = np.random.default_rng([seed, len(source), len(reference)])
     size = min(len(source), len(reference) // 2)
+    weights = _weights(source, seed), _weights(reference, seed)
+    matched, coverage = _matched(source.points, reference.points, size, rng, weights)
+    auc = _auc(source, reference, seed)
     return Comparison(
         source=source.name,
         source_kind=source.kind,
@@ -110,70 +154,132 @@ def compare_sets(source: ImageSet, reference: ImageSet, seed: int) -> Comparison
         num_source=len(source),
         num_reference=len(reference),
         numbers=Numbers(
-            kid=_kid(source.points, reference.points),
-            matched=_matched(source.points, reference.points, size, rng),
-            auc=_auc(source, reference, seed),
+            kid=_kid(source.points, reference.points, weights),
+            matched=matched,
+            auc=auc and auc.value,
+            auc_interval=auc,
+            coverage=coverage,
         ),
-        null=_null(reference, size, seed),
+        null=halves.numbers(size),
         nearest=_nearest(source.points, reference.points),
     )
 
 
-def _null(reference: ImageSet, size: int, seed: int) -> Numbers:
-    rng = np.random.default_rng([seed, len(reference)])
-    points = reference.points
-    found: list[tuple[Interval | None, Matched | None, float | None]] = []
-    for first, second in halves(len(reference), rng, _DRAWS):
-        one, two = points[first], points[second]
-        labels, groups = np.array(reference.labels), np.array(reference.groups)
-        matched = _measure(one[:size], two[:size]) if size > NEIGHBOURS else None
-        sets = [
-            ImageSet(
-                name="",
-                kind="real",
-                points=points[half],
-                labels=tuple(labels[half].tolist()),
-                groups=tuple(groups[half].tolist()),
-            )
-            for half in (first, second)
-        ]
-        # The classifier is slow; a few halves say what chance gives.
-        auc = _auc(sets[0], sets[1], seed) if len(found) < 3 else None
-        found.append((_kid(one, two), matched, auc))
-    kids = [entry.value for entry, _, _ in found if entry is not None]
-    aucs = [auc for _, _, auc in found if auc is not None]
-    return Numbers(
-        kid=Interval(float(np.mean(kids)), float(np.quantile(kids, 0.025)), float(np.quantile(kids, 0.975)))
-        if kids
-        else None,
-        matched=_mean([matched for _, matched, _ in found if matched is not None]),
-        auc=float(np.mean(aucs)) if aucs else None,
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Halves:
+    """A real set against itself: what its halves, which share no person, give for each other."""
+
+    reference: ImageSet
+    pairs: tuple[tuple[Features, Features], ...]
+    kids: tuple[float, ...]
+    """One for each pair, as far as there are enough images."""
+    aucs: tuple[float, ...]
+
+    @classmethod
+    def of(cls, reference: ImageSet, seed: int) -> Halves:
+        """Split a set ten times, at random; equal sets and seeds give equal halves."""
+        rng = np.random.default_rng([seed, len(reference)])
+        pairs: list[tuple[Features, Features]] = []
+        kids: list[float] = []
+        aucs: list[float] = []
+        for first, second in group_halves(reference.groups, rng, _DRAWS):
+            one, two = (_subset(reference, half) for half in (first, second))
+            pairs.append((one.points, two.points))
+            if len(one) >= _LEAST_KID:
+                kids.append(kid(one.points, two.points).value)
+            # The classifier is slow; a few halves say what chance gives.
+            if len(aucs) < _CLASSIFIED and (auc := _auc(one, two, seed)) is not None:
+                aucs.append(auc.value)
+        return cls(reference=reference, pairs=tuple(pairs), kids=tuple(kids), aucs=tuple(aucs))
+
+    def numbers(self, size: int) -> Numbers:
+        """Average over the splits; intervals hold 95 % of them.
+
+        Args:
+            size: Images of each half that count where numbers depend on it.
+        """
+        size = min(size, min((len(one) for one, _ in self.pairs), default=0))
+        found = [_measure(one[:size], two[:size]) for one, two in self.pairs] if size > NEIGHBOURS else []
+        auc = _spread(self.aucs)
+        return Numbers(
+            kid=_spread(self.kids),
+            matched=_mean(found),
+            auc=auc and auc.value,
+            auc_interval=auc,
+            coverage=_spread([entry.coverage for entry in found]),
+        )
+
+    def as_comparison(self) -> Comparison:
+        """Put the ideal beside the sources: no source can be nearer to a set than its own other half."""
+        size = min((len(one) for one, _ in self.pairs), default=0)
+        numbers = self.numbers(size)
+        return Comparison(
+            source=IDEAL,
+            source_kind="ideal",
+            reference=self.reference.name,
+            num_source=size,
+            num_reference=size,
+            numbers=numbers,
+            null=numbers,
+            nearest=_nearest(*self.pairs[0]) if self.pairs else None,
+        )
+
+
+def _subset(entry: ImageSet, places: npt.NDArray[np.int64]) -> ImageSet:
+    return ImageSet(
+        name=entry.name,
+        kind=entry.kind,
+        points=entry.points[places],
+        labels=tuple(entry.labels[place] for place in map(int, places)),
+        groups=tuple(entry.groups[place] for place in map(int, places)),
     )
 
 
-def _kid(first: Features, second: Features) -> Interval | None:
-    return kid(first, second) if min(len(first), len(second)) >= 3 else None
+def _spread(values: Sequence[float]) -> Interval | None:
+    if not values:
+        return None
+    low, high = np.quantile(values, (0.025, 0.975)).tolist()
+    return Interval(float(np.mean(values)), low, high)
 
 
-def _auc(first: ImageSet, second: ImageSet, seed: int) -> float | None:
+_Weights = tuple[Features, Features]
+"""Bootstrap weights of the source's images and of the reference's."""
+
+
+def _weights(entry: ImageSet, seed: int) -> Features:
+    return group_weights(entry.groups, np.random.default_rng([seed, 2, len(entry)]))
+
+
+def _kid(first: Features, second: Features, weights: _Weights) -> Interval | None:
+    if min(len(first), len(second)) < _LEAST_KID:
+        return None
+    return interval_of(kid(first, second).value, kid_replicates(first, second, *weights))
+
+
+def _auc(first: ImageSet, second: ImageSet, seed: int) -> Interval | None:
     try:
-        return classifier_auc(first.points, second.points, first.groups, second.groups, seed=seed)
+        scores = classifier_scores(first.points, second.points, first.groups, second.groups, seed=seed)
     except ValueError:  # too few
         return None
+    return auc_interval(*scores, first.groups, second.groups, np.random.default_rng([seed, 3]))
 
 
-def _matched(source: Features, reference: Features, size: int, rng: np.random.Generator) -> Matched | None:
+def _matched(
+    source: Features, reference: Features, size: int, rng: np.random.Generator, weights: _Weights
+) -> tuple[Matched | None, Interval | None]:
     if size <= NEIGHBOURS:
-        return None
-    return _mean(
-        [
-            _measure(
-                source[rng.choice(len(source), size, replace=False)],
-                reference[rng.choice(len(reference), size, replace=False)],
-            )
-            for _ in range(_DRAWS)
-        ]
-    )
+        return None, None
+    measured: list[Matched] = []
+    replicates: list[Features] = []
+    for _ in range(_DRAWS):
+        first = rng.choice(len(source), size, replace=False)
+        second = rng.choice(len(reference), size, replace=False)
+        measured.append(_measure(source[first], reference[second]))
+        drawn = weights[0][:, first], weights[1][:, second]
+        replicates.append(coverage_replicates(source[first], reference[second], *drawn, NEIGHBOURS))
+    found = _mean(measured)
+    assert found is not None
+    return found, interval_of(found.coverage, np.mean(replicates, axis=0), 0.0, 1.0)
 
 
 def _measure(source: Features, reference: Features) -> Matched:

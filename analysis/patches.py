@@ -40,14 +40,14 @@ BLUR: Final = 6.0
 """Standard deviation, pixels, of the blur that is taken off: what is left holds no face and little light."""
 _UNIT: Final = 16.0
 """Levels of 0..255 that count as 1 in the network."""
-_WIDTHS: Final = (24, 32, 48, 64)
+_WIDTHS: Final = (16, 32, 48, 64)
 _RATE, _WEIGHT_DECAY, _DROPOUT = 4e-3, 0.05, 0.3
 PAIR_SECONDS: Final = 60.0
 """Known cost of `compare_patches` with the values of `PatchConfig` that it has, on two cores."""
 
 
-class Images(Protocol):
-    """Images by number, such as a list; only those that are taken are asked for."""
+class ImageSequence(Protocol):
+    """Holds images by number, as a list does; only those that are taken are asked for."""
 
     def __len__(self) -> int:
         """Count the images of this set."""
@@ -125,8 +125,8 @@ def has_torch() -> bool:
 
 
 def compare_patches(
-    synth: Images,
-    real: Images,
+    synth: ImageSequence,
+    real: ImageSequence,
     synth_groups: Sequence[str],
     real_groups: Sequence[str],
     config: PatchConfig | None = None,
@@ -223,7 +223,7 @@ def _network() -> Any:  # noqa: ANN401 (torch is imported late)
     layers: list[Any] = []
     before = 3
     for place, width in enumerate(_WIDTHS):
-        layers += [nn.Conv2d(before, width, 3, 2 if place else 1, 1), nn.BatchNorm2d(width), nn.ReLU()]
+        layers += [nn.Conv2d(before, width, 3, 2 if place else 1, 1), nn.BatchNorm2d(width), nn.ReLU(inplace=True)]
         before = width
     head = [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(_DROPOUT), nn.Linear(before, 1)]
     return nn.Sequential(*layers, *head).to(memory_format=torch.channels_last)

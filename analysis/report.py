@@ -6,7 +6,7 @@ import base64
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from degrade_kit.analysis.comparison import SMALL, Comparison, Numbers
+from degrade_kit.analysis.comparison import SMALL, Comparison
 from degrade_kit.analysis.distances import Interval
 from degrade_kit.wording import clean_text, html_text, markdown_text
 
@@ -45,35 +45,91 @@ class Section:
     body: tuple[str | Table | Picture, ...] = field(default=())
 
 
-def headline(comparisons: Sequence[Comparison]) -> Table:
-    """Tabulate for each source, real sets too, how much of each real set it covers and how far it is."""
-    references = list(dict.fromkeys(entry.reference for entry in comparisons))
-    sources = list(dict.fromkeys((entry.source, entry.source_kind, entry.num_source) for entry in comparisons))
-    sources.sort(key=lambda source: ("synth", "hq", "real").index(source[1]))
-    found = {(entry.source, entry.reference): entry for entry in comparisons}
-    rows: list[tuple[str, ...]] = []
-    for name, kind, count in sources:
-        cells = [found.get((name, reference)) for reference in references]
-        words = {"synth": name, "hq": f"{name} (not degraded)", "real": f"{name} (real)"}[kind]
-        rows.append((words, f"{count:,}", *(_cell(cell) for cell in cells)))
-    first = {entry.reference: entry for entry in comparisons}
-    nulls = tuple(_numbers_cell(first[reference].null) for reference in references)
-    sizes = tuple(f"{first[reference].num_reference:,}" for reference in references)
-    rows.append(("null: halves of the real set", "", *nulls))
-    return Table(
-        ("source", "images", *(f"{name} ({size})" for name, size in zip(references, sizes, strict=True))), tuple(rows)
-    )
+def headlines(comparisons: Sequence[Comparison]) -> list[tuple[str, Table]]:
+    """Tabulate for each real set how hard each source is to tell from it: the ideal first, then the hardest to tell.
+
+    Behind the sources stand the HQ images, not degraded, and the other real sets.
+    """
+    found: list[tuple[str, Table]] = []
+    for reference in dict.fromkeys(entry.reference for entry in comparisons):
+        entries = [entry for entry in comparisons if entry.reference == reference]
+        entries.sort(key=lambda entry: (_ORDER.index(entry.source_kind), _auc_or_most(entry)))
+        patches = any(entry.numbers.patches is not None for entry in entries)
+        header = ("source", "images", "linear AUC (null)", *(["patch AUC (null)"] if patches else []))
+        rows = [
+            (
+                _source_words(entry),
+                f"{entry.num_source:,}",
+                _cell(entry.numbers.auc_interval or entry.numbers.auc, entry.null.auc),
+                *([_cell(entry.numbers.patches, _value(entry.null.patches), "")] if patches else []),
+                _cell(entry.numbers.kid, _value(entry.null.kid)),
+                _coverage_cell(entry),
+            )
+            for entry in entries
+        ]
+        found.append((reference, Table((*header, "KID (null)", "coverage (null)"), tuple(rows))))
+    return found
 
 
-def _cell(entry: Comparison | None) -> str:
-    return "" if entry is None else _numbers_cell(entry.numbers)
+_ORDER = ("ideal", "synth", "hq", "real")
 
 
-def _numbers_cell(numbers: Numbers) -> str:
-    if numbers.kid is None:
+def _auc_or_most(entry: Comparison) -> float:
+    return 1.0 if entry.numbers.auc is None else entry.numbers.auc
+
+
+def _source_words(entry: Comparison) -> str:
+    return {
+        "ideal": f"ideal: {entry.reference} against itself",
+        "synth": entry.source,
+        "hq": f"{entry.source} (not degraded)",
+        "real": f"{entry.source} (real)",
+    }[entry.source_kind]
+
+
+def _value(interval: Interval | None) -> float | None:
+    return None if interval is None else interval.value
+
+
+def _cell(value: Interval | float | None, null: float | None, missing: str = MISSING) -> str:
+    if value is None:
+        return missing
+    return (_interval(value) if isinstance(value, Interval) else f"{value:.2f}") + _null(null)
+
+
+def _coverage_cell(entry: Comparison) -> str:
+    matched, null = entry.numbers.matched, entry.null.matched
+    if matched is None:
         return MISSING
-    covered = "" if numbers.matched is None else f"covers {numbers.matched.coverage:.0%}, "
-    return f"{covered}KID {numbers.kid.value:.2f}"
+    ends = entry.numbers.coverage
+    between = "" if ends is None else f" [{ends.low:.0%}, {ends.high:.0%}]"
+    return f"{matched.coverage:.0%}{between}" + ("" if null is None else f" ({null.coverage:.0%})")
+
+
+def space_tables(comparisons: Sequence[Comparison]) -> list[tuple[str, Table]]:
+    """Tabulate for each real set the numbers in the learned spaces, a row for each source and space."""
+    found: list[tuple[str, Table]] = []
+    for reference in dict.fromkeys(entry.reference for entry in comparisons if entry.spaces):
+        rows = [
+            (
+                _source_words(entry),
+                space.space,
+                f"{space.num_source:,} / {space.num_reference:,}",
+                _cell(space.numbers.auc_interval, space.null.auc),
+                _cell(space.numbers.kid, _value(space.null.kid)),
+                MISSING
+                if space.numbers.coverage is None
+                else f"{space.numbers.coverage.value:.0%}"
+                + ("" if space.null.coverage is None else f" ({space.null.coverage.value:.0%})"),
+            )
+            for entry in comparisons
+            if entry.reference == reference
+            for space in entry.spaces
+        ]
+        rows.sort(key=lambda row: row[1])
+        header = ("source", "space", "n", "linear AUC (null)", "KID (null)", "coverage (null)")
+        found.append((reference, Table(header, tuple(rows))))
+    return found
 
 
 def reading(comparisons: Sequence[Comparison]) -> list[str]:
@@ -86,9 +142,10 @@ def reading(comparisons: Sequence[Comparison]) -> list[str]:
             if entry.reference == reference and entry.source_kind == "synth" and entry.numbers.kid is not None
         ]
         if synthetic:
+            sentences += _told_apart(reference, synthetic)
             sentences.append(_of_reference(reference, synthetic))
     few = sorted(
-        {entry.source for entry in comparisons if entry.num_source < SMALL}
+        {entry.source for entry in comparisons if entry.num_source < SMALL and entry.source_kind != "ideal"}
         | {entry.reference for entry in comparisons if entry.num_reference < SMALL}
     )
     if few:
@@ -97,6 +154,28 @@ def reading(comparisons: Sequence[Comparison]) -> list[str]:
             "direction at most."
         )
     return sentences
+
+
+def _told_apart(reference: str, synthetic: Sequence[Comparison]) -> list[str]:
+    """Say which source is hardest to tell from a real set, by each classifier that was asked."""
+    said: list[str] = []
+    linear = [(entry.source, entry.numbers.auc_interval, entry.null.auc_interval) for entry in synthetic]
+    patches = [(entry.source, entry.numbers.patches, entry.null.patches) for entry in synthetic]
+    for who, found in (("a linear classifier", linear), ("a network that sees patches alone", patches)):
+        known = [(source, auc, null) for source, auc, null in found if auc is not None]
+        if not known:
+            continue
+        source, auc, null = min(known, key=lambda entry: entry[1].value)
+        text = f"{who} tells {source} from {reference} with AUC {_interval(auc)}"
+        if null is not None and auc.low <= max(null.high, 0.5):
+            text = f"{who} tells {source} from {reference} no better than {reference} from itself: AUC {_interval(auc)}"
+        if null is not None:
+            text += f", where {reference} against itself gives {null.value:.2f}"
+        if len(known) > 1:
+            worst = max(known, key=lambda entry: entry[1].value)
+            text += f"; the other sources more easily, {worst[0]} with {_interval(worst[1])}"
+        said.append(text[0].upper() + text[1:] + ".")
+    return said
 
 
 def _of_reference(reference: str, synthetic: Sequence[Comparison]) -> str:
@@ -159,6 +238,7 @@ def all_numbers(comparisons: Sequence[Comparison]) -> Table:
         "density",
         "coverage",
         "AUC",
+        "patch AUC",
         "nearest 10/50/90 %",
     )
     return Table(header, tuple(_all_row(entry) for entry in comparisons))
@@ -182,6 +262,7 @@ def _all_row(entry: Comparison) -> tuple[str, ...]:
         "" if numbers.matched is None else str(numbers.matched.size),
         *cells,
         MISSING if numbers.auc is None else f"{numbers.auc:.2f}{_null(null.auc)}",
+        _cell(numbers.patches, _value(null.patches), ""),
         MISSING if entry.nearest is None else " / ".join(f"{value:.2f}" for value in entry.nearest),
     )
 

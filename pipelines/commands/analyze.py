@@ -16,7 +16,7 @@ from degrade_kit.pipelines.commands.options import (
     weights_option,
 )
 from degrade_kit.pipelines.commands.progress import ProgressLine
-from degrade_kit.pipelines.commands.types import FEATURES, MEASURE_LIMIT, NAMED_PLACE
+from degrade_kit.pipelines.commands.types import FEATURES, MEASURE_LIMIT, NAMED_PLACE, SPACES
 from degrade_kit.pipelines.commands.words import command, option, word
 
 
@@ -30,16 +30,32 @@ from degrade_kit.pipelines.commands.words import command, option, word
     help="Synthesized LQ images: a data set of `synth`, or a folder; several times for several.",
 )
 @word("--real", "; several times for several", metavar="NAME=PLACE", type=NAMED_PLACE, multiple=True, required=True)
-@word("--hq", "; to whiten with, and as a set of its own", unset="those of the data sets")
+@word("--hq", "; to whiten with, and as a set of its own", unset="those of the first data set")
 @word("--out", ": a folder for the report", required=True)
 @option(
     "--features",
     default="auto",
     type=FEATURES,
     metavar="KIND[:DIR]",
-    help="`whitened` (needs HQ faces), `degradation`, or a learned space: `arniqa` or `inception`, whose files "
-    "`degrade-kit weights` lists, or from a folder, checkpoint:DIR of a FlipNet, dinov2:DIR, vae:DIR. `auto` whitens "
-    "where it can.",
+    help="`whitened` (needs HQ faces), `degradation`, or a learned space: `arniqa`, `efficientnet` or `inception`, "
+    "whose files `degrade-kit weights` lists, or from a folder, checkpoint:DIR of a FlipNet, dinov2:DIR, vae:DIR. "
+    "`auto` whitens where it can.",
+)
+@option(
+    "--patches/--no-patches",
+    is_flag=True,
+    default=None,
+    unset="where PyTorch is there and it takes at most ten minutes",
+    help="Train a small network on patches to tell each source from each real set, a minute each: a classifier that "
+    "chose nothing.",
+)
+@option(
+    "--spaces",
+    default="auto",
+    type=SPACES,
+    metavar="auto|none|KIND[:DIR],...",
+    help="Learned spaces in which some images are compared too, by names as for --features. `auto` takes the first two "
+    "of `arniqa`, `efficientnet` and the small FlipNet that are on this machine.",
 )
 @weights_option
 @option("--projection", type=click.Choice(["umap", "pca"]), default="umap", help="How the pictures are projected.")

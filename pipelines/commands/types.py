@@ -216,8 +216,12 @@ FEATURES: Final = Text(
     "features",
     words=lambda: (
         *("auto", "whitened", "degradation"),
-        *("arniqa", "inception", "checkpoint:", "dinov2:", "vae:"),
+        *("arniqa", "efficientnet", "inception", "checkpoint:", "dinov2:", "vae:"),
     ),
+)
+SPACES: Final = Text(
+    "spaces",
+    words=lambda: ("auto", "none", "arniqa", "efficientnet", "inception", "checkpoint:", "dinov2:", "vae:"),
 )
 PAIRS: Final = Text("pairs", parse=parse_place_assignment("KIND=DIR"), words=_pair_kinds)
 PAIR_COUNT: Final = Text("count", parse=parse_count, words=_pair_kinds)

@@ -15,7 +15,9 @@ from typing import Literal
 import numpy as np
 
 from degrade_kit.analysis.comparison import Comparison, Kind, compare_all
-from degrade_kit.analysis.extractors import DEGRADATION, Extractor, parse_extractor
+from degrade_kit.analysis.extractors import DEGRADATION, Extractor, parse_extractor, parse_spaces
+from degrade_kit.analysis.groups import read_groups
+from degrade_kit.analysis.patches import PAIR_SECONDS, require_torch
 from degrade_kit.analysis.probes import probe_records
 from degrade_kit.analysis.report import reading, to_html, to_markdown
 from degrade_kit.analysis.weights import parse_given
@@ -26,6 +28,7 @@ from degrade_kit.image import Pixels, decode_image
 from degrade_kit.pipelines.claim import Claim, report_claim
 from degrade_kit.pipelines.distribution.features import (
     ExtractConfig,
+    MeasuredSet,
     ProbeTask,
     Row,
     Task,
@@ -42,18 +45,28 @@ from degrade_kit.pipelines.distribution.report import (
     HQ,
     RESULTS,
     AnalyzeConfig,
-    MeasuredSet,
     describe_analysis,
     describe_choices,
+    describe_giveaways,
     draw,
     report_sections,
+)
+from degrade_kit.pipelines.distribution.second_look import (
+    Rereader,
+    ToldApart,
+    chosen_places,
+    decide_patches,
+    look_at_patches,
+    patch_pairs,
+    with_patches,
+    with_space,
 )
 from degrade_kit.pipelines.effort import Effort, estimate_lines, resolve_workers
 from degrade_kit.pipelines.executor import ExecutorConfig, run_tasks
 from degrade_kit.pipelines.images import is_shards, list_images
 from degrade_kit.pipelines.text import Report, ReportLine, human_time
 from degrade_kit.progress import OnProgress, Progress, silent
-from degrade_kit.shards import ShardSet, open_shards
+from degrade_kit.shards import LQ_ONLY, ShardSet, open_shards
 from degrade_kit.sources import Sources, display_name
 from degrade_kit.store import LocalStore
 from degrade_kit.wording import counted_noun, first_few
@@ -69,12 +82,25 @@ class _Input:
     content: Sources | ShardSet
 
     def count(self) -> int:
-        return len(self.content) if isinstance(self.content, Sources) else count_images(self.content)
+        if isinstance(self.content, Sources):
+            return len(self.content)
+        return count_images(self.content, hq=self.kind == "hq")
 
     def tasks(self, places: Sequence[int], config: ExtractConfig) -> Iterable[Task]:
         if isinstance(self.content, Sources):
             return file_tasks(self.name, self.content, places, config)
-        return shard_tasks(self.name, self.content, places, config)
+        return shard_tasks(self.name, self.content, places, config, hq=self.kind == "hq")
+
+    def grouped(self, rows: Sequence[Row]) -> tuple[tuple[Row, ...], str]:
+        """Name what each image shows, and say how that is known."""
+        if isinstance(self.content, Sources):
+            groups = read_groups([row.group for row in rows])
+            named = zip(rows, groups.names, strict=True)
+            return tuple(replace(row, group=name) for row, name in named), groups.describe()
+        names = sorted({row.group for row in rows})
+        faces = dict(zip(names, read_groups(names).names, strict=True))
+        described = f"{counted_noun(len(rows), 'image')} of {counted_noun(len(set(faces.values())), 'HQ face')}"
+        return tuple(replace(row, group=faces[row.group]) for row in rows), described
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -115,6 +141,8 @@ def analyze(
     *,
     hq: str | os.PathLike[str] | None = None,
     features: str = "auto",
+    patches: bool | None = None,
+    spaces: str = "auto",
     projection: Literal["umap", "pca"] = "umap",
     seed: int = 0,
     size: int = 512,
@@ -134,9 +162,13 @@ def analyze(
         synth: Synthesized LQ images by name: each a data set, or whatever `synthesize` takes as `hq`.
         real: Photographs by name.
         out: Folder of the report, which takes the place of an earlier one there; nothing else may be in it.
-        hq: HQ faces, to whiten with and as a set of its own; those of the data sets where None.
+        hq: HQ faces, to whiten with and as a set of its own; those of the first data set where None.
         features: `whitened` (needs HQ faces), `degradation`, or a learned space; see docs/analysis.md. `auto` whitens
             where it can.
+        patches: Train a small network on patches for each source against each real set: a classifier that chose
+            nothing, a minute of two cores each. None does so where PyTorch is there and it takes at most ten minutes.
+        spaces: Learned spaces in which the sets are compared too, by names with commas; `auto` takes the first two of
+            `arniqa`, `efficientnet` and the small FlipNet that are on this machine, `none` takes none.
         projection: Of the pictures.
         seed: Of subsets, folds and projection.
         size: Side that all images have, pixels.
@@ -163,6 +195,8 @@ def analyze(
         real=tuple((name, os.fspath(place)) for name, place in real.items()),
         hq=None if hq is None else os.fspath(hq),
         features=features,
+        patches=patches,
+        spaces=spaces,
         weights=parse_given([(name, os.fspath(path)) for name, path in (weights or {}).items()]),
         seed=seed,
         projection=projection,
@@ -189,34 +223,47 @@ def _describe(plan: AnalysisPlan, out: Path, executor: ExecutorConfig) -> tuple[
     """Say what an analysis would do."""
     images = ", ".join(f"{count:,} of {name}" for name, count in plan.totals.items())
     whitened = ", whitened against HQ faces" if plan.whitened else ""
+    patches = [plan.no_patches] if plan.no_patches else []
+    if plan.patches:
+        pairs = patch_pairs(sum(entry.kind == "synth" for entry in plan.inputs), plan.references)
+        took = human_time(pairs * PAIR_SECONDS)
+        patches.append(f"then {counted_noun(pairs, 'network')} on patches, about {took} on two cores")
     return (
         f"images to measure: {images}",
         f"by {plan.extractor.title}{whitened}; report in {out}",
+        *(f"some of them by {space.title} too" for space in plan.spaces),
+        *patches,
         *estimate_lines(executor, plan.effort),
     )
 
 
 def _compare(
-    config: AnalyzeConfig, out: Path, executor: ExecutorConfig, progress: OnProgress
+    config: AnalyzeConfig, out: Path, wanted: ExecutorConfig, progress: OnProgress
 ) -> tuple[list[Comparison], list[str], list[Path], int]:
     """Measure, compare and write the report; see `Analysis`."""
     plan = plan_analysis(config, out)
     inputs, extractor, whitened = plan.inputs, plan.extractor, plan.whitened
-    executor = resolve_workers(executor, lambda: plan.effort)
+    executor = resolve_workers(wanted, lambda: plan.effort)
     found = measure_tasks(extractor, plan.tasks, plan.totals, executor, progress)
     sets = [_collect(entry, found[entry.name], config) for entry in inputs]
     space, spectrum = _space(sets, found, extractor, whitened)
     points = [entry.as_points(space(entry.features)) for entry in sets]
     comparisons = compare_all(points, config.seed)
+    comparisons = _in_spaces(comparisons, sets, plan, config, wanted, progress)
+    told = _by_patches(sets, plan, config, progress) if plan.patches else []
+    comparisons = with_patches(comparisons, told)
+    giveaways = describe_giveaways(sets, told, extractor)
     note = describe_choices(config, extractor, whitened, sets)
-    sentences = reading(comparisons)
-    described = describe_analysis(config, extractor, whitened, sets, comparisons, sentences, space, spectrum)
+    sentences = [*reading(comparisons), *([plan.no_patches] if plan.no_patches else [])]
+    described = describe_analysis(
+        config, extractor, whitened, sets, comparisons, sentences, space, spectrum, giveaways, plan.spaces
+    )
     numbers = json.dumps(described, indent=2, sort_keys=True, allow_nan=False) + "\n"
     claim = _claim(config)
     try:
         with claim.report(out, last="metrics.json") as scratch:
-            pictures = draw(sets, points, config, scratch, note)
-            sections = report_sections(sets, comparisons, sentences, pictures)
+            pictures = draw(sets, points, config, scratch, note, giveaways)
+            sections = report_sections(sets, comparisons, sentences, pictures, giveaways)
             title = "How close is it to the real world?"
             write_whole(scratch / "metrics.json", numbers)
             write_whole(scratch / "report.md", to_markdown(title, sections))
@@ -227,6 +274,39 @@ def _compare(
         raise
     written = [out / name for name in ("report.html", "report.md", *pictures.files, "metrics.json")]
     return comparisons, sentences, written, sum(len(entry.failures) for entry in sets)
+
+
+def _in_spaces(
+    comparisons: list[Comparison],
+    sets: Sequence[MeasuredSet],
+    plan: AnalysisPlan,
+    config: AnalyzeConfig,
+    executor: ExecutorConfig,
+    progress: OnProgress,
+) -> list[Comparison]:
+    """Measure some images in the learned spaces too."""
+    totals = {entry.name: len(plan.again[entry.name]) for entry in plan.inputs}
+    tasks = [task for entry in plan.inputs for task in plan.tasks_again(entry, config)]
+    for space in plan.spaces:
+        effort = measuring_effort(space, tasks)
+        workers = resolve_workers(executor, lambda effort=effort: effort)
+        found = measure_tasks(space, tasks, totals, workers, progress)
+        rows = {entry.name: found[entry.name].rows for entry in plan.inputs}
+        comparisons = with_space(comparisons, space.title, sets, rows, config.seed)
+    return comparisons
+
+
+def _by_patches(
+    sets: Sequence[MeasuredSet], plan: AnalysisPlan, config: AnalyzeConfig, progress: OnProgress
+) -> list[ToldApart]:
+    """Ask the classifier on patches of the sources against the real sets."""
+    again = [
+        Rereader(measured=measured, tasks=list(plan.tasks_again(entry, config)))
+        for measured, entry in zip(sets, plan.inputs, strict=True)
+    ]
+    sources = [entry for entry in again if entry.measured.kind == "synth"]
+    references = [entry for entry in again if entry.measured.kind == "real"]
+    return look_at_patches(sources, references, config.seed, progress)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -240,10 +320,27 @@ class AnalysisPlan:
     tasks: list[Task]
     totals: dict[str, int]
     """Images to measure, by name of the set."""
+    spaces: list[Extractor]
+    """Learned spaces in which some images are measured too."""
+    again: dict[str, list[int]]
+    """Places of the images that learned spaces and patches look at, by name of the set."""
+    patches: bool
+    """Whether the classifier on patches is asked."""
+    no_patches: str
+    """Why it is not, as a sentence."""
+
+    @property
+    def references(self) -> int:
+        """Count the real sets."""
+        return sum(entry.kind == "real" for entry in self.inputs)
+
+    def tasks_again(self, entry: _Input, config: AnalyzeConfig) -> Iterable[Task]:
+        """Make tasks over the images that are looked at again."""
+        return entry.tasks(self.again[entry.name], _extract_config(config, thumbnails=False))
 
     @property
     def effort(self) -> Effort:
-        """What it takes to measure them; what follows is short."""
+        """What it takes to measure them by the main features."""
         return measuring_effort(self.extractor, self.tasks)
 
 
@@ -255,19 +352,39 @@ def plan_analysis(config: AnalyzeConfig, out: Path) -> AnalysisPlan:
         RunError: If the folder of the report holds something else, or cannot be written to.
     """
     extractor, whitened = _extractor(config)
+    spaces = parse_spaces(config.spaces, config.weights)
+    if config.patches:
+        require_torch()
     _claim(config).check(LocalStore(out))
     inputs = _open(config)
-    extract = ExtractConfig(size=config.size, allow_resize=config.allow_resize, cache=config.cache)
+    extract = _extract_config(config)
     tasks: list[Task] = []
     totals: dict[str, int] = {}
+    again: dict[str, list[int]] = {}
     for entry in inputs:
         # From the name too: sets of one size must not be subsampled alike.
         seed = [config.seed, *hashlib.sha256(utf8(entry.name)).digest()[:4]]
         places = pick(entry.count(), config.max_images, np.random.default_rng(seed))
         totals[entry.name] = len(places)
+        again[entry.name] = chosen_places(places, entry.kind == "real", config.seed)
         tasks += entry.tasks(places, extract)
     probes = _probe_tasks(inputs, config) if whitened else []
-    return AnalysisPlan(inputs=inputs, extractor=extractor, whitened=whitened, tasks=[*probes, *tasks], totals=totals)
+    patches, why_not = decide_patches(config.patches, len(config.synth), len(config.real))
+    return AnalysisPlan(
+        inputs=inputs,
+        extractor=extractor,
+        whitened=whitened,
+        tasks=[*probes, *tasks],
+        totals=totals,
+        spaces=spaces,
+        again=again,
+        patches=patches,
+        no_patches=why_not,
+    )
+
+
+def _extract_config(config: AnalyzeConfig, *, thumbnails: bool = True) -> ExtractConfig:
+    return ExtractConfig(size=config.size, allow_resize=config.allow_resize, cache=config.cache, thumbnails=thumbnails)
 
 
 def _claim(config: AnalyzeConfig) -> Claim:
@@ -314,8 +431,13 @@ def above(comparisons: Iterable[Comparison], measure: str, limit: float) -> list
 
 def _extractor(config: AnalyzeConfig) -> tuple[Extractor, bool]:
     """Choose what measures, and whether it is whitened."""
-    if unused := config.weights.keys() - {config.features}:
-        raise ConfigError(f"--weights {min(unused)}: not used by --features {config.features}")
+    used = {config.features, *config.spaces.split(",")}
+    if config.spaces == "auto":
+        used |= {"arniqa", "efficientnet"}
+    if unused := config.weights.keys() - used:
+        raise ConfigError(
+            f"--weights {min(unused)}: not used by --features {config.features} and --spaces {config.spaces}"
+        )
     if config.features not in ("auto", "whitened"):
         return parse_extractor(config.features, config.weights), False
     has_hq = config.hq is not None or any(is_shards(place) for _, place in config.synth)
@@ -340,6 +462,10 @@ def _open(config: AnalyzeConfig) -> list[_Input]:
         inputs.append(_Input(name, kind, place, content))
         if not inputs[-1].count():
             raise ConfigError(f"{name}: {place} holds no images")
+    # HQ faces, not degraded, belong beside every source; the data sets bring theirs.
+    pairs = [entry for entry in inputs if isinstance(entry.content, ShardSet) and LQ_ONLY not in entry.content.manifest]
+    if pairs and not config.hq and HQ not in {name for name, _, _ in named}:
+        inputs.append(replace(pairs[0], name=HQ, kind="hq"))
     return inputs
 
 
@@ -395,12 +521,22 @@ def _collect(entry: _Input, found: Found, config: AnalyzeConfig) -> MeasuredSet:
         said = ", ".join(f"{count} {reason}" for reason, count in counts.items())
         raise ConfigError(f"{entry.name}: none of the images in {entry.place} can be used: {said}")
     # In any order they come from the workers.
-    rows = sorted(found.rows, key=lambda row: (row.label, row.key))
+    rows, described = entry.grouped(sorted(found.rows, key=lambda row: (row.label, row.key)))
     skipped, left_out = (), dict[str, int]()
     if isinstance(entry.content, Sources):
         skipped, left_out = entry.content.skipped, entry.content.summary()
     failures = tuple(sorted([*found.failures, *((display_name(name), why, how) for name, why, how in skipped)]))
-    return MeasuredSet(entry.name, entry.kind, entry.place, entry.count(), tuple(rows), failures, stack(rows), left_out)
+    return MeasuredSet(
+        name=entry.name,
+        kind=entry.kind,
+        place=entry.place,
+        found=entry.count(),
+        rows=rows,
+        failures=failures,
+        features=stack(rows),
+        left_out=left_out,
+        grouped=described,
+    )
 
 
 def _space(
@@ -441,7 +577,7 @@ def _probe_faces(inputs: Sequence[_Input], config: AnalyzeConfig) -> list[Pixels
     else:
         seen: set[str] = set()
         for entry in inputs:
-            if not isinstance(entry.content, ShardSet):
+            if not isinstance(entry.content, ShardSet) or entry.kind == "hq":
                 continue
             for sample in entry.content.samples():
                 if len(faces) == PROBE_FACES:

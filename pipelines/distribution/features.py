@@ -12,9 +12,12 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from degrade_kit.analysis.comparison import ImageSet, Kind
+from degrade_kit.analysis.distances import Features
 from degrade_kit.analysis.extractors import Extractor, Measure
 from degrade_kit.degradation import finish, make_lq
 from degrade_kit.errors import ImageError, ShardError
+from degrade_kit.files import sha256
 from degrade_kit.image import Pixels, decode_image, encode_jpeg
 from degrade_kit.pipelines.effort import MODEL_SECONDS, NETWORK_SECONDS, Effort, seconds_each, spread
 from degrade_kit.pipelines.executor import Stateful
@@ -54,6 +57,34 @@ class Row:
     resized: bool
     key: str
     """Name of its features in the cache: content, size and extractor."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MeasuredSet:
+    """The images of a set that could be measured."""
+
+    name: str
+    kind: Kind
+    place: str
+    found: int
+    """Images in the place; those measured are a subset where there are many."""
+    rows: tuple[Row, ...]
+    failures: tuple[tuple[str, str, str], ...]
+    features: Features
+    left_out: dict[str, int]
+    """What the listing of the place did not take, by cause."""
+    grouped: str
+    """How it is known which images show the same face or person."""
+
+    def as_points(self, points: Features) -> ImageSet:
+        """Make the set that is compared, with points in some space."""
+        labels, groups = tuple(row.label for row in self.rows), tuple(row.group for row in self.rows)
+        return ImageSet(name=self.name, kind=self.kind, points=points, labels=labels, groups=groups)
+
+    def digest(self) -> str:
+        """Hash of contents, names and size."""
+        text = "\n".join(sorted(f"{row.key} {row.label}" for row in self.rows))
+        return sha256(text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,9 +131,11 @@ class ShardMeasureTask:
     picks: tuple[tuple[str, tuple[int, ...]], ...]
     """Key of a sample, and its variants."""
     config: ExtractConfig
+    hq: bool = False
+    """Whether the HQ images are taken, and not their variants."""
 
     def images(self) -> Iterator[_Named]:
-        """Read the LQ images, one after the other."""
+        """Read the images, one after the other."""
         wanted = dict(self.picks)
         store = open_store(self.url)
         name = f"{self.shard}.tar"
@@ -112,7 +145,7 @@ class ShardMeasureTask:
             )
         for sample in iterate_samples(store.local_copy(name)):
             for variant in wanted.get(sample.key, ()):
-                yield _of_sample(sample, variant)
+                yield _hq_of_sample(sample) if self.hq else _of_sample(sample, variant)
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +193,11 @@ def _of_sample(sample: Sample, variant: int) -> _Named:
     return _Named(f"{name} #{variant}", name, info[f"lq{variant}_record"], data, f"{tail}{size}", made)
 
 
+def _hq_of_sample(sample: Sample) -> _Named:
+    name = display_name(sample.info["source"])
+    return _Named(name, name, "", sample.image("hq"), "", sample.hq)
+
+
 Task = FilesTask | ShardMeasureTask | ProbeTask
 
 
@@ -171,10 +209,10 @@ def file_tasks(owner: str, sources: Sources, places: Sequence[int], config: Extr
 
 
 def shard_tasks(
-    owner: str, shards: ShardSet, places: Sequence[int], config: ExtractConfig
+    owner: str, shards: ShardSet, places: Sequence[int], config: ExtractConfig, *, hq: bool = False
 ) -> Iterator[ShardMeasureTask]:
-    """Make tasks over LQ images of a data set; place p is variant p % V of sample p // V."""
-    variants = int(shards.manifest["variants"])
+    """Make tasks over images of a data set; place p is variant p % V of sample p // V, or its HQ image p."""
+    variants = 1 if hq else int(shards.manifest["variants"])
     wanted: dict[int, list[int]] = {}
     for place in places:
         wanted.setdefault(place // variants, []).append(place % variants)
@@ -187,7 +225,7 @@ def shard_tasks(
                 picks.append((entry[0], tuple(wanted[number])))
             number += 1
         if picks:
-            yield ShardMeasureTask(owner, shards.store.url, shard["name"], shard["bytes"], tuple(picks), config)
+            yield ShardMeasureTask(owner, shards.store.url, shard["name"], shard["bytes"], tuple(picks), config, hq)
 
 
 def measuring_effort(extractor: Extractor, tasks: Sequence[Task]) -> Effort:
@@ -216,9 +254,21 @@ def _count(task: Task) -> int:
     return len(task.records) if isinstance(task, ProbeTask) else sum(len(variants) for _, variants in task.picks)
 
 
-def count_images(shards: ShardSet) -> int:
-    """Count the LQ images of a data set."""
-    return int(shards.manifest["num_samples"]) * int(shards.manifest["variants"])
+def count_images(shards: ShardSet, *, hq: bool = False) -> int:
+    """Count the LQ images of a data set, or the HQ images."""
+    return int(shards.manifest["num_samples"]) * (1 if hq else int(shards.manifest["variants"]))
+
+
+def read_images(tasks: Iterable[Task]) -> Iterator[tuple[str, Pixels]]:
+    """Read images that were measured before, with their labels; what cannot be used was told then, and is left out."""
+    for task in tasks:
+        for image in task.images():
+            try:
+                pixels = image.pixels()
+            except ImageError:
+                continue
+            if task.config.allow_resize or pixels.shape[:2] == (task.config.size, task.config.size):
+                yield image.label, to_size(pixels, task.config.size)
 
 
 def pick(count: int, most: int, rng: np.random.Generator) -> list[int]:

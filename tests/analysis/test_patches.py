@@ -12,7 +12,7 @@ from degrade_kit.errors import ConfigError
 from degrade_kit.image import Pixels
 
 pytest.importorskip("torch")
-QUICK = PatchConfig(side=24, per_image=3, steps=30, batch=8)
+QUICK = PatchConfig(side=24, per_image=3, folds=2, steps=25, batch=8)
 
 
 @pytest.fixture(scope="module")
@@ -35,8 +35,8 @@ def test_noise_is_told_and_the_same_kind_of_image_is_not(crops: list[Pixels]) ->
     first, second = crops[:24], crops[24:]
     told = compare_patches(noisy(first, 12), second, names(24), [f"r{name}" for name in names(24)], QUICK)
     same = compare_patches(first, second, names(24), [f"r{name}" for name in names(24)], QUICK)
-    assert told.auc.value > 0.9
-    assert abs(same.auc.value - 0.5) < 0.25
+    assert told.auc.value > 0.85
+    assert abs(same.auc.value - 0.5) < 0.3
     assert told.auc.low <= told.auc.value <= told.auc.high <= 1
     assert told.synth.scores.mean() > told.real.scores.mean()
     assert told.synth.patch_scores.shape == (24, 3)
@@ -79,7 +79,7 @@ def test_only_images_that_are_taken_are_read(crops: list[Pixels]) -> None:
 
 
 def test_what_cannot_be_is_said(crops: list[Pixels], monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(ValueError, match="at least 3 different source images"):
+    with pytest.raises(ValueError, match="at least 2 different source images"):
         compare_patches(crops[:6], crops[6:12], ["a"] * 6, names(6), QUICK)
     with pytest.raises(ConfigError, match="patches: folds: expected 2 or more, got 1"):
         PatchConfig(folds=1)

@@ -13,16 +13,20 @@ import pytest
 import yaml
 from click.testing import CliRunner, Result
 
+from degrade_kit.analysis import extractors
 from degrade_kit.analysis.features import NAMES
+from degrade_kit.analysis.patches import PatchConfig
 from degrade_kit.degradation import degrade, finish
 from degrade_kit.image import Pixels, decode_image, encode_png
 from degrade_kit.pipelines.cli import main
 from degrade_kit.pipelines.distribution.features import ExtractConfig, FilesTask, _measure_task, pick
+from degrade_kit.pipelines.distribution.second_look import decide_patches
 from degrade_kit.presets import preset
 from degrade_kit.recipe import Recipe, load_recipe
 from degrade_kit.seeding import generator
 from degrade_kit.sources import open_sources
 from degrade_kit.steps import RandomGaussianNoise, RandomJpeg
+from degrade_kit.wording import html_text
 
 SIZE = 64
 NOISY = Recipe(name="noisy", steps=(RandomGaussianNoise(level=(10, 30)), RandomJpeg(quality=(30, 60))))
@@ -33,7 +37,11 @@ def run(*words: object) -> Result:
 
 
 def analyze(out: Path, *words: object) -> Result:
-    return run("analyze-distribution", "--out", out, "--size", SIZE, "--projection", "pca", "--workers", 0, *words)
+    """Measure by the features alone, unless other words are given."""
+    words = ("--size", SIZE, "--projection", "pca", "--workers", 0, *words)
+    words = words if "--patches" in words else ("--no-patches", *words)
+    words = words if "--spaces" in words else ("--spaces", "none", *words)
+    return run("analyze-distribution", "--out", out, *words)
 
 
 def degraded(image: Pixels, recipe: Recipe, number: int) -> Pixels:
@@ -107,7 +115,12 @@ def test_everything_is_there_and_says_how_it_was_made(analysis: Path) -> None:
     page, text = (analysis / "report.html").read_text(), (analysis / "report.md").read_text()
     assert page.count("data:image/png;base64,") == 3
     assert "://" not in page  # the pictures' base64 may hold any letters, but no colon
-    for words in ("covers", "like", "paper", "null: halves of the real set", "photos (20)", "Fewer than 50 images"):
+    for words in (
+        *("like", "paper", "ideal: photos against itself", "HQ (not degraded)", "linear AUC (null)"),
+        *("Against photos:", "What gives it away", "what moves it", "Fewer than 50 images"),
+        "20 images, each taken for another person",
+        "The classifier on patches was turned off.",
+    ):
         assert words in page, words
         assert words.split("(")[0] in text.replace("\\", "")
     metrics = json.loads((analysis / "metrics.json").read_text())
@@ -117,6 +130,15 @@ def test_everything_is_there_and_says_how_it_was_made(analysis: Path) -> None:
     assert {entry["name"]: entry["images"] for entry in metrics["sets"]} == {
         "like": 20, "paper": 40, "gfpgan": 40, "photos": 20, "HQ": 20,
     }  # fmt: skip
+    by_pair = {(entry["source"], entry["reference"]): entry["features"] for entry in metrics["giveaways"]}
+    assert by_pair.keys() == {(name, "photos") for name in ("like", "paper", "gfpgan")}
+    assert all(found[0]["share"] > 0 and html_text(found[0]["words"]) in page for found in by_pair.values())
+    ideal = numbers(analysis)["ideal"]
+    assert ideal["source_kind"] == "ideal"
+    assert ideal["numbers"] == ideal["null"]
+    like = numbers(analysis)["like"]["numbers"]
+    assert like["auc_interval"]["low"] <= like["auc"] == like["auc_interval"]["value"] <= like["auc_interval"]["high"]
+    assert like["coverage"]["value"] == like["matched"]["coverage"]
     rows = (analysis / "embedding.csv").read_text().splitlines()
     assert rows[0] == "set,kind,image,x,y"
     assert len(rows) == 1 + 20 + 40 + 40 + 20
@@ -138,12 +160,66 @@ def test_a_second_run_gives_the_same_numbers_with_and_without_the_cache(
         assert (tmp_path / "fresh" / name).read_bytes() == expected, name
 
 
+def test_patches_and_a_learned_space_look_again(
+    places: Path, analysis: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two data sets of the same faces: HQ is there unasked, and no face is in training and test at once."""
+    pytest.importorskip("torch")
+    quick = PatchConfig(side=32, per_image=2, steps=6, batch=4, max_images=12)
+    monkeypatch.setattr("degrade_kit.pipelines.distribution.second_look.PatchConfig", lambda: quick)
+    monkeypatch.setattr(extractors, "_LOADERS", {**extractors._LOADERS, "vae": lambda path: lambda image: mean(image)})
+    monkeypatch.setattr(extractors, "_NEEDS", {**extractors._NEEDS, "vae": ("flipnet", ())})
+    found = analyze(
+        tmp_path / "out", "--synth", f"paper={places / 'flipnet-paper'}", "--real", f"photos={places / 'real'}",
+        "--feature-cache", analysis / ".features", "--patches", "--spaces", f"vae:{places / 'hq'}",
+    )  # fmt: skip
+    assert found.exit_code == 0, found.output
+    entries = numbers(tmp_path / "out")
+    assert entries.keys() == {"ideal", "paper", "HQ"}
+    assert entries["paper"]["num_source"] == 40
+    assert entries["HQ"]["num_source"] == 20
+    auc = entries["paper"]["numbers"]["patches"]
+    assert 0 <= auc["low"] <= auc["value"] <= auc["high"] <= 1
+    assert entries["paper"]["null"]["patches"] == entries["ideal"]["numbers"]["patches"]
+    assert entries["HQ"]["numbers"]["patches"] is None
+    [space] = entries["paper"]["spaces"]
+    assert (space["num_source"], space["num_reference"]) == (40, 20)
+    assert space["space"].startswith("channel statistics of an autoencoder's latents")
+    [giveaway] = json.loads((tmp_path / "out/metrics.json").read_text())["giveaways"]
+    assert len(giveaway["real"]) == 6
+    assert len({patch["image"].partition(" ")[0] for patch in giveaway["synthesized"]}) == 6, "one of each face"
+    sheet = decode_image((tmp_path / "out/giveaway-01.png").read_bytes()).pixels
+    assert sheet.shape[1] > 6 * 192
+    page = (tmp_path / "out/report.html").read_text()
+    assert "In learned spaces" in page
+    assert "patch AUC (null)" in page
+    groups = {
+        entry["name"]: entry["grouped"] for entry in json.loads((tmp_path / "out/metrics.json").read_text())["sets"]
+    }
+    assert groups["paper"] == "40 images of 20 HQ faces"
+
+
+def mean(image: Pixels) -> npt.NDArray[np.float64]:
+    return np.array([*image.mean((0, 1)), *image.std((0, 1))], np.float64)
+
+
+def test_patches_are_left_where_they_take_long_or_cannot_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert decide_patches(None, 3, 1) == (True, "")
+    few, why = decide_patches(None, 12, 3)
+    assert not few
+    assert "39 pairs of sets take about" in why
+    assert "--patches asks it" in why
+    assert decide_patches(True, 12, 3) == (True, "")
+    monkeypatch.setattr("degrade_kit.pipelines.distribution.second_look.has_torch", lambda: False)
+    assert "it needs PyTorch" in decide_patches(None, 1, 1)[1]
+
+
 @pytest.mark.slow
 def test_umap_and_workers_give_the_same_layout_twice(places: Path, tmp_path: Path) -> None:
     for name, workers in (("one", 0), ("two", 2)):
         found = run(
-            "analyze-distribution", "--out", tmp_path / name, "--size", SIZE, "--workers", workers, "--synth",
-            f"paper={places / 'flipnet-paper'}", "--real", f"photos={places / 'real'}",
+            "analyze-distribution", "--out", tmp_path / name, "--size", SIZE, "--workers", workers, "--no-patches",
+            "--spaces", "none", "--synth", f"paper={places / 'flipnet-paper'}", "--real", f"photos={places / 'real'}",
         )  # fmt: skip
         assert found.exit_code == 0, found.output
     for name in ("metrics.json", "embedding.csv", "umap.png"):
@@ -245,6 +321,9 @@ def test_limits_decide_the_exit_status(limit: str, status: int, places: Path, an
     [
         (("--synth", "a=LIKE", "--real", "a=REAL"), "the name 'a' is given 2 times"),
         (("--synth", "a=LIKE", "--real", "b=EMPTY"), "b: "),
+        (("--synth", "ideal=LIKE", "--real", "b=REAL"), "the name 'ideal' is that of a real set against itself"),
+        (("--synth", "a=LIKE", "--real", "b=REAL", "--spaces", "degradation"), "spaces: expected learned ones"),
+        (("--synth", "a=LIKE", "--real", "b=REAL", "--spaces", "vae:/nowhere"), "no folder is at '/nowhere'"),
         (("--synth", "LIKE", "--real", "b=REAL"), "'--synth': expected NAME=PLACE"),
         (("--synth", "a=LIKE", "--real", "b=REAL", "--features", "whitened"), "whitened needs HQ faces"),
         (
