@@ -212,7 +212,8 @@ def _steps(plain: Any) -> Iterator[tuple[str, dict[str, Any]]]:  # noqa: ANN401 
                 parameters = cast("dict[str, Any]", fields)
                 yield name, parameters
                 for inner in ("steps", "options"):
-                    yield from _steps(parameters.get(inner) or ())
+                    if isinstance(parameters.get(inner), list):  # the `steps` of a FlipNet are a number
+                        yield from _steps(parameters[inner])
 
 
 def _narrow(

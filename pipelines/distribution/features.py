@@ -15,13 +15,16 @@ import numpy.typing as npt
 from degrade_kit.analysis.comparison import ImageSet, Kind
 from degrade_kit.analysis.distances import Features
 from degrade_kit.analysis.extractors import Extractor, Measure
-from degrade_kit.degradation import finish, make_lq
+from degrade_kit.canvas import Canvas
+from degrade_kit.degradation import degrade_segments, finish, make_lq
 from degrade_kit.errors import ImageError, ShardError
 from degrade_kit.files import sha256
 from degrade_kit.image import Pixels, decode_image, encode_jpeg
+from degrade_kit.network_ops import Network, run_together
 from degrade_kit.pipelines.effort import MODEL_SECONDS, NETWORK_SECONDS, Effort, seconds_each, spread
 from degrade_kit.pipelines.executor import Stateful
 from degrade_kit.pipelines.feature_cache import cached
+from degrade_kit.pipelines.makers.networks import NetworkSettings, load_networks
 from degrade_kit.record import Record, ops_from_json
 from degrade_kit.shards import Sample, ShardSet, iterate_samples
 from degrade_kit.sources import Sources, display_name
@@ -157,13 +160,40 @@ class ProbeTask:
     hq: Pixels
     records: tuple[Record, ...]
     config: ExtractConfig
+    models: tuple[tuple[str, str], ...] = ()
+    """Digest and place of each FlipNet that the records need."""
 
     def images(self) -> Iterator[_Named]:
         """Degrade the face, once for each record."""
         digest = hashlib.sha256(self.hq.tobytes()).digest()
-        for record in self.records:
+        # Those of a network are made together when the first of them is asked for.
+        by_network = functools.cache(self._by_network)
+        for number, record in enumerate(self.records):
             text = record.to_json()
-            yield _Named("", "", text, digest, text, functools.partial(make_lq, record, self.hq))
+            alone = functools.partial(make_lq, record, self.hq)
+            made = functools.partial(_of_several, by_network, number) if record.by_model else alone
+            yield _Named("", "", text, digest, text, made)
+
+    def _by_network(self) -> dict[int, Pixels]:
+        chosen = {number: record for number, record in enumerate(self.records) if record.by_model}
+        canvas, network = Canvas(pixels=self.hq), loaded_networks(self.models)
+        natives = run_together([degrade_segments(record, canvas) for record in chosen.values()], network)
+        images = [finish(native.pixels, native.tail, canvas.full_size) for native in natives]
+        return dict(zip(chosen, images, strict=True))
+
+
+def _of_several(made: Callable[[], dict[int, Pixels]], number: int) -> Pixels:
+    return made()[number]
+
+
+@functools.lru_cache(maxsize=1)
+def loaded_networks(models: tuple[tuple[str, str], ...]) -> Network:
+    """Load FlipNets, by digest and place, once in a process, with one thread as `synth` has it.
+
+    Raises:
+        ConfigError: If one is not there, or not the same any more.
+    """
+    return load_networks(dict(models), NetworkSettings(), threads=1)
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,6 +30,7 @@ from degrade_kit.pipelines.distribution.features import (
     ProbeTask,
     Task,
     file_tasks,
+    loaded_networks,
     measuring_effort,
     pick,
     stack,
@@ -38,9 +39,10 @@ from degrade_kit.pipelines.distribution.features import (
 from degrade_kit.pipelines.distribution.fit_bank import FittedBank
 from degrade_kit.pipelines.distribution.photographs import PhotoConfig
 from degrade_kit.pipelines.distribution.report import check_measured
-from degrade_kit.pipelines.effort import Effort, estimate_lines, resolve_workers
+from degrade_kit.pipelines.effort import MODEL_SECONDS, EchoNetwork, Effort, estimate_lines, resolve_workers
 from degrade_kit.pipelines.executor import ExecutorConfig
 from degrade_kit.pipelines.images import list_images
+from degrade_kit.pipelines.makers.networks import NetworkSettings, check_networks
 from degrade_kit.pipelines.sheet import LEGEND, Tile, caption, contact_sheet
 from degrade_kit.pipelines.text import Report, ReportLine, human_time
 from degrade_kit.presets import resolve_recipe
@@ -249,6 +251,9 @@ def fit_recipe(
             candidates=60 if candidates is None else candidates, rounds=rounds, parts=6 if parts is None else parts
         ),
     )
+    if config.start.captioned:
+        raise ConfigError("preset: a fit has no captions; give `flipnet` prompts in the recipe")
+    check_networks(config.start, NetworkSettings())
     start = None if isinstance(preset, Recipe) else preset
     files = _result_files(local_path(out), [("--real", real), ("--hq", hq), ("--preset", start)])
     if dry_run:
@@ -337,12 +342,14 @@ def _fit(
     order = rng.permutation(len(points))
     fitted, held_out = points[order[: len(order) // 2]], points[order[len(order) // 2 :]]
 
+    models = tuple(config.start.models.items())
+
     def evaluate(recipes: Sequence[Recipe], images: int = config.images, purpose: str = "fit") -> list[Features]:
         records = [
             [recipe.draw(generator(config.seed, f"{purpose}/{recipe.digest()}", number)) for number in range(images)]
             for recipe in recipes
         ]
-        return [whitening(features) for features in _measure(records, faces, plain, executor)]
+        return [whitening(features) for features in _measure(records, faces, plain, executor, models)]
 
     recipe, parts = fit_mixture(
         config.start,
@@ -396,6 +403,8 @@ class FitPlan:
     """Images to make and measure in the fit, at most."""
     rounds: int
     """Times that images are made and measured in it."""
+    network_seconds: float = 0.0
+    """Known cost of the FlipNets of one image of the recipe, in the mean."""
 
     @property
     def effort(self) -> Effort:
@@ -404,7 +413,8 @@ class FitPlan:
         probes = measuring_effort(Extractor(DEGRADATION), self.tasks[: self.probed])
         each = probes.seconds / (self.probed * PROBE_RECORDS)
         return Effort(
-            seconds=before.seconds + each * self.search_images,
+            seconds=before.seconds + (each + self.network_seconds) * self.search_images,
+            setup=MODEL_SECONDS if self.network_seconds else 0.0,
             tasks=min(len(self.tasks), len(self.faces)),
             starts=1 + self.rounds,
         )
@@ -444,7 +454,18 @@ def plan_fit(config: FitRecipeConfig, out: Path) -> FitPlan:
         rng=rng,
         search_images=recipes * config.images + 2 * _FINAL,
         rounds=2 + search.rounds,
+        network_seconds=_network_seconds(config.start, faces[0]),
     )
+
+
+def _network_seconds(recipe: Recipe, face: Pixels) -> float:
+    """The known cost of what networks do for an image of a recipe, in the mean of some draws."""
+    if not recipe.models:
+        return 0.0
+    echo, tries = EchoNetwork(), 8
+    for number in range(tries):
+        make_lq(recipe.draw(generator(0, "effort", number)), face, echo)
+    return echo.seconds / tries
 
 
 def _extract_config(config: FitRecipeConfig, *, allow_resize: bool) -> ExtractConfig:
@@ -470,7 +491,11 @@ def _faces(sources: Sources, config: FitRecipeConfig, rng: np.random.Generator) 
 
 
 def _measure(
-    records: Sequence[Sequence[Record]], faces: Sequence[Pixels], config: ExtractConfig, executor: ExecutorConfig
+    records: Sequence[Sequence[Record]],
+    faces: Sequence[Pixels],
+    config: ExtractConfig,
+    executor: ExecutorConfig,
+    models: tuple[tuple[str, str], ...],
 ) -> list[Features]:
     """Measure images of each list of records, which take turns with the faces: (n, D) each."""
     by_face: dict[int, list[tuple[int, int]]] = {}
@@ -478,7 +503,7 @@ def _measure(
         for number in range(len(drawn)):
             by_face.setdefault((row + number) % len(faces), []).append((row, number))
     tasks = [
-        ProbeTask(face, faces[face], tuple(records[row][number] for row, number in places), config)
+        ProbeTask(face, faces[face], tuple(records[row][number] for row, number in places), config, models)
         for face, places in by_face.items()
     ]
     found = measure_tasks(Extractor(DEGRADATION), tasks, {}, executor)
@@ -518,7 +543,8 @@ def _draw_sheet(
             face = faces[number % len(faces)]
             seed = sha256(face.tobytes())[:8]
             record = recipe.draw(generator(config.seed, f"sheet/{seed}", number))
-            row.append(Tile(make_lq(record, face), caption(record)))
+            network = loaded_networks(tuple(recipe.models.items())) if record.by_model else None
+            row.append(Tile(make_lq(record, face, network), caption(record)))
         rows.append(row)
     headings = [
         "photographs",

@@ -11,7 +11,7 @@ from degrade_kit.analysis.distances import Features, kid
 from degrade_kit.analysis.fit import FitConfig, fit_mixture, mix, simplex_weights, vary
 from degrade_kit.errors import ConfigError
 from degrade_kit.presets import PRESETS, preset
-from degrade_kit.recipe import Recipe
+from degrade_kit.recipe import Recipe, recipe_from_mapping
 from degrade_kit.statistics import values
 from degrade_kit.steps import RandomGaussianNoise, RandomJpeg
 
@@ -40,6 +40,14 @@ def test_every_preset_can_be_varied_and_drawn_from(name: str) -> None:
     for variant in variants:
         assert variant.draw(np.random.default_rng(1)).steps is not None
         assert variant.digest() != start.digest() or variant is start
+
+
+def test_a_recipe_with_a_flipnet_is_varied_beside_it() -> None:
+    steps = [{"photo_frame": {"side": [64, 200], "steps": [{"flipnet": {}}, {"jpeg": {"quality": [40, 90]}}]}}]
+    start = recipe_from_mapping({"name": "framed", "steps": steps}, "framed")
+    variants = [vary(start, np.random.default_rng(seed), 0.4) for seed in range(3)]
+    assert len({variant.digest() for variant in variants}) == 3
+    assert all(variant.models == start.models != {} for variant in variants)
 
 
 def noise_of(recipe: Recipe, count: int, seed: int) -> Features:

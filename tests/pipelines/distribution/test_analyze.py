@@ -409,6 +409,35 @@ def test_a_recipe_is_fitted_and_works_in_synth(places: Path, crops: list[Pixels]
     assert preset("flipnet-paper").digest() != recipe.digest()
 
 
+@pytest.mark.slow
+def test_a_recipe_with_a_flipnet_is_fitted(
+    places: Path, crops: list[Pixels], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from degrade_kit.flipnet.checkpoint import BaseReference
+    from degrade_kit.flipnet.checkpoint import save as save_model
+    from degrade_kit.flipnet.sampling import SamplingConfig
+    from tests.degrade_kit.flipnet.models import gated_flipnet
+
+    model = tmp_path / "model"
+    save_model(gated_flipnet(), model, BaseReference(location="base"), sampling=SamplingConfig(num_steps=1), half=True)
+    monkeypatch.setattr("degrade_kit.pipelines.distribution.fit_recipe._FINAL", 4)
+    start = tmp_path / "start.yaml"
+    start.write_text(
+        "name: learned\nsteps:\n- photo_frame:\n    side: [30, 60]\n    steps:\n"
+        f"    - flipnet: {{model: {model}}}\n    - jpeg: {{quality: [40, 90]}}\n"
+    )
+    save(tmp_path / "photos", {f"{n:02}": crop for n, crop in enumerate([*crops, *crops])})
+    found = run(
+        *["fit-recipe", "--real", tmp_path / "photos", "--hq", places / "hq", "--size", SIZE, "--workers", 0],
+        *["--preset", start, "--num-faces", 2, "--images-per-candidate", 2, "--candidates", 2, "--rounds", 0],
+        *["--parts", 2, "--out", tmp_path / "mine.yaml"],
+    )
+    assert found.exit_code == 0, found.output
+    recipe = load_recipe(tmp_path / "mine.yaml")
+    assert recipe.name == "learned-fitted"
+    assert list(recipe.models.values()) == [str(model)]
+
+
 FITTED = "name: mine\nsource: fitted by degrade-kit from gfpgan\nsteps: [{blur: {sigma: [1, 2]}}]\n"
 
 
