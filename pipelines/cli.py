@@ -27,6 +27,7 @@ from degrade_kit.pipelines.commands.inspect import inspect_command
 from degrade_kit.pipelines.commands.join import join_command
 from degrade_kit.pipelines.commands.make_testset import make_testset_command
 from degrade_kit.pipelines.commands.pairs import pairs_command
+from degrade_kit.pipelines.commands.pairs_from_photos import pairs_from_photos_command
 from degrade_kit.pipelines.commands.presets import presets_command
 from degrade_kit.pipelines.commands.preview import preview_command
 from degrade_kit.pipelines.commands.replay import replay_command
@@ -69,6 +70,7 @@ GROUPS: Mapping[str, Sequence[click.Command]] = {
     ),
     "Train and run models": (
         pairs_command,
+        pairs_from_photos_command,
         train_degrade_command,
         train_restore_command,
         restore_command,
@@ -97,6 +99,8 @@ class _Group(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
+        if (two := " ".join(args[:2])) in self.commands and len(args) > 1:
+            args = [two, *args[2:]]  # `pairs from-photos` beside `pairs`
         try:
             return super().resolve_command(ctx, args)
         except click.UsageError as error:

@@ -161,6 +161,10 @@ def unknown_parts(command: click.Command, words: list[str], parent: click.Contex
                 for _ in range(option.nargs):
                     next(rest, None)
         elif isinstance(command, click.Group):
+            ahead = list(rest)
+            if ahead and (two := f"{word} {ahead[0]}") in command.commands:  # such as `pairs from-photos`
+                word, ahead = two, ahead[1:]
+            rest = iter(ahead)
             if word in command.commands:
                 return unknown + unknown_parts(command.commands[word], list(rest), context)
             return [*unknown, f"{command.name}: no command {word}"]

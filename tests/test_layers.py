@@ -243,6 +243,10 @@ MISTAKES = {
     "presets": ["nowhere"],
     "weights": ["nowhere"],
     "pairs": ["--pairs noise={nowhere} --out {out}"],
+    "pairs from-photos": [
+        "--real {nowhere} --out {out}",
+        "--real {faces} --restorer {nowhere} --out {out}",
+    ],
     "degrade": ["{nowhere} --out {out}", "{faces}/a.png --flipnet {nowhere} --out {out}"],
     "make-testset": [
         "--hq {nowhere} --out {out}",
@@ -311,7 +315,7 @@ def test_every_command_says_a_wrong_name_before_it_loads_anything_heavy(
 ) -> None:
     from degrade_kit.pipelines.cli import main
 
-    assert {*(name.split()[0] for name in MISTAKES), *WITHOUT_NAMES} == set(main.commands)
+    assert {*MISTAKES, *WITHOUT_NAMES} == set(main.commands)
     places = {"nowhere": str(tmp_path / "nowhere"), "faces": str(tmp_path / "faces"), "out": str(tmp_path / "out")}
     (tmp_path / "faces").mkdir()
     Image.fromarray(astronaut).save(tmp_path / "faces/a.png")

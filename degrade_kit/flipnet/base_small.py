@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,8 +14,9 @@ from degrade_kit.errors import ConfigError
 from degrade_kit.flipnet import foreign
 from degrade_kit.flipnet.batch import PairStream, collate
 from degrade_kit.flipnet.captions import WORDS
-from degrade_kit.flipnet.checkpoint import BASE_DIR, BaseModel, BaseReference, load_base
+from degrade_kit.flipnet.checkpoint import BASE_DIR, BaseModel, BaseReference, load, load_base
 from degrade_kit.flipnet.config import FlipNetConfig
+from degrade_kit.flipnet.folder import model_folder, read_config
 from degrade_kit.flipnet.network import FlipNet, gated_head
 from degrade_kit.flipnet.space import BLOCK, BlockDCT
 from degrade_kit.flipnet.weights import network_fingerprint
@@ -143,6 +145,62 @@ def word_tokenizer(words: Sequence[str], max_length: int) -> Any:  # noqa: ANN40
         eos_token="<end>",
         unk_token="<unknown>",
     )
+
+
+def add_words(net: FlipNet, words: Sequence[str]) -> None:
+    """Teach a network's tokenizer words that it does not know, each with a row of random numbers to be trained.
+
+    A tokenizer that knows parts of words, as CLIP's does, has nothing to learn and stays as it is.
+
+    Args:
+        net: Its tokenizer and text model change.
+        words: Without spaces and commas.
+    """
+    tokenizer: Any = net.tokenizer
+    unknown = tokenizer.unk_token_id
+    fresh = sorted({word for word in words if tokenizer.convert_tokens_to_ids(tokenizer.tokenize(word)) == [unknown]})
+    if not fresh:
+        return
+    from tokenizers import AddedToken
+
+    tokenizer.add_tokens([AddedToken(word, single_word=True, normalized=True) for word in fresh])
+    net.text_encoder.resize_token_embeddings(len(tokenizer), mean_resizing=False)
+
+
+def continued_net(
+    location: str | Path,
+    stream: PairStream,
+    *,
+    seed: int,
+    words: Sequence[str],
+    crop_size: int,
+    samples: int,
+    download: bool,
+) -> tuple[FlipNet, BaseReference]:
+    """Load a network to be trained further on other pairs; returns it with the reference that it is to be saved with.
+
+    Args:
+        location: Folder of a FlipNet, or `small`.
+        stream: Pairs that its linear filter is fitted to anew: w, v and r of the head are those of the data.
+        seed: Seed of the numbers of new words.
+        words: Words that captions may hold; see `add_words`.
+        crop_size: Side of those pairs, pixels.
+        samples: Number of them.
+        download: Whether a base model may be fetched from a hub.
+
+    Raises:
+        ConfigError: If it cannot be loaded.
+    """
+    torch.manual_seed(seed)  # pyright: ignore[reportUnknownMemberType]
+    folder = model_folder(location)
+    net = load(folder, download=download).net
+    add_words(net, words)
+    if net.head is not None:
+        batch = collate([stream.sample(2**40 + number, crop_size) for number in range(samples)])
+        target, condition = net.config.mode.flip(batch.hq, batch.lq)
+        with torch.no_grad():
+            net.head.fit(net.encode_images(target), net.encode_images(condition))
+    return net, read_config(folder)[1]
 
 
 def check_base_choice(base_model: str, *, train_base: bool) -> None:

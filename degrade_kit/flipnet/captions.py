@@ -54,6 +54,20 @@ def template_caption(hq: Pixels, lq: Pixels, kind: str) -> str:
     return describe_degradation(measure(hq, lq), kind)
 
 
+def source_caption(hq: Pixels, lq: Pixels, source: str) -> str:
+    """Say how `lq` is degraded, and where such pictures are from, such as "slight blur, slight compression, press".
+
+    Args:
+        hq: As in `template_caption`.
+        lq: As there.
+        source: A word for the photographs, which their pairs are called by too.
+
+    Raises:
+        ValueError: As `template_caption`.
+    """
+    return f"{template_caption(hq, lq, source)}, {source}"
+
+
 def describe_degradation(severity: Severity, kind: str = "") -> str:
     """Put measured strengths into words; see `template_caption`.
 

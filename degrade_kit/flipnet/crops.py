@@ -37,6 +37,9 @@ class CropPolicy:
     grid: int = 8
     """Native crops begin at multiples of this many pixels, so that the blocks of a JPEG file lie as they do in a whole
     image. A flip keeps them there where the size is a multiple too."""
+    mirror: bool = False
+    """Continue images that are smaller than a native crop by their mirror image below and on the right, which keeps
+    their pixels as they are, in place of enlarging their largest square."""
 
     def __post_init__(self) -> None:
         if not (0 <= self.native <= 1 and 0 <= self.flip <= 1):
@@ -70,6 +73,8 @@ class Crop:
     size: int
     """Side of the result, pixels."""
     flip: bool
+    mirror: bool = False
+    """Whether the source is continued by its mirror image where the square reaches beyond it."""
 
     @property
     def enlarged(self) -> bool:
@@ -80,7 +85,7 @@ class Crop:
 def draw_crop(height: int, width: int, size: int, policy: CropPolicy, rng: np.random.Generator) -> Crop:
     """Decide on a crop.
 
-    An image smaller than `size` on either side gives its largest square, enlarged.
+    An image smaller than `size` on either side gives its largest square, enlarged, or is mirrored as the policy says.
 
     Args:
         height: Of the image, pixels.
@@ -89,7 +94,10 @@ def draw_crop(height: int, width: int, size: int, policy: CropPolicy, rng: np.ra
         policy: For the kind of the image.
         rng: The same draws are taken from it whatever the policy and the sizes, five in all.
     """
-    use_native, area, down, right, mirror = rng.random(5)
+    use_native, area, down, right, chance = rng.random(5)
+    mirror = policy.mirror and use_native < policy.native and min(height, width) < size
+    if mirror:
+        height, width = max(height, size), max(width, size)
     largest = min(height, width)
     if use_native < policy.native and largest >= size:
         side, grid = size, policy.grid
@@ -104,7 +112,8 @@ def draw_crop(height: int, width: int, size: int, policy: CropPolicy, rng: np.ra
         left=_offset(right, width - side, grid),
         side=side,
         size=size,
-        flip=bool(mirror < policy.flip),
+        flip=bool(chance < policy.flip),
+        mirror=mirror,
     )
 
 
@@ -122,8 +131,11 @@ def apply_crop(crop: Crop, pixels: Pixels) -> Pixels:
     Raises:
         ValueError: If the crop lies outside the image.
     """
-    height, width = pixels.shape[:2]
     bottom, right = crop.top + crop.side, crop.left + crop.side
+    if crop.mirror:
+        more = [max(end - side, 0) for end, side in zip((bottom, right), pixels.shape[:2], strict=True)]
+        pixels = np.asarray(cv2.copyMakeBorder(pixels, 0, more[0], 0, more[1], cv2.BORDER_REFLECT_101), np.uint8)
+    height, width = pixels.shape[:2]
     if min(crop.top, crop.left) < 0 or bottom > height or right > width:
         raise ValueError(f"expected {crop} to lie within {width} x {height} pixels")
     cut = pixels[crop.top : bottom, crop.left : right]

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 LICENSE_FILE = "LICENSE"
 """In a model's folder, where its weights have a licence of their own."""
+
+
+def copy_licence(source: Path, target: Path) -> None:
+    """Copy the LICENSE of a model to the folder of one that was made from it, where there is one."""
+    if (source / LICENSE_FILE).is_file():
+        shutil.copyfile(source / LICENSE_FILE, target / LICENSE_FILE)
 
 
 def licence_notice(folder: Path) -> str:

@@ -22,7 +22,7 @@ import numpy as np
 from degrade_kit.degradation import make_lq, make_target
 from degrade_kit.errors import ConfigError, ImageError
 from degrade_kit.flipnet import severity
-from degrade_kit.flipnet.captions import template_caption
+from degrade_kit.flipnet.captions import source_caption, template_caption
 from degrade_kit.flipnet.crops import DEFAULT_POLICY, POLICIES, CropPolicy, apply_crop, draw_crop, read_pair
 from degrade_kit.flipnet.pairs import Pair
 from degrade_kit.hq import MAX_SIDE, HqConfig, prepare_pixels
@@ -129,6 +129,7 @@ class RealPairs:
         captions: One for each pair; where None, the measured degradation of each crop in words.
         policy: How to crop; that of the kind where None.
         cache: May be shared between sources.
+        source_words: Whether captions that tell the measured degradation end in the kind; see `source_caption`.
 
     Raises:
         ConfigError: If there are no pairs, pairs of several kinds or of the test split, or captions for another number
@@ -142,6 +143,7 @@ class RealPairs:
         captions: Sequence[str] | None = None,
         policy: CropPolicy | None = None,
         cache: ImageCache | None = None,
+        source_words: bool = False,
     ) -> None:
         kinds = {pair.kind for pair in pairs}
         if len(kinds) != 1:
@@ -156,6 +158,7 @@ class RealPairs:
         self._captions = captions
         self._policy = policy or POLICIES.get(self.kind, DEFAULT_POLICY)
         self._cache = ImageCache(0) if cache is None else cache
+        self._describe = source_caption if source_words else template_caption
 
     def __len__(self) -> int:
         """Count the pairs of the source."""
@@ -169,7 +172,7 @@ class RealPairs:
         hq, lq = self._cache.get((pair.hq_path, pair.lq_path), lambda: read_pair(pair))
         crop = draw_crop(hq.shape[0], hq.shape[1], size, self._policy, crop_rng)
         hq, lq = apply_crop(crop, hq), apply_crop(crop, lq)
-        caption = template_caption(hq, lq, self.kind) if self._captions is None else self._captions[index]
+        caption = self._describe(hq, lq, self.kind) if self._captions is None else self._captions[index]
         return PairSample(hq, lq, caption, self.kind)
 
 

@@ -248,6 +248,7 @@ def train(
     *,
     prompts: Prompts = (),
     sampling: SamplingConfig | None = None,
+    more: Callable[[Path], None] = lambda folder: None,
     validate: Validate = lambda net, step: {},
     report: Report = lambda metrics: None,
     should_stop: Callable[[], bool] = lambda: False,
@@ -266,6 +267,7 @@ def train(
         base: Where the base model of `net` is.
         prompts: To be saved with the model.
         sampling: To be saved with the model.
+        more: See `degrade_kit.flipnet.checkpoint.save`.
         validate: Called with the averaged weights in the network; returns numbers, which are reported.
         report: Called with the numbers of a step or a validation.
         should_stop: Asked after each step; a checkpoint is written before returning.
@@ -279,7 +281,7 @@ def train(
     """
 
     def store(folder: Path) -> None:
-        save(net, folder, base, prompts=prompts, sampling=sampling, half=config.train_base)
+        save(net, folder, base, prompts=prompts, sampling=sampling, half=config.train_base, more=more)
 
     def trainee() -> Trainee:
         if config.gradient_checkpointing:

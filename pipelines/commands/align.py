@@ -10,7 +10,7 @@ import click
 
 from degrade_kit.pipelines.commands.options import executor_config, executor_options, weights_option
 from degrade_kit.pipelines.commands.plan import print_estimate
-from degrade_kit.pipelines.commands.words import command, not_with, option, word
+from degrade_kit.pipelines.commands.words import command, not_with, word
 from degrade_kit.pipelines.text import counted
 from degrade_kit.wording import counted_noun
 
@@ -32,20 +32,8 @@ if TYPE_CHECKING:
     unset="none",
 )
 @word("--size", ", of the aligned faces", default=512, type=click.IntRange(1))
-@option(
-    "--face",
-    default="largest",
-    type=click.Choice(["largest", "central", "all"]),
-    help="Which of several faces in a photo; `all` writes NAME_0.png, NAME_1.png, ..., the largest first.",
-)
-@option(
-    "--min-score",
-    default=0.8,
-    metavar="SCORE",
-    type=click.FloatRange(0, 1),
-    needs=not_with("landmarks"),
-    help="Least confidence of the detector, 0 to 1.",
-)
+@word("--face", "; `all` writes NAME_0.png, NAME_1.png, ..., the largest first", default="largest")
+@word("--min-score", default=0.8, needs=not_with("landmarks"))
 @word("--dry-run")
 @executor_options
 def align_command(

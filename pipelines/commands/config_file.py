@@ -25,7 +25,9 @@ class ConfigFiles:
     sections: tuple[str, ...] = ()
     """Keys of its training configuration, which go to the command as `config`; an option of that name is the option."""
     packaged: str = ""
-    """The command whose configurations `sd21` and `small` come with the package; sd21 where no file has a section."""
+    """The command whose configurations come with the package; `sd21` is taken where no file has a section."""
+    names: Mapping[str, str] = field(default_factory=lambda: {"sd21": "the paper's scale", "small": "two CPU cores"})
+    """These configurations, and what each is for: see `degrade_kit.pipelines.claim.packaged_configs`."""
     saved: Callable[[Mapping[str, Any]], Mapping[str, Any] | None] | None = None
     """Options and sections of the `config.yaml` that a run left; None for a file that is no such one."""
 
@@ -56,10 +58,11 @@ class ConfigFile(AnyType):
 
 def config_option(files: ConfigFiles) -> click.Option:
     """The option `--config`, as `files` says."""
-    names = ("sd21", "small") if files.packaged else ()
+    names = tuple(files.names) if files.packaged else ()
+    *most, last = (f"`{name}` ({purpose})" for name, purpose in files.names.items())
     trains = (
-        " `sd21` (the paper's scale) and `small` (two CPU cores) come with the package; a file of your own may have "
-        "their sections, too." * bool(files.packaged)
+        f" {', '.join(most)} and {last} come with the package; a file of your own may have their sections, too."
+        * bool(files.packaged)
     )
 
     def load(ctx: click.Context, param: click.Parameter, names: Sequence[str]) -> Sections | None:

@@ -183,7 +183,7 @@ def parse_weights(ctx: click.Context, param: click.Parameter, values: tuple[tupl
     given = parse_given(values)
     command = ctx.command.name or ""
     for name in given:
-        if command != "weights" and command not in re.findall(r"[\w-]+", WEIGHTS[name].needed_by):
+        if command != "weights" and not re.search(rf"(?<![\w-]){command}(?![\w-])", WEIGHTS[name].needed_by):
             raise ConfigError(f"--weights {name}: `{command}` does not read it; it is for {WEIGHTS[name].needed_by}")
     return given
 

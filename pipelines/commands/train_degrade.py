@@ -25,14 +25,29 @@ def _saved_options(data: Mapping[str, Any]) -> dict[str, Any] | None:
     return {**config, **{name: value for name, value in options.items() if value}}
 
 
-_SECTIONS = ("revision", "base", "network", "train", "data", "sampling", "validation_images", "validation_size")
+_SECTIONS = (
+    "start",
+    "revision",
+    "base",
+    "network",
+    "train",
+    "data",
+    "sampling",
+    "validation_images",
+    "validation_size",
+)
 """Keys of the configuration of a run, beside `base_model`, which is an option."""
 
 
 @command(
     "train-degrade",
     "Train FlipNet to degrade, on real pairs and faces",
-    files=ConfigFiles(sections=_SECTIONS, packaged="train-degrade", saved=_saved_options),
+    files=ConfigFiles(
+        sections=_SECTIONS,
+        packaged="train-degrade",
+        names={**ConfigFiles().names, "photos": "the small FlipNet, further, on `pairs from-photos`"},
+        saved=_saved_options,
+    ),
 )
 @word("--pairs", ", as in `pairs`", multiple=True, unset="none")
 @word("--hq", "; they are degraded on the fly", unset="none")
@@ -63,6 +78,7 @@ def train_degrade_command(
       degrade-kit train-degrade --pairs dense-haze=Dense_Haze_NTIRE19 --pairs lol=LOLdataset \\
           --pairs sidd=SIDD_Medium_Srgb --pairs realblur-j=RealBlur --hq ffhq --out runs/degrade
       degrade-kit train-degrade --config small --pairs noise=pairs/noise --hq faces --out runs/small
+      degrade-kit train-degrade --config photos --pairs press=photo_pairs/press --out runs/photos
 
     Run it again to resume from the last checkpoint; Ctrl-C writes one. `OUT/model` is the FlipNet to sample with,
     `OUT/best` the one of the lowest validation distance, `OUT/samples` shows what it makes of held-out pairs.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
@@ -110,6 +111,18 @@ def parse_place_assignment(form: str) -> Callable[[str], tuple[str, str]]:
     return parse
 
 
+def parse_photos(text: str) -> tuple[str, str]:
+    """A place of photographs, with a name before it or not.
+
+    >>> parse_photos("press=data/lfw"), parse_photos("data/lfw")
+    (('press', 'data/lfw'), ('photo', 'data/lfw'))
+    """
+    word, equals, place = text.partition("=")
+    if equals and place and re.fullmatch(r"[a-z0-9][a-z0-9_-]*", word):
+        return word, _parse_place(place)
+    return "photo", _parse_place(text)
+
+
 def parse_plain_prompt(text: str) -> str:
     """A prompt, of which `null` is the empty one.
 
@@ -204,9 +217,21 @@ def _pair_kinds() -> Iterable[str]:
     return (f"{word}=" for word in (*DATA_SETS, *KINDS))
 
 
+def _upscaler_names() -> Iterable[str]:
+    from degrade_kit.upscale_ops import UPSCALERS
+
+    return UPSCALERS
+
+
+def _parse_restorer(text: str) -> str:
+    """A restorer; of a file or folder its `~` is written out."""
+    return text if "{" in text else _parse_place(text)
+
+
 PLACE: Final = Text("place", parse=_parse_place, files=True)
 """Images or a data set: a path, or a URL where that is said."""
 NAMED_PLACE: Final = Text("place", parse=parse_place_assignment("NAME=PLACE"), files=True)
+PHOTOS: Final = Text("place", parse=parse_photos, files=True)
 RECIPE: Final = Text("recipe", parse=_check_recipe, words=_preset_names, files=True, mappings=True)
 PRESET_NAME: Final = Text("preset", words=_preset_names)
 FLIPNET: Final = Text("model", parse=_parse_place, words=lambda: ("small",), files=True)
@@ -223,6 +248,7 @@ SPACES: Final = Text(
     "spaces",
     words=lambda: ("auto", "none", "arniqa", "efficientnet", "inception", "checkpoint:", "dinov2:", "vae:"),
 )
+RESTORER: Final = Text("restorer", parse=_parse_restorer, words=_upscaler_names, files=True)
 PAIRS: Final = Text("pairs", parse=parse_place_assignment("KIND=DIR"), words=_pair_kinds)
 PAIR_COUNT: Final = Text("count", parse=parse_count, words=_pair_kinds)
 ONE_PROMPT: Final = Text("prompt", parse=parse_plain_prompt)

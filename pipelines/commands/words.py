@@ -59,7 +59,9 @@ WORDS: Final[Mapping[str, Word]] = {
         metavars=("PLACE",),
     ),
     "--real": Word(
-        meaning="Real photographs, in a place such as `synth --hq` takes", type=PLACE, metavars=("PLACE", "NAME=PLACE")
+        meaning="Real photographs, in a place such as `synth --hq` takes",
+        type=PLACE,
+        metavars=("PLACE", "NAME=PLACE", "[NAME=]PLACE"),
     ),
     "--input": Word(
         meaning="Images to work on, in a place such as `synth --hq` takes",
@@ -77,6 +79,10 @@ WORDS: Final[Mapping[str, Word]] = {
         meaning="Recipe of degradations: a name that `presets` lists, or a file",
         type=RECIPE,
         metavars=("NAME|FILE.yaml",),
+    ),
+    "--face": Word(meaning="Which of several faces in a photo", type=click.Choice(["largest", "central", "all"])),
+    "--min-score": Word(
+        meaning="Least confidence of the detector, 0 to 1", type=click.FloatRange(0, 1), metavars=("SCORE",)
     ),
     "--landmarks": Word(
         meaning="Five points of each face, in place of a detector",

@@ -212,7 +212,8 @@ def plan_alignment(config: AlignConfig) -> AlignPlan:
     """
     _claim(config).check(LocalStore(config.out_dir))
     sources = list_images(config.input)
-    config = _locate_yunet(config)
+    if config.landmarks is None:
+        config = replace(config, yunet=locate_yunet(config.detector, config.yunet))
     _face_finder.cache_clear()
     _face_finder(config)
     _check_kept(config, {display_name(name) for name in sources.names})
@@ -234,14 +235,24 @@ def _check_kept(config: AlignConfig, photos: Set[str]) -> None:
         )
 
 
-def _locate_yunet(config: AlignConfig) -> AlignConfig:
-    """Find the detector's file, here: workers may have another environment and working directory."""
-    if config.detector != "yunet" or config.landmarks is not None:
-        return config
-    found = find("yunet", {} if config.yunet is None else {"yunet": config.yunet})
+def locate_yunet(detector: str, given: Path | None) -> Path | None:
+    """Find the detector's file, here: workers may have another environment and working directory.
+
+    Args:
+        detector: `packaged`, which has no file, or `yunet`.
+        given: Where the file is; None looks for it.
+
+    Raises:
+        ConfigError: If it is missing, or given for the packaged detector.
+    """
+    if detector != "yunet":
+        if given is not None:
+            raise ConfigError(f"yunet: {given} is not used by the {detector} detector; choose `yunet`")
+        return None
+    found = find("yunet", {} if given is None else {"yunet": given})
     if found.path is None:
         raise ConfigError(f"detector: yunet {found.missing()}, or use the packaged detector")
-    return replace(config, yunet=found.path.resolve())
+    return found.path.resolve()
 
 
 def align_effort(plan: AlignPlan) -> Effort:
@@ -363,7 +374,7 @@ def _face_finder(config: AlignConfig) -> tuple[FaceFinder, str]:
     """Build the detector or read the landmarks file; also what `align.jsonl` calls it."""
     if config.landmarks is not None:
         return _landmarks_finder(config.landmarks), f"landmarks:{config.landmarks.name}"
-    detector, detector_name = _build_detector(config.yunet if config.detector == "yunet" else None)
+    detector, detector_name = build_detector(config.yunet if config.detector == "yunet" else None)
 
     def find(_: str, pixels: Pixels) -> list[Face]:
         return choose_faces(detector(pixels), pixels, face=config.face, min_score=config.min_score)
@@ -386,7 +397,12 @@ def _landmarks_finder(path: Path) -> FaceFinder:
     return find
 
 
-def _build_detector(yunet: Path | None) -> tuple[Detector, str]:
+def build_detector(yunet: Path | None) -> tuple[Detector, str]:
+    """Build YuNet of its file, or the packaged detector where None; also give what lines about faces call it.
+
+    Raises:
+        ConfigError: If it cannot be used.
+    """
     if yunet is not None:
         return yunet_detector(yunet), f"yunet:{yunet.name}"
     detector = packaged_detector()

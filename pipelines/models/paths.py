@@ -12,7 +12,7 @@ from typing import Any, cast
 from degrade_kit.analysis.weights import find
 from degrade_kit.errors import ConfigError
 from degrade_kit.files import local_path
-from degrade_kit.flipnet.folder import check_base
+from degrade_kit.flipnet.folder import check_base, check_model
 from degrade_kit.flipnet.pairs import kind_of
 from degrade_kit.presets import resolve_recipe
 from degrade_kit.shards import open_shards
@@ -48,6 +48,9 @@ def check_degrade_paths(
     presets = _section(sections, "data").get("presets")
     for preset in cast("list[Any]", presets) if isinstance(presets, list) else []:
         _check_recipe(preset)
+    start = sections.get("start")
+    if isinstance(start, str) and start:
+        check_model(start, download=download)
     _check_base(sections, base_model, download=download)
 
 

@@ -12,21 +12,22 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 
 from degrade_kit.errors import ConfigError
 from degrade_kit.files import write_whole
-from degrade_kit.flipnet.base_small import SmallBase, check_base_choice, new_net
+from degrade_kit.flipnet.base_small import SmallBase, check_base_choice, continued_net, new_net
 from degrade_kit.flipnet.batch import collate, pair_generators, to_images
 from degrade_kit.flipnet.blip import CAPTIONS, blip_captions
 from degrade_kit.flipnet.checkpoint import BaseReference, Prompts
-from degrade_kit.flipnet.config import FlipNetConfig, read_fields, section
+from degrade_kit.flipnet.config import FlipNetConfig, Mode, read_fields, section
 from degrade_kit.flipnet.crops import DEFAULT_POLICY, POLICIES, CropPolicy
 from degrade_kit.flipnet.degrader import start_noise
-from degrade_kit.flipnet.folder import check_base
+from degrade_kit.flipnet.folder import BASE_DIR, check_base, check_model, folder_digest, model_folder, read_config
+from degrade_kit.flipnet.licence import copy_licence
 from degrade_kit.flipnet.loop import Report
 from degrade_kit.flipnet.measures import energy_distance, features_of
 from degrade_kit.flipnet.mixture import FACE, FacePairs, ImageCache, Mixture, PairSample, PairSource, RealPairs
@@ -67,7 +68,11 @@ class DataConfig:
     """Share of each kind, `face` among them, and of those alone that are there; every pair and face alike where
     empty."""
     native: Mapping[str, float] = field(default_factory=dict[str, float])
-    """Share of crops at native resolution by kind, in place of the built-in policy's."""
+    """Share of crops at native resolution by kind, in place of the built-in policy's; `*` is any other kind."""
+    small_images: Literal["enlarge", "mirror"] = "enlarge"
+    """What becomes of images that are smaller than a native crop: see `degrade_kit.flipnet.crops.CropPolicy.mirror`."""
+    source_words: bool = False
+    """Whether captions end in the kind of their pairs, a word for where the photographs are from."""
     crops: int = 1
     """Crops in a row of one image."""
     held_out: float = 0.125
@@ -86,6 +91,9 @@ class DataConfig:
 class RunConfig:
     """A training run: a file of these sections."""
 
+    start: str = ""
+    """FlipNet to train further: `small`, which ships, or a folder. Its base model and network are taken, its head's
+    linear filter is fitted to the pairs anew; empty for a new FlipNet."""
     base_model: str = ""
     """Hub id or folder of the base model; empty for a new one, of the sizes in `base`."""
     revision: str | None = None
@@ -138,8 +146,17 @@ def degrade_run_config(sections: Mapping[str, Any], overrides: Mapping[str, Any]
             merged["train"] = {**section(merged, "train", where), key: value}
     if "network" in merged:
         merged["network"] = FlipNetConfig.from_mapping(merged["network"], f"{where}: network")
-    network = merged.pop("network", FlipNetConfig())
-    return dataclasses.replace(read_fields(RunConfig, merged, where), network=network)
+    network = merged.pop("network", None)
+    config = read_fields(RunConfig, merged, where)
+    if config.start:
+        theirs = read_config(model_folder(config.start))[0]
+        if config.base_model or (network is not None and network != theirs):
+            raise ConfigError(
+                f"{where}: start: {config.start}: its own network and base model are trained further; leave out "
+                f"{'base_model' if config.base_model else 'network'}, or start"
+            )
+        network = theirs
+    return dataclasses.replace(config, network=network or FlipNetConfig())
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -225,7 +242,12 @@ def plan_degrade_training(run: DegradeRun) -> DegradePlan:
     config = run.config
     check_apart(run.out_dir, _inputs(run))
     check_device(run.device)
-    check_base_choice(config.base_model, train_base=config.train.train_base)
+    if config.start:
+        check_model(config.start, download=run.download)
+        if config.network.mode is not Mode.DEGRADE:
+            raise ConfigError(f"start: {config.start}: a FlipNet that restores; expected one that degrades")
+    else:
+        check_base_choice(config.base_model, train_base=config.train.train_base)
     if config.base_model:
         check_base(config.base_model, revision=config.revision, download=run.download)
     data = read_data(run)
@@ -275,11 +297,14 @@ def pair_sources(run: DegradeRun, data: PairData, cache: ImageCache, *, held_out
     sources: list[PairSource] = []
     for kind in kinds:
         chosen = [pair for pair in pairs if pair.kind == kind]
-        policy = POLICIES.get(kind, DEFAULT_POLICY)
-        if kind in config.native:
-            policy = dataclasses.replace(policy, native=config.native[kind])
+        policy = dataclasses.replace(POLICIES.get(kind, DEFAULT_POLICY), mirror=config.small_images == "mirror")
+        native = config.native.get(kind, config.native.get("*"))
+        if native is not None:
+            policy = dataclasses.replace(policy, native=native)
         captions = _captions(run, lambda index, chosen=chosen: chosen[index].hq_path.read_bytes(), len(chosen))
-        sources.append(RealPairs(chosen, captions=captions, policy=policy, cache=cache))
+        sources.append(
+            RealPairs(chosen, captions=captions, policy=policy, cache=cache, source_words=config.source_words)
+        )
     if faces is not None:
         for name in config.presets:
             for side in config.face_sizes:
@@ -302,6 +327,19 @@ def pair_sources(run: DegradeRun, data: PairData, cache: ImageCache, *, held_out
 def build_net(run: DegradeRun, stream: Mixture) -> tuple[FlipNet, BaseReference]:
     """The network of a run, new, and where its base model is."""
     config = run.config
+    if config.start:
+        net, base = continued_net(
+            config.start,
+            stream,
+            seed=config.train.seed,
+            words=sorted({source.kind for source in stream.sources}) if config.data.source_words else (),
+            crop_size=min(config.train.crop_sizes),
+            samples=config.data.survey,
+            download=run.download,
+        )
+        if config.train.train_base:  # which is then saved with it
+            base = BaseReference(location=BASE_DIR)
+        return net, base
     return new_net(
         config.network,
         stream,
@@ -365,6 +403,7 @@ def _train(run: DegradeRun, plan: DegradePlan, report: Report, should_stop: Call
         base,
         prompts=prompts,
         sampling=run.config.sampling,
+        more=_licence_of(run.config.start),
         validate=validator,
         report=report,
         should_stop=should_stop,
@@ -432,6 +471,12 @@ class Validator:
         write_whole(self._run.out_dir / "samples" / f"step-{step:08d}.png", encode_png(sheet))
 
 
+def _licence_of(start: str) -> Callable[[Path], None]:
+    """What writes the licence of the FlipNet that a run began with beside its weights."""
+    folder = model_folder(start) if start else None
+    return lambda target: copy_licence(folder, target) if folder is not None else None
+
+
 def _captions(run: DegradeRun, read: Callable[[int], bytes], count: int) -> list[str] | None:
     """Captions of a captioning model for these images; None for templates, which follow each crop."""
     model = run.config.data.captions
@@ -447,6 +492,7 @@ def _resolved(run: DegradeRun, data: PairData) -> dict[str, Any]:
         "pairs": [list(entry) for entry in run.pairs],
         "faces": run.faces or "",
         "counts": data.counts(),
+        **({"start": folder_digest(model_folder(run.config.start))} if run.config.start else {}),
         "recipes": [f"{recipe.name}@{recipe.digest()}" for recipe in map(resolve_recipe, run.config.data.presets)],
     }
 
@@ -483,6 +529,14 @@ def train_here(run: DegradeRun, report: Report = lambda metrics: None) -> Path:
     return model
 
 
+def _base_text(config: RunConfig) -> str:
+    return (
+        f"that of the FlipNet {config.start}, which is trained further"
+        if config.start
+        else config.base_model or "a new one"
+    )
+
+
 def plan_text(run: DegradeRun) -> str:
     """What a run would do."""
     plan = plan_degrade_training(run)
@@ -499,7 +553,7 @@ def plan_text(run: DegradeRun) -> str:
         ),
         f"held out: {counted_noun(len(data.held_out), 'pair')}, "
         f"{counted_noun(len(data.held_out_faces or ()), 'face')}; left out: {len(data.refused):,} that cannot be used",
-        f"base model: {run.config.base_model or 'a new one'}; "
+        f"base model: {_base_text(run.config)}; "
         + (
             "all of it trains"
             if config.train_base

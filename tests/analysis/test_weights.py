@@ -80,7 +80,7 @@ def test_a_models_folder_is_looked_for_where_its_library_looks(tmp_path: Path, m
 def test_what_needs_a_file_is_a_command_and_its_options() -> None:
     for weight in WEIGHTS.values():
         assert any(weight.needed_by.startswith(name) for name in main.commands), weight.needed_by
-        for name, option in re.findall(r"([a-z-]+) (--[a-z-]+)", weight.needed_by):
+        for name, option in re.findall(r"((?:pairs )?[a-z-]+) (--[a-z-]+)", weight.needed_by):
             options = {text for param in main.commands[name].params for text in param.opts}
             assert option in options, weight.needed_by
 

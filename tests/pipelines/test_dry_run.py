@@ -19,8 +19,8 @@ from degrade_kit.pipelines.cli import main
 
 SIDE = 64
 LONG = {
-    "align", "analyze-distribution", "evaluate", "export", "fit-recipe", "join", "make-testset", "restore", "synth",
-    "train-degrade", "train-restore", "verify",
+    "align", "analyze-distribution", "evaluate", "export", "fit-recipe", "join", "make-testset", "pairs from-photos",
+    "restore", "synth", "train-degrade", "train-restore", "verify",
 }  # fmt: skip
 
 
@@ -58,6 +58,9 @@ def snapshot(root: Path) -> dict[str, tuple[int, int]]:
 COMMANDS: dict[str, Callable[[Path, Path], list[object]]] = {
     "synth": lambda w, out: ["synth", "--hq", w / "faces", "--shards", out, "--size", SIDE],
     "align": lambda w, out: ["align", "--input", w / "photos", "--landmarks", w / "points.json", "--out", out],
+    "pairs from-photos": lambda w, out: [
+        "pairs", "from-photos", "--real", w / "photos", "--restorer", "cp -r {input}/. {output}", "--out", out
+    ],
     "verify": lambda w, out: ["verify", w / "shards"],
     "join": lambda w, out: ["join", w / "bare", "--hq", w / "faces", "--out", out],
     "export": lambda w, out: ["export", w / "shards", "--out", out],

@@ -37,6 +37,7 @@ ARGUMENTS: dict[str, tuple[str, ...]] = {
     "join": ("shards", "--hq", "faces", "--out", "out"),
     "make-testset": ("--out", "out"),
     "pairs": ("--out", "out"),
+    "pairs from-photos": ("--real", "photos", "--out", "out"),
     "presets": (),
     "preview": ("--hq", "faces"),
     "replay": ("shards", "000000000", "--out", "out"),

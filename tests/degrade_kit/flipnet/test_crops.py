@@ -127,3 +127,19 @@ def test_pairs_are_read_or_refused_with_the_files_name(tmp_path: Path) -> None:
     ):
         with pytest.raises(ImageError, match=match):
             read_pair(Pair("haze", "a", good, lq_path, "train"))
+
+
+def test_a_small_image_is_continued_by_its_mirror_and_keeps_its_pixels() -> None:
+    policy = CropPolicy(native=1.0, flip=0.0, mirror=True)
+    image = coordinates(40, 60)
+
+    crop = draw_crop(40, 60, 96, policy, np.random.default_rng(0))
+    cut = apply_crop(crop, image)
+
+    assert (crop.top, crop.left, crop.side, crop.size, crop.enlarged) == (0, 0, 96, 96, False)
+    assert np.array_equal(cut[:40, :60], image)
+    assert np.array_equal(cut[40:79, :60], image[38::-1])
+    assert np.array_equal(cut[:40, 60:96], image[:, 58:22:-1])
+    large = draw_crop(128, 136, 96, policy, np.random.default_rng(1))
+    assert not large.mirror
+    assert large == draw_crop(128, 136, 96, CropPolicy(native=1.0, flip=0.0), np.random.default_rng(1))

@@ -319,3 +319,76 @@ def test_two_processes_train_as_one_does(finished: Path, raw: Path, config: Path
     assert [line["step"] for line in metrics(out)] == list(range(1, 9))
     # The mean of two gradients of half a batch is rounded another way than the gradient of the whole batch.
     assert_equal_weights(out, finished, tolerance=1e-3)
+
+
+# ------------------------------------------------------------------------------------------- a FlipNet, trained further
+
+
+@pytest.fixture(scope="module")
+def licensed(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The finished model, with a licence of its own."""
+    folder = tmp_path_factory.mktemp("licensed") / "model"
+    shutil.copytree(finished / "model", folder)
+    (folder / "LICENSE").write_text("Weights for research only.\n\nAll of it.", "utf-8")
+    return folder
+
+
+def further(start: Path, path: Path, **more: object) -> Path:
+    """A configuration that trains a FlipNet further, as `photos` does, in seconds."""
+    train = {**CONFIG["train"], "num_steps": 2, "checkpoint_steps": 2}
+    data = {"native": {"*": 1.0}, "small_images": "mirror", "source_words": True, "survey": 20, "held_out": 0.25}
+    sections = {"start": str(start), "train": train, "data": data, "sampling": CONFIG["sampling"]}
+    path.write_text(yaml.safe_dump({**sections, **more, "validation_images": 2, "validation_size": 32}), "utf-8")
+    return path
+
+
+@pytest.mark.slow
+def test_a_flipnet_is_trained_further_on_pairs_of_another_source(raw: Path, licensed: Path, tmp_path: Path) -> None:
+    config = further(licensed, tmp_path / "further.yaml")
+    pairs = ["train-degrade", "--pairs", f"press={raw / 'noise'}", "--config", str(config), "--device", "cpu"]
+    pairs += ["--out", str(tmp_path / "run")]
+
+    plan = run([*pairs, "--dry-run"]).output
+    assert f"that of the FlipNet {licensed}, which is trained further" in plan
+    assert run(pairs).exit_code == 0
+
+    before, after = load(licensed), load(tmp_path / "run" / "model")
+    assert after.net.config == before.net.config
+    assert len(after.net.tokenizer) == len(before.net.tokenizer) + 1
+    assert all(text.endswith(", press") for text, _ in after.prompts)
+    (ids,) = after.net.tokenizer(["noise, press"]).input_ids
+    assert ids[-2] == len(before.net.tokenizer)
+    assert before.net.tokenizer(["noise, press"]).input_ids[0][-2] == before.net.tokenizer.unk_token_id
+    mine, theirs = dict(after.net.unet.named_parameters()), dict(before.net.unet.named_parameters())
+    change = max(float((mine[name] - theirs[name]).abs().max()) for name in theirs)
+    assert 0 < change < 0.01  # two steps from where it began, not from new weights
+    assert after.net.head is not None
+    assert before.net.head is not None
+    assert not torch.equal(after.net.head.weight, before.net.head.weight)  # of haze and darkness; now of noise
+    assert (tmp_path / "run" / "model" / "LICENSE").read_text("utf-8").startswith("Weights for research only.")
+
+    (licensed / "head.safetensors").write_bytes((tmp_path / "run/model/head.safetensors").read_bytes())
+    assert "start: there" in run(pairs).output
+
+
+def test_a_start_takes_no_other_network(licensed: Path, raw: Path, tmp_path: Path) -> None:
+    pairs = ["train-degrade", "--pairs", f"press={raw / 'noise'}", "--out", str(tmp_path / "run"), "--dry-run"]
+    for more, expected in (
+        ({"network": {"lora_rank": 4}}, "leave out network, or start"),
+        ({"base_model": str(raw)}, "no folder unet"),
+        ({"start": str(raw)}, "not a FlipNet"),
+    ):
+        config = further(licensed, tmp_path / "wrong.yaml", **more)
+        result = run([*pairs, "--config", str(config)])
+        assert result.exit_code == 2
+        assert expected in result.output
+
+
+def test_the_photos_configuration_begins_with_the_small_flipnet(raw: Path, tmp_path: Path) -> None:
+    words = ["train-degrade", "--pairs", f"press={raw / 'noise'}", "--config", "photos"]
+
+    plan = run([*words, "--out", str(tmp_path / "run"), "--dry-run"]).output
+
+    assert "pairs to train on: 4 press" in plan
+    assert "base model: that of the FlipNet small, which is trained further; all of it trains" in plan
+    assert "1,000 steps of [12, 6] pairs at [64, 96] pixels" in plan
