@@ -93,7 +93,7 @@ class BankConfig:
     """How hard to look."""
 
     candidates: int = 2000
-    """Records that are drawn at first."""
+    """Records that are drawn at first; one for each photograph at least."""
     rounds: int = 3
     """Times that what was kept is varied, and chosen from again."""
     records: int = 320
@@ -135,7 +135,8 @@ def search_bank(
     """
     known = list(facts) or [Facts()] * len(photographs)
     each = -(-config.records // len(photographs))
-    whose = [number % len(photographs) for number in range(config.candidates)]
+    # Each photograph must find records of its own, also where there are more of them than candidates were asked for.
+    whose = [number % len(photographs) for number in range(max(config.candidates, each * len(photographs)))]
     pool = [_told(language.draw(rng), known[photograph]) for photograph in whose]
     points = measure(pool)
     told = gaps(known, pool)

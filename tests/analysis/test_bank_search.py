@@ -76,6 +76,14 @@ def test_sizes_of_the_language_may_be_measured_ones() -> None:
     assert max(sides) <= 90
 
 
+def test_there_are_records_for_more_photographs_than_candidates() -> None:
+    photographs = np.random.default_rng(3).normal(30, 1, (12, 2))
+    found = search_bank(
+        language(), photographs, seen, BankConfig(candidates=5, rounds=0, records=5), np.random.default_rng(3)
+    )
+    assert len(found) == 12
+
+
 def test_a_search_for_more_records_than_candidates_is_refused() -> None:
     with pytest.raises(ConfigError, match="as many candidates"):
         BankConfig(candidates=10, records=20)
