@@ -74,6 +74,7 @@ bench: .venv/.dev ## Measure every hot path against other implementations or the
 	$(BIN)/python -m benchmarks.read
 	$(BIN)/python -m benchmarks.png
 	$(BIN)/python -m benchmarks.features
+	$(BIN)/python -m benchmarks.judging
 	$(BIN)/python -m benchmarks.flipnet
 
 # Not with the other tools of the extra `dev`: that one cannot be installed while constraints.txt contradicts it.

@@ -39,12 +39,12 @@ def intervals(samples: int) -> list[Table]:
             for one, two in zip(*places, strict=True):
                 naive(one, two)
 
-        seconds = interleave({"ours": lambda _, ours=ours: ours(), "plain": plain}, samples)
+        seconds = interleave({"ours": lambda _, ours=ours: ours(), "plain": plain}, samples, warm_up=1)
         title = f"interval of {name}, {len(weights[0])} draws of {FACES} faces, {IMAGES} images each"
         tables.append(Table(title=title, seconds=seconds, baselines=("ours",)))
     entry = ImageSet(name="one", kind="synth", points=first, labels=tuple(groups), groups=tuple(groups))
     other = ImageSet(name="two", kind="real", points=second, labels=tuple(groups), groups=tuple(groups))
-    seconds = interleave({"all numbers of a pair": lambda _: compare_sets(entry, other, 0)}, samples)
+    seconds = interleave({"all numbers of a pair": lambda _: compare_sets(entry, other, 0)}, samples, warm_up=1)
     tables.append(Table(title=f"a pair of sets, {IMAGES} images each", seconds=seconds, baselines=tuple(seconds)))
     return tables
 
@@ -60,7 +60,7 @@ def main() -> None:
     print_machine()
     tables = intervals(options.samples)
     images = list(hq_images(options.hq).values())
-    passes = interleave({"high pass": lambda n: high_pass(images[n % len(images)])}, options.samples)
+    passes = interleave({"high pass": lambda n: high_pass(images[n % len(images)])}, options.samples, warm_up=1)
     tables.append(Table(title="an image for the patches, 512 x 512", seconds=passes, baselines=("high pass",)))
     for table in tables:
         print(table.text())
