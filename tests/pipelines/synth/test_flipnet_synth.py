@@ -22,6 +22,7 @@ import pytest
 import yaml
 from click.testing import CliRunner, Result
 
+from degrade_kit.adapters.base import open_pairs
 from degrade_kit.degradation import apply
 from degrade_kit.errors import ConfigError, RunError
 from degrade_kit.flipnet.checkpoint import BaseReference, folder_digest, save
@@ -161,6 +162,44 @@ def test_a_flipnet_in_a_photo_frame_gives_the_same_bytes_for_any_workers_and_bat
             again = apply(record, to_float(sample.hq()), network)
             np.testing.assert_array_equal(again, to_float(sample.pair(number)[1]))
     assert min(kinds[False], kinds[True]) > 0
+
+
+@pytest.mark.slow
+def test_a_recipe_with_a_flipnet_goes_everywhere(
+    faces_dir: Path, config: SynthConfig, model: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text(
+        "name: mine\nsteps:\n- photo_frame:\n    side: [20, 60]\n    steps:\n"
+        f"    - flipnet: {{model: {model}, prompt: haze}}\n    - jpeg: {{quality: 80}}\n"
+    )
+    out = tmp_path / "out"
+    given = ["--preset", file, "--size", "64", "--device", "cpu"]
+    made = run("synth", "--hq", faces_dir, "--shards", out, *given, "--workers", "0")
+    assert made.exit_code == 0, made.output
+    for words in (
+        ["export", out, "--to", "lq-only", "--out", tmp_path / "bare"],
+        ["join", tmp_path / "bare", "--hq", faces_dir, "--out", tmp_path / "joined"],
+        ["verify", tmp_path / "joined", "--replay", "1", "--workers", "0"],
+        ["replay", tmp_path / "joined", "000000001", "--out", tmp_path / "again"],
+        ["preview", "--hq", faces_dir, *given, "--variants", "2", "--out", tmp_path / "look.png"],
+        ["degrade", faces_dir / "astronaut.png", *given, "--variants", "2", "--out", tmp_path / "look"],
+        ["make-testset", "--hq", faces_dir, *given, "--count", "3", "--workers", "0", "--out", tmp_path / "set"],
+    ):
+        result = run(*words)
+        assert result.exit_code == 0, (words, result.output)
+    assert shard_bytes(tmp_path / "joined") == shard_bytes(out)
+    sample = samples_in(out)["astronaut.png"]
+    shown = decode_image((tmp_path / "look" / "lq0.png").read_bytes()).pixels
+    assert np.abs(shown.astype(int) - sample.pair(0)[1]).max() <= 2  # a pixel of the network's may round another way
+    pairs = open_pairs("mine", {"dataroot": str(out), "onthefly": str(file), "onthefly_prob": 1})
+    records = [Record.from_json(pairs[number]["record"]) for number in range(3)]
+    assert [op.name for record in records for op in record.steps] == ["frame", "flipnet", "jpeg", "unframe"] * 3
+    assert all(pairs[number]["lq"].shape == (3, 64, 64) for number in range(2))
+
+
+def shard_bytes(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.glob("*.tar")}
 
 
 def test_pixels_of_a_sample_are_its_own_whatever_shares_its_shard(config: SynthConfig, tmp_path: Path) -> None:
