@@ -14,7 +14,7 @@ import numpy as np
 from degrade_kit.canvas import Canvas, Encoded
 from degrade_kit.errors import ConfigError
 from degrade_kit.image import Pixels
-from degrade_kit.jpeg_tables import parsed, scaled
+from degrade_kit.jpeg_tables import parsed, scaled_tables
 from degrade_kit.op_tools import Seat
 
 Subsampling = Literal["4:2:0", "4:2:2", "4:4:4"]
@@ -63,7 +63,7 @@ class Jpeg:
 
     def _encoded(self, pixels: Pixels) -> Encoded:
         if self.tables:
-            options = {"qtables": scaled(self.tables, self.quality), "subsampling": self.subsampling}
+            options = {"qtables": scaled_tables(self.tables, self.quality), "subsampling": self.subsampling}
             return Encoded(_by_pillow(pixels, "JPEG", options), "jpg")
         numbers = [cv2.IMWRITE_JPEG_QUALITY, self.quality]
         if self.subsampling != "4:2:0":

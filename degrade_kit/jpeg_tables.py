@@ -105,7 +105,7 @@ def jpeg_tables(value: Any, key: str) -> dict[str, float]:  # noqa: ANN401 (user
 
 
 @functools.lru_cache(maxsize=64)
-def scaled(tables: str, quality: int) -> tuple[list[int], list[int]]:
+def scaled_tables(tables: str, quality: int) -> tuple[list[int], list[int]]:
     """Scale 128 numbers as libjpeg does: 50 leaves them as they are, 100 makes all of them 1.
 
     Returns:

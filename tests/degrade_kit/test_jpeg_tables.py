@@ -16,7 +16,7 @@ from PIL import Image
 import degrade_kit as dk
 from degrade_kit.degradation import degrade, make_lq
 from degrade_kit.errors import ConfigError
-from degrade_kit.jpeg_tables import PHOTOSHOP, jpeg_tables, load_tables, scaled, tables_of, tables_to_json
+from degrade_kit.jpeg_tables import PHOTOSHOP, jpeg_tables, load_tables, scaled_tables, tables_of, tables_to_json
 from degrade_kit.ops import Jpeg
 from degrade_kit.recipe import Recipe, recipe_from_mapping
 from degrade_kit.record import Record
@@ -63,7 +63,7 @@ def test_photoshops_settings_give_pillows_files(name: str, face: Pixels) -> None
 def test_quality_scales_tables_as_it_does_the_standards(face: Pixels) -> None:
     standard = tables_of(file_of(face, quality=50))
     for quality in (10, 49, 50, 51, 75, 95, 100):
-        luma, chroma = scaled(standard[6:], quality)
+        luma, chroma = scaled_tables(standard[6:], quality)
         assert " ".join(map(str, luma + chroma)) == tables_of(file_of(face, quality=quality))[6:]
     losses = [
         np.abs(make_lq(recipe(quality=quality, tables=CAMERA).draw(np.random.default_rng(0)), face).astype(int) - face)
