@@ -26,6 +26,7 @@ BLIP: Final = "Salesforce/blip-image-captioning-base"
 CAPTIONS: Final = "captions.jsonl"
 """File of a training run in which its captions are kept."""
 _MAX_TOKENS: Final = 30
+_LINE_START: Final = b'{"sha256": "'
 
 
 class CaptionFile:
@@ -45,14 +46,16 @@ class CaptionFile:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             data = read_regular(path) if path.exists() else b""
-            whole = data[: data.rfind(b"\n") + 1]
-            if whole != data:
+            whole, rest = data[: data.rfind(b"\n") + 1], data[data.rfind(b"\n") + 1 :]
+            self._captions = dict(
+                entry for number, line in enumerate(whole.splitlines(), 1) if (entry := self._parse(line, number))
+            )
+            if rest[: len(_LINE_START)] != _LINE_START[: len(rest)]:  # somebody else's file, which is left as it is
+                raise RunError(_no_caption(path, rest, whole.count(b"\n") + 1))
+            if rest:
                 write_whole(path, whole)
         except OSError as error:
             raise RunError(f"captions: cannot use {path}: {error}") from error
-        self._captions = dict(
-            entry for number, line in enumerate(whole.splitlines(), 1) if (entry := self._parse(line, number))
-        )
 
     def __len__(self) -> int:
         """Count the captions of this model."""

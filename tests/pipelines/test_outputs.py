@@ -139,6 +139,7 @@ COMMANDS: dict[str, tuple[str, Words]] = {
 """Commands that write a folder, each with one of its inputs."""
 FILES: dict[str, tuple[str, Words]] = {
     "preview": ("faces", lambda w, out: ["preview", "--hq", w / "faces", "--size", SIDE, "--out", out / "00.png"]),
+    "caption": ("faces", lambda w, out: ["caption", "--hq", w / "faces", "--out", out / "00.jsonl"]),
     "fit-recipe": (
         "restored",
         lambda w, out: [

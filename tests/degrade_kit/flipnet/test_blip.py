@@ -168,3 +168,11 @@ def test_a_folder_without_a_model_is_an_error_that_says_what_is_missing(images: 
 
 def test_no_images_need_no_model(tmp_path: Path) -> None:
     assert blip_captions(lambda _: b"", 0, model="none", cache=tmp_path / "c.jsonl") == []
+
+
+@pytest.mark.parametrize("text", ["my notes", "my notes\nof two lines", '["a list"]\n'])
+def test_a_file_of_somebody_else_is_left_as_it_is(text: str, tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text(text)
+    with pytest.raises(RunError, match=r"notes\.txt, line 1: expected .*; remove the line or name another file"):
+        CaptionFile(tmp_path / "notes.txt", "a model")
+    assert (tmp_path / "notes.txt").read_text() == text
