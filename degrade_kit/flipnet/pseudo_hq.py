@@ -32,11 +32,11 @@ LANDMARKS_MOVED: Final = "landmarks moved"
 COLOURS_CHANGED: Final = "colours changed"
 CONTENT_CHANGED: Final = "content changed"
 
-# Set by 38 faces of LFW, the web and crowds, 56 to 128 pixels, that Real-ESRGAN restored, and by wrong pairs of them: 566 of
-# two people, 30 with another person's mouth. None of the 38 is refused, and all of the others are.
+# Set by 38 faces of LFW, the web and crowds, 40 to 128 pixels, that Real-ESRGAN restored, and by wrong pairs of them:
+# 566 of two people, 30 with another person's mouth. None of the 38 is refused, and all of the others are.
 MAX_LANDMARK_SHIFT: Final = 0.1
-"""Greatest mean shift of the five landmarks that is accepted, in distances between the eyes. Found were 0.01 to 0.08: the
-detector is not surer."""
+"""Greatest mean shift of the five landmarks that is accepted, in distances between the eyes. Found were 0.01 to 0.08:
+the detector is not surer."""
 MAX_COLOUR_SHIFT: Final = 6.0
 """Greatest change of coarse colour that is accepted, levels of 255: root of the mean square over what is left of both
 images after a blur of a sixteenth of the side. Found were 1.3 to 4.3."""
