@@ -45,7 +45,7 @@ from degrade_kit.pipelines.commands.words import command, option, word
     "--patches/--no-patches",
     is_flag=True,
     default=None,
-    unset="where PyTorch is there and it takes at most ten minutes",
+    unset="where PyTorch is there, sets have 50 images, and it takes at most ten minutes",
     help="Train a small network on patches to tell each source from each real set, a minute each: a classifier that "
     "chose nothing.",
 )
@@ -55,7 +55,7 @@ from degrade_kit.pipelines.commands.words import command, option, word
     type=SPACES,
     metavar="auto|none|KIND[:DIR],...",
     help="Learned spaces in which some images are compared too, by names as for --features. `auto` takes the first two "
-    "of `arniqa`, `efficientnet` and the small FlipNet that are on this machine.",
+    "of `arniqa`, `efficientnet` and the small FlipNet that are on this machine, for sets of 50 images or more.",
 )
 @weights_option
 @option("--projection", type=click.Choice(["umap", "pca"]), default="umap", help="How the pictures are projected.")

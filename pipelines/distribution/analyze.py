@@ -14,7 +14,7 @@ from typing import Literal
 
 import numpy as np
 
-from degrade_kit.analysis.comparison import Comparison, Kind, compare_all
+from degrade_kit.analysis.comparison import SMALL, Comparison, Kind, compare_all
 from degrade_kit.analysis.extractors import DEGRADATION, Extractor, parse_extractor, parse_spaces
 from degrade_kit.analysis.groups import read_groups
 from degrade_kit.analysis.patches import PAIR_SECONDS, require_torch
@@ -166,9 +166,11 @@ def analyze(
         features: `whitened` (needs HQ faces), `degradation`, or a learned space; see docs/analysis.md. `auto` whitens
             where it can.
         patches: Train a small network on patches for each source against each real set: a classifier that chose
-            nothing, a minute of two cores each. None does so where PyTorch is there and it takes at most ten minutes.
+            nothing, a minute of two cores each. None does so where PyTorch is there, no set has fewer than 50 images
+            and all of it takes at most ten minutes.
         spaces: Learned spaces in which the sets are compared too, by names with commas; `auto` takes the first two of
-            `arniqa`, `efficientnet` and the small FlipNet that are on this machine, `none` takes none.
+            `arniqa`, `efficientnet` and the small FlipNet that are on this machine, and none where a set has fewer than
+            50 images; `none` takes none.
         projection: Of the pictures.
         seed: Of subsets, folds and projection.
         size: Side that all images have, pixels.
@@ -369,7 +371,10 @@ def plan_analysis(config: AnalyzeConfig, out: Path) -> AnalysisPlan:
         again[entry.name] = chosen_places(places, entry.kind == "real", config.seed)
         tasks += entry.tasks(places, extract)
     probes = _probe_tasks(inputs, config) if whitened else []
-    patches, why_not = decide_patches(config.patches, len(config.synth), len(config.real))
+    fewest = min(totals[entry.name] for entry in inputs if entry.kind != "hq")
+    if config.spaces == "auto" and fewest < SMALL:
+        spaces = []  # they would say little, and take longer than all else
+    patches, why_not = decide_patches(config.patches, len(config.synth), len(config.real), fewest)
     return AnalysisPlan(
         inputs=inputs,
         extractor=extractor,

@@ -11,7 +11,7 @@ from typing import Final
 
 import numpy as np
 
-from degrade_kit.analysis.comparison import IDEAL, Comparison, ImageSet, SpaceNumbers, compare_all
+from degrade_kit.analysis.comparison import IDEAL, SMALL, Comparison, ImageSet, SpaceNumbers, compare_all
 from degrade_kit.analysis.distances import group_halves
 from degrade_kit.analysis.patches import (
     PAIR_SECONDS,
@@ -93,13 +93,14 @@ def patch_pairs(sources: int, references: int) -> int:
     return (sources + 1) * references
 
 
-def decide_patches(wanted: bool | None, sources: int, references: int) -> tuple[bool, str]:
+def decide_patches(wanted: bool | None, sources: int, references: int, fewest: int) -> tuple[bool, str]:
     """Decide whether patches are looked at where that was left open, and say why not.
 
     Args:
         wanted: What the user says; None leaves it open.
         sources: Sets that are compared with each real one.
         references: Real sets.
+        fewest: Images of the smallest set.
 
     Returns:
         Whether, and a sentence for the report where they are not.
@@ -108,6 +109,11 @@ def decide_patches(wanted: bool | None, sources: int, references: int) -> tuple[
         return wanted, "" if wanted else "The classifier on patches was turned off."
     if not has_torch():
         return False, "The classifier on patches was not asked: it needs PyTorch, pip install 'degrade-kit[metrics]'."
+    if fewest < SMALL:
+        return (
+            False,
+            f"The classifier on patches was not asked: below {SMALL} images it says little; --patches asks.",
+        )
     seconds = PAIR_SECONDS * patch_pairs(sources, references)
     if seconds > AUTO_SECONDS:
         pairs = counted_noun(patch_pairs(sources, references), "pair")

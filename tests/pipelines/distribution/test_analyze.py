@@ -204,14 +204,15 @@ def mean(image: Pixels) -> npt.NDArray[np.float64]:
 
 
 def test_patches_are_left_where_they_take_long_or_cannot_be(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert decide_patches(None, 3, 1) == (True, "")
-    few, why = decide_patches(None, 12, 3)
+    assert decide_patches(None, 3, 1, 50) == (True, "")
+    few, why = decide_patches(None, 12, 3, 200)
     assert not few
     assert "39 pairs of sets take about" in why
     assert "--patches asks it" in why
-    assert decide_patches(True, 12, 3) == (True, "")
+    assert "below 50 images it says little" in decide_patches(None, 1, 1, 49)[1]
+    assert decide_patches(True, 12, 3, 5) == (True, "")
     monkeypatch.setattr("degrade_kit.pipelines.distribution.second_look.has_torch", lambda: False)
-    assert "it needs PyTorch" in decide_patches(None, 1, 1)[1]
+    assert "it needs PyTorch" in decide_patches(None, 1, 1, 99)[1]
 
 
 @pytest.mark.slow
