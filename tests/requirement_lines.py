@@ -15,7 +15,9 @@ else:
     import tomli as tomllib
 
 FLAGS = {"--force-reinstall", "--no-build-isolation", "--no-deps", "--no-index", "--upgrade", "-U"}
-VALUED = {"--constraint", "-c", "--requirement", "-r", "--index-url", "--extra-index-url", "--find-links"}
+VALUED = {
+    *("--constraint", "-c", "--requirement", "-r", "--index-url", "--extra-index-url", "--find-links", "--only-binary"),
+}
 EDITABLE = {"--editable", "-e"}
 
 
