@@ -333,7 +333,7 @@ def licensed(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def further(start: Path, path: Path, **more: object) -> Path:
+def further(start: Path, path: Path, /, **more: object) -> Path:
     """A configuration that trains a FlipNet further, as `photos` does, in seconds."""
     train = {**CONFIG["train"], "num_steps": 2, "checkpoint_steps": 2}
     data = {"native": {"*": 1.0}, "small_images": "mirror", "source_words": True, "survey": 20, "held_out": 0.25}
@@ -371,6 +371,7 @@ def test_a_flipnet_is_trained_further_on_pairs_of_another_source(raw: Path, lice
     assert "start: there" in run(pairs).output
 
 
+@pytest.mark.slow
 def test_a_start_takes_no_other_network(licensed: Path, raw: Path, tmp_path: Path) -> None:
     pairs = ["train-degrade", "--pairs", f"press={raw / 'noise'}", "--out", str(tmp_path / "run"), "--dry-run"]
     for more, expected in (
