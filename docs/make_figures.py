@@ -1,15 +1,15 @@
 """Draw the sheets in docs/images, all of the portraits of the demo, which are in the public domain.
 
-    python docs/make_figures.py --out docs/images --recipe lfw.yaml
+    python docs/make_figures.py --out docs/images
 
-Recipes that `fit-recipe` wrote are drawn on a portrait too: the photographs that they were fitted to may not be shown
-everywhere. Without them `fitted.jpg` is left as it is; without PyTorch, so is `modes.jpg`.
+Without PyTorch `modes.jpg` is left as it is.
 """
 
 from __future__ import annotations
 
 import argparse
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from degrade_kit.degradation import make_lq
@@ -19,8 +19,7 @@ from degrade_kit.image import Pixels, decode_image, encode_jpeg
 from degrade_kit.pipelines.demo import COMPARED, draw_modes
 from degrade_kit.pipelines.sheet import Tile, caption, contact_sheet
 from degrade_kit.pipelines.synth.preview import draw_preview
-from degrade_kit.presets import preset, resolve_recipe
-from degrade_kit.recipe import Recipe
+from degrade_kit.presets import preset
 from degrade_kit.seeding import generator
 
 SEED = 6
@@ -28,28 +27,28 @@ SEED = 6
 
 
 def draw_pairs(faces: Path) -> Pixels:
-    """Draw each portrait beside one LQ image by each of three recipes."""
+    """Draw each portrait beside one LQ image by each of three banks and a published recipe."""
     rows: list[list[Tile]] = []
     for path in sorted(faces.glob("*.png")):
         hq = decode_image(path.read_bytes()).pixels
         row = [Tile(hq, ("HQ",))]
-        for name in ("gfpgan", "codeformer", "real-esrgan"):
+        for name in ("press-photo", "web-photo", "crowd", "gfpgan"):
             record = preset(name).draw(generator(SEED, path.name, 0))
             row.append(Tile(make_lq(record, hq), (name, *caption(record))))
         rows.append(row)
-    return contact_sheet(rows, title=f"LQ images by three published recipes; seed {SEED}", details=True)
+    title = f"LQ images like three kinds of photographs, and by gfpgan; seed {SEED}"
+    return contact_sheet(rows, title=title, details=True)
 
 
-def draw_recipes(faces: Path, recipes: list[Recipe], scratch: Path) -> Pixels:
-    """Draw one portrait by each of the recipes, as `degrade-kit preview` does."""
-    draw_preview(str(faces), recipes, scratch, images=1, variants=3, seed=0, image=HqConfig())
+def draw_recipes(faces: Path, names: Sequence[str], scratch: Path) -> Pixels:
+    """Draw one portrait by each of these presets, as `degrade-kit preview` does."""
+    draw_preview(str(faces), [preset(name) for name in names], scratch, images=1, variants=3, seed=0, image=HqConfig())
     return decode_image(scratch.read_bytes()).pixels
 
 
 def main() -> None:
     """Draw and write all sheets."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--recipe", action="append", default=[], help="recipe of `fit-recipe`; several times")
     parser.add_argument("--out", type=Path, required=True, help="folder of the figures")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
@@ -58,11 +57,9 @@ def main() -> None:
         write_demo_faces(faces)
         figures = {
             "pairs.jpg": draw_pairs(faces),
-            "recipes.jpg": draw_recipes(faces, [preset(name) for name in COMPARED], scratch),
+            "recipes.jpg": draw_recipes(faces, COMPARED, scratch),
+            "fitted.jpg": draw_recipes(faces, ("flipnet-paper", "press-photo", "web-photo"), scratch),
         }
-        if options.recipe:
-            recipes = [preset("flipnet-paper"), *map(resolve_recipe, options.recipe)]
-            figures["fitted.jpg"] = draw_recipes(faces, recipes, scratch)
         for path in sorted(faces.glob("*.png"))[1:]:
             path.unlink()  # one portrait is enough for the slowest figure
         if draw_modes(faces, scratch):

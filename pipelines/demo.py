@@ -23,7 +23,7 @@ from degrade_kit.wording import counted_noun
 
 _PROMPTS = ("slight blur, medium noise", "strong noise", "strong blur", "slightly dark", "slightly dark, medium noise")
 """Prompts under which the small FlipNet keeps a face; its card says which lose it."""
-COMPARED = ("gfpgan", "codeformer", "real-esrgan", "flipnet-paper")
+COMPARED = ("real-world", "gfpgan", "real-esrgan", "flipnet-paper")
 """Recipes that are drawn side by side."""
 
 
