@@ -4,7 +4,7 @@
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo demo-flipnet check test test-latest chaos lint format bench lock clean fuzz
+.PHONY: help demo demo-flipnet check test test-all test-latest chaos lint format bench lock clean fuzz
 
 # The interpreter that the environment is made with: the first here that runs and is new enough.
 PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11 python3.10; do \
@@ -37,13 +37,16 @@ check: .venv/.dev ## Check format, lint rules and types, and run the fast tests 
 	$(PARALLEL) -m 'not slow and not gpu' --hypothesis-profile=quick
 
 # Types are checked beside the tests, since the type checker uses one core.
-test: .venv/.dev ## Check format, lint rules and types, and run all tests that need no GPU
+test: .venv/.dev ## Check format, lint rules and types, and run all tests but the longest
 	$(FORMATTED)
 	@echo '$(TYPED) &'; log=$$(mktemp); $(TYPED) >"$$log" & types=$$!; \
-	$(PARALLEL) -m 'not gpu'; tests=$$?; \
+	$(PARALLEL) -m 'not gpu and not long'; tests=$$?; \
 	wait $$types; types=$$?; cat "$$log"; rm "$$log"; [ $$tests = 0 ] && [ $$types = 0 ]
 
-test-latest: ## Run these tests on the newest release of every dependency, in .venv-latest
+test-all: .venv/.dev ## Run all tests that need no GPU; before a release, or after a change of trainings or kills
+	$(PARALLEL) -m 'not gpu'
+
+test-latest: ## Run all tests on the newest release of every dependency, in .venv-latest
 	@$(check_python)
 	test -d .venv-latest || $(PYTHON) -m venv .venv-latest
 	.venv-latest/bin/python $(PIP) install --upgrade pip

@@ -129,6 +129,7 @@ def clone(fresh: Path) -> Path:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_the_install_line_of_the_readme_installs_a_base_that_works(fresh: Path, clone: Path, faces_dir: Path) -> None:
     # Without its extra, which is hundreds of megabytes. A hint of a message then adds a small one, before any release.
     [line] = [line for block in get_it_blocks() for line in block.code.splitlines() if line.startswith("pip install ")]
@@ -145,6 +146,7 @@ def test_the_install_line_of_the_readme_installs_a_base_that_works(fresh: Path, 
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_the_demo_lines_of_the_readme_make_a_verified_data_set(clone: Path) -> None:
     lines = get_it_blocks()[0].code.splitlines()
     assert lines == ["git clone URL degrade-kit", "cd degrade-kit", "make demo"]

@@ -25,11 +25,12 @@ def replay_command(shards: str, key: str, variant: int, flipnet: str | None, out
     Example:
       degrade-kit replay out/ffhq 000000042 --variant 1 --out again
 
-    Writes hq.png, lq.png (at the HQ size), lq_native.png and record.json. Exit status 1 if the stored LQ image differs.
+    Writes hq.png, lq.png (at the HQ size), lq_native.png and record.json. Exit status 1 if the stored LQ image differs;
+    one of a network may by a level on average, as other processors round.
     """  # noqa: D301 (click reads the \b itself)
     from degrade_kit.image import encode_png
     from degrade_kit.pipelines.claim import report_claim
-    from degrade_kit.pipelines.dataset.verify import find_networks, load_stored, replay_variant
+    from degrade_kit.pipelines.dataset.verify import ALIKE, find_networks, load_stored, replay_variant
     from degrade_kit.shards import open_shards
     from degrade_kit.store import LocalStore
 
@@ -60,4 +61,6 @@ def replay_command(shards: str, key: str, variant: int, flipnet: str | None, out
         click.echo("the stored LQ image is the same, bit by bit")
         return
     click.echo(f"the stored LQ image differs by {outcome.mean_difference:.3f} levels on average", err=True)
-    sys.exit(1)
+    if network is None or outcome.mean_difference > ALIKE:
+        sys.exit(1)
+    click.echo("as much as a network's rounding may make, on another processor or beside other work", err=True)

@@ -10,7 +10,7 @@ import tarfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
@@ -109,6 +109,10 @@ class VerifyReport(Report):
                 f"{counted_noun(len(self.problems), 'problem')}"
             ),
         ]
+
+
+ALIKE: Final = 1.0
+"""Levels on average by which an image of a network may differ: another processor or library rounds another way."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -564,7 +568,7 @@ def _replay_all(sample: Sample, sidecar: Sidecar, network: Network | None) -> It
         for variant, outcome in zip(group, outcomes, strict=True):
             # Other library versions may round a pixel another way; a whole level on average is another picture.
             # So may another device, or another PyTorch, an image of a model.
-            alike = (group is by_model or not same_stack) and outcome.mean_difference <= 1.0
+            alike = (group is by_model or not same_stack) and outcome.mean_difference <= ALIKE
             if outcome.identical or alike:
                 yield ""
             else:

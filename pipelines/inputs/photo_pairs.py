@@ -80,7 +80,7 @@ class PhotoPairsConfig:
     """See `degrade_kit.pipelines.inputs.restorers.find_restorer`."""
     detector: Literal["packaged", "yunet"] = "packaged"
     yunet: Path | None = None
-    """As in `degrade_kit.pipelines.inputs.align.AlignConfig`."""
+    """File of YuNet's weights, as in `degrade_kit.pipelines.inputs.align.AlignConfig`."""
     face: FaceChoice = "largest"
     """Which of several faces in a photo."""
     min_score: float = 0.8
@@ -90,7 +90,7 @@ class PhotoPairsConfig:
     test_share: float = 0.125
     """Share of the people whose pairs are for validation alone."""
     seed: int = 0
-    """Of the choice of these people."""
+    """Seed of the choice of these people."""
 
     def __post_init__(self) -> None:
         if not self.real:

@@ -132,8 +132,8 @@ COMMANDS: dict[str, Callable[[Path, Path], list[object]]] = {
         *["--num-faces", 2, "--candidates", 2, "--images-per-candidate", 2, "--rounds", 0, *HERE],
     ],
 }  # fmt: skip
-CHEAP = [name for name in COMMANDS if name != "fit-recipe"]
-"""Commands that the default run stops; a fit takes as long as the others together."""
+LONG = ("train-degrade", "train-restore", "analyze-distribution", "export parquet", "fit-recipe")
+"""Commands that take half a minute or more to be stopped five times."""
 STATUS = {"fit-recipe": {0, 1}}
 """Exit statuses of a run that nothing disturbs: a recipe that fits no better is told by 1."""
 
@@ -296,7 +296,9 @@ def moments(name: str, operations: int) -> list[tuple[int, signal.Signals]]:
     return list(zip(drawn, signals, strict=False))
 
 
-@pytest.mark.parametrize("name", COMMANDS if MOMENTS else CHEAP)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.long] if name in LONG else []) for name in COMMANDS]
+)
 def test_a_command_that_is_stopped_and_run_again_gives_the_same_bytes(
     name: str, world: Path, tmp_path: Path, counts: Counter[tuple[str, str]]
 ) -> None:

@@ -497,6 +497,7 @@ def test_doctor_tells_of_two_opencvs(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_the_demo_makes_a_verified_data_set(tmp_path: Path) -> None:
     output = run("demo", "--out", tmp_path / "demo", "--workers", 0)
     assert "10 pairs" in output

@@ -494,6 +494,7 @@ def stateful_run(tmp_path_factory: pytest.TempPathFactory) -> StatefulRun:
         return call(run_stateful, str(tmp_path_factory.mktemp("notes")))
 
 
+@pytest.mark.long
 def test_a_state_on_ray_is_made_once_in_each_process(stateful_run: StatefulRun) -> None:
     results = [outcome.result for outcome in stateful_run.outcomes if outcome.result is not None]
     notes = Path(stateful_run.outcomes[0].task.notes)
@@ -602,6 +603,7 @@ def synth_on(cluster: Cluster, faces: Path, out: Path, **environment: str) -> su
     )
 
 
+@pytest.mark.long
 def test_a_cluster_is_joined_and_left_running(cluster: Cluster, faces_dir: Path, tmp_path: Path) -> None:
     for out in ("first", "second"):
         result = synth_on(cluster, faces_dir, tmp_path / out, RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=cluster.token)
@@ -623,6 +625,7 @@ def test_a_cluster_is_not_joined_without_its_token(cluster: Cluster, faces_dir: 
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_script_that_imported_ray_before_makes_a_data_set(faces_dir: Path, tmp_path: Path) -> None:
     code = (
         "import sys, ray\nimport degrade_kit as dk\n"

@@ -135,6 +135,7 @@ def test_make_testset(odd: Path, place: Callable[[str], Path]) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_analyze_distribution(odd: Path, shards: Path, place: Callable[[str], Path]) -> None:
     run(
         0, "analyze-distribution", "--synth", f"ours={shards}", "--real", f"photos={odd}", "--size", SIZE,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
@@ -15,6 +16,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from degrade_kit.files import sha256
 from degrade_kit.image import Pixels, encode_png
 from degrade_kit.pipelines.cli import main
 from tests.pipelines.models.runs import write_config
@@ -30,8 +32,20 @@ PARSED_ONLY = {
     "--config photos": "takes half a minute for two steps; test_train_degrade.py trains one further in seconds",
 }
 """Parts of examples that cannot run here, and why; such an example is parsed, with its values checked."""
-SLOW = {"degrade", "demo", "fit-recipe", "restore", "synth --mode mix", "train-degrade", "train-restore", "--flipnet"}
-"""Beginnings, or options, of examples that take more than ten seconds."""
+SLOW = {
+    "degrade",
+    "demo",
+    "fit-recipe",
+    "restore",
+    "synth --mode mix",
+    "train-degrade",
+    "train-restore",
+    "--flipnet",
+    "--mode flipnet",
+}
+"""Beginnings, or options, of examples that take more than a second."""
+LONG = ("analyze-distribution --synth flipnet=", "train-degrade --config small")
+"""Beginnings of those that take most of a minute."""
 SMALLER: Mapping[str, Mapping[str, str]] = {
     "": {
         "--workers": "0",
@@ -123,6 +137,7 @@ def marked(chosen: Callable[[Example], bool]) -> list[object]:
         line = " ".join(example.words)
         slow = any(line.startswith(each) or (each in line and each.startswith("-")) for each in SLOW)
         marks = [pytest.mark.slow] if slow else []
+        marks += [pytest.mark.long] if line.startswith(LONG) else []
         parameters.append(pytest.param(example, id=line, marks=marks))
     return parameters
 
@@ -200,6 +215,15 @@ class Things:
         self.make(kind, images)
         run(["evaluate", "--restored", images, "--reference", images, "--out", out])
 
+    def _captions(self, out: Path) -> None:
+        faces = self.root / "faces_with_captions"
+        self.make("faces", faces)
+        lines = [
+            json.dumps({"sha256": sha256(path.read_bytes()), "model": "tiny", "caption": "a face"})
+            for path in sorted(faces.iterdir())
+        ]
+        out.write_text("\n".join(lines) + "\n", "utf-8")
+
     def _recipe(self, out: Path) -> None:
         out.write_text(run(["presets", "gfpgan"]), "utf-8")
 
@@ -235,6 +259,7 @@ def noisy(crop: Pixels, seed: int) -> Pixels:
 KINDS = {
     "Dense_Haze_NTIRE19": "dense_haze",
     "LOLdataset": "lol",
+    "captions.jsonl": "captions",
     "celeba_hq": "faces",
     "celeba_test/hq": "results",
     "celeba_test/lq": "results",

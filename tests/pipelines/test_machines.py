@@ -456,6 +456,7 @@ def test_commands_run_in_bare_containers(
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_ray_starts_with_little_shared_memory(world: Path, tmp_path: Path) -> None:
     namespace("-m")
     words = [*COMMANDS["synth"](world, tmp_path / "out")[:-1], 1]
@@ -552,6 +553,15 @@ def test_ray_keeps_its_store_elsewhere_where_shared_memory_is_small_or_absent(
 def test_every_command_is_tried() -> None:
     tried = {str(words(Path("w"), Path("o"))[0]) for words in {**COMMANDS, **SLOW}.values()}
     # These train, fetch, or are made of the others.
-    elsewhere = {"bench-read", "demo", "fit-recipe", "restore", "train-degrade", "train-restore"}
+    elsewhere = {
+        "bench-read",
+        "caption",
+        "demo",
+        "fit-recipe",
+        "pairs from-photos",
+        "restore",
+        "train-degrade",
+        "train-restore",
+    }
     assert tried | elsewhere == set(main.commands)
     assert not tried & elsewhere

@@ -69,6 +69,7 @@ def model(made: Path, tmp_path: Path) -> Path:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_lora_on_a_referenced_base_comes_back_to_the_last_bit(made: Path) -> None:
     loaded, original = load(made), tiny_flipnet()
     written, found = original.state_dict(), loaded.net.state_dict()

@@ -110,6 +110,7 @@ def test_five_variants_in_twenty_steps_cost_a_quarter_or_half(prompts: str, guid
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_the_cached_condition_saves_nearly_half_of_the_operations() -> None:
     net = tiny_flipnet()
     images, noise = given(net, (16, 16), torch.float32)

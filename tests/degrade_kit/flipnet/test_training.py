@@ -194,6 +194,7 @@ def test_a_weighting_that_the_network_has_not_is_refused(changes: dict[str, Any]
     ],
     ids=["lora", "base", "gated"],
 )
+@pytest.mark.long
 def test_the_loss_of_one_batch_falls(build: Callable[[], FlipNet], changes: dict[str, Any], factor: float) -> None:
     config = small(**changes)
     net = build()

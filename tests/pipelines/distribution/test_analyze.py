@@ -99,6 +99,7 @@ def numbers(analysis: Path) -> dict[str, dict[str, Any]]:
     return {entry["source"]: entry for entry in metrics["comparisons"]}
 
 
+@pytest.mark.long
 def test_the_numbers_order_as_a_person_would(analysis: Path) -> None:
     found = numbers(analysis)
     kid = {name: entry["numbers"]["kid"]["value"] for name, entry in found.items()}
@@ -144,6 +145,7 @@ def test_everything_is_there_and_says_how_it_was_made(analysis: Path) -> None:
     assert len(rows) == 1 + 20 + 40 + 40 + 20
 
 
+@pytest.mark.long
 def test_a_second_run_gives_the_same_numbers_with_and_without_the_cache(
     places: Path, analysis: Path, tmp_path: Path
 ) -> None:
@@ -160,6 +162,7 @@ def test_a_second_run_gives_the_same_numbers_with_and_without_the_cache(
         assert (tmp_path / "fresh" / name).read_bytes() == expected, name
 
 
+@pytest.mark.long
 def test_patches_and_a_learned_space_look_again(
     places: Path, analysis: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -216,6 +219,7 @@ def test_patches_are_left_where_they_take_long_or_cannot_be(monkeypatch: pytest.
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_umap_and_workers_give_the_same_layout_twice(places: Path, tmp_path: Path) -> None:
     for name, workers in (("one", 0), ("two", 2)):
         found = run(
@@ -387,6 +391,7 @@ def test_subsets_are_even_and_seeded() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_recipe_is_fitted_and_works_in_synth(places: Path, crops: list[Pixels], tmp_path: Path) -> None:
     photos = {f"{n:02}": degraded(crop, NOISY, 300 + n) for n, crop in enumerate([*crops, *crops])}
     save(tmp_path / "photos", photos)
@@ -411,6 +416,7 @@ def test_a_recipe_is_fitted_and_works_in_synth(places: Path, crops: list[Pixels]
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_recipe_with_a_flipnet_is_fitted(
     places: Path, crops: list[Pixels], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

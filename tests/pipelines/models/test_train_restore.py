@@ -96,6 +96,7 @@ def test_shards_become_a_restorer(finished: Path) -> None:
     assert all(torch.equal(found[name], encoder[name]) for name in found)
 
 
+@pytest.mark.long
 def test_the_face_embedding_is_shown_where_it_is_read(finished: Path, faces_dir: Path, tmp_path: Path) -> None:
     result = run(
         [
@@ -118,6 +119,7 @@ def test_a_finished_run_trains_no_more(finished: Path, shards: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("stage", ["association", "restoration"])
+@pytest.mark.long
 def test_a_killed_run_ends_in_the_same_weights(
     stage: str, finished: Path, shards: Path, config: Path, tmp_path: Path
 ) -> None:
@@ -137,6 +139,7 @@ def test_a_killed_run_ends_in_the_same_weights(
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_two_processes_train_as_one_does(finished: Path, shards: Path, config: Path, tmp_path: Path) -> None:
     needs_ray()
     out, log = tmp_path / "run", tmp_path / "log"
@@ -155,6 +158,7 @@ def test_two_processes_train_as_one_does(finished: Path, shards: Path, config: P
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_two_processes_restore_as_one_does(shards: Path, config: Path, tmp_path: Path) -> None:
     needs_ray()
     for name, more in (("one", ()), ("two", ("--workers", "2"))):
@@ -175,6 +179,7 @@ def test_a_restorer_without_embedding_needs_no_autoencoders(shards: Path, config
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_stable_diffusion_gets_lora_and_autoencoders_of_its_own(shards: Path, tmp_path: Path) -> None:
     """As at the paper's scale, in miniature: a frozen base, its autoencoder, checkpointed gradients, accumulation."""
     base = save_base(tiny_base(), tmp_path / "base")
@@ -231,6 +236,7 @@ def test_an_identity_network_may_take_the_encoders_place(shards: Path, config: P
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:This DataLoader will create:UserWarning")
+@pytest.mark.long
 def test_data_workers_change_nothing(shards: Path, config: Path, tmp_path: Path) -> None:
     for name, count in (("one", "0"), ("two", "2")):
         result = run(words(shards, config, tmp_path / name, "--embedding", "none", "--data-workers", count))
@@ -353,6 +359,7 @@ def next_line(output: str) -> str:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_the_next_lines_lead_through_all_stages_and_keep_what_was_given(
     shards: Path, config: Path, tmp_path: Path
 ) -> None:

@@ -135,6 +135,7 @@ def test_same_bytes_in_this_process_and_again(
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_flipnet_in_a_photo_frame_gives_the_same_bytes_for_any_workers_and_batch(
     config: SynthConfig, model: Path, tmp_path: Path
 ) -> None:
@@ -446,6 +447,7 @@ def test_an_error_of_a_source_ends_the_work_at_its_place(config: SynthConfig, mo
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="needs /proc to find processes")
 @pytest.mark.parametrize("victim", ["worker", "driver"])
+@pytest.mark.long
 def test_a_killed_run_ends_in_the_same_bytes(victim: str, config: SynthConfig, model: Path, tmp_path: Path) -> None:
     # Enough work in a shard that the kill hits one in the midst of it.
     config = replace(config, variants=24, samples_per_shard=2)
@@ -454,7 +456,20 @@ def test_a_killed_run_ends_in_the_same_bytes(victim: str, config: SynthConfig, m
     with tempfile.TemporaryDirectory(prefix="dk-", dir="/tmp") as short:
         words = [
             *[sys.executable, "-m", "degrade_kit.pipelines.cli", "synth", "--hq", config.hq, "--shards", str(out)],
-            *["--mode", "mix", "--flipnet", str(model), "--variants", "24", "--seed", "3", "--size", "64"],
+            *[
+                "--mode",
+                "mix",
+                "--preset",
+                "flipnet-paper",
+                "--flipnet",
+                str(model),
+                "--variants",
+                "24",
+                "--seed",
+                "3",
+                "--size",
+                "64",
+            ],
             *["--samples-per-shard", "2", "--device", "cpu", "--workers", "2"],
         ]
         environment = {**os.environ, "TMPDIR": short}

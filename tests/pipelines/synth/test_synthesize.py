@@ -80,7 +80,18 @@ def temporary() -> Iterator[Path]:
 def run_command(faces: Path, out: Path, workers: int, temporary: Path) -> subprocess.CompletedProcess[str]:
     # The same options as the fixture `config`.
     command = [sys.executable, "-m", "degrade_kit.pipelines.cli", "synth", "--hq", str(faces), "--shards", str(out)]
-    command += ["--variants", "2", "--seed", "3", "--samples-per-shard", "2", "--size", "64"]
+    command += [
+        "--preset",
+        "flipnet-paper",
+        "--variants",
+        "2",
+        "--seed",
+        "3",
+        "--samples-per-shard",
+        "2",
+        "--size",
+        "64",
+    ]
     return subprocess.run(
         [*command, "--workers", str(workers)],
         # A Ray of its own starts whatever the environment names.
