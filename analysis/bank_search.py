@@ -15,7 +15,7 @@ import itertools
 import math
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
@@ -256,7 +256,8 @@ def _quiet(op: Op) -> Op:
     name, most = _NOISY.get(op.name, ("", 0.0))
     if not name or getattr(op, name) <= most:
         return op
-    return dataclasses.replace(op, **{name: most})
+    changes: dict[str, Any] = {name: most}
+    return dataclasses.replace(op, **changes)
 
 
 def gaps(known: Sequence[Facts], pool: Sequence[Record]) -> Features:

@@ -156,7 +156,7 @@ def _compare(source: ImageSet, halves: Halves, seed: int) -> Comparison:
         numbers=Numbers(
             kid=_kid(source.points, reference.points, weights),
             matched=matched,
-            auc=auc and auc.value,
+            auc=None if auc is None else auc.value,
             auc_interval=auc,
             coverage=coverage,
         ),
@@ -204,7 +204,7 @@ class Halves:
         return Numbers(
             kid=_spread(self.kids),
             matched=_mean(found),
-            auc=auc and auc.value,
+            auc=None if auc is None else auc.value,
             auc_interval=auc,
             coverage=_spread([entry.coverage for entry in found]),
         )

@@ -64,17 +64,12 @@ class Bank:
 
 def rounded(ops: Sequence[Op]) -> tuple[Op, ...]:
     """Round the numbers of a record to four digits: no more of them can be seen, and a bank is half as large."""
-    return tuple(
-        dataclasses.replace(
-            op,
-            **{
-                field.name: float(f"{value:.4g}")
-                for field in dataclasses.fields(op)
-                if isinstance(value := getattr(op, field.name), float)
-            },
-        )
-        for op in ops
-    )
+
+    def of(op: Op) -> dict[str, Any]:
+        values = ((field.name, getattr(op, field.name)) for field in dataclasses.fields(op))
+        return {name: float(f"{value:.4g}") for name, value in values if isinstance(value, float)}
+
+    return tuple(dataclasses.replace(op, **of(op)) for op in ops)
 
 
 def shipped_banks() -> list[str]:
