@@ -127,8 +127,8 @@ def render_reliability(measured: Mapping[str, Any], root: Path = ROOT) -> str:
             ("promise", "how it is tested", "tests"),
             [(each.text, each.how, _tests(each, root)) for each in PROMISES],
         ),
-        "A test here is a function; many run with dozens of cases. `make test` runs them on every change, `make test-all` "
-        "the longest too.",
+        "A test here is a function; many run with dozens of cases. `make test` runs them on every change, "
+        "`make test-all` the longest too.",
         "## Readers, with inputs made at random",
         "Every reader of a file that may come from others must give the content or an error of its own, in bounded "
         "time and memory. "
