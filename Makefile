@@ -34,7 +34,7 @@ demo-flipnet: .venv/.flipnet ## The same, and what the FlipNet that ships makes 
 check: .venv/.dev ## Check format, lint rules and types, and run the fast tests with fewer examples, on all cores
 	$(FORMATTED)
 	$(BIN)/pyrefly check --python-interpreter-path $(BIN)/python --output-format min-text --min-severity error
-	$(PARALLEL) -m 'not slow and not gpu' --hypothesis-profile=quick
+	$(PARALLEL) -m 'not slow and not long and not gpu' --hypothesis-profile=quick
 
 # Types are checked beside the tests, since the type checker uses one core.
 test: .venv/.dev ## Check format, lint rules and types, and run all tests but the longest

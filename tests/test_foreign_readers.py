@@ -169,6 +169,7 @@ def differing(found: dict[str, Row], expected: dict[str, Row]) -> list[str]:
 @pytest.mark.slow
 @pytest.mark.parametrize("streaming", [True, False], ids=["streaming", "whole"])
 @pytest.mark.parametrize("by", ["files", "folder"])
+@pytest.mark.long
 def test_datasets_reads_every_sample_exactly(
     elsewhere: Callable[..., Any], data: DataSet, by: str, streaming: bool
 ) -> None:

@@ -173,6 +173,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_lpips_is_that_of_its_package(weights: Path) -> None:
     from degrade_kit.analysis.perceptual import load_lpips
 
@@ -184,6 +185,7 @@ def test_lpips_is_that_of_its_package(weights: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_the_identity_angle_is_that_of_gfpgans_network(weights: Path) -> None:
     from degrade_kit.analysis.perceptual import load_identity_angle
 

@@ -601,6 +601,7 @@ def test_data_sets_may_be_pickled(made: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_spawned_workers_give_the_same(made: Path) -> None:
     expected = keys_of(list(PairLoader(PairDataset(made), batch_size=2)))
     loader = PairLoader(PairDataset(made), batch_size=2, num_workers=1, multiprocessing_context="spawn")
@@ -629,6 +630,7 @@ distributed.destroy_process_group()
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_two_processes_of_torch_distributed_share_an_epoch(made: Path, tmp_path: Path) -> None:
     results = [tmp_path / f"{rank}.json" for rank in range(2)]
     meeting = f"file://{tmp_path}/meeting"
@@ -854,6 +856,7 @@ assert cv2.getNumThreads() == 4
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_workers_of_a_process_with_threads_have_one_each(made: Path) -> None:
     subprocess.run([sys.executable, "-c", THREADS.replace("PATH", repr(str(made)))], check=True, timeout=120)
 

@@ -372,6 +372,7 @@ if "KILLED_WORKER" in os.environ:
 """A `sitecustomize` by which the first worker of Ray that comes to a file operation sends itself a signal."""
 
 
+@pytest.mark.long
 def test_synth_survives_the_death_of_its_ray_worker_and_of_its_driver(
     world: Path, tmp_path: Path, counts: Counter[tuple[str, str]]
 ) -> None:

@@ -375,6 +375,7 @@ def result_of(run: RayRun, name: str) -> Any:  # noqa: ANN401 (see `work`)
     return outcome_of(run, name).result
 
 
+@pytest.mark.long
 def test_ray_gives_every_outcome_once(ray_run: RayRun) -> None:
     assert len(ray_run.outcomes) == 12
     for number in map(str, range(8)):
@@ -506,6 +507,7 @@ def test_a_state_on_ray_is_made_once_in_each_process(stateful_run: StatefulRun) 
     assert WORKERS <= len(made) <= WORKERS + 1 + MAX_RETRIES + 1
 
 
+@pytest.mark.long
 def test_outcomes_with_a_state_are_those_without(stateful_run: StatefulRun) -> None:
     errors = {outcome.task.name: outcome.error for outcome in stateful_run.outcomes if outcome.error}
 
@@ -615,6 +617,7 @@ def test_a_cluster_is_joined_and_left_running(cluster: Cluster, faces_dir: Path,
     assert len(tars[0]) == 3
 
 
+@pytest.mark.long
 def test_a_cluster_is_not_joined_without_its_token(cluster: Cluster, faces_dir: Path, tmp_path: Path) -> None:
     result = synth_on(cluster, faces_dir, tmp_path / "out", RAY_AUTH_MODE="token")
 

@@ -430,6 +430,7 @@ def namespace(*flags: str) -> None:
     ],
     ids=["no /proc", "closed /dev/shm", "small /dev/shm", "noexec /tmp", "no /sys", "no network"],
 )
+@pytest.mark.long
 def test_commands_run_in_bare_containers(
     flags: tuple[str, ...], setup: str, world: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:

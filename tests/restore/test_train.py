@@ -193,6 +193,7 @@ def everything(state: TrainState) -> list[Tensor]:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_stopped_restoration_ends_in_the_same_weights_and_its_model_restores(tmp_path: Path) -> None:
     base, config = save_base(tiny_base(), tmp_path / "base"), TrainConfig(**small())
     whole = run_restorer(tmp_path / "whole", base, config)
@@ -296,6 +297,7 @@ def test_the_critics_wait_for_their_step() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_association_raises_the_diagonal(tmp_path: Path) -> None:
     batch = pairs(4)
 

@@ -70,6 +70,7 @@ PROMPTS = {
 @pytest.mark.parametrize(
     ("build", "size"), [(tiny_flipnet, (16, 24)), (gated_flipnet, (64, 32)), (fine_flipnet, (16, 32))]
 )
+@pytest.mark.long
 def test_the_cached_condition_changes_nothing(
     build: Callable[[], FlipNet], size: tuple[int, int], solver: Solver, prompts: str
 ) -> None:

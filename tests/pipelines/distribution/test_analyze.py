@@ -311,6 +311,7 @@ def test_other_sizes_stop_unless_resizing_is_allowed_and_then_it_is_told(
 
 
 @pytest.mark.parametrize(("limit", "status"), [("kid=1000", 0), ("kid=0.0001", 1), ("auc=0.5", 1)])
+@pytest.mark.long
 def test_limits_decide_the_exit_status(limit: str, status: int, places: Path, analysis: Path, tmp_path: Path) -> None:
     found = analyze(
         tmp_path / "out", "--synth", f"paper={places / 'flipnet-paper'}", "--real", f"photos={places / 'real'}",

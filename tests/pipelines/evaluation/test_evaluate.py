@@ -120,6 +120,7 @@ def test_the_numbers_are_there_where_no_sheet_can_be_drawn(
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_two_workers_find_the_numbers_of_one_process(
     tmp_path: Path, images: dict[str, Pixels], astronaut: npt.NDArray[np.uint8]
 ) -> None:
@@ -289,6 +290,7 @@ def test_missing_weights_are_told_with_places_and_option(tmp_path: Path, hq: Pat
 # -------------------------------------------------------------------------------------------------------------- numbers
 
 
+@pytest.mark.long
 def test_the_bootstrap_covers_the_mean_about_as_often_as_it_says() -> None:
     rng = np.random.default_rng(0)
     inside = 0

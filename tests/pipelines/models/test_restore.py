@@ -220,6 +220,7 @@ def test_a_dry_run_writes_nothing(model: Path, faces_dir: Path, tmp_path: Path) 
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_actors_make_the_same_images(whole: Path, model: Path, faces_dir: Path, tmp_path: Path) -> None:
     needs_ray()
     result = run(

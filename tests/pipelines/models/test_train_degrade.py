@@ -151,6 +151,7 @@ def test_a_finished_run_trains_no_more(finished: Path, raw: Path) -> None:
     assert all(torch.equal(tensor, before[name]) for name, tensor in weights_of(finished).items())
 
 
+@pytest.mark.long
 def test_a_killed_run_ends_in_the_same_weights(finished: Path, raw: Path, config: Path, tmp_path: Path) -> None:
     out, log = tmp_path / "run", tmp_path / "log"
     arguments = words(raw, config, out, "--threads", "1")
@@ -165,6 +166,7 @@ def test_a_killed_run_ends_in_the_same_weights(finished: Path, raw: Path, config
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
+@pytest.mark.long
 def test_ctrl_c_and_sigterm_write_a_checkpoint(
     number: signal.Signals, finished: Path, raw: Path, config: Path, tmp_path: Path
 ) -> None:
@@ -191,6 +193,7 @@ def test_another_configuration_in_the_same_folder_is_refused(finished: Path, raw
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_recipe_counts_by_what_it_says_and_not_by_where_it_lies(raw: Path, tmp_path: Path) -> None:
     def plan(folder: str, level: int) -> str:
         (tmp_path / folder).mkdir(exist_ok=True)
@@ -208,6 +211,7 @@ def test_a_recipe_counts_by_what_it_says_and_not_by_where_it_lies(raw: Path, tmp
     assert "recipes" in plan("there", 9)
 
 
+@pytest.mark.long
 def test_more_steps_go_on_from_a_finished_run(finished: Path, raw: Path, config: Path, tmp_path: Path) -> None:
     import shutil
 
@@ -252,6 +256,7 @@ def test_the_small_example_of_the_help_is_planned_with_the_kinds_that_are_there(
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_run_takes_the_weights_of_the_kinds_that_are_there(raw: Path, config: Path, tmp_path: Path) -> None:
     words = ["train-degrade", "--pairs", f"lol={raw / 'LOLdataset'}", "--config", str(config), "--device", "cpu"]
     result = run([*words, "--steps", "2", "--out", str(tmp_path / "run")])

@@ -166,6 +166,7 @@ def test_a_flipnet_in_a_photo_frame_gives_the_same_bytes_for_any_workers_and_bat
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_recipe_with_a_flipnet_goes_everywhere(
     faces_dir: Path, config: SynthConfig, model: Path, tmp_path: Path
 ) -> None:
