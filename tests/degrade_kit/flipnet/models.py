@@ -127,8 +127,7 @@ def save_base(base: BaseModel, folder: Path) -> Path:
     return folder
 
 
-BLIP_WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "[DEC]"]
-BLIP_WORDS += ["a", "photo", "of", "woman", "man", "street", "night"]
+BLIP_WORDS = "[PAD] [UNK] [CLS] [SEP] [MASK] [DEC] a photo of woman man street night".split()
 
 
 def save_blip(folder: Path) -> str:
