@@ -127,7 +127,21 @@ def save_base(base: BaseModel, folder: Path) -> Path:
     return folder
 
 
-BLIP_WORDS = "[PAD] [UNK] [CLS] [SEP] [MASK] [DEC] a photo of woman man street night".split()
+BLIP_WORDS = [
+    "[PAD]",
+    "[UNK]",
+    "[CLS]",
+    "[SEP]",
+    "[MASK]",
+    "[DEC]",
+    "a",
+    "photo",
+    "of",
+    "woman",
+    "man",
+    "street",
+    "night",
+]
 
 
 def save_blip(folder: Path) -> str:
