@@ -35,9 +35,9 @@ from degrade_kit.analysis.whitening import Whitening
 from degrade_kit.bank import Bank, Told, rounded, varied
 from degrade_kit.checks import whole
 from degrade_kit.degradation import make_lq
-from degrade_kit.errors import ConfigError, ImageError, RunError
+from degrade_kit.errors import ConfigError, RunError
 from degrade_kit.files import plain_yaml, write_files
-from degrade_kit.image import Pixels, decode_image, encode_png
+from degrade_kit.image import Pixels, encode_png
 from degrade_kit.pipelines.claim import Inputs, check_apart
 from degrade_kit.pipelines.distribution.analyze import PROBE_FACES, PROBE_RECORDS, measure_tasks
 from degrade_kit.pipelines.distribution.features import (
@@ -46,11 +46,12 @@ from degrade_kit.pipelines.distribution.features import (
     measuring_effort,
     pick,
     stack,
-    to_size,
 )
 from degrade_kit.pipelines.distribution.photographs import (
     Photo,
     PhotoConfig,
+    check_enough,
+    large_faces,
     locate_detector,
     look,
     measuring_photos,
@@ -237,11 +238,7 @@ def plan_bank(config: FitBankConfig, out: Path) -> _Plan:
     rng = np.random.default_rng(config.seed)
     photographs = list_images(config.real)
     check_writable(LocalStore(out.parent))
-    if len(photographs) < LEAST_PHOTOGRAPHS:
-        raise ConfigError(
-            f"expected at least {LEAST_PHOTOGRAPHS} photographs that can be used, found {len(photographs)} in "
-            f"{config.real}"
-        )
+    check_enough(len(photographs), LEAST_PHOTOGRAPHS, config.real)
     judges = None if config.held_out is None else list_images(config.held_out)
     faces = _faces(list_images(config.hq), config, rng)
     one, other = _split([face.person for face in faces], 0.5, rng)
@@ -273,16 +270,8 @@ def _split(people: Sequence[str], share: float, rng: np.random.Generator) -> tup
 
 def _faces(sources: Sources, config: FitBankConfig, rng: np.random.Generator) -> list[_Face]:
     people = read_groups([display_name(name) for name in sources.names]).names
-    faces: list[_Face] = []
-    for place in rng.permutation(len(sources)):
-        if len(faces) == config.faces:
-            break
-        try:
-            pixels = decode_image(sources.read(int(place))).pixels
-        except ImageError:
-            continue
-        if min(pixels.shape[:2]) >= config.size:
-            faces.append(_Face(to_size(pixels, config.size), people[int(place)]))
+    drawn = large_faces(sources, config.faces, config.size, rng)
+    faces = [_Face(pixels, people[place]) for place, pixels in drawn]
     if len(faces) < LEAST_FACES:
         raise ConfigError(
             f"{config.hq}: expected at least {LEAST_FACES} HQ faces of {config.size} pixels or more, half of them to "
@@ -335,11 +324,8 @@ def find_bank(
 
     photos, failures = _measure_photos(config.real, plan.photographs, plan.places, config, executor)
     failures += list(plan.photographs.skipped)
-    if len(photos) < LEAST_PHOTOGRAPHS:
-        raise ConfigError(
-            f"expected at least {LEAST_PHOTOGRAPHS} photographs that can be used, found {len(photos)} in {config.real}"
-            + (f"; {failures[0][0]}: {failures[0][1]}" if failures else "")
-        )
+    hint = f"{failures[0][0]}: {failures[0][1]}" if failures else ""
+    check_enough(len(photos), LEAST_PHOTOGRAPHS, config.real, hint)
     if plan.judges is None:
         kept, held = _split(read_groups([photo.name for photo in photos]).names, _HELD_OUT, rng)
         photos, judges = [photos[place] for place in kept], [photos[place] for place in held]
@@ -479,6 +465,11 @@ def _draws(bank: Bank, config: FitBankConfig, purpose: str, count: int) -> list[
     return drawn
 
 
+def _judged(judges: Sequence[Photo]) -> int:
+    """How many images are judged of each source."""
+    return min(max(5 * len(judges), _JUDGED[0]), _JUDGED[1])
+
+
 def _judge(
     bank: Bank,
     judges: Sequence[Photo],
@@ -507,7 +498,7 @@ def _judge(
         )
         return compare_sets(made, real, config.seed)
 
-    count = min(max(5 * len(judges), _JUDGED[0]), _JUDGED[1])
+    count = _judged(judges)
     published = preset(_COMPARED)
     plain = [published.draw(generator(config.seed, f"judge/{_COMPARED}", number)) for number in range(count)]
     return compare(bank.name, _draws(bank, config, "judge", count)), compare(_COMPARED, plain)
@@ -534,7 +525,7 @@ def _judge_by_patches(bank: Bank, judges: Sequence[Photo], plan: _Plan, config: 
     sources = plan.photographs if plan.judges is None else plan.judges
     places = {display_name(name): place for place, name in enumerate(sources.names)}
     faces = plan.judge_faces
-    count = min(max(5 * len(judges), _JUDGED[0]), _JUDGED[1])
+    count = _judged(judges)
     drawn = _draws(bank, config, "judge", count)
     try:
         return compare_patches(

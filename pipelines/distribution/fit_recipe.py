@@ -37,7 +37,7 @@ from degrade_kit.pipelines.distribution.features import (
     to_size,
 )
 from degrade_kit.pipelines.distribution.fit_bank import FittedBank
-from degrade_kit.pipelines.distribution.photographs import PhotoConfig
+from degrade_kit.pipelines.distribution.photographs import PhotoConfig, check_enough, large_faces
 from degrade_kit.pipelines.distribution.report import check_measured
 from degrade_kit.pipelines.effort import MODEL_SECONDS, EchoNetwork, Effort, estimate_lines, resolve_workers
 from degrade_kit.pipelines.executor import ExecutorConfig
@@ -330,11 +330,7 @@ def _fit(
             f"{len(real.wrong_size):,} photographs are not {config.size} x {config.size}, such as {label} "
             f"({width} x {height}); give images of one size, another --size, or --allow-resize"
         )
-    if len(real.rows) < LEAST_PHOTOGRAPHS:
-        raise ConfigError(
-            f"expected at least {LEAST_PHOTOGRAPHS} photographs that can be used, found {len(real.rows)} in "
-            f"{config.real}"
-        )
+    check_enough(len(real.rows), LEAST_PHOTOGRAPHS, config.real)
     unusable = len(real.failures) + len(photographs.skipped)
     report(f"{len(real.rows):,} photographs and {len(faces)} faces measured; {unusable:,} could not be used")
     whitening = Whitening.fit(np.stack([stack(found[number].rows) for number in range(plan.probed)], axis=1))
@@ -430,11 +426,7 @@ def plan_fit(config: FitRecipeConfig, out: Path) -> FitPlan:
     rng = np.random.default_rng(config.seed)
     photographs = list_images(config.real)
     check_writable(LocalStore(out.parent))
-    if len(photographs) < LEAST_PHOTOGRAPHS:
-        raise ConfigError(
-            f"expected at least {LEAST_PHOTOGRAPHS} photographs that can be used, found {len(photographs)} in "
-            f"{config.real}"
-        )
+    check_enough(len(photographs), LEAST_PHOTOGRAPHS, config.real)
     faces = _faces(list_images(config.hq), config, rng)
     places = pick(len(photographs), config.max_images, rng)
     probes = tuple(probe_records(PROBE_RECORDS))
@@ -473,16 +465,7 @@ def _extract_config(config: FitRecipeConfig, *, allow_resize: bool) -> ExtractCo
 
 
 def _faces(sources: Sources, config: FitRecipeConfig, rng: np.random.Generator) -> list[Pixels]:
-    faces: list[Pixels] = []
-    for place in rng.permutation(len(sources)):
-        if len(faces) == config.faces:
-            break
-        try:
-            pixels = decode_image(sources.read(int(place))).pixels
-        except ImageError:
-            continue
-        if min(pixels.shape[:2]) >= config.size:
-            faces.append(to_size(pixels, config.size))
+    faces = [pixels for _, pixels in large_faces(sources, config.faces, config.size, rng)]
     if len(faces) < 2:
         raise ConfigError(
             f"{config.hq}: expected at least 2 HQ faces of {config.size} pixels or more, found {len(faces)}"

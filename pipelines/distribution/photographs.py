@@ -52,6 +52,43 @@ class PhotoConfig:
     """Folder of what was measured, by content."""
 
 
+def check_enough(found: int, least: int, place: str, hint: str = "") -> None:
+    """Check that there are as many photographs as a fit needs.
+
+    Raises:
+        ConfigError: If there are fewer.
+    """
+    if found < least:
+        raise ConfigError(
+            f"expected at least {least} photographs that can be used, found {found} in {place}{hint and f'; {hint}'}"
+        )
+
+
+def large_faces(sources: Sources, count: int, size: int, rng: np.random.Generator) -> list[tuple[int, Pixels]]:
+    """Draw faces that can be read and need not be enlarged.
+
+    Args:
+        sources: HQ faces.
+        count: Faces, at most.
+        size: Their side, pixels.
+        rng: Draws the order in which they are looked at.
+
+    Returns:
+        Place in `sources` and pixels of each, (size, size, 3) uint8.
+    """
+    faces: list[tuple[int, Pixels]] = []
+    for place in map(int, rng.permutation(len(sources))):
+        if len(faces) == count:
+            break
+        try:
+            pixels = decode_image(sources.read(place)).pixels
+        except ImageError:
+            continue
+        if min(pixels.shape[:2]) >= size:
+            faces.append((place, to_size(pixels, size)))
+    return faces
+
+
 @dataclass(frozen=True, slots=True)
 class Photo:
     """What was measured of a photograph."""
