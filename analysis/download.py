@@ -1,8 +1,8 @@
 """Fetch a file that `degrade_kit.analysis.weights` lists from where its authors publish it, whole and checked.
 
-Over https alone, redirects too; no more than a quarter above the known size; compared with the known SHA-256. Where no
-whole hash is known, the server must say how long the file is, so that a cut one is noticed, and the file must begin as
-its format does, so that the page of a hotel's network is.
+Over https alone, redirects too; no more than a quarter above the known size; compared with the known SHA-256. Where its
+authors publish none, the user says which it must be, in FILE.sha256 in the folder that it goes to; without one, nothing
+is fetched.
 """
 
 from __future__ import annotations
@@ -15,7 +15,15 @@ import urllib.request
 from pathlib import Path
 from typing import IO, Any, Final
 
-from degrade_kit.analysis.weights import VARIABLE, HashState, Weight, begins_as_its_kind, hash_state
+from degrade_kit.analysis.weights import (
+    NOTE_SUFFIX,
+    VARIABLE,
+    HashState,
+    Weight,
+    begins_as_its_kind,
+    expected_sha256,
+    hash_state,
+)
 from degrade_kit.errors import ConfigError, RunError
 from degrade_kit.files import sweep_scratch, whole_file
 from degrade_kit.progress import OnProgress, Progress, silent
@@ -49,7 +57,7 @@ def download(weight: Weight, folder: Path, progress: OnProgress = silent) -> Pat
         progress: Told of the bytes received.
 
     Raises:
-        ConfigError: If it is not published at a plain address.
+        ConfigError: If it is not published at a plain address, or no whole hash of it is known.
         RunError: If it cannot be fetched or written, is cut short or too long, has another hash than the published one,
             or is of another kind: nothing is left then. Or if another file of that name is there, which is left.
     """
@@ -61,6 +69,7 @@ def download(weight: Weight, folder: Path, progress: OnProgress = silent) -> Pat
         if path.exists():
             check_there(weight, path)
             return path
+        expected = hash_to_fetch(weight, folder)
         with whole_file(path) as scratch:
             with scratch.open("wb") as file:
                 digest = _receive(weight, file, progress)
@@ -69,14 +78,31 @@ def download(weight: Weight, folder: Path, progress: OnProgress = silent) -> Pat
                     f"{weight.url}: what came is no {path.suffix} file, perhaps a page that asks for a login; nothing "
                     f"was kept. Get it in a browser, and put it to {path}"
                 )
-            if not digest.startswith(weight.sha256):
+            if digest != expected:
                 raise RunError(
-                    f"{weight.url}: not the published file: its SHA-256 is {digest}, expected {weight.sha256}"
-                    f"{'...' if len(weight.sha256) < len(digest) else ''}; nothing was kept"
+                    f"{weight.url}: not the published file: its SHA-256 is {digest}, expected {expected}; nothing was "
+                    "kept"
                 )
     except OSError as error:
         raise RunError(f"cannot write {path}: {error.strerror or error}") from error
     return path
+
+
+def hash_to_fetch(weight: Weight, folder: Path) -> str:
+    """Find the SHA-256 that a file must have to be kept.
+
+    Raises:
+        ConfigError: If no whole one is known.
+    """
+    path = folder / weight.files[0]
+    expected = expected_sha256(weight, path)
+    if len(expected) < 64:
+        raise ConfigError(
+            f"{weight.name}: no hash of it is published, and nothing is fetched without one: get it in a browser from "
+            f"{weight.url} and put it to {path}; or write the SHA-256 that it must have to {path.name}{NOTE_SUFFIX} "
+            "there, and run the command again"
+        )
+    return expected
 
 
 def check_there(weight: Weight, path: Path) -> HashState:
@@ -90,10 +116,10 @@ def check_there(weight: Weight, path: Path) -> HashState:
     except OSError as error:
         raise RunError(f"{path}: cannot be read: {error.strerror or error}") from error
     if state == "other":
+        expected = expected_sha256(weight, path) or "unknown digits"
         raise RunError(
-            f"{path}: is there, and is not the published file: expected {weight.size} with a SHA-256 of "
-            f"{weight.sha256 or 'unknown digits'}, found {path.stat().st_size:,} bytes; remove it, and run the command "
-            "again"
+            f"{path}: is there, and is not the published file: expected {weight.size} with a SHA-256 of {expected}, "
+            f"found {path.stat().st_size:,} bytes; remove it, and run the command again"
         )
     return state
 
@@ -135,11 +161,6 @@ def _receive(weight: Weight, file: IO[bytes], progress: OnProgress) -> str:
     with response:
         length: str | None = response.headers.get("Content-Length")
         total = int(length) if length is not None and length.isdecimal() else None
-        if total is None and not weight.pinned:
-            raise RunError(
-                f"{url}: the server does not say how long the file is, and no whole hash of it is known: a cut one "
-                "would not be noticed. Get it in a browser"
-            )
         digest, done = hashlib.sha256(), 0
         while done <= most and (total is None or total <= most):
             try:

@@ -20,7 +20,7 @@ from typing import Any, Final
 import numpy as np
 
 from degrade_kit.analysis.distances import Features
-from degrade_kit.analysis.weights import WEIGHTS, find
+from degrade_kit.analysis.weights import WEIGHTS, locate
 from degrade_kit.errors import ConfigError
 from degrade_kit.files import expand_home, file_sha256, sha256
 from degrade_kit.image import Pixels
@@ -106,7 +106,7 @@ def parse_extractor(text: str, given: Mapping[str, Path]) -> Extractor:
         known = ", ".join([DEGRADATION, *(name if name in WEIGHTS else f"{name}:DIR" for name in _LOADERS)])
         raise ConfigError(f"features: expected one of auto, whitened, {known}; got {text!r}")
     if kind in WEIGHTS:
-        found = find(kind, given)
+        found = locate(kind, given)
         if found.path is None:
             raise ConfigError(f"features: {kind} {found.missing()}")
         path = str(found.path)

@@ -27,7 +27,7 @@ from degrade_kit.analysis.summary import (
     kid_between,
     summarise,
 )
-from degrade_kit.analysis.weights import find
+from degrade_kit.analysis.weights import locate
 from degrade_kit.errors import ConfigError
 from degrade_kit.files import file_sha256
 from degrade_kit.image import Pixels
@@ -441,7 +441,7 @@ def settle(situation: Situation, device: str | None = None) -> Settled:
         needs = list(filter(None, [metric.hindrance(situation)]))
         found: list[Path] = []
         for name, instead in metric.weights(situation).items():
-            place = find(name, situation.given)
+            place = locate(name, situation.given)
             if place.path is None:
                 needs.append(place.missing() + (f", or {instead}" if instead else ""))
             else:

@@ -2,25 +2,34 @@
 
 `find` looks for a file, for every command, in this order: where `--weights NAME=PATH` says; in the folders that the
 environment variable DEGRADE_KIT_WEIGHTS lists, by any of its public names; in torch hub's cache; in the packages that
-carry it. A folder of a model is looked for in the hub's cache, where diffusers and transformers find it. What is read
-is read by `degrade_kit.analysis.tensors`, NumPy or OpenCV, and never runs code.
+carry it. A folder of a model is looked for in the hub's cache, where diffusers and transformers find it. `locate` does
+the same for what is to be read, and refuses a file that is not the published one. Where its authors publish no hash,
+FILE.sha256 beside it says what it must have, as `sha256sum FILE` prints it. What is read is read by
+`degrade_kit.analysis.tensors`, NumPy or OpenCV, and never runs code.
 """
 
 from __future__ import annotations
 
+import functools
 import importlib.util
+import logging
 import os
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
 from degrade_kit.errors import ConfigError, nearest
-from degrade_kit.files import file_sha256, local_path, user_cache
+from degrade_kit.files import file_sha256, local_path, read_regular, user_cache
 from degrade_kit.flipnet.config import SD21_BASE
 from degrade_kit.wording import human_bytes
 
+log = logging.getLogger(__name__)
+
 VARIABLE: Final = "DEGRADE_KIT_WEIGHTS"
+NOTE_SUFFIX: Final = ".sha256"
+"""Ending, behind the whole name of a file, of another one that holds its SHA-256."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -61,6 +70,13 @@ class Weight:
     def pinned(self) -> bool:
         """Whether the whole hash is known, which nobody can forge."""
         return len(self.sha256) == 64
+
+    @property
+    def source(self) -> str:
+        """How to get it, for people; without a hash to compare it with, a file is not fetched."""
+        if self.url and self.pinned:
+            return f"`degrade-kit weights --download {self.name}`"
+        return f"{self.url}, in a browser" if self.url else self.by_hand
 
 
 _DRIVE: Final = "take it, in a browser, from the folder that its authors share: https://drive.google.com/drive/folders/"
@@ -236,8 +252,8 @@ class FoundWeight:
         """Say what is not there, where it was looked for and what to do."""
         weight = self.weight
         file = f"{weight.files[0]} ({weight.size}, {weight.origin})"
-        get = f"`degrade-kit weights --download {weight.name}`" if weight.url else weight.by_hand
-        return f"needs {file}. Looked in: {', '.join(self.looked)}. Get it: {get}; or give --weights {weight.name}=PATH"
+        looked = ", ".join(self.looked)
+        return f"needs {file}. Looked in: {looked}. Get it: {weight.source}; or give --weights {weight.name}=PATH"
 
 
 def find(name: str, given: Mapping[str, Path]) -> FoundWeight:
@@ -297,25 +313,98 @@ def parse_given(assignments: Iterable[tuple[str, str]]) -> dict[str, Path]:
     return given
 
 
-HashState = Literal["ok", "begin", "other", "unknown"]
-"""`ok` where all digits of the SHA-256 are those that are known, `begin` where only its first are known and fit,
-`other` where it is another file, `unknown` where nothing is known of it."""
+HashState = Literal["ok", "noted", "begin", "other", "unknown"]
+"""`ok` where all digits of the SHA-256 are those that are published, `noted` where they are those of the file's own
+FILE.sha256, `begin` where only its first are known and fit, `other` where it is another file, `unknown` where nothing
+is known of it."""
 
 _BEGINNINGS: Final = {".pth": (b"PK\x03\x04", b"\x80"), ".npz": (b"PK\x03\x04",), ".onnx": (b"\x08",)}
 """First bytes of the formats, by their endings: a zip archive or a pickle, a zip archive, a protocol buffer."""
 
 
 def hash_state(weight: Weight, path: Path) -> HashState:
-    """Compare a file with what is known of it; a folder is not looked into."""
+    """Compare a file with what is known of it; a folder is not looked into.
+
+    Raises:
+        ConfigError: If its FILE.sha256 holds no hash.
+        OSError: If it cannot be read.
+    """
     if path.is_dir():
         return "unknown"
     if not begins_as_its_kind(path):
         return "other"
-    if not weight.sha256 or path.name in weight.other_files:
+    expected = expected_sha256(weight, path)
+    if not expected:
         return "unknown"
-    if not file_sha256(path).startswith(weight.sha256):
+    if not _digest(path).startswith(expected):
         return "other"
-    return "ok" if weight.pinned else "begin"
+    return "begin" if len(expected) < 64 else "noted" if expected != weight.sha256 else "ok"
+
+
+def expected_sha256(weight: Weight, path: Path) -> str:
+    """What the SHA-256 of a file must begin with: the published digits, or those of FILE.sha256; empty if unknown.
+
+    Raises:
+        ConfigError: If FILE.sha256 is there and holds no hash.
+    """
+    if weight.pinned and path.name not in weight.other_files:
+        return weight.sha256
+    note = path.with_name(path.name + NOTE_SUFFIX)
+    if os.path.lexists(note):
+        try:
+            text = read_regular(note, 1 << 12).decode("ascii", "replace")
+        except OSError as error:
+            raise ConfigError(f"{note}: cannot be read: {error.strerror or error}") from error
+        found = re.match(r"\\?([0-9a-fA-F]{64})(\s|$)", text)  # `sha256sum` marks odd names by a backslash
+        if found is None:
+            raise ConfigError(f"{note}: expected 64 hexadecimal digits, as `sha256sum {path.name}` prints them")
+        return found[1].lower()
+    return "" if path.name in weight.other_files else weight.sha256
+
+
+def locate(name: str, given: Mapping[str, Path]) -> FoundWeight:
+    """Look for a file that is to be read, as `find` does, and make sure that it is the published one.
+
+    One that `given` names is taken as it is, with a warning where it is another.
+
+    Args:
+        name: As in `WEIGHTS`.
+        given: What `--weights` says, by name.
+
+    Raises:
+        ConfigError: If it is given, and nothing is there; or it is another file, or cannot be read.
+    """
+    found = find(name, given)
+    if found.path is None:
+        return found
+    try:
+        state = hash_state(found.weight, found.path)
+    except OSError as error:
+        raise ConfigError(f"{found.path}: cannot be read: {error.strerror or error}") from error
+    if state == "other":
+        expected = expected_sha256(found.weight, found.path)
+        why = f"{found.path} is not the published {found.weight.files[0]}" + (
+            f", of SHA-256 {expected}" * bool(expected)
+        )
+        if name not in given:
+            raise ConfigError(
+                f"{name}: {why}; remove it, and get it: {found.weight.source}; or give --weights {name}=PATH to use "
+                "another one"
+            )
+        log.warning("%s: numbers by it compare with nobody else's", why)
+    return found
+
+
+def _digest(path: Path) -> str:
+    """Hash a file, which may be hundreds of megabytes large, once."""
+    status = path.stat()
+    return _kept_digest(path, status.st_size, status.st_mtime_ns)
+
+
+@functools.lru_cache(maxsize=64)
+def _kept_digest(path: Path, size: int, mtime_ns: int) -> str:
+    del size, mtime_ns  # by which a file that changed is hashed again
+    return file_sha256(path)
 
 
 def begins_as_its_kind(path: Path, suffix: str | None = None) -> bool:

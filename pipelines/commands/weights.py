@@ -57,6 +57,7 @@ def weights_command(
     NAME=PATH.
     """  # noqa: D301 (click reads the \b itself)
     from degrade_kit.analysis.weights import WEIGHTS, find, hash_state, weight_named
+    from degrade_kit.files import file_sha256
 
     chosen = [weight_named(name) for name in names] or list(WEIGHTS.values())
     if download:
@@ -65,7 +66,10 @@ def weights_command(
     rows: list[dict[str, str | None]] = []
     for weight in chosen:
         found = find(weight.name, weights)
-        state = hash_state(weight, found.path) if hash_files and found.path is not None else None
+        state = digest = None
+        if hash_files and found.path is not None:
+            state = hash_state(weight, found.path)
+            digest = file_sha256(found.path) if state == "unknown" and found.path.is_file() else None
         rows.append(
             {
                 "name": weight.name,
@@ -73,6 +77,7 @@ def weights_command(
                 "path": None if found.path is None else str(found.path),
                 "sha256": weight.sha256 or None,
                 "hash": state,
+                "found_sha256": digest,
                 "needed_by": weight.needed_by,
                 "origin": weight.origin,
                 "size": weight.size,
@@ -84,7 +89,8 @@ def weights_command(
         return
     for row in rows:
         there = f"found    {row['path']}" if row["path"] else "missing"
-        checked = f"  ({_CHECKED[row['hash']]})" if row["hash"] else ""
+        digits = f"; its SHA-256 is {row['found_sha256']}" if row["found_sha256"] else ""
+        checked = f"  ({_CHECKED[row['hash']]}{digits})" if row["hash"] else ""
         click.echo(f"{row['name']:<16} {there}{checked}")
         click.echo(f"{'':<16} {row['file']}, {row['size']}, {row['origin']}; for {row['needed_by']}")
     looked = find("vgg19", {}).looked
@@ -93,10 +99,9 @@ def weights_command(
 
 def _download(chosen: Sequence[Weight], out: Path | None, *, named: bool) -> None:
     """Fetch those that are missing; one that was named and cannot be fetched is an error, before anything is."""
-    from degrade_kit.analysis.download import check_there, download, download_folder
-    from degrade_kit.analysis.weights import find
+    from degrade_kit.analysis.download import check_there, download, download_folder, hash_to_fetch
+    from degrade_kit.analysis.weights import find, hash_state
     from degrade_kit.errors import ConfigError
-    from degrade_kit.files import file_sha256
     from degrade_kit.pipelines.commands.progress import ProgressLine
 
     folder = download_folder(out)
@@ -106,23 +111,27 @@ def _download(chosen: Sequence[Weight], out: Path | None, *, named: bool) -> Non
         if path is not None and path.exists():
             state = "" if weight.folder else f" ({_CHECKED[check_there(weight, path)]})"
             click.echo(f"{weight.name}: there already: {path}{state}")
-        elif weight.url:
-            missing.append(weight)
-        elif named:
-            raise ConfigError(f"{weight.name}: cannot be downloaded by this command: {weight.by_hand}")
-        else:
-            click.echo(f"{weight.name}: not by this command: {weight.by_hand}")
+            continue
+        try:
+            if not weight.url:
+                raise ConfigError(f"{weight.name}: cannot be downloaded by this command: {weight.by_hand}")
+            hash_to_fetch(weight, folder)
+        except ConfigError as error:
+            if named:
+                raise
+            click.echo(str(error))
+            continue
+        missing.append(weight)
     for weight in missing:
         click.echo(f"{weight.name}: {weight.url} ({weight.size})")
         with ProgressLine() as progress:
             path = download(weight, folder, progress)
-        state = "ok" if weight.pinned else "begin" if weight.sha256 else "unknown"
-        found = "" if weight.pinned else f"; SHA-256 {file_sha256(path)}"
-        click.echo(f"{weight.name}: {path} ({_CHECKED[state]}{found})")
+        click.echo(f"{weight.name}: {path} ({_CHECKED[hash_state(weight, path)]})")
 
 
 _CHECKED = {
     "ok": "hash as published",
+    "noted": "hash as its .sha256 file has it",
     "begin": "the first digits of its hash are as published, more are not known",
     "other": "NOT the published file",
     "unknown": "no hash is published",

@@ -18,7 +18,7 @@ from degrade_kit.align import Detector, align_face, choose_faces, packaged_detec
 from degrade_kit.analysis.bank_search import Facts
 from degrade_kit.analysis.distances import Features
 from degrade_kit.analysis.extractors import Extractor
-from degrade_kit.analysis.weights import find
+from degrade_kit.analysis.weights import locate
 from degrade_kit.codec_ops import SUBSAMPLINGS, Jpeg
 from degrade_kit.errors import ConfigError, DegradeKitError, ImageError
 from degrade_kit.files import local_path, parse_json_lines, parse_yaml, read_regular
@@ -153,7 +153,7 @@ def locate_detector(config: PhotoConfig) -> PhotoConfig:
     """
     if config.cut or config.detector != "yunet" or config.yunet is not None:
         return config
-    found = find("yunet", {})
+    found = locate("yunet", {})
     if found.path is None:
         raise ConfigError(f"detector: yunet {found.missing()}, or use the packaged detector")
     return dataclasses.replace(config, yunet=found.path.resolve())

@@ -37,7 +37,7 @@ from degrade_kit.align import (
     read_landmarks,
     yunet_detector,
 )
-from degrade_kit.analysis.weights import find
+from degrade_kit.analysis.weights import locate
 from degrade_kit.checks import COUNT, Sizes, checked, fields, probability
 from degrade_kit.errors import ConfigError, ImageError, RunError
 from degrade_kit.face_sizes import quantiles_of, sizes_to_json
@@ -249,7 +249,7 @@ def locate_yunet(detector: str, given: Path | None) -> Path | None:
         if given is not None:
             raise ConfigError(f"yunet: {given} is not used by the {detector} detector; choose `yunet`")
         return None
-    found = find("yunet", {} if given is None else {"yunet": given})
+    found = locate("yunet", {} if given is None else {"yunet": given})
     if found.path is None:
         raise ConfigError(f"detector: yunet {found.missing()}, or use the packaged detector")
     return found.path.resolve()

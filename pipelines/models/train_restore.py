@@ -21,7 +21,7 @@ from typing import Any, Final, Literal
 import torch
 
 from degrade_kit.analysis.networks import load_iresnet
-from degrade_kit.analysis.weights import find
+from degrade_kit.analysis.weights import locate
 from degrade_kit.errors import ConfigError
 from degrade_kit.files import file_sha256, sweep_scratch
 from degrade_kit.flipnet.base_small import SmallBase, check_base_choice, new_net
@@ -289,7 +289,7 @@ def locate_weights(run: RestoreRun) -> RestoreRun:
         )
     located: dict[str, Path] = {}
     for name, (what, otherwise) in needed.items():
-        found = find(name, run.weights)
+        found = locate(name, run.weights)
         if found.path is None:
             raise ConfigError(f"{what} {found.missing()}, or {otherwise}")
         located[name] = found.path.resolve()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,9 @@ import torch
 
 from degrade_kit.analysis import extractors
 from degrade_kit.analysis.extractors import Extractor, parse_extractor
+from degrade_kit.analysis.weights import WEIGHTS
 from degrade_kit.errors import ConfigError
+from degrade_kit.files import file_sha256
 from degrade_kit.flipnet.checkpoint import BaseReference, save
 from degrade_kit.flipnet.sampling import SamplingConfig
 from degrade_kit.image import Pixels
@@ -148,7 +151,11 @@ def test_a_listed_file_is_found_without_a_path(tmp_path: Path, monkeypatch: pyte
     with pytest.raises(ConfigError, match=r"arniqa needs ARNIQA\.pth .*; or give --weights arniqa=PATH"):
         parse_extractor("arniqa", {})
     (tmp_path / "all").mkdir()
-    (tmp_path / "all" / "ARNIQA.pth").touch()
+    (tmp_path / "all" / "ARNIQA.pth").write_bytes(b"\x80")
+    with pytest.raises(ConfigError, match=r"ARNIQA\.pth is not the published ARNIQA\.pth, of SHA-256 ad2022"):
+        parse_extractor("arniqa", {})
+    digest = file_sha256(tmp_path / "all" / "ARNIQA.pth")
+    monkeypatch.setitem(WEIGHTS, "arniqa", replace(WEIGHTS["arniqa"], sha256=digest))
     assert parse_extractor("arniqa", {}).path == str(tmp_path / "all" / "ARNIQA.pth")
     (tmp_path / "mine.pth").touch()
     assert parse_extractor("arniqa", {"arniqa": tmp_path / "mine.pth"}).path == str(tmp_path / "mine.pth")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from degrade_kit.analysis.weights import WEIGHTS, find, hash_state, parse_given
+from degrade_kit.analysis.weights import WEIGHTS, find, hash_state, locate, parse_given
 from degrade_kit.errors import ConfigError
 from degrade_kit.files import file_sha256
 from degrade_kit.pipelines.cli import main
@@ -102,6 +102,50 @@ def test_eight_digits_are_told_from_all_of_them(tmp_path: Path) -> None:
     digest = file_sha256(path)
     for known, state in ((digest, "ok"), (digest[:8], "begin"), ("0" * 8, "other"), ("", "unknown")):
         assert hash_state(replace(WEIGHTS["ffhq512-basicsr"], sha256=known), path) == state
+
+
+def test_a_file_that_is_read_is_the_published_one(
+    tmp_path: Path, shared_data: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("DEGRADE_KIT_WEIGHTS", str(tmp_path))
+    path = put(tmp_path, "niqe_pris_params.npz")
+    expected = WEIGHTS["niqe"].sha256
+    with pytest.raises(ConfigError) as caught:
+        locate("niqe", {})
+    assert str(caught.value) == (
+        f"niqe: {path} is not the published niqe_pris_params.npz, of SHA-256 {expected}; remove it, and get it: "
+        "`degrade-kit weights --download niqe`; or give --weights niqe=PATH to use another one"
+    )
+    assert not caplog.messages
+    assert locate("niqe", {"niqe": path}).path == path
+    assert caplog.messages == [
+        f"{path} is not the published niqe_pris_params.npz, of SHA-256 {expected}: numbers by it compare with nobody "
+        "else's"
+    ]
+    path.write_bytes((shared_data / "weights" / path.name).read_bytes())
+    assert locate("niqe", {}).path == path
+
+
+@pytest.mark.parametrize("name", ["arcface-deg", "arcface-idd", "arcface-iresnet", "ffhq512-vqfr"])
+def test_a_file_without_a_published_hash_is_held_to_the_one_beside_it(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of ArcFace's files no hash is published: what `sha256sum` told once holds from then on."""
+    monkeypatch.setenv("DEGRADE_KIT_WEIGHTS", str(tmp_path))
+    path = put(tmp_path, WEIGHTS[name].files[0])
+    assert locate(name, {}).path == path
+    assert f"its SHA-256 is {file_sha256(path)}" in CliRunner().invoke(main, ["weights", name, "--hash"]).output
+
+    note = path.with_name(f"{path.name}.sha256")
+    note.write_text(f"{file_sha256(path)}  {path.name}\n")
+    assert hash_state(WEIGHTS[name], path) == "noted"
+    assert locate(name, {}).path == path
+    path.write_bytes(b"\x80other weights")
+    with pytest.raises(ConfigError, match=rf"{name}: .* is not the published .*, of SHA-256 {note.read_text()[:64]}"):
+        locate(name, {})
+    note.write_text("what?\n")
+    with pytest.raises(ConfigError, match=r"expected 64 hexadecimal digits, as `sha256sum .*` prints them"):
+        hash_state(WEIGHTS[name], path)
 
 
 def test_a_page_in_place_of_a_file_is_told_where_no_hash_is_known(tmp_path: Path) -> None:

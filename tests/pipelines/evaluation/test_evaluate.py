@@ -6,6 +6,7 @@ import csv
 import importlib.util
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from degrade_kit.analysis.metrics import psnr, ssim
 from degrade_kit.analysis.protocols import PROTOCOLS
 from degrade_kit.analysis.summary import bootstrap
 from degrade_kit.analysis.weights import WEIGHTS
+from degrade_kit.files import file_sha256
 from degrade_kit.image import Pixels, encode_png
 from degrade_kit.pipelines.cli import main
 from tests.pipelines.models.runs import needs_ray
@@ -396,6 +398,9 @@ def test_every_network_metric_runs_from_local_files(
     tmp_path: Path, hq: Path, restored: Path, network_weights: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DEGRADE_KIT_WEIGHTS", str(network_weights))
+    for name, weight in WEIGHTS.items():  # these networks have random weights
+        if not weight.folder and (path := network_weights / weight.files[0]).exists():
+            monkeypatch.setitem(WEIGHTS, name, replace(weight, sha256=file_sha256(path)))
     words = ("--restored", restored, "--reference", hq, "--suffix", "_00")
     found: dict[str, dict[str, Any]] = {}
     for name in ("basicsr-rgb", "restoreformer", "pmrf"):

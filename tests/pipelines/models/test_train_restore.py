@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shlex
 import shutil
 import time
@@ -13,6 +14,7 @@ import pytest
 import torch
 
 from degrade_kit.analysis.networks import ArcFace, Vgg
+from degrade_kit.analysis.weights import WEIGHTS
 from degrade_kit.files import file_sha256
 from degrade_kit.flipnet.loop import LoopConfig
 from degrade_kit.flipnet.weights import read_weights
@@ -215,6 +217,11 @@ def test_training_takes_the_listed_vgg19_without_a_path(
         tmp_path / "vgg19-dcbb9e9d.pth",
     )
     more = ["--perceptual", "vgg19", "--embedding", "none", "--steps", "1"]
+    refused = run(words(shards, config, tmp_path / "run", *more))
+    assert refused.exit_code == 2
+    assert "is not the published vgg19-dcbb9e9d.pth" in refused.output
+    digest = file_sha256(tmp_path / "vgg19-dcbb9e9d.pth")
+    monkeypatch.setitem(WEIGHTS, "vgg19", dataclasses.replace(WEIGHTS["vgg19"], sha256=digest))
     result = run(words(shards, config, tmp_path / "run", *more))
     assert result.exit_code == 0, result.output
     written = (tmp_path / "run" / "restoration" / "config.yaml").read_text("utf-8")
@@ -387,7 +394,8 @@ def test_a_dry_run_tells_the_plan_and_writes_nothing(
 ) -> None:
     monkeypatch.setenv("DEGRADE_KIT_WEIGHTS", str(tmp_path))
     vgg = tmp_path / "vgg19-dcbb9e9d.pth"
-    vgg.touch()
+    vgg.write_bytes(b"\x80")
+    monkeypatch.setitem(WEIGHTS, "vgg19", dataclasses.replace(WEIGHTS["vgg19"], sha256=file_sha256(vgg)))
     shards = make_shards(faces_dir, tmp_path / "shards", size)
     arguments = ["train-restore", "--shards", str(shards), "--config", name, "--out", str(tmp_path / "run")]
     result = run([*arguments, "--download", "--dry-run"])
