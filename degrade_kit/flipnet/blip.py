@@ -35,16 +35,18 @@ class CaptionFile:
     Args:
         path: Made with its folder where it is missing. A line that was cut short, as by a full disk, is dropped.
         model: What the captions are from; those of other models stay in the file and are not seen.
+        look: Whether nothing is made or mended on disk, as for a plan.
 
     Raises:
         RunError: If the file cannot be read or written, or holds something else.
     """
 
-    def __init__(self, path: Path, model: str) -> None:
+    def __init__(self, path: Path, model: str, *, look: bool = False) -> None:
         self._path = path
         self._model = model
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            if not look:
+                path.parent.mkdir(parents=True, exist_ok=True)
             data = read_regular(path) if path.exists() else b""
             whole, rest = data[: data.rfind(b"\n") + 1], data[data.rfind(b"\n") + 1 :]
             self._captions = dict(
@@ -52,7 +54,7 @@ class CaptionFile:
             )
             if rest[: len(_LINE_START)] != _LINE_START[: len(rest)]:  # somebody else's file, which is left as it is
                 raise RunError(_no_caption(path, rest, whole.count(b"\n") + 1))
-            if rest:
+            if rest and not look:
                 write_whole(path, whole)
         except OSError as error:
             raise RunError(f"captions: cannot use {path}: {error}") from error

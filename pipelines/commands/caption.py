@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from degrade_kit.pipelines.commands.options import DEVICE, quiet_model_loading
+from degrade_kit.pipelines.commands.plan import print_estimate
 from degrade_kit.pipelines.commands.progress import ProgressLine
 from degrade_kit.pipelines.commands.types import MODEL, LocalPath
 from degrade_kit.pipelines.commands.words import command, option, word
@@ -35,7 +36,8 @@ from degrade_kit.wording import counted_noun
 @word("--batch-size", ": images", default=8)
 @word("--device", unset=DEVICE)
 @word("--download", ": the model")
-def caption_command(hq: str, out: Path, **options: Any) -> None:  # noqa: ANN401 (arguments of `caption_images`)
+@word("--dry-run")
+def caption_command(hq: str, out: Path, dry_run: bool, **options: Any) -> None:  # noqa: ANN401 (arguments of `caption_images`)
     """Caption images ahead, as the paper prompts FlipNet.
 
     \b
@@ -51,8 +53,15 @@ def caption_command(hq: str, out: Path, **options: Any) -> None:  # noqa: ANN401
     require_packages()
     if not options["download"]:
         quiet_model_loading()
-    from degrade_kit.pipelines.inputs.caption import caption_images
+    from degrade_kit.pipelines.executor import ExecutorConfig
+    from degrade_kit.pipelines.inputs.caption import caption_images, plan_captions
 
+    if dry_run:
+        plan = plan_captions(hq, out, model=options["model"])
+        click.echo(f"{counted_noun(plan.images, 'image')}, {plan.waiting:,} of them to caption, into {out}")
+        click.echo("the time is that of the usual BLIP on a CPU: on a GPU it takes less")
+        print_estimate(ExecutorConfig(workers=0), plan.effort)
+        return
     with ProgressLine() as progress:
         report = caption_images(hq, out, progress=progress, **options)
     for caption, count in report.most:

@@ -19,8 +19,8 @@ from degrade_kit.pipelines.cli import main
 
 SIDE = 64
 LONG = {
-    "align", "analyze-distribution", "evaluate", "export", "fit-recipe", "join", "make-testset", "pairs from-photos",
-    "restore", "synth", "train-degrade", "train-restore", "verify",
+    "align", "analyze-distribution", "caption", "evaluate", "export", "fit-recipe", "join", "make-testset",
+    "pairs from-photos", "restore", "synth", "train-degrade", "train-restore", "verify",
 }  # fmt: skip
 
 
@@ -78,6 +78,7 @@ COMMANDS: dict[str, Callable[[Path, Path], list[object]]] = {
     "fit-recipe": lambda w, out: [
         "fit-recipe", "--real", w / "restored", "--hq", w / "faces", "--size", SIDE, "--out", out / "fitted.yaml"
     ],
+    "caption": lambda w, out: ["caption", "--hq", w / "faces", "--out", out / "captions.jsonl"],
     "evaluate": lambda w, out: [
         "evaluate", "--restored", w / "restored", "--reference", w / "faces", "--out", out
     ],
@@ -98,7 +99,7 @@ def test_a_dry_run_says_where_and_how_long_and_does_nothing(
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_a_dry_run_obeys_a_number_of_workers(name: str, world: Path, tmp_path: Path) -> None:
-    if name.startswith("export") or name == "make-testset originals":
+    if name.startswith("export") or name in ("make-testset originals", "caption"):
         return  # in this process alone
     output = run(*COMMANDS[name](world, tmp_path / "out"), "--workers", 2, "--dry-run")
     assert re.search(r"about .* on [12] Ray workers?, .* of it Ray's start$", output, re.MULTILINE), output
