@@ -26,7 +26,7 @@ def run(name: str, *words: object) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_restorer_is_trained_and_compared_with_its_inputs(tmp_path: Path, faces_dir: Path) -> None:
     pytest.importorskip("diffusers")
     out = tmp_path / "with a space"

@@ -177,7 +177,7 @@ print(json.dumps([[spec.origin, *(spec.submodule_search_locations or [])] for sp
     assert [place for place in places if any(place.is_relative_to(folder) for folder in ours)] == []
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_what_a_foreign_repository_calls_its_modules_is_never_imported(
     install: Callable[[str], Environment], faces_dir: Path, tmp_path: Path
 ) -> None:

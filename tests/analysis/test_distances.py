@@ -82,6 +82,7 @@ def test_kid_of_unequal_sizes_is_the_formula() -> None:
     assert kid(one, two).value == pytest.approx(xx + yy - 2 * xy, rel=1e-9)
 
 
+@pytest.mark.long
 def test_the_interval_of_kid_holds_the_truth_about_as_often_as_it_says() -> None:
     """The truth at a shift, from a large sample; 200 small ones around it."""
     truth = kid(points(1000, 4000, 4), points(1001, 4000, 4, shift=0.7)).value

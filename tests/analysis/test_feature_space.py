@@ -147,6 +147,7 @@ def vote(points: Features, answers: np.ndarray, banned: np.ndarray) -> np.ndarra
     return np.array([np.bincount(answers[row]).argmax() for row in order])
 
 
+@pytest.mark.long
 def test_whitened_neighbours_share_the_degradation_and_not_the_face(
     whitening: Whitening, measured: tuple[Features, np.ndarray, np.ndarray]
 ) -> None:

@@ -16,6 +16,7 @@ from degrade_kit.statistics import values
 from degrade_kit.steps import RandomGaussianNoise, RandomJpeg
 
 
+@pytest.mark.long
 @settings(max_examples=40, deadline=None)
 @given(st.integers(0, 1000), st.integers(2, 12))
 def test_weights_are_the_best_on_the_simplex(seed: int, count: int) -> None:

@@ -162,6 +162,7 @@ LOCATE = """([x, y]) => {
 }"""
 
 
+@pytest.mark.long
 def test_page_works_in_chromium(tmp_path: Path, browser: Browser) -> None:
     sets = [
         grid("source <b>one</b>", False, 0, HOSTILE, 10),

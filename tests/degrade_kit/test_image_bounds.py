@@ -133,7 +133,7 @@ def test_the_page_states_the_bounds() -> None:
         assert f"| {value} |" in page
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("kind", ["png", "png with alpha", "png of 16 bits", "progressive"])
 def test_what_is_accepted_takes_less_than_a_gigabyte_and_ten_seconds(kind: str, tmp_path: Path) -> None:
     if kind == "png":

@@ -1138,14 +1138,14 @@ def box(tmp_path: Path, astronaut: Pixels, monkeypatch: pytest.MonkeyPatch) -> B
     return Box(tmp_path, astronaut, monkeypatch)
 
 
-SLOW = {images_that_kill_the_worker}
+LONG = {images_that_kill_the_worker, killed_driver, ctrl_c}
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "check",
     [
-        pytest.param(check, id=f"{number:02}-{check.__name__}", marks=[pytest.mark.slow] if check in SLOW else [])
+        pytest.param(check, id=f"{number:02}-{check.__name__}", marks=[pytest.mark.long] if check in LONG else [])
         for number, check in ROWS
     ],
 )

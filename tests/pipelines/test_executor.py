@@ -516,6 +516,7 @@ def test_outcomes_with_a_state_are_those_without(stateful_run: StatefulRun) -> N
     assert errors == {}
 
 
+@pytest.mark.long
 def test_a_worker_that_dies_while_it_makes_its_state_is_replaced(stateful_run: StatefulRun) -> None:
     (outcome,) = stateful_run.outcomes_after_a_death_in_setup
 

@@ -44,7 +44,7 @@ SLOW = {
     "--mode flipnet",
 }
 """Beginnings, or options, of examples that take more than a second."""
-LONG = ("analyze-distribution", "train-degrade --config small", "train-restore")
+LONG = ("analyze-distribution", "fit-recipe", "train-degrade --config small", "train-restore")
 """Beginnings of those that take most of a minute."""
 SMALLER: Mapping[str, Mapping[str, str]] = {
     "": {

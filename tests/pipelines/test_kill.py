@@ -237,6 +237,7 @@ def test_a_killed_worker_is_replaced(start: Callable[[int], Run], expected: dict
     run.leaves_no_orphans()
 
 
+@pytest.mark.long
 def test_a_driver_killed_at_any_moment_leaves_whole_files(
     start: Callable[[int], Run], expected: dict[str, bytes]
 ) -> None:
@@ -261,6 +262,7 @@ def test_a_driver_killed_at_any_moment_leaves_whole_files(
         each.leaves_no_orphans(but=RAY_AGENTS)
 
 
+@pytest.mark.long
 def test_sigterm_stops_at_once(start: Callable[[int], Run], expected: dict[str, bytes]) -> None:
     run = start(2)
     run.in_work()
@@ -298,6 +300,7 @@ def test_ctrl_c_finishes_the_shards_in_work(start: Callable[[int], Run], expecte
     assert_whole(run.out, expected)
 
 
+@pytest.mark.long
 def test_a_second_ctrl_c_drops_the_shards_in_work(start: Callable[[int], Run], expected: dict[str, bytes]) -> None:
     run = start(2)
     run.in_work()
@@ -339,6 +342,7 @@ def test_sigterm_while_ray_starts_leaves_nothing_behind(start: Callable[[int], R
     assert list(temporary.iterdir()) == []
 
 
+@pytest.mark.long
 def test_a_raylet_that_dies_while_ray_starts_is_one_message(start: Callable[[int], Run], temporary: Path) -> None:
     run = start(2)
 
@@ -357,6 +361,7 @@ def test_a_raylet_that_dies_while_ray_starts_is_one_message(start: Callable[[int
     assert list(temporary.iterdir()) == []
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
 def test_a_run_without_workers_goes_on_after(
     number: signal.Signals, start: Callable[[int], Run], expected: dict[str, bytes]

@@ -324,7 +324,9 @@ LOCKED_DOWN = ("synth", "verify", "export lmdb", "make-testset", "evaluate", "we
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [*LOCKED_DOWN, "analyze-distribution", "degrade"])
+@pytest.mark.parametrize(
+    "name", [*LOCKED_DOWN, "analyze-distribution", pytest.param("degrade", marks=pytest.mark.long)]
+)
 def test_an_account_without_name_home_or_other_places_to_write_can_work(name: str, nobody: Account) -> None:
     out = nobody.out / name
     nobody.run({**COMMANDS, **SLOW}[name](nobody.world, out))
@@ -333,7 +335,7 @@ def test_an_account_without_name_home_or_other_places_to_write_can_work(name: st
     assert not (Path("/") / "~").exists()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_numba_compiles_for_such_an_account(nobody: Account) -> None:
     """UMAP itself takes a minute to compile; whether numba finds a place for it, it says at once."""
     pytest.importorskip("umap")

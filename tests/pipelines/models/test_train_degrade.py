@@ -314,6 +314,7 @@ def test_a_tracker_gets_the_numbers(raw: Path, tmp_path: Path) -> None:
     assert list((tmp_path / "run").rglob("events.out.tfevents.*"))
 
 
+@pytest.mark.long
 def test_two_processes_train_as_one_does(finished: Path, raw: Path, config: Path, tmp_path: Path) -> None:
     if find_spec("ray") is None:  # not imported: it reads its environment then
         pytest.skip("Ray is not installed")
