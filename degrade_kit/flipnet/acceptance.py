@@ -22,7 +22,7 @@ from degrade_kit.image import Pixels
 from degrade_kit.record import Record
 
 Levels = Mapping[str, int]
-"""For each row of `PHRASES` how many of its thresholds are passed; 0 is none."""
+"""How many thresholds are passed, for each row of `PHRASES`; 0 is none."""
 
 
 class Prompted(Protocol):
@@ -51,7 +51,7 @@ class PromptRow:
     exact: float
     """Share of the images of which all that is measured is what was asked for."""
     rows: Mapping[str, float]
-    """For each row of `PHRASES` the share of the images on which its level is the one that was asked for."""
+    """Share of the images on which a row's level is the one that was asked for, for each row of `PHRASES`."""
     medians: Mapping[str, float]
     """Median of each measure, in the units of `degrade_kit.flipnet.severity.Severity`."""
 

@@ -88,7 +88,7 @@ class CaptionPlan:
     images: int
     """Files of the place."""
     waiting: int
-    """Of these, different ones that have no caption yet."""
+    """Different ones of them that have no caption yet."""
     effort: Effort
     """What they take on a CPU."""
 

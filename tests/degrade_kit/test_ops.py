@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from degrade_kit import ops
@@ -164,6 +164,7 @@ def test_operations_do_what_the_naive_ones_do(op: Op, image: npt.NDArray[np.floa
 
 @pytest.mark.slow
 @pytest.mark.parametrize("op", EXAMPLES, ids=ids)
+@settings(max_examples=20)
 @given(image=images(min_side=8))
 def test_operations_are_pure(op: Op, image: npt.NDArray[np.float32]) -> None:
     start = np.ascontiguousarray(image.transpose(2, 0, 1)) * np.float32(255)
