@@ -34,12 +34,14 @@ from degrade_kit.degradation import make_lq
 from degrade_kit.errors import ImageError
 from degrade_kit.files import write_whole
 from degrade_kit.image import Pixels, decode_image
+from degrade_kit.network_ops import Network
 from degrade_kit.pipelines.distribution.analyze import PROBE_FACES, PROBE_RECORDS
 from degrade_kit.pipelines.distribution.features import ExtractConfig, ProbeTask, measuring, to_size
 from degrade_kit.pipelines.distribution.photographs import PhotoConfig, locate_detector, look
 from degrade_kit.pipelines.executor import ExecutorConfig, run_tasks
 from degrade_kit.pipelines.feature_cache import cached
 from degrade_kit.presets import preset_names, resolve_recipe
+from degrade_kit.recipe import Recipe
 from degrade_kit.record import Record
 from degrade_kit.seeding import generator
 from degrade_kit.sources import display_name, open_sources
@@ -163,9 +165,8 @@ class Bench:
             found.names.append(display_name(name))
         return found
 
-    def draws(self, source: str) -> tuple[list[int], list[Record]]:
-        """Draw records of a source, and the faces that they take turns with."""
-        recipe = resolve_recipe(source)
+    def draws(self, recipe: Recipe) -> tuple[list[int], list[Record]]:
+        """Draw records of a recipe, and the faces that they take turns with."""
         records = [recipe.draw(generator(self.seed, f"table/{recipe.name}", number)) for number in range(self.images)]
         order = np.random.default_rng(self.seed).permutation(len(self.faces))
         return [int(order[number % len(order)]) for number in range(self.images)], records
@@ -190,19 +191,27 @@ class Bench:
             yield self._ideal(real, reals[name], patches)
             yield self._row(plain, self.faces, real, reals[name], patches)
         for source in sources:
-            faces, records = self.draws(source)
+            recipe = resolve_recipe(source)
+            faces, records = self.draws(recipe)
             by_face: dict[int, list[Record]] = {}
             for face, record in zip(faces, records, strict=True):
                 by_face.setdefault(face, []).append(record)
-            measured = self.measure(by_face)
             groups = tuple(self.people[face] for face in by_face for _ in by_face[face])
+            network = _network(recipe)
             images = (
-                [make_lq(record, self.faces[face]) for face in by_face for record in by_face[face]] if patches else []
+                [make_lq(record, self.faces[face], network) for face in by_face for record in by_face[face]]
+                if patches or network
+                else []
             )
+            if network:
+                points = self._points(images)
+            else:
+                measured = self.measure(by_face)
+                points = self.whitening(np.concatenate([measured[face] for face in by_face]))
             made = ImageSet(
-                name=resolve_recipe(source).name,
+                name=recipe.name,
                 kind="synth",
-                points=self.whitening(np.concatenate([measured[face] for face in by_face])),
+                points=points,
                 labels=tuple(map(str, range(len(groups)))),
                 groups=groups,
             )
@@ -262,6 +271,15 @@ class Bench:
             halves.append((part, pictures))
         (one, one_pictures), (other, other_pictures) = halves
         return self._row(dataclasses.replace(one, name=IDEAL), one_pictures.images, other, other_pictures, patches)
+
+
+def _network(recipe: Recipe) -> Network | None:
+    """What degrades the images of a recipe in which a FlipNet does; None for others."""
+    if not recipe.models:
+        return None
+    from degrade_kit.flipnet.degrader import Networks
+
+    return Networks(recipe, device="cpu")
 
 
 def _cells(row: Row) -> str:

@@ -1,4 +1,4 @@
-"""Recipes of published methods, one table; every number has its source.
+"""Recipes of published methods, one table; every number has its source. Beside them the banks, and recipes of our own.
 
 Common to the face methods and left to the trainer's reader: the horizontal flip, since a stored HQ file serves all its
 variants. Quality factors are whole numbers (basicsr 1.4.2 draws a float, which every OpenCV refuses). `support` 41 cuts
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from degrade_kit.bank import Bank, load_bank, shipped_banks
@@ -21,11 +21,13 @@ from degrade_kit.steps import (
     FromBank,
     OneOf,
     Option,
+    PhotoFrame,
     RandomBlur,
     RandomColorJitter,
     RandomColorShift,
     RandomCovarianceNoise,
     RandomDecimate,
+    RandomFlipNet,
     RandomGaussianNoise,
     RandomGray,
     RandomHaze,
@@ -45,7 +47,7 @@ _ANY_FILTER = ("area", "linear", "cubic")
 
 
 def preset(name: str) -> Recipe:
-    """Look up the recipe of a published method, of a record bank that comes with the package, or of a mixture of banks.
+    """Look up the recipe of a published method, or one that comes with the package: of banks, or of its FlipNet.
 
     Raises:
         ConfigError: If there is none of that name; the message names the nearest one.
@@ -60,18 +62,47 @@ def preset(name: str) -> Recipe:
         said = ", ".join(f"{share:g} {bank}" for bank, share in shares.items())
         terms = "; ".join(f"{bank}: {load_bank(bank).licence}" for bank in shares)
         return Recipe(name=name, steps=(OneOf(options=options),), source=f"mixture of banks ({said}). {terms}")
+    if name in LEARNED:
+        return LEARNED[name]()
     raise ConfigError(f"unknown preset `{name}`; {nearest(name, preset_names())}")
 
 
 def preset_names() -> list[str]:
-    """Names that `preset` knows: the published methods, then the banks, then their mixtures."""
-    return [*PRESETS, *shipped_banks(), *MIXTURES]
+    """Names that `preset` knows: the published methods, then the banks, their mixtures, and what networks make."""
+    return [*PRESETS, *shipped_banks(), *MIXTURES, *LEARNED]
 
 
 MIXTURES: dict[str, dict[str, float]] = {
     "real-world": {"press-photo": 1.0, "web-photo": 1.0, "crowd": 1.0, "video-frame": 0.5},
 }
 """Presets that draw from several banks, with their shares."""
+
+
+def _flipnet_real() -> Recipe:
+    return Recipe(
+        name="flipnet-real",
+        steps=(
+            PhotoFrame(
+                side=(64, 224),
+                steps=(
+                    RandomFlipNet(model="small"),
+                    RandomJpeg(quality=(60, 95), subsampling={"4:2:0": 0.8, "4:4:4": 0.2}),
+                ),
+            ),
+        ),
+        source=(
+            "the small FlipNet at the size that faces have in photographs, 64 to 224 pixels, with a photograph's file "
+            "behind it; sizes, turn and qualities as in press and web photographs (LFW, RMFD)"
+        ),
+        notes=(
+            "At the full size the same network's images are far from photographs, and without a codec behind it a "
+            "small classifier knows its trace at once; docs/recipes.md says how near it comes. Needs the extra flipnet."
+        ),
+    )
+
+
+LEARNED: dict[str, Callable[[], Recipe]] = {"flipnet-real": _flipnet_real}
+"""Presets that a network of the package makes, by name; made when asked for, since the network's files are read."""
 
 
 def _source_of(bank: Bank) -> str:

@@ -12,9 +12,14 @@ import pytest
 
 from benchmarks import splits, table
 from degrade_kit.degradation import make_lq
+from degrade_kit.files import plain_yaml
+from degrade_kit.flipnet.checkpoint import BaseReference, save
+from degrade_kit.flipnet.sampling import SamplingConfig
 from degrade_kit.image import Pixels, encode_png
 from degrade_kit.presets import preset
+from degrade_kit.recipe import recipe_from_mapping
 from degrade_kit.seeding import generator
+from tests.degrade_kit.flipnet.models import gated_flipnet
 
 SIZE = 64
 
@@ -65,6 +70,24 @@ def test_the_table_ranks_sources_and_goes_into_a_document(
     assert rows["gfpgan"]["kid"] < 0.5 * rows["codeformer"]["kid"]
     assert rows["gfpgan"]["patches"] is None
     assert "24 mine" in capsys.readouterr().out
+
+
+@pytest.mark.long
+def test_a_recipe_whose_images_a_flipnet_makes_has_a_row_too(astronaut: npt.NDArray[np.uint8], tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    save(gated_flipnet(), folder, BaseReference(location="base"), sampling=SamplingConfig(num_steps=1), half=True)
+    steps = [{"photo_frame": {"side": 32, "steps": [{"flipnet": {"model": str(folder)}}, {"jpeg": {"quality": 80}}]}}]
+    recipe = recipe_from_mapping({"name": "net", "steps": steps}, "net")
+    (tmp_path / "net.yaml").write_text(plain_yaml(recipe.to_mapping()), "utf-8")
+    (tmp_path / "hq").mkdir()
+    rng = np.random.default_rng(0)
+    for number in range(6):
+        (tmp_path / "hq" / f"{number:05}.png").write_bytes(encode_png(crop(astronaut, rng)))
+    bench = table.Bench(f"{tmp_path}/hq", SIZE, 12, 0, 0, None)
+    photographs = table.Photographs([crop(astronaut, rng) for _ in range(24)], [f"{n:05}" for n in range(24)])
+    rows = {row.source: row for row in bench.rows({"mine": photographs}, [f"{tmp_path}/net.yaml"], patches=False)}
+    assert set(rows) == {table.IDEAL, table.HQ, "net"}
+    assert rows["net"].kid > rows[table.HQ].kid + 0.1
 
 
 def test_a_document_without_marks_is_refused(tmp_path: Path) -> None:
