@@ -133,7 +133,7 @@ def disagreement(hq: Pixels, lq: Pixels, detector: Detector | None) -> tuple[str
     Args:
         hq: The restored image at the photo's size, uint8 RGB, both sides at least `MIN_CUT`.
         lq: The photo's own pixels, of the same size.
-        detector: Finds the landmarks of both; None compares none.
+        detector: Finds the landmarks of both; None compares none, nor are they where it finds no face in either.
 
     Returns:
         A reason and a detail with numbers, of the first test that fails: registration, content, colours, landmarks.
@@ -150,13 +150,13 @@ def disagreement(hq: Pixels, lq: Pixels, detector: Detector | None) -> tuple[str
         return COLOURS_CHANGED, f"coarse colours differ by {colour:.1f} levels; {MAX_COLOUR_SHIFT:g} at most"
     if detector is None:
         return None
-    points = [_landmarks(image, detector) for image in (hq, lq)]
-    if points[0] is None or points[1] is None:
-        lacking = " and ".join(
-            name for name, found in zip(("pseudo-HQ", "photo"), points, strict=True) if found is None
-        )
+    of_hq, of_lq = (_landmarks(image, detector) for image in (hq, lq))
+    if of_hq is None and of_lq is None:
+        return None  # the middle of a large face, which no detector knows: there is nothing to compare
+    if of_hq is None or of_lq is None:
+        lacking = "pseudo-HQ" if of_hq is None else "photo"
         return NO_FACE_LEFT, f"no face is found in the cut of the {lacking}"
-    shift = landmark_shift(points[0], points[1])
+    shift = landmark_shift(of_hq, of_lq)
     if shift > MAX_LANDMARK_SHIFT:
         return LANDMARKS_MOVED, f"by {shift:.3f} of the distance between the eyes; {MAX_LANDMARK_SHIFT:g} at most"
     return None

@@ -137,7 +137,13 @@ def test_landmarks_that_moved_or_are_gone_are_said(face: Pixels, photo: Pixels) 
         points = [None if shift is None else points_at(128 + shift, 110, 60) for shift in shifts]
         return [[] if found is None else [Face(found, 0.9, (0, 0, 1, 1))] for found in points]
 
-    for shifts, reason in (((1.0, 0.0), None), ((9.0, 0.0), LANDMARKS_MOVED), ((0.0, None), NO_FACE_LEFT)):
+    for shifts, reason in (
+        ((1.0, 0.0), None),
+        ((9.0, 0.0), LANDMARKS_MOVED),
+        ((0.0, None), NO_FACE_LEFT),
+        ((None, 0.0), NO_FACE_LEFT),
+        ((None, None), None),
+    ):
         answers = iter(finds(*shifts))
         fault = disagreement(face, photo, lambda _, answers=answers: next(answers))
         assert (fault and fault[0]) == reason
