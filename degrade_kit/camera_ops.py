@@ -12,7 +12,7 @@ from degrade_kit import kernels
 from degrade_kit.canvas import Canvas, Convolution
 from degrade_kit.linear import Planes
 from degrade_kit.noise import normals
-from degrade_kit.op_tools import Seat, luma
+from degrade_kit.op_tools import Seat, from_linear, luma, power, to_linear
 
 DenoiseMethod = Literal["bilateral", "nlm", "median"]
 Demosaic = Literal["linear", "edge"]
@@ -46,7 +46,7 @@ class Tone:
         np.clip(planes, 0, 1, out=planes)
         gain = 2.0 ** (self.exposure / 2.2)
         if self.gamma != 1.0:
-            planes = _power(planes, self.gamma)
+            planes = power(planes, self.gamma)
         gain **= self.gamma
         # Contrast about the middle, then the channels' factors: one affine map for each channel.
         for plane, factor in zip(planes, (self.red, 1.0, self.blue), strict=True):
@@ -118,16 +118,16 @@ class Isp:
     def run(self, canvas: Canvas, seat: Seat) -> None:
         """Take the picture on the canvas again; clips to [0, 255]."""
         planes = canvas.take_planes()
-        light = _to_linear(planes)
+        light = to_linear(planes)
         light[0] /= np.float32(self.red)
         light[2] /= np.float32(self.blue)
-        raw = _mosaic(light)
+        raw = mosaic(light)
         noise = normals((1, *raw.shape), seat.bits())[0]
         raw += noise * np.sqrt(np.float32(self.shot) * raw + np.float32(self.read))
-        colours = _demosaic(raw, self.demosaic)
+        colours = demosaic(raw, self.demosaic)
         colours[0] *= np.float32(self.red)
         colours[2] *= np.float32(self.blue)
-        canvas.set_planes(_from_linear(colours))
+        canvas.set_planes(from_linear(colours))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -178,28 +178,7 @@ class Sharpen:
         canvas.set_planes(np.clip(planes, 0, 255, out=planes))
 
 
-def _power(planes: Planes, exponent: float) -> Planes:
-    """Planes to an exponent, ten times as fast as NumPy; OpenCV would drop an axis of one."""
-    return np.asarray(cv2.pow(planes.reshape(3, -1), exponent), np.float32).reshape(planes.shape)
-
-
-def _to_linear(planes: Planes) -> Planes:
-    """Linear light in [0, 1] of planes in 0..255, which are clipped. Source: IEC 61966-2-1 (sRGB)."""
-    value = np.clip(planes * np.float32(1 / 255), 0, 1)
-    curved = _power((value + np.float32(0.055)) * np.float32(1 / 1.055), 2.4)
-    return np.where(value <= 0.04045, value * np.float32(1 / 12.92), curved).astype(np.float32)
-
-
-def _from_linear(light: Planes) -> Planes:
-    """Planes in 0..255 of linear light, which is clipped to [0, 1]."""
-    np.clip(light, 0, 1, out=light)
-    curved = _power(light, 1 / 2.4)
-    curved *= np.float32(255 * 1.055)
-    curved -= np.float32(255 * 0.055)
-    return np.where(light <= 0.0031308, light * np.float32(255 * 12.92), curved).astype(np.float32)
-
-
-def _mosaic(light: Planes) -> Planes:
+def mosaic(light: Planes) -> Planes:
     """What a sensor with the filters R G / G B sees, shape (height, width)."""
     raw = light[1].copy()
     raw[0::2, 0::2] = light[0, 0::2, 0::2]
@@ -207,7 +186,7 @@ def _mosaic(light: Planes) -> Planes:
     return raw
 
 
-def _demosaic(raw: Planes, method: Demosaic) -> Planes:
+def demosaic(raw: Planes, method: Demosaic) -> Planes:
     """Colours of each pixel from its neighbours, shape (3, height, width)."""
     # OpenCV names a pattern by the second row's pixels: BG is R G / G B. Its edge-aware method needs 8 or 16 bits; the
     # margin keeps what noise took below black or above white.

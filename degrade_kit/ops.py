@@ -25,8 +25,11 @@ from degrade_kit.linear import AxisBlur, AxisDecimate, AxisResize, Filter, Plane
 from degrade_kit.network_ops import FlipNetImage, NetworkCall, Segments
 from degrade_kit.noise import normals, poisson_noise
 from degrade_kit.op_tools import Seat, add_noise_field, luma
+from degrade_kit.print_ops import Creases, Dust, Fade, FilmGrain, Halftone, Scratches, Sepia
+from degrade_kit.screen_ops import Banding, Interlace, Palette, ScreenCapture, Watermark
 from degrade_kit.upscale_ops import AiUpscale
 from degrade_kit.video_ops import Video
+from degrade_kit.weather_ops import DepthHaze, Glare, LowLight, Rain, Snow
 
 KernelKind = Literal[
     "iso", "aniso", "generalized_iso", "generalized_aniso", "plateau_iso", "plateau_aniso"
@@ -397,6 +400,23 @@ Op: TypeAlias = (
     | Denoise
     | Sharpen
     | FlipNetImage
+    | LowLight
+    | Rain
+    | Snow
+    | DepthHaze
+    | Glare
+    | Scratches
+    | Creases
+    | Dust
+    | Fade
+    | Sepia
+    | FilmGrain
+    | Halftone
+    | ScreenCapture
+    | Banding
+    | Palette
+    | Interlace
+    | Watermark
 )
 
 OPS: dict[str, type[Op]] = {
@@ -434,6 +454,23 @@ OPS: dict[str, type[Op]] = {
         Denoise,
         Sharpen,
         FlipNetImage,
+        LowLight,
+        Rain,
+        Snow,
+        DepthHaze,
+        Glare,
+        Scratches,
+        Creases,
+        Dust,
+        Fade,
+        Sepia,
+        FilmGrain,
+        Halftone,
+        ScreenCapture,
+        Banding,
+        Palette,
+        Interlace,
+        Watermark,
     )
 }
 """Every operation by the name that a record gives it."""

@@ -54,6 +54,16 @@ from degrade_kit.face_sizes import sides
 from degrade_kit.frame_ops import WARP_FILTERS, WarpFilter
 from degrade_kit.linear import FILTERS, Filter
 from degrade_kit.network_steps import RandomFlipNet
+from degrade_kit.print_steps import (
+    RandomCreases,
+    RandomDust,
+    RandomFade,
+    RandomFilmGrain,
+    RandomHalftone,
+    RandomScratches,
+    RandomSepia,
+)
+from degrade_kit.screen_steps import RandomBanding, RandomInterlace, RandomPalette, RandomScreenCapture, RandomWatermark
 from degrade_kit.step_base import (
     NOMINAL_SIDE,
     BaseStep,
@@ -68,6 +78,7 @@ from degrade_kit.step_base import (
     permutation,
     uniform,
 )
+from degrade_kit.weather_steps import RandomDepthHaze, RandomGlare, RandomLowLight, RandomRain, RandomSnow
 
 KERNEL_KINDS: tuple[ops.KernelKind, ...] = (
     "iso",
@@ -568,6 +579,23 @@ Step: TypeAlias = (
     | RandomIsp
     | RandomDenoise
     | RandomSharpen
+    | RandomLowLight
+    | RandomRain
+    | RandomSnow
+    | RandomDepthHaze
+    | RandomGlare
+    | RandomScratches
+    | RandomCreases
+    | RandomDust
+    | RandomFade
+    | RandomSepia
+    | RandomFilmGrain
+    | RandomHalftone
+    | RandomScreenCapture
+    | RandomBanding
+    | RandomPalette
+    | RandomInterlace
+    | RandomWatermark
     | RandomFlipNet
     | Shuffle
     | OneOf
@@ -606,6 +634,23 @@ STEPS: dict[str, type[Step]] = {
         RandomIsp,
         RandomDenoise,
         RandomSharpen,
+        RandomLowLight,
+        RandomRain,
+        RandomSnow,
+        RandomDepthHaze,
+        RandomGlare,
+        RandomScratches,
+        RandomCreases,
+        RandomDust,
+        RandomFade,
+        RandomSepia,
+        RandomFilmGrain,
+        RandomHalftone,
+        RandomScreenCapture,
+        RandomBanding,
+        RandomPalette,
+        RandomInterlace,
+        RandomWatermark,
         RandomFlipNet,
         Shuffle,
         OneOf,

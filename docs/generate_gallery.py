@@ -140,6 +140,68 @@ STRIPS: dict[str, Strip] = {
             "halo: 2.5, radius 4": {"amount": 2.5, "radius": 4},
         },
     ),
+    "low_light": series("gamma", [1.5, 2.5, 3.5, 5.0], alpha=1, beta=0.9, shot=[0.001, 0.001001]),
+    "rain": Strip(
+        panels={
+            f"{drops} drops": {"drops": drops, "brightness": bright, "veil": veil, "length": 0.2}
+            for drops, bright, veil in ((100, 0.35, 0.02), (300, 0.45, 0.08), (800, 0.5, 0.15), (1500, 0.6, 0.25))
+        },
+        whole=True,
+    ),
+    "snow": Strip(
+        panels={
+            f"{flakes} flakes": {"flakes": flakes, "radius": radius, "opacity": 0.85, "veil": veil, "fall": 0.02}
+            for flakes, radius, veil in ((60, 0.015, 0.02), (200, 0.018, 0.06), (450, 0.022, 0.12), (900, 0.025, 0.25))
+        },
+        whole=True,
+    ),
+    "depth_haze": Strip(
+        panels=series("density", [0.5, 1, 1.8, 3.5], light=0.85, near=0.3, patches=0.2).panels, whole=True
+    ),
+    "glare": Strip(
+        panels={
+            f"strength {strength}": {"strength": strength, "across": 0.85, "down": 0.1, "spread": 0.25, "rays": 6}
+            for strength in (0.1, 0.3, 0.8, 2)
+        },
+        whole=True,
+    ),
+    "scratches": Strip(
+        panels=series("count", [3, 10, 25, 60], opacity=0.9, width=0.006, length=0.5, dark=0.2).panels, whole=True
+    ),
+    "creases": Strip(
+        panels={
+            f"{count}, depth {depth}": {"count": count, "depth": depth, "width": 0.006}
+            for count, depth in ((1, 0.3), (1, 0.8), (2, 0.8), (4, 1.0))
+        },
+        whole=True,
+    ),
+    "dust": series("specks", [25, 80, 250, 800], hairs=[1, 3], size=0.01, opacity=0.9, dark=0.4),
+    "fade": series("cyan", [0.15, 0.35, 0.55, 0.75], magenta=0.1, yellow=0.15, stain=0.15),
+    "sepia": series("amount", [0.3, 0.6, 0.8, 1]),
+    "film_grain": series("level", [5, 10, 18, 30], size=0.8, colour=0.3),
+    "halftone": Strip(
+        panels={
+            f"{inks}, period {period} px": {"period": period, "inks": inks, "blur": 0.6}
+            for inks, period in (("black", 3), ("black", 6), ("cmyk", 3), ("cmyk", 6))
+        },
+        grows=False,
+    ),
+    "screen_capture": Strip(
+        panels={
+            f"contrast {contrast}": {"pitch": 2.15, "contrast": contrast, "tilt": 0.04, "bend": 0.03}
+            for contrast in (0.15, 0.3, 0.6, 1)
+        },
+    ),
+    "banding": series("levels", [48, 24, 12, 6]),
+    "palette": series("colours", [128, 32, 12, 5], dither_prob=1),
+    "interlace": series("motion", [1, 2, 3, 5], " px"),
+    "watermark": Strip(
+        panels={
+            f"opacity {opacity}": {"text": "PREVIEW", "opacity": opacity, "size": 0.06, "tiled_prob": 1, "dark_prob": 0}
+            for opacity in (0.1, 0.25, 0.5, 0.9)
+        },
+        whole=True,
+    ),
     "flipnet": Strip(
         panels={prompt: {"prompt": prompt} for prompt in ("strong blur", "strong noise", "dense haze", "very dark")},
         grows=False,

@@ -19,6 +19,7 @@ from scipy import special
 
 from degrade_kit import kernels, ops
 from degrade_kit.noise import bit_stream, normals, poisson_noise
+from degrade_kit.op_tools import Seat
 from degrade_kit.record import Record
 
 Floats = npt.NDArray[np.float32]
@@ -71,7 +72,7 @@ def run(
 def step(op: ops.Op, image: Floats, seed: int, position: tuple[int, ...], full: tuple[int, ...]) -> npt.NDArray[Any]:
     """Do one operation."""
     height, width = image.shape[:2]
-    bits = bit_stream(seed, position)
+    bits, seat = bit_stream(seed, position), Seat(seed, position)
     match op:
         case ops.Blur() | ops.SincBlur() | ops.MotionBlur():
             return cv2.filter2D(image, -1, kernel_of(op))
@@ -150,10 +151,135 @@ def step(op: ops.Op, image: Floats, seed: int, position: tuple[int, ...], full: 
             mask = np.zeros((height, width, 1), np.float32)
             mask[top : top + side, left : left + side] = 1
             return inside * mask + outside * (1 - mask)
+        case ops.LowLight():
+            value = np.clip(image, 0, 255).astype(np.float64)
+            dark = np.maximum((value @ GRAY)[..., None] / 255, 1e-12)
+            return value / dark * op.beta * (op.alpha * dark) ** op.gamma
+        case ops.Rain():
+            rainy = image + 255 * op.cover(height, width, seat)[..., None]
+            return np.clip(rainy * (1 - op.veil) + 255 * 0.75 * op.veil, 0, 255)
+        case ops.Snow():
+            return blended(image * (1 - op.veil) + 229.5 * op.veil, (248, 248, 248), op.cover(height, width, seat))
+        case ops.DepthHaze():
+            light = 255 * np.clip(op.light + op.warmth * np.array([0.5, 0, -0.5]), 0, 1)
+            return blended(image, light, op.cover(height, width, seat))
+        case ops.Glare():
+            tint = np.array([1 + 0.3 * op.warmth, 1, 1 - 0.5 * op.warmth])
+            return encoded(linear(image) + tint * op.cover(height, width, seat)[..., None])
+        case ops.Scratches() | ops.Dust():
+            for colour, cover in op.layers(height, width, seat):
+                image = blended(image, colour, cover)
+            return image
+        case ops.Creases():
+            broken, shade = op.parts(height, width, seat)
+            return np.clip(blended(image * (1 + 0.45 * op.depth * shade[..., None]), (238, 234, 224), broken), 0, 255)
+        case ops.Fade():
+            black = 10 ** (-2 / 2.2)
+            dyes = 1 - np.array([op.cyan, op.magenta, op.yellow])
+            paper = 1 - op.stain * np.array([0.05, 0.3, 1])
+            print_ = black + (1 - black) * np.clip(image / 255, 0, 1).astype(np.float64)
+            return np.clip((print_**dyes - black) / (1 - black) * paper * 255, 0, 255)
+        case ops.Sepia():
+            brown = image @ np.array([[0.393, 0.349, 0.272], [0.769, 0.686, 0.534], [0.189, 0.168, 0.131]])
+            return np.clip(brown * op.amount + image * (1 - op.amount), 0, 255)
+        case ops.FilmGrain():
+            share = np.clip(image / 255, 0, 1)
+            grain = op.field(height, width, seat).transpose(1, 2, 0)
+            return np.clip(image + 2 * op.level * np.sqrt(share * (1 - share)) * grain, 0, 255)
+        case ops.Halftone():
+            return printed(op, np.clip(image / 255, 0, 1).astype(np.float64))
+        case ops.ScreenCapture():
+            return photographed(op, image, bits)
+        case ops.Banding():
+            return np.rint(np.clip(image, 0, 255) / 255 * (op.levels - 1)) / (op.levels - 1) * 255
+        case ops.Palette():
+            few = rounded(image)
+            chosen = PillowImage.fromarray(few // 8 * 8 + few // 32).quantize(
+                op.colours, PillowImage.Quantize.MEDIANCUT
+            )
+            made = PillowImage.fromarray(few).quantize(palette=chosen, dither=PillowImage.Dither(3 * op.dither))
+            return np.asarray(made.convert("RGB"), np.float32)
+        case ops.Interlace():
+            matrix = np.array([[1, 0, op.right], [0, 1, op.down]])
+            moved = cv2.warpAffine(image, matrix, (width, height), borderMode=cv2.BORDER_REPLICATE)
+            moved = moved.reshape(image.shape)
+            odd = (np.arange(height) % 2 == 1)[:, None, None]
+            return np.where(odd, moved, image) if op.fields == "weave" else (image + moved) / 2
+        case ops.Watermark():
+            return blended(image, (op.level,) * 3, op.cover(height, width, seat))
         case ops.FlipNetImage():
             raise AssertionError("a model makes it")
         case ops.Video() | ops.AiUpscale():
             raise AssertionError("libraries alone make it, by the same calls")
+
+
+def blended(image: npt.NDArray[Any], colour: npt.ArrayLike, cover: Floats) -> npt.NDArray[Any]:
+    return image * (1 - cover[..., None]) + np.asarray(colour) * cover[..., None]
+
+
+def linear(image: Floats) -> Square:
+    value = np.clip(image / 255, 0, 1).astype(np.float64)
+    return np.where(value <= 0.04045, value / 12.92, ((value + 0.055) / 1.055) ** 2.4)
+
+
+def encoded(light: Square) -> Square:
+    light = np.clip(light, 0, 1)
+    return np.where(light <= 0.0031308, light * 12.92, 1.055 * light ** (1 / 2.4) - 0.055) * 255
+
+
+def printed(op: ops.Halftone, image: Square) -> Square:
+    """Each ink's screen pixel by pixel: turned coordinates, two cosines, the share of the cell that lies below them."""
+    inks = {"c": (0, 0.62, 0.87, 15), "m": (0.88, 0, 0.49, 75), "y": (1, 0.93, 0, 0), "k": (0.13, 0.12, 0.12, 45)}
+    white = np.array([0.97, 0.96, 0.93])
+    if op.inks == "black":
+        tones = {"k": 1 - image @ GRAY}
+    else:
+        absorbed = np.array([1 - np.array(inks[ink][:3]) / white for ink in "cmy"])
+        c, m, y = np.clip(np.linalg.solve(absorbed.T, (1 - image).reshape(-1, 3).T), 0, 1).reshape(3, *image.shape[:2])
+        k = np.minimum(np.minimum(c, m), y) ** 2 / 2
+        tones = {"c": c - k, "m": m - k, "y": y - k, "k": k}
+    wave = np.cos(2 * math.pi * (np.arange(256) + 0.5) / 256)
+    cell = np.sort((wave + wave[:, None]).ravel())
+    rows, columns = np.indices(image.shape[:2])
+    out = np.tile(255 * white, (*image.shape[:2], 1))
+    for ink, tone in tones.items():
+        red, green, blue, degrees = inks[ink]
+        turn = op.angle + math.radians(degrees)
+        along = (columns * math.cos(turn) - rows * math.sin(turn)) * 2 * math.pi / op.period
+        across = (columns * math.sin(turn) + rows * math.cos(turn)) * 2 * math.pi / op.period
+        below = np.searchsorted(cell, np.cos(along) + np.cos(across)) / cell.size
+        edge = min(2.2 / op.period, 1)
+        spread = tone + 4 * op.gain * tone * (1 - tone)
+        covered = np.clip(((1 + edge) * spread - edge / 2 - below) / edge + 0.5, 0, 1)
+        out *= 1 - (1 - np.array([red, green, blue])) * covered[..., None]
+    return np.asarray(cv2.GaussianBlur(out, (0, 0), op.blur), float).reshape(image.shape) if op.blur else out
+
+
+def photographed(op: ops.ScreenCapture, image: Floats, bits: np.random.SFC64) -> Square:
+    """The screen's light by its waves one by one, then a sensor's mosaic, its noise, and the colours again."""
+    light = linear(image)
+    height, width = image.shape[:2]
+    rows, columns = np.indices((height, width), np.float64)
+    x, y, half = columns - (width - 1) / 2, rows - (height - 1) / 2, max(height, width) / 2
+    grown = 1 + (op.tilt_right * x + op.tilt_down * y) / (2 * half) + op.bend * (x**2 + y**2) / (6 * half**2)
+    across = (math.cos(op.angle) * x + math.sin(op.angle) * y) / op.pitch * grown
+    down = (math.cos(op.angle) * y - math.sin(op.angle) * x) / op.pitch * grown
+
+    def waves(phase: Square, lit: float) -> Square:
+        found = np.ones_like(phase)
+        for number in (1, 2, 3):
+            lens = math.exp(-2 * (math.pi * number / op.pitch / 3) ** 2) * np.sinc(0.7 * number / op.pitch)
+            found += op.contrast * 2 * np.sinc(number * lit) * lens * np.cos(2 * math.pi * number * phase)
+        return np.maximum(found, 0)
+
+    screen = np.stack([waves(across - (colour - 1) / 3, 1 / 3) for colour in range(3)], axis=2)
+    light = light * screen * waves(down, 0.85)[..., None] * (1 - op.glow) + op.glow * np.array([0.9, 1, 1.15])
+    first, second = rows % 2 == 0, columns % 2 == 0
+    raw = np.select([first & second, first != second], [light[..., 0], light[..., 1]], light[..., 2])
+    raw = raw + normals((1, *raw.shape), bits, op.noise)[0]
+    padded = np.pad(raw, 4, mode="reflect") if min(raw.shape) > 4 else cv2.copyMakeBorder(raw, 4, 4, 4, 4, 4)
+    whole = np.clip(padded * 52000 + 6500.5, 0, 65535).astype(np.uint16)
+    return encoded((cv2.cvtColor(whole, cv2.COLOR_BayerBG2RGB)[4:-4, 4:-4] - 6500.0) / 52000)
 
 
 def shaped(image: Floats, factor: float, name: str) -> Floats:

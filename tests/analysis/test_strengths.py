@@ -35,6 +35,13 @@ MORE: dict[str, list[dict[str, Any]]] = {
     "tone": [{"tone": {**LIGHT_ALONE, "exposure": stops}} for stops in (0.1, 0.5, 1.5)],
     "color_shift": [{"color_shift": {"limit": limit}} for limit in (5, 20, 60)],
     "denoise bilateral": [{"denoise": {"strength": strength, "radius": 2}} for strength in (5, 15, 35, 80)],
+    **{
+        f"halftone {inks}": [
+            {"halftone": {"period": period, "inks": inks, "gain": 0.05, "angle": 0, "blur": 0.5}}
+            for period in (2, 4, 6)
+        ]
+        for inks in ("black", "cmyk")
+    },
     "denoise nlm": [{"denoise": {"strength": strength, "method": "nlm"}} for strength in (6, 20, 60)],
 }
 STRENGTHS = {**GROWING, **MORE}

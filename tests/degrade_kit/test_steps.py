@@ -63,6 +63,14 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "isp": {},
     "denoise": {},
     "sharpen": {},
+    **{
+        name: {}
+        for name in (
+            *("low_light", "rain", "snow", "depth_haze", "glare"),
+            *("scratches", "creases", "dust", "fade", "sepia", "film_grain", "halftone"),
+            *("screen_capture", "banding", "palette", "interlace", "watermark"),
+        )
+    },
     "photo_frame": {"side": (64, 224)},
     "bank": {"file": "press-photo"},
     "flipnet": {"digest": folder_digest(SMALL)},
