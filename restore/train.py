@@ -135,11 +135,6 @@ class RestorationLoss(nn.Module):
         return torch.stack(cut), torch.stack(seen)
 
 
-def numbers(parts: dict[str, Tensor]) -> dict[str, float]:
-    """Convert the parts of a loss to floats, for the report."""
-    return {name: float(tensor) for name, tensor in parts.items()}
-
-
 def train_autoencoders(
     autoencoders: Autoencoders,
     perceptual: nn.Module,
@@ -170,7 +165,7 @@ def train_autoencoders(
             loss=loss,
             save=lambda folder: save_autoencoders(autoencoders, folder),
             validate=lambda step: validate(autoencoders, step),
-            parts=lambda: numbers(loss.parts),
+            parts=lambda: loss.parts,
             begin_step=begin_step,
         )
 
@@ -213,7 +208,7 @@ def train_restorer(
             loss=loss,
             save=lambda folder: save(net, folder, base, sampling=sampling, half=loop.train_base, more=more),
             validate=lambda step: validate(loss, step),
-            parts=lambda: numbers(loss.parts),
+            parts=lambda: loss.parts,
         )
 
     return train_loop(loss, trainee, stream, loop, run_dir, **options)

@@ -46,12 +46,43 @@ class Batch:
         return dataclasses.replace(self, hq=self.hq.to(device), lq=self.lq.to(device))
 
 
-def collate(pairs: Sequence[PairSample], *, keyed: bool = False) -> Batch:
+@dataclass(frozen=True, slots=True)
+class PixelBatch:
+    """A batch as processes hand it on: a byte for a number that takes four in a `Batch`."""
+
+    hq: Tensor
+    """(B, H, W, 3), uint8."""
+    lq: Tensor
+    captions: list[str]
+    hq_keys: list[bytes]
+    lq_keys: list[bytes]
+
+    def pin_memory(self) -> PixelBatch:
+        """Copy the images to memory that a GPU reads by itself; what PyTorch's loader calls."""
+        return dataclasses.replace(self, hq=self.hq.pin_memory(), lq=self.lq.pin_memory())
+
+    def to(self, device: torch.device) -> Batch:
+        """Make the batch on a device; from pinned memory without waiting for it."""
+        hq, lq = (from_images(images.to(device, non_blocking=True)) for images in (self.hq, self.lq))
+        return Batch(hq, lq, self.captions, self.hq_keys, self.lq_keys)
+
+
+def stack(pairs: Sequence[PairSample], *, keyed: bool = False) -> PixelBatch:
     """Stack pairs of one size; `keyed` adds the keys that a `LatentCache` needs."""
     hq, lq = (torch.from_numpy(np.stack([getattr(pair, name) for pair in pairs])) for name in ("hq", "lq"))
     hq_keys = [image_key(pair.hq) if keyed else b"" for pair in pairs]
     lq_keys = [image_key(pair.lq) if keyed and not pair.fresh else b"" for pair in pairs]
-    return Batch(from_images(hq), from_images(lq), [pair.caption for pair in pairs], hq_keys, lq_keys)
+    return PixelBatch(hq, lq, [pair.caption for pair in pairs], hq_keys, lq_keys)
+
+
+def collate(pairs: Sequence[PairSample], *, keyed: bool = False) -> Batch:
+    """Stack pairs of one size on the CPU; see `stack`."""
+    return stack(pairs, keyed=keyed).to(torch.device("cpu"))
+
+
+def moved(tensor: Tensor, device: torch.device) -> Tensor:
+    """Copy what was drawn on the CPU to a device, without waiting until a GPU has done what it was told before."""
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
 
 
 def from_images(pixels: Tensor) -> Tensor:

@@ -30,7 +30,7 @@ def signal_noise(
     alphas_cumprod: Tensor, timesteps: Tensor, dtype: torch.dtype = torch.float32
 ) -> tuple[Tensor, Tensor]:
     """Compute the factors a and s at these timesteps, shaped (B, 1, 1, 1)."""
-    kept = alphas_cumprod.to(timesteps.device)[timesteps][:, None, None, None].double()
+    kept = alphas_cumprod.to(timesteps.device, non_blocking=True)[timesteps][:, None, None, None].double()
     return kept.sqrt().to(dtype), (1 - kept).sqrt().to(dtype)
 
 

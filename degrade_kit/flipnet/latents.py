@@ -67,7 +67,7 @@ class LatentCache:
     def _moments(self, image: Tensor, key: bytes) -> Tensor:
         if key in self._kept:
             self._kept.move_to_end(key)
-            return self._kept[key].to(image.device)
+            return self._kept[key].to(image.device, non_blocking=True)
         self.encoded += 1
         with full_range(self._vae, image.device):
             moments: Tensor = self._vae.encode(image).latent_dist.parameters

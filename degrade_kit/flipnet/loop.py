@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal, cast
 
+import cv2
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -26,7 +27,7 @@ from torch import Tensor, nn
 from degrade_kit.checks import COUNT, checked, fields
 from degrade_kit.errors import ConfigError, RunError
 from degrade_kit.files import decode_json, read_json, remove_folder, sweep_scratch, whole_folder, write_whole
-from degrade_kit.flipnet.batch import Batch, PairStream, collate, pair_generators
+from degrade_kit.flipnet.batch import PairStream, PixelBatch, pair_generators, stack
 from degrade_kit.flipnet.sampling import choose_device
 from degrade_kit.flipnet.weights import check_shapes, read_weights, write_weights
 from degrade_kit.seeding import generator
@@ -45,6 +46,9 @@ METRICS: Final = "metrics.jsonl"
 """File of a run: one line of numbers for each step."""
 _MARK: Final = "model.json"
 """File of a run: of which step `model` is, and whether that is the last one."""
+
+PREFETCH: Final = 2
+"""Batches that each data worker prepares ahead."""
 
 STRIDE: Final = 4096
 """Numbers of pairs that a step may take: pair n of a step is number step * STRIDE + n of its stream."""
@@ -158,8 +162,8 @@ class Trainee:
     """Writes a folder, whole or not at all, of the weights as they are when it is called: the averaged ones."""
     validate: Callable[[int], dict[str, float]]
     """Called with a number of steps and the averaged weights in place."""
-    parts: Callable[[], dict[str, float]] = dict[str, float]
-    """What the last loss consists of, to be reported with it."""
+    parts: Callable[[], dict[str, Tensor]] = dict[str, Tensor]
+    """What the last loss consists of, scalars to be reported with it."""
     begin_step: Callable[[int], None] = lambda step: None
     """Told the number of each step, from 0, before its loss is asked for."""
 
@@ -229,23 +233,29 @@ def train_loop(
     loss_module, optimizer = accelerator.prepare(subject.loss, state.optimizer)
     loader = _batches(stream, config, state.step, accelerator, num_workers, keyed)
     bad, best = 0, _best(run_dir)
-    started, since = time.monotonic(), state.step
+    started, since, waited = time.monotonic(), state.step, 0.0
     while state.step < config.num_steps:
         step = state.step
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(config, step)
         subject.begin_step(step)
-        losses: list[float] = []
+        losses: list[Tensor] = []
         for part in range(config.gradient_accumulation):
-            batch = next(loader).to(accelerator.device)
+            asked = time.monotonic()
+            pixels = next(loader)
+            waited += time.monotonic() - asked
+            batch = pixels.to(accelerator.device)
             with accelerator.accumulate(loss_module), accelerator.autocast():
                 count = len(batch.captions)
                 first = (part * accelerator.num_processes + accelerator.process_index) * count
                 loss = loss_module(batch, pair_generators(config.seed, step, first, count))
                 accelerator.backward(loss)
-            losses.append(float(loss.detach()))
-        norm = float(accelerator.clip_grad_norm_(state.parameters, config.max_grad_norm))
-        mean_loss = sum(losses) / len(losses)
+            losses.append(loss.detach())
+        gradient_norm = accelerator.clip_grad_norm_(state.parameters, config.max_grad_norm)
+        parts = subject.parts()
+        # The only place of a step where the host waits for the device.
+        norm, *numbers = _read([gradient_norm, *parts.values(), *losses])
+        mean_loss = sum(numbers[len(parts) :]) / len(losses)
         finite = math.isfinite(mean_loss) and math.isfinite(norm)
         # In fp16 the gradients are scaled, at first by too much: the scaler must see infinite ones to lower the scale,
         # and leaves the weights alone.
@@ -266,15 +276,16 @@ def train_loop(
                 )
         optimizer.zero_grad(set_to_none=True)
         state.step += 1
-        rate = (state.step - since) / (time.monotonic() - started)
+        passed = time.monotonic() - started
         metrics: dict[str, float | int] = {
             "step": state.step,
             "loss": mean_loss,
             "grad_norm": norm,
             "learning_rate": learning_rate(config, step),
-            "steps_per_second": rate,
+            "steps_per_second": (state.step - since) / passed,
+            "data_wait": waited / passed,
             "skipped": state.skipped,
-            **subject.parts(),
+            **dict(zip(parts, numbers[: len(parts)], strict=True)),
         }
         last = state.step == config.num_steps
         stopping = should_stop()
@@ -307,6 +318,11 @@ def train_loop(
     if end:
         accelerator.state.destroy_process_group()
     return state
+
+
+def _read(scalars: Sequence[Tensor]) -> list[float]:
+    """Numbers of a device, all of them in one copy."""
+    return torch.stack([scalar.detach().double() for scalar in scalars]).tolist()
 
 
 def is_finished(run_dir: Path) -> bool:
@@ -462,16 +478,22 @@ def _batches(
     accelerator: Any,  # noqa: ANN401 (an Accelerator)
     num_workers: int,
     keyed: bool,
-) -> Iterator[Batch]:
+) -> Iterator[PixelBatch]:
     """Batches of this process from a step on, without end."""
     from torch.utils.data import DataLoader
 
     steps = _Steps(stream, config, first_step, accelerator.num_processes, accelerator.process_index, keyed)
-    loader = DataLoader(steps, batch_size=None, num_workers=num_workers, prefetch_factor=4 if num_workers else None)
-    yield from cast("Iterator[Batch]", loader)
+    loader = DataLoader(
+        steps,
+        batch_size=None,
+        num_workers=num_workers,
+        prefetch_factor=PREFETCH if num_workers else None,
+        pin_memory=accelerator.device.type == "cuda",
+    )
+    yield from cast("Iterator[PixelBatch]", loader)
 
 
-class _Steps(torch.utils.data.IterableDataset[Batch]):
+class _Steps(torch.utils.data.IterableDataset[PixelBatch]):
     """Whole batches in order; worker w of n makes each n-th one, which a loader puts back in order."""
 
     def __init__(
@@ -480,9 +502,11 @@ class _Steps(torch.utils.data.IterableDataset[Batch]):
         self._stream, self._config, self._first, self._keyed = stream, config, first, keyed
         self._processes, self._process = processes, process
 
-    def __iter__(self) -> Iterator[Batch]:
+    def __iter__(self) -> Iterator[PixelBatch]:
         info = torch.utils.data.get_worker_info()
         worker, workers = (0, 1) if info is None else (info.id, info.num_workers)
+        if info is not None:
+            cv2.setNumThreads(1)  # the workers share the processors already
         position = 0
         for step in range(self._first, self._config.num_steps):
             size, pairs = self._config.step_shape(step)
@@ -497,7 +521,7 @@ class _Steps(torch.utils.data.IterableDataset[Batch]):
                     # A step's numbers are its own whatever the sizes of the steps before it were.
                     first = step * STRIDE + (part * self._processes + self._process) * share
                     pairs_of_part = [self._stream.sample(first + offset, size) for offset in range(share)]
-                    yield collate(pairs_of_part, keyed=self._keyed)
+                    yield stack(pairs_of_part, keyed=self._keyed)
                 position += 1
 
 

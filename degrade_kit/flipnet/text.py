@@ -19,7 +19,7 @@ def encode_prompts(tokenizer: Any, text_encoder: Any, prompts: Sequence[str]) ->
         list(prompts), padding="max_length", truncation=True, max_length=tokenizer.model_max_length, return_tensors="pt"
     )
     device = next(text_encoder.parameters()).device
-    return cast("Tensor", text_encoder(tokens.input_ids.to(device))[0])
+    return cast("Tensor", text_encoder(tokens.input_ids.to(device, non_blocking=True))[0])
 
 
 def join_tokens(text: Tensor, extra: Tensor | None, extra_mask: Tensor | None) -> tuple[Tensor, Tensor | None]:

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from degrade_kit.errors import ConfigError
-from degrade_kit.flipnet.batch import Batch, PairStream
+from degrade_kit.flipnet.batch import Batch, PairStream, moved
 from degrade_kit.flipnet.checkpoint import BaseReference, Prompts, save
 from degrade_kit.flipnet.diffusion import add_noise, draw_noise, one_step_estimate, training_target
 from degrade_kit.flipnet.latents import LatentCache
@@ -140,7 +140,7 @@ class DiffusionLoss(nn.Module):
 
         condition_noise = random.noise(net, condition.shape)
         condition_timesteps = random.timesteps(net, condition.shape[0])
-        noised = torch.tensor(random.chances(config.condition_noise), device=device)
+        noised = moved(torch.tensor(random.chances(config.condition_noise)), device)
         condition_timesteps = torch.where(noised, condition_timesteps, 0)
         a_c, s_c = net.signal_noise(condition_timesteps)
         noised = noised[:, None, None, None]
@@ -188,7 +188,7 @@ class DiffusionLoss(nn.Module):
         return (squared.mean((1, 2, 3)) * self._timestep_weights(timesteps)).mean()
 
     def _timestep_weights(self, timesteps: Tensor) -> Tensor:
-        alpha = self.net.alphas_cumprod.to(timesteps.device)[timesteps].float()
+        alpha = self.net.alphas_cumprod.to(timesteps.device, non_blocking=True)[timesteps].float()
         kind = self.net.prediction_type
         if self.config.loss_weighting != "min_snr":
             return torch.ones_like(alpha)
@@ -211,7 +211,7 @@ class _Random:
         """Draw the timesteps of `count` rows, equally many for each pair."""
         each = count // len(self._sources)
         drawn = [torch.randint(0, len(net.alphas_cumprod), (each,), generator=source) for source in self._sources]
-        return torch.cat(drawn).to(self._device)
+        return moved(torch.cat(drawn), self._device)
 
     def noise(self, net: FlipNet, shape: Sequence[int]) -> Tensor:
         """Draw the noise of shape[0] rows, equally many for each pair."""
@@ -227,7 +227,7 @@ class _Random:
             )
             for source in self._sources
         ]
-        return torch.cat(drawn).to(self._device)
+        return moved(torch.cat(drawn), self._device)
 
 
 def new_state(net: FlipNet, config: TrainConfig) -> TrainState:
@@ -271,7 +271,7 @@ def train(
         validate: Called with the averaged weights in the network; returns numbers, which are reported.
         report: Called with the numbers of a step or a validation.
         should_stop: Asked after each step; a checkpoint is written before returning.
-        num_workers: Processes that prepare pairs; 0 prepares them in this one.
+        num_workers: Processes that prepare pairs; 0 prepares them in this one. The pairs are the same.
         device: Such as `cuda:1` or `cpu`; Accelerate's choice, a GPU if there is one, where None.
         trackers: Of Accelerate, such as `tensorboard`.
 

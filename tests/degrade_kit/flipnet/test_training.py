@@ -14,7 +14,7 @@ from torch import Tensor
 
 from degrade_kit.errors import ConfigError, RunError
 from degrade_kit.flipnet import loop
-from degrade_kit.flipnet.batch import Batch, collate, pair_generators, to_images
+from degrade_kit.flipnet.batch import Batch, PixelBatch, collate, pair_generators, stack, to_images
 from degrade_kit.flipnet.checkpoint import BaseReference
 from degrade_kit.flipnet.config import FlipNetConfig, Mode
 from degrade_kit.flipnet.loop import (
@@ -313,12 +313,12 @@ def test_data_workers_change_no_batch(monkeypatch: pytest.MonkeyPatch) -> None:
         num_steps=5, crop_sizes=(16, 24), crop_shares=(1.0, 1.0), crop_batches=(4, 2), gradient_accumulation=2
     )
 
-    def batches(process: int = 0, processes: int = 1) -> list[Batch]:
+    def batches(process: int = 0, processes: int = 1) -> list[PixelBatch]:
         return list(loop._Steps(Stream(), config, 1, processes, process, False))
 
     alone = batches()
     assert len(alone) == 4 * 2
-    assert {(tuple(batch.hq.shape[1:]), len(batch.captions)) for batch in alone} == {((3, 16, 16), 2), ((3, 24, 24), 1)}
+    assert {(tuple(batch.hq.shape[1:]), len(batch.captions)) for batch in alone} == {((16, 16, 3), 2), ((24, 24, 3), 1)}
 
     class Info:
         num_workers = 3
@@ -326,12 +326,56 @@ def test_data_workers_change_no_batch(monkeypatch: pytest.MonkeyPatch) -> None:
         def __init__(self, number: int) -> None:
             self.id = number
 
-    by_worker: list[list[Batch]] = []
+    by_worker: list[list[PixelBatch]] = []
     for number in range(3):
         monkeypatch.setattr(torch.utils.data, "get_worker_info", lambda number=number: Info(number))
         by_worker.append(batches())
     for position, batch in enumerate(alone):
         assert torch.equal(by_worker[position % 3][position // 3].hq, batch.hq)
+
+
+@pytest.mark.slow
+def test_data_workers_change_no_weight_and_a_stopped_run_goes_on_with_others(tmp_path: Path) -> None:
+    config = small(num_steps=4)
+    whole = run(tmp_path / "whole", config)
+    steps: list[int] = []
+    with_workers = {"num_workers": 2, "report": lambda metrics: steps.append(int(metrics["step"]))}
+    half = run(tmp_path / "parts", config, should_stop=lambda: len(steps) == 1, **with_workers)
+    assert half.step == 2
+    parts = run(tmp_path / "parts", config, **{**with_workers, "num_workers": 1})
+    assert steps == [1, 2, 3, 4]
+    assert all(torch.equal(a, b) for a, b in zip(everything(whole), everything(parts), strict=True))
+
+
+def test_a_step_asks_the_device_for_its_numbers_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+    real = loop._read
+
+    def read(scalars: Sequence[Tensor]) -> list[float]:
+        asked.append(len(scalars))
+        return real(scalars)
+
+    def refuse(tensor: Tensor) -> float:
+        raise AssertionError(f"a number was asked for alone: {tensor.shape}")
+
+    monkeypatch.setattr(loop, "_read", read)
+    monkeypatch.setattr(Tensor, "__float__", refuse)
+    lines: list[dict[str, float]] = []
+    run(tmp_path, small(num_steps=1, gradient_accumulation=2), report=lines.append)
+    assert asked == [3], "the norm of the gradient and the losses of two parts"
+    assert 0 < lines[0]["grad_norm"] < math.inf
+    assert 0 <= lines[0]["data_wait"] <= 1
+
+
+def test_a_batch_of_pixels_is_a_quarter_and_becomes_the_same_batch() -> None:
+    pairs = [Stream().sample(number, 16) for number in range(3)]
+    pixels, batch = stack(pairs), collate(pairs)
+    assert (pixels.hq.dtype, pixels.hq.nbytes * 4) == (torch.uint8, batch.hq.nbytes)
+    found = pixels.to(torch.device("cpu"))
+    assert torch.equal(found.hq, batch.hq)
+    assert torch.equal(found.lq, batch.lq)
+    assert np.array_equal(to_images(found.lq)[2], pairs[2].lq)
+    assert found.captions == batch.captions == [pair.caption for pair in pairs]
 
 
 def test_a_batch_that_cannot_be_shared_out_is_refused(tmp_path: Path) -> None:
