@@ -34,6 +34,7 @@ import io
 import os
 import struct
 import threading
+import warnings
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -212,6 +213,20 @@ def decode_image(
                     decoded = _decode(lean, format, limits)
                     return replace(decoded, notes=(UNREAD_METADATA, *decoded.notes), plain=False)
         raise
+
+
+def image_size(path: str | os.PathLike[str]) -> tuple[int, int] | None:
+    """Read height and width of an image, upright, from its file's header; None where that says none."""
+    from PIL import Image as pillow
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of sizes that a decoder would refuse
+        try:
+            with pillow.open(path) as image:
+                turned = image.getexif().get(_EXIF_ORIENTATION, 1) > 4
+                return (image.width, image.height) if turned else (image.height, image.width)
+        except Exception:  # Pillow's plugins let nearly any type through: see `_open`
+            return None
 
 
 class _Limits(NamedTuple):

@@ -149,10 +149,10 @@ def apply_crop(crop: Crop, pixels: Pixels) -> Pixels:
 
 
 def read_pair(pair: Pair) -> tuple[Pixels, Pixels]:
-    """Decode both images of a pair, HQ first.
+    """Decode both images of a pair, HQ first; of a tile that part of them.
 
     Returns:
-        Two arrays, uint8 RGB, of one shape.
+        Two arrays, uint8 RGB, C-contiguous, of one shape.
 
     Raises:
         ImageError: If one cannot be read, or the sizes differ; it names the file.
@@ -163,7 +163,15 @@ def read_pair(pair: Pair) -> tuple[Pixels, Pixels]:
             SIZE_DIFFERS,
             f"{pair.name}: HQ has {hq.shape[1]} x {hq.shape[0]} pixels, LQ has {lq.shape[1]} x {lq.shape[0]}",
         )
-    return hq, lq
+    if pair.tile is None:
+        return hq, lq
+    tile = pair.tile
+    cut = np.s_[tile.top : tile.top + tile.side, tile.left : tile.left + tile.side]
+    if hq[cut].shape[:2] != (tile.side, tile.side):
+        raise ImageError(
+            SIZE_DIFFERS, f"{pair.name}: expected {tile} to lie within {hq.shape[1]} x {hq.shape[0]} pixels"
+        )
+    return np.ascontiguousarray(hq[cut]), np.ascontiguousarray(lq[cut])
 
 
 def _read(pair: Pair, side: str) -> Pixels:

@@ -12,6 +12,7 @@ unstated; here each pair and each face is as likely as any other unless weights 
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
@@ -157,6 +158,7 @@ class RealPairs:
         self._pairs = tuple(pairs)
         self._captions = captions
         self._policy = policy or POLICIES.get(self.kind, DEFAULT_POLICY)
+        self._whole = dataclasses.replace(self._policy, native=1.0)
         self._cache = ImageCache(0) if cache is None else cache
         self._describe = source_caption if source_words else template_caption
 
@@ -169,8 +171,10 @@ class RealPairs:
         del rng
         _check_size(size, MAX_SIDE)
         pair = self._pairs[index]
-        hq, lq = self._cache.get((pair.hq_path, pair.lq_path), lambda: read_pair(pair))
-        crop = draw_crop(hq.shape[0], hq.shape[1], size, self._policy, crop_rng)
+        hq, lq = self._cache.get((pair.hq_path, pair.lq_path, pair.tile), lambda: read_pair(pair))
+        # A tile shows a part at native resolution already: enlarged, noise would be that of no camera.
+        policy = self._policy if pair.tile is None else self._whole
+        crop = draw_crop(hq.shape[0], hq.shape[1], size, policy, crop_rng)
         hq, lq = apply_crop(crop, hq), apply_crop(crop, lq)
         caption = self._describe(hq, lq, self.kind) if self._captions is None else self._captions[index]
         return PairSample(hq, lq, caption, self.kind)
@@ -242,6 +246,14 @@ class FacePairs:
     def __len__(self) -> int:
         """Count the faces that were drawn."""
         return len(self._indices)
+
+    def read(self, index: int) -> bytes:
+        """Read the file of a face, as it lies in the source.
+
+        Raises:
+            ImageError: If it cannot be read.
+        """
+        return self._sources.read(self._indices[index])
 
     def face(self, index: int) -> Pixels:
         """Read a face as prepared, uint8 RGB, read-only.

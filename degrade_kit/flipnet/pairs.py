@@ -10,18 +10,20 @@ splits keep apart, so that a model is never trained on what it may be judged by.
 
 from __future__ import annotations
 
+import fnmatch
 import hashlib
 import posixpath
 import re
 from collections import Counter
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
 from degrade_kit.errors import ConfigError
 from degrade_kit.files import local_path, read_regular
 from degrade_kit.flipnet.layouts import LAYOUTS, REALBLUR, REALBLUR_EXPECTED, Role, Side, Split
+from degrade_kit.image import image_size
 from degrade_kit.sources import display_name, never_data, open_sources
 
 KINDS: Final = ("haze", "low-light", "noise", "blur")
@@ -31,12 +33,26 @@ DATA_SETS: Final = {"dense-haze": "haze", "lol": "low-light", "sidd": "noise", "
 PAPER_LIMITS: Final = {"sidd": 1000, "realblur-j": 1000}
 """Training pairs drawn from a data set; all of any other (Dense-Haze and LOL in full, FlipNet, section 4)."""
 
+PAPER_TILES: Final = {"sidd": 512}
+"""Side of the tiles, pixels, that a data set's images are parted into, each a pair of its own: the Medium set of SIDD
+has 320 pairs of 16 megapixels, of which the paper's 1000 can only be parts."""
+
 NO_HQ: Final = "no HQ partner"
 NO_LQ: Final = "no LQ partner"
 AMBIGUOUS: Final = "several files for one side"
 UNKNOWN: Final = "not of the layout"
 UNLISTED: Final = "in no list"
 MISSING: Final = "listed, but not there"
+
+
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """A square of both images of a pair."""
+
+    top: int
+    left: int
+    side: int
+    """In pixels."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +66,9 @@ class Pair:
     hq_path: Path
     lq_path: Path
     split: Split
-    """`test` for the official test splits."""
+    """`test` for the official test splits, and for what is kept out of training otherwise."""
+    tile: Tile | None = None
+    """The part of the files that is the pair; all of them where None."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +115,15 @@ def kind_of(source: str) -> str:
     return DATA_SETS.get(source, source)
 
 
-def read_pairs(source: str, root: str | Path, *, limit: int | None = None, seed: int = 0) -> PairSet:
+def read_pairs(
+    source: str,
+    root: str | Path,
+    *,
+    limit: int | None = None,
+    tile: int | None = None,
+    kept_out: Sequence[str] = (),
+    seed: int = 0,
+) -> PairSet:
     """List the pairs in a folder.
 
     Hidden files and what `degrade_kit.sources` leaves out are passed over; any other image that is in no pair is in
@@ -107,6 +133,9 @@ def read_pairs(source: str, root: str | Path, *, limit: int | None = None, seed:
         source: Kind of degradation or name of a data set; it gives the kind, the tree gives the layout.
         root: The data set's folder, or one above it.
         limit: Number of training pairs to draw; 0 takes all, None the paper's number. Test pairs are never drawn from.
+        tile: Side of the tiles that larger images are parted into, pixels; 0 parts none, None those of `PAPER_TILES`.
+            All images give one tile before any gives two; an image of the test split gives one.
+        kept_out: Patterns of names, such as `*/0199_*`, of pairs that are put into the test split.
         seed: Of the draw. Which pairs are drawn depends on it and their names alone.
 
     Raises:
@@ -121,6 +150,11 @@ def read_pairs(source: str, root: str | Path, *, limit: int | None = None, seed:
     layout, pairs, orphans = _recognise(source, kind, root, names)
     if limit is None:
         limit = PAPER_LIMITS.get(source, PAPER_LIMITS.get(layout, 0))
+    if tile is None:
+        tile = PAPER_TILES.get(source, PAPER_TILES.get(layout, 0))
+    pairs = [replace(pair, split="test") if matches(pair.name, kept_out) else pair for pair in pairs]
+    if tile:
+        pairs = tiled(pairs, tile, seed)
     kept = draw_subset(pairs, limit, seed)
     return PairSet(
         source=source,
@@ -138,14 +172,58 @@ def draw_subset(pairs: Iterable[Pair], limit: int, seed: int) -> tuple[Pair, ...
     """Draw `limit` training pairs, and keep all test pairs, sorted by name; all pairs where `limit` is 0.
 
     The pairs are ranked by a hash of seed and name, so that a pair that is added or removed elsewhere moves at most one
-    other, and a smaller limit takes a part of what a larger one takes.
+    other, and a smaller limit takes a part of what a larger one takes. Of tiles all first ones of an image rank before
+    all second ones.
     """
     ordered = sorted(pairs, key=lambda pair: pair.name)
     if limit <= 0:
         return tuple(ordered)
     training = [pair for pair in ordered if pair.split == "train"]
-    taken = {pair.name for pair in sorted(training, key=lambda pair: _rank(seed, pair.name))[:limit]}
+    files = {pair.name: pair.lq_path if pair.tile else Path(pair.name) for pair in training}
+    places: Counter[Path] = Counter()
+    ranked: list[tuple[int, bytes, str]] = []
+    for rank, pair in sorted((_rank(seed, pair.name), pair.name) for pair in training):
+        name = files[pair]
+        ranked.append((places[name], rank, pair))
+        places[name] += 1
+    taken = {name for _, _, name in sorted(ranked)[:limit]}
     return tuple(pair for pair in ordered if pair.split == "test" or pair.name in taken)
+
+
+def tiled(pairs: Iterable[Pair], side: int, seed: int) -> list[Pair]:
+    """Part the images of pairs into tiles that do not overlap, beginning at their upper left corner.
+
+    Nothing is decoded: sizes are read from the files' headers. A pair that is smaller than two tiles, or whose size
+    cannot be read, stays as it is.
+
+    Args:
+        pairs: Unparted.
+        side: Of the tiles, pixels.
+        seed: Of the draw of the one tile that a pair of the test split gives.
+    """
+    found: list[Pair] = []
+    for pair in pairs:
+        size = image_size(pair.lq_path)
+        rows, columns = (0, 0) if size is None else (size[0] // side, size[1] // side)
+        if rows * columns < 2:
+            found.append(pair)
+            continue
+        tiles = [
+            replace(pair, name=f"{pair.name}/{row}-{column}", tile=Tile(row * side, column * side, side))
+            for row in range(rows)
+            for column in range(columns)
+        ]
+        found += tiles if pair.split == "train" else [min(tiles, key=lambda tile: _rank(seed, tile.name))]
+    return found
+
+
+def matches(name: str, patterns: Sequence[str]) -> bool:
+    """Whether a name fits one of some patterns; `*` takes any characters, slashes too.
+
+    >>> matches("SIDD/Data/0199_010_GP/0199_010", ["*/0199_*"]), matches("a/69000.png", ["*69???.*"]), matches("a", [])
+    (True, True, False)
+    """
+    return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
 
 
 def _rank(seed: int, name: str) -> bytes:

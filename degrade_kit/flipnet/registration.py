@@ -13,7 +13,8 @@ Levin's 32 pairs as they come, displaced by up to 6 px, 27 are. With LQ moved by
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Final, cast
 
 import cv2
@@ -110,6 +111,8 @@ def check_pairs(
 ) -> tuple[list[Pair], list[Refusal]]:
     """Read every pair once, and part those that can be trained on from those that cannot.
 
+    Tiles are judged by the images that they are of, once for all of them: one that shows a bare wall tells no shift.
+
     Args:
         pairs: Of any kinds.
         registration: Whether to refuse pairs that are not registered; without it, pairs of other sizes and unreadable
@@ -118,19 +121,28 @@ def check_pairs(
     """
     kept: list[Pair] = []
     refused: list[Refusal] = []
+    found: dict[tuple[Path, Path], tuple[str, str] | None] = {}
     for number, pair in enumerate(pairs, start=1):
-        try:
-            hq, lq = read_pair(pair)
-        except ImageError as error:
-            refused.append(Refusal(pair, error.reason, error.detail))
+        files = pair.hq_path, pair.lq_path
+        if files not in found:
+            found[files] = _fault(pair, registration)
+        fault = found[files]
+        if fault is None:
+            kept.append(pair)
         else:
-            found = register_pair(hq, lq) if registration else None
-            if found is None or found.aligned:
-                kept.append(pair)
-            else:
-                refused.append(Refusal(pair, NOT_REGISTERED, str(found)))
+            refused.append(Refusal(pair, *fault))
         progress(Progress(noun="pair", done=number, total=len(pairs)))
     return kept, refused
+
+
+def _fault(pair: Pair, registration: bool) -> tuple[str, str] | None:
+    """Why the files of a pair cannot be trained on, as reason and detail; None where they can."""
+    try:
+        hq, lq = read_pair(replace(pair, tile=None))
+    except ImageError as error:
+        return error.reason, error.detail
+    found = register_pair(hq, lq) if registration else None
+    return None if found is None or found.aligned else (NOT_REGISTERED, str(found))
 
 
 def _centre(pixels: Pixels) -> Pixels:

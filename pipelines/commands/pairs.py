@@ -41,6 +41,16 @@ if TYPE_CHECKING:
     unset="sidd=1000, realblur-j=1000, face=4000, all of others",
     help="Training pairs drawn at random of a KIND as in --pairs, or of `face`; 0 takes all.",
 )
+@option(
+    "--tile",
+    "tiles",
+    multiple=True,
+    type=PAIR_COUNT,
+    metavar="KIND=SIDE",
+    unset="sidd=512, 0 for others",
+    needs=only_with("pairs"),
+    help="Part larger images of a KIND into squares, each a pair of its own; 0 parts none.",
+)
 @word("--size", ", of the crops shown", type=click.IntRange(16, 4096), default=256)
 @option("--shown", type=click.IntRange(1, 20), default=4, help="Pairs of each kind shown.")
 @word("--registration", default=True, needs=only_with("pairs"))
@@ -51,6 +61,7 @@ def pairs_command(
     preset: str,
     out: Path,
     limits: tuple[tuple[str, int], ...],
+    tiles: tuple[tuple[str, int], ...],
     size: int,
     shown: int,
     registration: bool,
@@ -79,6 +90,7 @@ def pairs_command(
         faces=hq,
         recipe=resolve_recipe(preset) if hq is not None else None,
         limits=dict(limits),
+        tiles=dict(tiles),
         size=size,
         shown=shown,
         registration=registration,

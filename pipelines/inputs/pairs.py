@@ -43,6 +43,9 @@ class PairsConfig:
     """How the faces are degraded."""
     limits: Mapping[str, int] = field(default_factory=dict[str, int])
     """Training pairs drawn, by the word in `pairs`, its kind, or "face"; 0 takes all. The paper's numbers otherwise."""
+    tiles: Mapping[str, int] = field(default_factory=dict[str, int])
+    """Side of the tiles that larger images are parted into, pixels, by the word in `pairs` or its kind; 0 parts none.
+    Those of `degrade_kit.flipnet.pairs.PAPER_TILES` otherwise."""
     size: int = 256
     """Side of the crops that are captioned and shown, pixels."""
     shown: int = 4
@@ -59,9 +62,10 @@ class PairsConfig:
             raise ConfigError("pairs: expected at least one KIND=DIR, or faces; got neither")
         words = {word for source, _ in self.pairs for word in (source, kind_of(source))}
         words |= {FACE} if self.faces is not None else set()
-        for word in self.limits:
-            if word not in words:
-                raise ConfigError(f"limit of `{word}`: no such pairs are given; {nearest(word, sorted(words))}")
+        for what, given in (("limit", self.limits), ("tile", self.tiles)):
+            for word in given:
+                if word not in words or (what == "tile" and word == FACE):
+                    raise ConfigError(f"{what} of `{word}`: no such pairs are given; {nearest(word, sorted(words))}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -129,7 +133,13 @@ def inspect_pairs(config: PairsConfig, *, progress: OnProgress = silent) -> Pair
     """
     _claim(config).check(LocalStore(config.out_dir))
     sets = [
-        read_pairs(source, root, limit=_limit(config, source, kind_of(source)), seed=config.seed)
+        read_pairs(
+            source,
+            root,
+            limit=_of_word(config.limits, source),
+            tile=_of_word(config.tiles, source),
+            seed=config.seed,
+        )
         for source, root in config.pairs
     ]
     for found in sets:
@@ -166,11 +176,14 @@ def _claim(config: PairsConfig) -> Claim:
 
 
 def _settings(config: PairsConfig) -> dict[str, Any]:
-    return {name: getattr(config, name) for name in ("size", "seed", "registration")} | {"limits": dict(config.limits)}
+    return {name: getattr(config, name) for name in ("size", "seed", "registration")} | {
+        "limits": dict(config.limits),
+        "tiles": dict(config.tiles),
+    }
 
 
-def _limit(config: PairsConfig, source: str, kind: str) -> int | None:
-    return config.limits.get(source, config.limits.get(kind))
+def _of_word(given: Mapping[str, int], source: str) -> int | None:
+    return given.get(source, given.get(kind_of(source)))
 
 
 def _open_faces(config: PairsConfig) -> FacePairs | None:

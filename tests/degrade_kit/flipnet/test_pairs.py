@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import re
 import shutil
+from collections import Counter
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from degrade_kit.errors import ConfigError
-from degrade_kit.flipnet.pairs import Pair, draw_subset, kind_of, read_pairs
+from degrade_kit.errors import ConfigError, ImageError
+from degrade_kit.flipnet import registration
+from degrade_kit.flipnet.crops import CropPolicy, read_pair
+from degrade_kit.flipnet.mixture import RealPairs
+from degrade_kit.flipnet.pairs import Pair, Tile, draw_subset, kind_of, read_pairs
+from degrade_kit.image import Pixels, encode_png
 
 REALBLUR_ROOT = "RealBlur-J_ECC_IMCORR_centroid_itensity_ref"
 
@@ -278,6 +285,81 @@ def test_the_papers_limit_holds_for_sidd_and_realblur_and_no_other(tmp_path: Pat
     repack = plant(tmp_path / "r", [f"train/{s}/{n}.png" for n in range(1003) for s in ("input", "target")])
     assert len(read_pairs("realblur-j", repack).pairs) == 1000
     assert len(read_pairs("lol", repack).pairs) == 1003
+
+
+# ---------------------------------------------------------------------------------------------------------------- tiles
+
+
+def plant_noise(root: Path, size: tuple[int, int] = (100, 130), scenes: int = 3) -> Path:
+    """SIDD's layout, one pair of each scene; LQ is HQ plus the scene's number."""
+    for scene in range(1, scenes + 1):
+        folder = root / f"Data/{scene:04}_{scene:03}_S6_00100_00060_3200_L"
+        folder.mkdir(parents=True)
+        hq = np.random.default_rng(scene).integers(0, 200, (*size, 3), np.uint8)
+        for side, pixels in (("GT", hq), ("NOISY", hq + scene)):
+            (folder / f"{scene:04}_{side}_SRGB_010.PNG").write_bytes(encode_png(pixels.astype(np.uint8)))
+    return root
+
+
+def test_large_images_give_tiles_that_are_pairs_of_their_own(tmp_path: Path) -> None:
+    root = plant_noise(tmp_path)
+    assert len(read_pairs("sidd", root).pairs) == 3, "smaller than two of the paper's tiles"
+    found = read_pairs("sidd", root, tile=32, limit=0)
+    assert len(found.pairs) == 3 * 3 * 4
+    assert len({pair.name for pair in found.pairs}) == 36
+    whole = {pair.lq_path: read_pair(pair) for pair in read_pairs("sidd", root, tile=0).pairs}
+    for pair in found.pairs:
+        assert pair.tile is not None
+        rows, columns = (slice(start, start + 32) for start in (pair.tile.top, pair.tile.left))
+        for part, image in zip(read_pair(pair), whole[pair.lq_path], strict=True):
+            assert np.array_equal(part, image[rows, columns])
+            assert part.flags.c_contiguous
+    outside = replace(found.pairs[0], tile=Tile(80, 0, 32))
+    with pytest.raises(ImageError, match="to lie within 130 x 100 pixels"):
+        read_pair(outside)
+
+
+def test_every_image_gives_a_tile_before_any_gives_two(tmp_path: Path) -> None:
+    root = plant_noise(tmp_path)
+    for limit in (2, 3, 6, 8):
+        found = read_pairs("sidd", root, tile=32, limit=limit, seed=5)
+        each = Counter(pair.lq_path for pair in found.pairs)
+        assert each.total() == limit
+        assert max(each.values()) == -(-limit // 3)
+        assert found.pairs == read_pairs("sidd", root, tile=32, limit=limit, seed=5).pairs
+    assert found.left_out == 36 - 8
+    assert found.pairs != read_pairs("sidd", root, tile=32, limit=8, seed=6).pairs
+
+
+def test_pairs_are_kept_out_by_their_names_and_give_one_tile(tmp_path: Path) -> None:
+    found = read_pairs("sidd", plant_noise(tmp_path), tile=32, limit=9, kept_out=["*/????_003_*"])
+    assert len(found.split("train")) == 9
+    assert all("_003_" not in pair.name for pair in found.split("train"))
+    assert [pair.lq_path.name for pair in found.split("test")] == ["0003_NOISY_SRGB_010.PNG"]
+
+
+def test_tiles_are_judged_by_their_image_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pairs = read_pairs("sidd", plant_noise(tmp_path), tile=32, limit=0).pairs
+    seen: list[tuple[int, ...]] = []
+
+    def register(hq: Pixels, lq: Pixels) -> registration.Registration:
+        seen.append(hq.shape)
+        away = 9.0 if int(lq[0, 0, 0]) - int(hq[0, 0, 0]) == 2 else 0.0
+        return registration.Registration(away, away, 0.1, 0.9)
+
+    monkeypatch.setattr(registration, "register_pair", register)
+    kept, refused = registration.check_pairs(pairs)
+    assert seen == [(100, 130, 3)] * 3
+    assert (len(kept), {refusal.pair.name[:12] for refusal in refused}) == (24, {"Data/0002_00"})
+
+
+def test_a_tile_is_trained_on_at_native_resolution(tmp_path: Path) -> None:
+    pairs = read_pairs("sidd", plant_noise(tmp_path), tile=48, limit=0).pairs
+    source = RealPairs(pairs, captions=["noise"] * len(pairs), policy=CropPolicy(native=0.0, flip=0.0))
+    for index, pair in enumerate(pairs):
+        rng = np.random.default_rng(index)
+        found = source.load(index, 48, rng, rng)
+        assert np.array_equal(found.hq, read_pair(pair)[0])
 
 
 # ---------------------------------------------------------------------------------------------------------- sample data
