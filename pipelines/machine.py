@@ -30,6 +30,23 @@ def default_threads() -> int:
     return 0 if quota is None or "OMP_NUM_THREADS" in os.environ else processors()
 
 
+def default_data_workers(*, on_gpu: bool, batch_bytes: int) -> int:
+    """Processes that prepare pairs beside a GPU, 8 at most; none on a CPU, which has the network to compute itself.
+
+    Args:
+        on_gpu: Whether the network is on a GPU.
+        batch_bytes: Size of a batch of pixels; those that are prepared ahead lie in shared memory, which containers
+            have little of.
+    """
+    if not on_gpu:
+        return 0
+    here = max(1, int(os.environ.get("LOCAL_WORLD_SIZE", "1") or 1))  # processes of this training on this machine
+    count = min(8, max(1, processors() // here - 1))
+    shared = shared_memory()
+    # Of each worker the batches ahead, and one in work.
+    return count if shared is None else min(count, shared // 2 // (here * 3 * max(batch_bytes, 1)))
+
+
 def memory() -> int | None:
     """Bytes of memory that this process may use, or None where the system does not tell."""
     try:

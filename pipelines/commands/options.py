@@ -146,7 +146,7 @@ def training_options(function: _F) -> _F:
         word("--mixed-precision", unset=config),
         word("--device", unset=DEVICE),
         word("--threads", default=0),
-        word("--data-workers", default=0),
+        word("--data-workers", unset="up to 8 beside a GPU, none on a CPU"),
         word("--workers", ", more of them on Ray Train", default=0),
         word("--ray-address", ", in place of one that is started", unset="none", needs=RAY),
         word("--gpus-per-worker", default=0.0, needs=RAY),

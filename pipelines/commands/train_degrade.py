@@ -39,6 +39,15 @@ _SECTIONS = (
 """Keys of the configuration of a run, beside `base_model`, which is an option."""
 
 
+def _train_shown(run: Any) -> None:  # noqa: ANN401 (a DegradeRun, imported where it is needed)
+    """Train in one of several processes, and show the captioning before it."""
+    from degrade_kit.pipelines.commands.progress import ProgressLine
+    from degrade_kit.pipelines.models.train_degrade import train_here
+
+    with ProgressLine() as progress:
+        train_here(run, progress=progress)
+
+
 @command(
     "train-degrade",
     "Train FlipNet to degrade, on real pairs and faces",
@@ -53,6 +62,7 @@ _SECTIONS = (
 @word("--hq", "; they are degraded on the fly", unset="none")
 @word("--out", ": a folder for the run", required=True)
 @word("--registration", default=True, needs=only_with("pairs"))
+@word("--captions", "; of the HQ images", unset="the configuration's")
 @training_options
 def train_degrade_command(
     config: Sections,
@@ -62,7 +72,7 @@ def train_degrade_command(
     registration: bool,
     device: str | None,
     threads: int,
-    data_workers: int,
+    data_workers: int | None,
     workers: int,
     ray_address: str | None,
     gpus_per_worker: float,
@@ -110,6 +120,7 @@ def train_degrade_command(
         click.echo(plan_text(run))
         click.echo("dry run: nothing was written")
         return
+    from degrade_kit.pipelines.commands.progress import ProgressLine
     from degrade_kit.pipelines.executor import train_on_workers
     from degrade_kit.pipelines.models.train_degrade import train_here
 
@@ -127,9 +138,10 @@ def train_degrade_command(
             )
 
     if workers == 0:
-        model = train_here(run, progress)
+        with ProgressLine() as captioned:
+            model = train_here(run, progress, captioned)
     else:
-        train_on_workers(train_here, run, workers, gpus=gpus_per_worker, ray_address=ray_address)
+        train_on_workers(_train_shown, run, workers, gpus=gpus_per_worker, ray_address=ray_address)
         model = out / "model"
     click.echo(f"model {model}")
     click.echo(f"look at {out}/samples, {out}/metrics.jsonl")

@@ -44,6 +44,15 @@ _SECTIONS = (
 """Keys of the configuration of a run, beside `base_model` and `perceptual`, which are options."""
 
 
+def _train_shown(run: Any) -> None:  # noqa: ANN401 (a RestoreRun, imported where it is needed)
+    """Train in one of several processes, and show the captioning before it."""
+    from degrade_kit.pipelines.commands.progress import ProgressLine
+    from degrade_kit.pipelines.models.train_restore import train_restore_here
+
+    with ProgressLine() as progress:
+        train_restore_here(run, progress=progress)
+
+
 @command(
     "train-restore",
     "Train a face restorer on a data set of pairs",
@@ -99,6 +108,7 @@ _SECTIONS = (
 )
 @weights_option
 @word("--cache-dir", unset="none, which is for local shards", needs=url_of("shards"))
+@word("--captions", "; of the faces that the shards were made of", unset="the configuration's", needs=_RESTORATION)
 @training_options
 def train_restore_command(
     config: Sections,
@@ -110,7 +120,7 @@ def train_restore_command(
     weights: dict[str, Path],
     device: str | None,
     threads: int,
-    data_workers: int,
+    data_workers: int | None,
     cache_dir: Path | None,
     workers: int,
     ray_address: str | None,
@@ -180,6 +190,7 @@ def train_restore_command(
         click.echo("dry run: nothing was written")
         return
     run = locate_weights(run)  # here: workers may have another environment and working directory
+    from degrade_kit.pipelines.commands.progress import ProgressLine
     from degrade_kit.pipelines.executor import train_on_workers
     from degrade_kit.pipelines.models.train_restore import chosen_stages, train_restore_here
 
@@ -197,9 +208,10 @@ def train_restore_command(
             )
 
     if workers == 0:
-        model = train_restore_here(run, progress)
+        with ProgressLine() as captioned:
+            model = train_restore_here(run, progress, captioned)
     else:
-        train_on_workers(train_restore_here, run, workers, gpus=gpus_per_worker, ray_address=ray_address)
+        train_on_workers(_train_shown, run, workers, gpus=gpus_per_worker, ray_address=ray_address)
         model = out / chosen_stages(run)[-1] / "model"
     click.echo(f"model {model}")
     click.echo(f"look at {model.parent}/samples, {model.parent}/metrics.jsonl")

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import numpy as np
 import torch
@@ -21,7 +21,6 @@ from degrade_kit.errors import ConfigError
 from degrade_kit.files import write_whole
 from degrade_kit.flipnet.base_small import SmallBase, check_base_choice, continued_net, new_net
 from degrade_kit.flipnet.batch import collate, pair_generators, to_images
-from degrade_kit.flipnet.blip import CAPTIONS, blip_captions
 from degrade_kit.flipnet.checkpoint import BaseReference, Prompts
 from degrade_kit.flipnet.config import FlipNetConfig, Mode, read_fields, section
 from degrade_kit.flipnet.crops import DEFAULT_POLICY, POLICIES, CropPolicy
@@ -32,7 +31,7 @@ from degrade_kit.flipnet.loop import Report
 from degrade_kit.flipnet.measures import energy_distance, features_of
 from degrade_kit.flipnet.mixture import FACE, FacePairs, ImageCache, Mixture, PairSample, PairSource, RealPairs
 from degrade_kit.flipnet.network import FlipNet
-from degrade_kit.flipnet.pairs import Pair, draw_subset, read_pairs
+from degrade_kit.flipnet.pairs import Pair, draw_subset, matches, read_pairs
 from degrade_kit.flipnet.registration import check_pairs
 from degrade_kit.flipnet.sampling import SamplingConfig, sample
 from degrade_kit.flipnet.training import DiffusionLoss, TrainConfig, train
@@ -41,9 +40,12 @@ from degrade_kit.pipelines.claim import FREE, Claim, Inputs, check_apart, plain,
 from degrade_kit.pipelines.devices import check_device
 from degrade_kit.pipelines.images import list_images, warn_left_out
 from degrade_kit.pipelines.machine import default_threads
+from degrade_kit.pipelines.models.captions import captions_text, check_captions, training_captions
+from degrade_kit.pipelines.models.loading import cache_bytes, resolved_data_workers
 from degrade_kit.pipelines.sheet import Tile, contact_sheet
 from degrade_kit.pipelines.signals import Interrupt
 from degrade_kit.presets import resolve_recipe
+from degrade_kit.progress import OnProgress, silent
 from degrade_kit.seeding import generator
 from degrade_kit.sources import Sources
 from degrade_kit.store import LocalStore
@@ -64,6 +66,12 @@ class DataConfig:
     """Faces drawn from their source; 0 takes all."""
     limits: Mapping[str, int] = field(default_factory=dict[str, int])
     """Pairs drawn, by the word in `--pairs`; the paper's numbers where absent."""
+    tiles: Mapping[str, int] = field(default_factory=dict[str, int])
+    """Side of the tiles, pixels, that larger images are parted into, by the word in `--pairs`; 0 parts none, and those
+    of `degrade_kit.flipnet.pairs.PAPER_TILES` where absent."""
+    validation: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
+    """Patterns of names, such as `*/0199_*`, of pairs that are kept for validation, by the word in `--pairs`, or of
+    faces, by `face`; beside the official test splits, and whatever `held_out` is."""
     weights: Mapping[str, float] = field(default_factory=dict[str, float])
     """Share of each kind, `face` among them, and of those alone that are there; every pair and face alike where
     empty."""
@@ -83,8 +91,9 @@ class DataConfig:
     cache_gigabytes: float = 4.0
     """Memory for decoded images, of each data worker."""
     captions: str = "template"
-    """`template` describes the measured degradation; else a hub id or folder of a BLIP model, whose captions are kept
-    in the run's `captions.jsonl`."""
+    """`template` describes the measured degradation; else a file of captions that `degrade-kit caption` wrote of the HQ
+    images, which ends in .jsonl; or a hub id or folder of a BLIP model, whose captions are kept in the run's
+    `captions.jsonl`."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -120,7 +129,8 @@ class DegradeRun:
     out_dir: Path
     registration: bool = True
     device: str | None = None
-    data_workers: int = 0
+    data_workers: int | None = None
+    """Processes that prepare pairs; as many as `default_data_workers` says where None. They change no pair."""
     download: bool = False
     trackers: tuple[str, ...] = ()
     threads: int = 0
@@ -132,7 +142,7 @@ def degrade_run_config(sections: Mapping[str, Any], overrides: Mapping[str, Any]
 
     Args:
         sections: What a configuration file holds.
-        overrides: `base_model` or `revision`; all others go to `train`.
+        overrides: `base_model`, `revision` or `captions`; all others go to `train`.
         where: Where the sections come from, for messages.
 
     Raises:
@@ -142,6 +152,8 @@ def degrade_run_config(sections: Mapping[str, Any], overrides: Mapping[str, Any]
     for key, value in overrides.items():
         if key in ("base_model", "revision"):
             merged[key] = value
+        elif key == "captions":
+            merged["data"] = {**section(merged, "data", where), key: str(value)}
         else:
             merged["train"] = {**section(merged, "train", where), key: value}
     if "network" in merged:
@@ -169,6 +181,8 @@ class PairData:
     held_out_faces: Sources | None
     refused: tuple[str, ...]
     """What was found wrong with pairs that are left out."""
+    unmatched: tuple[str, ...] = ()
+    """Patterns of `validation` that fit nothing, with the word they are for."""
 
     def counts(self) -> dict[str, int]:
         """Training pairs by kind."""
@@ -188,17 +202,29 @@ def read_data(run: DegradeRun) -> PairData:
     training: list[Pair] = []
     held_out: list[Pair] = []
     refused: list[str] = []
+    unmatched: list[str] = []
     for source, folder in run.pairs:
-        found = read_pairs(source, folder, limit=config.limits.get(source), seed=run.config.train.seed)
+        patterns = config.validation.get(source, ())
+        found = read_pairs(
+            source,
+            folder,
+            limit=config.limits.get(source),
+            tile=config.tiles.get(source),
+            kept_out=patterns,
+            seed=run.config.train.seed,
+        )
+        unmatched += _unmatched(source, patterns, [pair.name for pair in found.pairs])
         warn_left_out(folder, {**found.skipped_by_reason(), **dict(found.never_data)})
         kept, bad = check_pairs(found.pairs, registration=run.registration)
         refused += [f"{entry.pair.name}: {entry.reason}: {entry.detail}" for entry in bad]
         train_split = [pair for pair in kept if pair.split == "train"]
-        count = round(len(train_split) * config.held_out)
-        chosen = {pair.name for pair in draw_subset(train_split, count, run.config.train.seed + 1)} if count else set()
-        training += [pair for pair in train_split if pair.name not in chosen]
+        of_file = {pair.lq_path: pair for pair in reversed(train_split)}  # tiles of an image stay on one side
+        count = round(len(of_file) * config.held_out)
+        drawn = draw_subset(of_file.values(), count, run.config.train.seed + 1) if count else ()
+        chosen = {pair.lq_path for pair in drawn}
+        training += [pair for pair in train_split if pair.lq_path not in chosen]
         held_out += [
-            dataclasses.replace(pair, split="train") for pair in kept if pair.split != "train" or pair.name in chosen
+            dataclasses.replace(pair, split="train") for pair in kept if pair.split != "train" or pair.lq_path in chosen
         ]
     faces = held_out_faces = None
     if run.faces is not None:
@@ -207,8 +233,11 @@ def read_data(run: DegradeRun) -> PairData:
             range(len(sources)),
             key=lambda i: generator(run.config.train.seed, f"held out {sources.names[i]}", 0).random(),
         )
+        patterns = config.validation.get(FACE, ())
+        unmatched += _unmatched(FACE, patterns, sources.names)
         count = round(len(sources) * config.held_out)
-        names = [{sources.names[i] for i in part} for part in (order[count:], order[:count])]
+        kept_out = {i for i in order if matches(sources.names[i], patterns)} | set(order[:count])
+        names = [{sources.names[i] for i in order if (i in kept_out) == held} for held in (False, True)]
         faces, held_out_faces = (sources.only(part) if part else None for part in names)
     if not training and faces is None:
         raise ConfigError("no pairs to train on: give --pairs KIND=DIR, --hq FACES, or both")
@@ -218,7 +247,12 @@ def read_data(run: DegradeRun) -> PairData:
         faces=faces,
         held_out_faces=held_out_faces,
         refused=tuple(refused),
+        unmatched=tuple(unmatched),
     )
+
+
+def _unmatched(source: str, patterns: Sequence[str], names: Sequence[str]) -> list[str]:
+    return [f"{source} {pattern}" for pattern in patterns if not any(matches(name, [pattern]) for name in names)]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -250,6 +284,8 @@ def plan_degrade_training(run: DegradeRun) -> DegradePlan:
         check_base_choice(config.base_model, train_base=config.train.train_base)
     if config.base_model:
         check_base(config.base_model, revision=config.revision, download=run.download)
+    if config.data.captions != "template":
+        check_captions(config.data.captions, run.out_dir, download=run.download)
     data = read_data(run)
     weights, unused = kind_weights(config.data.weights, data.counts())
     largest, least = max(*config.train.crop_sizes, config.validation_size), min(config.data.face_sizes)
@@ -289,8 +325,13 @@ def kind_weights(
     return {kind: weights[kind] for kind in there}, tuple(kind for kind in weights if kind not in there)
 
 
-def pair_sources(run: DegradeRun, data: PairData, cache: ImageCache, *, held_out: bool = False) -> list[PairSource]:
-    """Everything that pairs are drawn from."""
+NOTHING_NAMED: Final = "validation: nothing fits the pattern of %s, so it keeps nothing out of training"
+
+
+def pair_sources(
+    run: DegradeRun, data: PairData, cache: ImageCache, *, held_out: bool = False, progress: OnProgress = silent
+) -> list[PairSource]:
+    """Everything that pairs are drawn from; `progress` is told of the images that are captioned."""
     config = run.config.data
     pairs, faces = (data.held_out, data.held_out_faces) if held_out else (data.training, data.faces)
     kinds = sorted({pair.kind for pair in pairs})
@@ -301,7 +342,12 @@ def pair_sources(run: DegradeRun, data: PairData, cache: ImageCache, *, held_out
         native = config.native.get(kind, config.native.get("*"))
         if native is not None:
             policy = dataclasses.replace(policy, native=native)
-        captions = _captions(run, lambda index, chosen=chosen: chosen[index].hq_path.read_bytes(), len(chosen))
+        what = f"{kind}, held out" if held_out else kind
+        files = list(dict.fromkeys(pair.hq_path for pair in chosen))  # one caption for all tiles of an image
+        captions = _captions(run, lambda index, files=files: files[index].read_bytes(), len(files), what, progress)
+        if captions is not None:
+            of_file = dict(zip(files, captions, strict=True))
+            captions = [of_file[pair.hq_path] for pair in chosen]
         sources.append(
             RealPairs(chosen, captions=captions, policy=policy, cache=cache, source_words=config.source_words)
         )
@@ -319,7 +365,8 @@ def pair_sources(run: DegradeRun, data: PairData, cache: ImageCache, *, held_out
                     cache=cache,
                 )
                 drawn = make()
-                captions = _captions(run, lambda index, drawn=drawn: encode_png(drawn.face(index)), len(drawn))
+                what = "faces, held out" if held_out else "faces"
+                captions = _captions(run, drawn.read, len(drawn), what, progress)
                 sources.append(make(captions=captions))
     return sources
 
@@ -365,8 +412,15 @@ def train_degrade(
     *,
     report: Report = lambda metrics: None,
     should_stop: Callable[[], bool] = lambda: False,
+    progress: OnProgress = silent,
 ) -> Path:
     """Train, or go on training, and return the folder of the finished model.
+
+    Args:
+        run: What to do.
+        report: Told of the numbers of each step.
+        should_stop: Asked after each step.
+        progress: Told of the images that are captioned before the first step.
 
     Raises:
         ConfigError: If the data, the base model or the configuration is wrong.
@@ -377,24 +431,32 @@ def train_degrade(
     plan = plan_degrade_training(run)
     for line in plan.data.refused:
         log.warning("left out %s", line)
+    for line in plan.data.unmatched:
+        log.warning(NOTHING_NAMED, line)
     with _claim(run, plan.data).taken_by_one(run.out_dir):
-        _train(run, plan, report, should_stop)
+        _train(run, plan, report, should_stop, progress)
     return run.out_dir / "model"
 
 
-def _train(run: DegradeRun, plan: DegradePlan, report: Report, should_stop: Callable[[], bool]) -> None:
+def _train(
+    run: DegradeRun, plan: DegradePlan, report: Report, should_stop: Callable[[], bool], progress: OnProgress
+) -> None:
     """Train in a folder that is this run's."""
     data = plan.data
-    cache = ImageCache(round(run.config.data.cache_gigabytes * 1e9))
     train_config = run.config.train
+    data_workers = resolved_data_workers(run.data_workers, run.device, train_config)
+    cache = ImageCache(cache_bytes(run.config.data.cache_gigabytes, data_workers))
     stream = Mixture(
-        pair_sources(run, data, cache), seed=train_config.seed, weights=plan.weights, crops=run.config.data.crops
+        pair_sources(run, data, cache, progress=progress),
+        seed=train_config.seed,
+        weights=plan.weights,
+        crops=run.config.data.crops,
     )
     net, base = build_net(run, stream)
     prompts: Prompts = ()
     if run.config.data.captions == "template":
         prompts = caption_prompts(stream, max(train_config.crop_sizes), run.config.data.survey)
-    validator = Validator(run, data, cache)
+    validator = Validator(run, data, cache, progress)
     train(
         net,
         stream,
@@ -407,7 +469,7 @@ def _train(run: DegradeRun, plan: DegradePlan, report: Report, should_stop: Call
         validate=validator,
         report=report,
         should_stop=should_stop,
-        num_workers=run.data_workers,
+        num_workers=data_workers,
         device=run.device,
         trackers=run.trackers,
     )
@@ -419,11 +481,11 @@ class Validator:
     Every random number is fixed, so that two networks differ by their weights alone.
     """
 
-    def __init__(self, run: DegradeRun, data: PairData, cache: ImageCache) -> None:
+    def __init__(self, run: DegradeRun, data: PairData, cache: ImageCache, progress: OnProgress = silent) -> None:
         self._run = run
         size = run.config.validation_size
         self._samples: list[PairSample] = []
-        sources = pair_sources(run, data, cache, held_out=True)
+        sources = pair_sources(run, data, cache, held_out=True, progress=progress)
         if sources:
             kinds = sorted({source.kind for source in sources})
             weights = dict.fromkeys(kinds, 1.0)
@@ -477,12 +539,22 @@ def _licence_of(start: str) -> Callable[[Path], None]:
     return lambda target: copy_licence(folder, target) if folder is not None else None
 
 
-def _captions(run: DegradeRun, read: Callable[[int], bytes], count: int) -> list[str] | None:
-    """Captions of a captioning model for these images; None for templates, which follow each crop."""
-    model = run.config.data.captions
-    if model == "template":
+def _captions(
+    run: DegradeRun, read: Callable[[int], bytes], count: int, what: str, progress: OnProgress
+) -> list[str] | None:
+    """Captions of these HQ images; None for templates, which follow each crop."""
+    if run.config.data.captions == "template":
         return None
-    return blip_captions(read, count, model=model, cache=run.out_dir / CAPTIONS, download=run.download)
+    return training_captions(
+        read,
+        count,
+        captions=run.config.data.captions,
+        out_dir=run.out_dir,
+        device=run.device,
+        download=run.download,
+        what=what,
+        progress=lambda step: progress(dataclasses.replace(step, of=f"captions of {what}")),
+    )
 
 
 def _resolved(run: DegradeRun, data: PairData) -> dict[str, Any]:
@@ -517,16 +589,24 @@ def _comparable(resolved: dict[str, Any]) -> dict[str, Any]:
     return {**resolved, "config": config}
 
 
-def train_here(run: DegradeRun, report: Report = lambda metrics: None) -> Path:
+def train_here(run: DegradeRun, report: Report = lambda metrics: None, progress: OnProgress = silent) -> Path:
     """Do the work of `train_degrade` until it is finished or Ctrl-C or SIGTERM asks for the last checkpoint.
 
     Raises:
         Interrupted: After the checkpoint.
     """
     with Interrupt("the step in work is finished and a checkpoint written", terminates=True) as interrupt:
-        model = train_degrade(run, report=report, should_stop=lambda: interrupt.requested)
+        model = train_degrade(run, report=report, should_stop=lambda: interrupt.requested, progress=progress)
         interrupt.check()
     return model
+
+
+def _captioned(run: DegradeRun, data: PairData) -> int:
+    """How many HQ images a run needs captions of."""
+    limit = run.config.data.face_limit
+    faces = [len(part) for part in (data.faces, data.held_out_faces) if part is not None]
+    files = {pair.hq_path for pair in (*data.training, *data.held_out)}
+    return len(files) + sum(min(count, limit) if limit else count for count in faces)
 
 
 def _base_text(config: RunConfig) -> str:
@@ -540,7 +620,7 @@ def _base_text(config: RunConfig) -> str:
 def plan_text(run: DegradeRun) -> str:
     """What a run would do."""
     plan = plan_degrade_training(run)
-    data, config = plan.data, run.config.train
+    data, config, captions = plan.data, run.config.train, run.config.data.captions
     total = sum((plan.weights or {}).values())
     shares = ", ".join(f"{kind} {weight / total:.0%}" for kind, weight in (plan.weights or {}).items())
     lines = [
@@ -551,8 +631,10 @@ def plan_text(run: DegradeRun) -> str:
             if plan.unused
             else []
         ),
+        *(f"note: {NOTHING_NAMED % line}" for line in data.unmatched),
         f"held out: {counted_noun(len(data.held_out), 'pair')}, "
         f"{counted_noun(len(data.held_out_faces or ()), 'face')}; left out: {len(data.refused):,} that cannot be used",
+        *([captions_text(captions, run.out_dir, _captioned(run, data))] if captions != "template" else []),
         f"base model: {_base_text(run.config)}; "
         + (
             "all of it trains"

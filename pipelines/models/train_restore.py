@@ -25,7 +25,7 @@ from degrade_kit.analysis.weights import locate
 from degrade_kit.errors import ConfigError
 from degrade_kit.files import file_sha256, sweep_scratch
 from degrade_kit.flipnet.base_small import SmallBase, check_base_choice, new_net
-from degrade_kit.flipnet.blip import CAPTIONS, blip_captions, read_captions
+from degrade_kit.flipnet.blip import read_captions
 from degrade_kit.flipnet.config import FlipNetConfig, Mode, read_fields, section
 from degrade_kit.flipnet.folder import check_base, folder_digest
 from degrade_kit.flipnet.loop import LoopConfig, is_finished
@@ -35,9 +35,12 @@ from degrade_kit.flipnet.training import TrainConfig
 from degrade_kit.pipelines.claim import FREE, Claim, Inputs, check_apart, plain, read_run_config, without
 from degrade_kit.pipelines.devices import check_device
 from degrade_kit.pipelines.machine import default_threads
+from degrade_kit.pipelines.models.captions import MADE_AHEAD, captions_text, check_captions, training_captions
+from degrade_kit.pipelines.models.loading import resolved_data_workers
 from degrade_kit.pipelines.models.restore_data import RestoreData, RestoreDataConfig, check_side, read_restore_data
 from degrade_kit.pipelines.models.restore_validation import AutoencoderValidator, RestorationValidator
 from degrade_kit.pipelines.signals import Interrupt
+from degrade_kit.progress import OnProgress, silent
 from degrade_kit.reader import caption_of
 from degrade_kit.restore.autoencoder import (
     AutoencoderConfig,
@@ -109,7 +112,8 @@ class RestoreRun:
     weights: Mapping[str, Path] = field(default_factory=dict[str, Path])
     """Files of others' making by their names in `degrade_kit.analysis.weights`; what is not here is looked for."""
     device: str | None = None
-    data_workers: int = 0
+    data_workers: int | None = None
+    """Processes that prepare pairs; as many as `default_data_workers` says where None. They change no pair."""
     cache_dir: Path | None = None
     """Where shards of a URL are kept."""
     download: bool = False
@@ -133,8 +137,8 @@ def restore_run_config(sections: Mapping[str, Any], overrides: Mapping[str, Any]
 
     Args:
         sections: What a configuration file holds.
-        overrides: `base_model`, `revision`, `perceptual`, `embedding`, `onthefly_prob` or `crop`; all others go to the
-            loop of every stage.
+        overrides: `base_model`, `revision`, `perceptual`, `embedding`, `onthefly_prob`, `crop` or `captions`; all
+            others go to the loop of every stage.
         where: Where the sections come from, for messages.
 
     Raises:
@@ -144,9 +148,9 @@ def restore_run_config(sections: Mapping[str, Any], overrides: Mapping[str, Any]
     for key, value in overrides.items():
         if key in ("base_model", "revision", "perceptual"):
             merged[key] = value
-        elif key in ("embedding", "onthefly_prob", "crop"):
+        elif key in ("embedding", "onthefly_prob", "crop", "captions"):
             changed = "losses" if key == "embedding" else "data"
-            merged[changed] = {**section(merged, changed, where), key: value}
+            merged[changed] = {**section(merged, changed, where), key: str(value) if key == "captions" else value}
         else:
             merged |= {stage: {**section(merged, stage, where), key: value} for stage in STAGES}
     network = FlipNetConfig.from_mapping({"mode": "restore", **section(merged, "network", where)}, f"{where}: network")
@@ -163,33 +167,46 @@ def open_data(run: RestoreRun) -> RestoreData:
     return read_restore_data(run.shards, config.data, seed, validation=run.validation, cache_dir=run.cache_dir)
 
 
-def _held_out(run: RestoreRun, data: RestoreData, stage: Stage) -> list[PairSample]:
+def _held_out(run: RestoreRun, data: RestoreData, stage: Stage, progress: OnProgress = silent) -> list[PairSample]:
     chosen = data.held_out[: run.config.validation_images]
-    captions = _captions(run, data.held_out_pairs, chosen) if stage == "restoration" else None
+    captions = _captions(run, data.held_out_pairs, chosen, progress) if stage == "restoration" else None
     return data.validation(max(run.config.loop(stage).crop_sizes), chosen, captions)
 
 
-def _captions(run: RestoreRun, pairs: PairMapDataset, samples: Sequence[int]) -> list[str] | None:
+def _captions(run: RestoreRun, pairs: PairMapDataset, samples: Sequence[int], progress: OnProgress) -> list[str] | None:
     """Captions of some samples' HQ images, from a file or a captioning model; None where the run has none."""
     wanted, reader = run.config.data.captions, pairs.reader
     if not wanted:
         return None
-    if wanted.endswith(".jsonl"):
+    if wanted.endswith(MADE_AHEAD):
         known = read_captions(wanted)
         return [caption_of(reader.read(sample, None), known) or "" for sample in samples]
-    return blip_captions(
+    return training_captions(
         lambda index: reader.read(samples[index], None).hq,
         len(samples),
-        model=wanted,
+        captions=wanted,
+        out_dir=run.out_dir,
+        device=run.device,
         download=run.download,
-        cache=run.out_dir / CAPTIONS,
+        what=reader.url,
+        progress=lambda step: progress(dataclasses.replace(step, of=f"captions of {reader.url}")),
     )
 
 
 def train_restore(
-    run: RestoreRun, *, report: Report = lambda metrics: None, should_stop: Callable[[], bool] = bool
+    run: RestoreRun,
+    *,
+    report: Report = lambda metrics: None,
+    should_stop: Callable[[], bool] = bool,
+    progress: OnProgress = silent,
 ) -> Path:
     """Train the stages of a run, or go on training; returns the folder of the last stage's model.
+
+    Args:
+        run: What to do.
+        report: Told of the numbers of each step.
+        should_stop: Asked after each step.
+        progress: Told of the images that are captioned before the restoration.
 
     Raises:
         ConfigError: If data, weights or configuration are wrong.
@@ -208,14 +225,14 @@ def train_restore(
         options: dict[str, Any] = {
             "report": functools.partial(_report_stage, report, stage),
             "should_stop": should_stop,
-            "num_workers": run.data_workers,
+            "num_workers": resolved_data_workers(run.data_workers, run.device, run.config.loop(stage)),
             "device": run.device,
             "trackers": run.trackers,
             "end": stage == stages[-1],
         }
         with _claim(run, stage, data).taken_by_one(folder):
             if stage == "restoration":
-                _train_restoration(run, data, folder, options)
+                _train_restoration(run, data, folder, options, progress)
             else:
                 _train_autoencoders(run, data, stage, folder, options)
         if should_stop():
@@ -238,6 +255,8 @@ def check_restore_training(run: RestoreRun) -> RestoreData:
         raise ConfigError("mixed_precision: stages that are trained in one go need the same one")
     if "restoration" in stages:
         check_base_choice(config.base_model, train_base=config.restoration.train_base)
+        if config.data.captions:
+            check_captions(config.data.captions, run.out_dir, download=run.download)
     if config.base_model and ("restoration" in stages or config.autoencoder.base == config.base_model):
         check_base(config.base_model, revision=config.revision, download=run.download)
     data = open_data(run)
@@ -334,9 +353,12 @@ def _train_autoencoders(
     )
 
 
-def _train_restoration(run: RestoreRun, data: RestoreData, folder: Path, options: dict[str, Any]) -> None:
+def _train_restoration(
+    run: RestoreRun, data: RestoreData, folder: Path, options: dict[str, Any], progress: OnProgress
+) -> None:
     config, loop = run.config, run.config.restoration
-    stream = data.stream(loop, _captions(run, data.pairs, range(len(data.pairs))))
+    stream = data.stream(loop, _captions(run, data.pairs, range(len(data.pairs)), progress))
+    held_out = _held_out(run, data, "restoration", progress)
     net, base = new_net(
         config.network,
         stream,
@@ -359,7 +381,7 @@ def _train_restoration(run: RestoreRun, data: RestoreData, folder: Path, options
         folder,
         base,
         sampling=config.sampling,
-        validate=RestorationValidator(_held_out(run, data, "restoration"), folder / "samples", config.sampling),
+        validate=RestorationValidator(held_out, folder / "samples", config.sampling),
         **options,
     )
 
@@ -453,14 +475,14 @@ def _comparable(resolved: dict[str, Any]) -> dict[str, Any]:
     return {**kept, "loop": without(resolved["loop"], FREE)}
 
 
-def train_restore_here(run: RestoreRun, report: Report = lambda metrics: None) -> Path:
+def train_restore_here(run: RestoreRun, report: Report = lambda metrics: None, progress: OnProgress = silent) -> Path:
     """Do the work of `train_restore` until it is finished or Ctrl-C or SIGTERM asks for the last checkpoint.
 
     Raises:
         Interrupted: After the checkpoint.
     """
     with Interrupt("the step in work is finished and a checkpoint written", terminates=True) as interrupt:
-        model = train_restore(run, report=report, should_stop=lambda: interrupt.requested)
+        model = train_restore(run, report=report, should_stop=lambda: interrupt.requested, progress=progress)
         interrupt.check()
     return model
 
@@ -499,6 +521,9 @@ def restore_plan_text(run: RestoreRun) -> str:
             "precision"
         )
     if "restoration" in chosen_stages(run):
+        if config.data.captions:
+            wanted = len(data.pairs) + min(config.validation_images, len(data.held_out))
+            lines.append(captions_text(config.data.captions, run.out_dir, wanted))
         trained = (
             "all of it" if config.restoration.train_base else f"LoRA of rank {config.network.lora_rank} and BoostHub"
         )

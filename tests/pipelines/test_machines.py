@@ -553,6 +553,22 @@ def test_ray_keeps_its_store_elsewhere_where_shared_memory_is_small_or_absent(
     assert "is not there" in caplog.messages[1]
 
 
+def test_data_workers_follow_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    batch, shared = 6 << 20, [None, 64 << 30, 64 << 20, 0]
+
+    def count(processors: int, shared: int | None = None, *, on_gpu: bool = True) -> int:
+        monkeypatch.setattr(machine, "processors", lambda: processors)
+        monkeypatch.setattr(machine, "shared_memory", lambda: shared)
+        return machine.default_data_workers(on_gpu=on_gpu, batch_bytes=batch)
+
+    assert [count(64, memory) for memory in shared] == [8, 8, 1, 0]
+    assert [count(processors) for processors in (1, 2, 5)] == [1, 1, 4]
+    assert count(64, on_gpu=False) == 0
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "8")
+    assert count(32) == 3
+    assert count(64, 64 << 20) == 0, "shared memory is shared by the processes, too"
+
+
 def test_every_command_is_tried() -> None:
     tried = {str(words(Path("w"), Path("o"))[0]) for words in {**COMMANDS, **SLOW}.values()}
     # These train, fetch, or are made of the others.

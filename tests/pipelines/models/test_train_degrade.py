@@ -21,6 +21,7 @@ import yaml
 
 from degrade_kit.flipnet.checkpoint import load
 from degrade_kit.pipelines.commands.train_degrade import train_degrade_command
+from tests.degrade_kit.flipnet.models import save_blip
 from tests.pipelines.models.runs import PATIENCE, metrics, run, weights_of
 from tests.processes import CommandProcess
 
@@ -182,6 +183,32 @@ def test_ctrl_c_and_sigterm_write_a_checkpoint(
     again = CommandProcess(arguments, log)
     assert again.wait(PATIENCE) == 0, log.read_text("utf-8")
     assert_equal_weights(out, finished)
+
+
+@pytest.mark.slow
+def test_captions_made_ahead_are_trained_on(raw: Path, config: Path, tmp_path: Path) -> None:
+    captions, blip = tmp_path / "captions.jsonl", save_blip(tmp_path / "blip")
+    images = ["--caption-model", blip, "--device", "cpu", "--out", str(captions)]
+    arguments = words(raw, config, tmp_path / "run", "--captions", str(captions), "--steps", "1")
+    for folder in ("faces", "Dense_Haze_NTIRE19/GT", "LOLdataset/our485/high"):
+        assert run(["caption", "--hq", str(raw / folder), *images]).exit_code == 0
+    assert f"captions: of {captions}" in run([*arguments, "--dry-run"]).output
+    result = run(arguments)
+    assert result.exit_code == 0, result.output
+    assert load(tmp_path / "run/model").prompts == (), "which are the images' own captions"
+
+
+def test_pairs_and_faces_are_kept_for_validation_by_name(raw: Path, tmp_path: Path) -> None:
+    data = {"held_out": 0.0, "validation": {"lol": ["*/3"], "face": ["[12].png"], "haze": ["*"], "dense-haze": ["9*"]}}
+    config = write_config(tmp_path / "config.yaml", {})
+    config.write_text(yaml.safe_dump({**CONFIG, "data": {**CONFIG["data"], **data}}), "utf-8")
+    plan = run(words(raw, config, tmp_path / "run", "--dry-run")).output
+    assert "pairs to train on: 4 haze, 3 low-light, 2 face" in plan
+    assert "held out: 1 pair, 2 faces" in plan
+    assert "note: validation: nothing fits the pattern of dense-haze 9*" in plan
+    data["validation"] = {"face": ["*"], "lol": ["*"], "dense-haze": ["*"]}
+    config.write_text(yaml.safe_dump({**CONFIG, "data": {**CONFIG["data"], **data}}), "utf-8")
+    assert "no pairs to train on" in run(words(raw, config, tmp_path / "run", "--dry-run")).output
 
 
 def test_another_configuration_in_the_same_folder_is_refused(finished: Path, raw: Path, tmp_path: Path) -> None:
