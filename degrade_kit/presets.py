@@ -17,6 +17,7 @@ from degrade_kit.checks import Range
 from degrade_kit.errors import ConfigError, nearest
 from degrade_kit.ops import KernelKind
 from degrade_kit.recipe import Recipe, load_recipe, recipe_from_mapping
+from degrade_kit.scene_presets import SCENES
 from degrade_kit.steps import (
     FromBank,
     OneOf,
@@ -62,14 +63,16 @@ def preset(name: str) -> Recipe:
         said = ", ".join(f"{share:g} {bank}" for bank, share in shares.items())
         terms = "; ".join(f"{bank}: {load_bank(bank).licence}" for bank in shares)
         return Recipe(name=name, steps=(OneOf(options=options),), source=f"mixture of banks ({said}). {terms}")
+    if name in SCENES:
+        return SCENES[name]
     if name in LEARNED:
         return LEARNED[name]()
     raise ConfigError(f"unknown preset `{name}`; {nearest(name, preset_names())}")
 
 
 def preset_names() -> list[str]:
-    """Names that `preset` knows: the published methods, then the banks, their mixtures, and what networks make."""
-    return [*PRESETS, *shipped_banks(), *MIXTURES, *LEARNED]
+    """Names that `preset` knows: published methods, banks, their mixtures, kinds of photographs, what networks make."""
+    return [*PRESETS, *shipped_banks(), *MIXTURES, *SCENES, *LEARNED]
 
 
 MIXTURES: dict[str, dict[str, float]] = {

@@ -68,7 +68,7 @@ class Rain:
     """Share of the air's light, which is a bright gray."""
 
     def run(self, canvas: Canvas, seat: Seat) -> None:
-        """Let it rain; clips to [0, 255]."""
+        """Add the streaks and the veil; clips to [0, 255]."""
         planes = canvas.take_planes()
         cover = self.cover(canvas.height, canvas.width, seat)
         planes += np.float32(255) * cover
@@ -108,7 +108,7 @@ class Snow:
     """Share of white that the far snow adds."""
 
     def run(self, canvas: Canvas, seat: Seat) -> None:
-        """Let it snow."""
+        """Hide the canvas behind the flakes."""
         planes = canvas.take_planes()
         planes *= np.float32(1 - self.veil)
         planes += np.float32(255 * 0.9 * self.veil)
@@ -162,7 +162,7 @@ class DepthHaze:
 
     name: ClassVar[str] = "depth_haze"
     density: float
-    """Of the air, for the distance of what is farthest, 1."""
+    """Density of the air, for the distance of what is farthest, 1."""
     near: float
     """Distance of the face in [0, 1]."""
     light: float

@@ -12,6 +12,9 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+import cv2
+import numpy as np
+
 from degrade_kit.degradation import make_lq
 from degrade_kit.demo import write_demo_faces
 from degrade_kit.hq import HqConfig
@@ -20,6 +23,7 @@ from degrade_kit.pipelines.demo import COMPARED, draw_modes
 from degrade_kit.pipelines.sheet import Tile, caption, contact_sheet
 from degrade_kit.pipelines.synth.preview import draw_preview
 from degrade_kit.presets import preset
+from degrade_kit.scene_presets import SCENES
 from degrade_kit.seeding import generator
 
 SEED = 6
@@ -46,6 +50,18 @@ def draw_recipes(faces: Path, names: Sequence[str], scratch: Path) -> Pixels:
     return decode_image(scratch.read_bytes()).pixels
 
 
+def draw_scenes(faces: Path) -> Pixels:
+    """Draw the portraits by each preset for a kind of photograph, six times, at 256 pixels and full resolution."""
+    rows: list[list[Tile]] = []
+    images = [decode_image(path.read_bytes()).pixels for path in sorted(faces.glob("*.png"))]
+    small = [np.asarray(cv2.resize(image, (256, 256), interpolation=cv2.INTER_AREA), np.uint8) for image in images]
+    for name, recipe in SCENES.items():
+        hqs = [small[number % len(small)] for number in range(6)]
+        made = [make_lq(recipe.draw(generator(SEED, name, number)), hq) for number, hq in enumerate(hqs)]
+        rows.append([Tile(lq, (name if number == 0 else "",)) for number, lq in enumerate(made)])
+    return contact_sheet(rows, 256)
+
+
 def main() -> None:
     """Draw and write all sheets."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -57,6 +73,7 @@ def main() -> None:
         write_demo_faces(faces)
         figures = {
             "pairs.jpg": draw_pairs(faces),
+            "scenes.jpg": draw_scenes(faces),
             "recipes.jpg": draw_recipes(faces, COMPARED, scratch),
             "fitted.jpg": draw_recipes(faces, ("flipnet-paper", "press-photo", "web-photo"), scratch),
         }
