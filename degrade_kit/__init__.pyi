@@ -23,6 +23,7 @@ from degrade_kit.seeding import generator as generator
 
 # isort: split
 # Read pairs
+from degrade_kit.face_points import FacePoints as FacePoints
 from degrade_kit.reader import LoadedPair as LoadedPair
 from degrade_kit.reader import PairReader as PairReader
 from degrade_kit.shards import Sample as Sample

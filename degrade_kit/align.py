@@ -14,18 +14,17 @@ Neither can be pickled: build a detector in the process that uses it, one for ea
 from __future__ import annotations
 
 import importlib.util
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Literal, cast
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
 from degrade_kit.errors import ConfigError, ImageError
-from degrade_kit.files import parse_json, read_regular
+from degrade_kit.face_points import FacePoints
 from degrade_kit.image import Pixels
 
 Landmarks = npt.NDArray[np.float64]
@@ -52,6 +51,8 @@ class Face:
     """The detector's confidence, 0 to 1."""
     box: tuple[float, float, float, float]
     """Left, top, right, bottom."""
+    contour: npt.NDArray[np.float64] | None = None
+    """The 68 points that a file of landmarks had of it, shape (68, 2)."""
 
 
 Detector = Callable[[Pixels], list[Face]]
@@ -69,6 +70,19 @@ class Aligned:
     """Photo pixels for each output pixel, along one axis."""
     padded: float
     """Share of the square that lay outside the photo, 0 to 1; it shows mirrored pixels."""
+
+    def points(self, face: FacePoints) -> FacePoints:
+        """Follow the points of a photo into the face: they are turned, shifted and resized as its pixels."""
+        size = len(self.pixels)
+        matrix = _sampling_matrix(self.quad, size)
+        back, start = np.linalg.inv(matrix[:, :2]), matrix[:, 2]
+
+        def at(x: float, y: float) -> tuple[float, float]:
+            column, row = back @ (np.array([x, y]) - start)
+            return float(column), float(row)
+
+        squares = tuple((*at(x, y), half / self.scale) for x, y, half in face.components)
+        return FacePoints(tuple(at(x, y) for x, y in face.points), squares)
 
     @property
     def enlarged(self) -> bool:
@@ -169,29 +183,6 @@ def choose_faces(
     return [min(sure, key=lambda found: np.hypot(*(_centre(found) - ((width - 1) / 2, (height - 1) / 2))))]
 
 
-_MAX_LANDMARKS = 1 << 30
-"""Bytes of a file of landmarks; FFHQ's own, of more than its landmarks, has 255 MB."""
-
-
-def read_landmarks(path: Path) -> dict[str, Landmarks | None]:
-    """Read landmarks that were found by other means.
-
-    The file is JSON: `{"folder/name.jpg": [[x, y], [x, y], [x, y], [x, y], [x, y]], "other.jpg": null}`, with names
-    relative to the source, and null where there is no face.
-
-    Raises:
-        ConfigError: If the file is not that.
-    """
-    try:
-        data = read_regular(path, _MAX_LANDMARKS)
-    except OSError as error:
-        raise ConfigError(f"cannot read the landmarks in {path}: {error.strerror or error}") from error
-    entries = parse_json(data, str(path), max_bytes=_MAX_LANDMARKS)
-    if not isinstance(entries, dict):
-        raise ConfigError(f"{path}: expected an object from file names to five points, got {type(entries).__name__}")
-    return {name: _parse_points(points, name, path) for name, points in cast("dict[str, Any]", entries).items()}
-
-
 def yunet_detector(path: Path, *, max_side: int = 320, min_score: float = 0.3) -> Detector:
     """Load YuNet, which OpenCV's `FaceDetectorYN` runs.
 
@@ -280,18 +271,6 @@ def _area(face: Face) -> float:
 def _centre(face: Face) -> npt.NDArray[np.float64]:
     left, top, right, bottom = face.box
     return np.array([left + right - 1, top + bottom - 1]) / 2
-
-
-def _parse_points(points: object, name: str, path: Path) -> Landmarks | None:
-    if points is None:
-        return None
-    try:
-        array = np.array(points, np.float64)
-    except (TypeError, ValueError):
-        array = np.empty(0)
-    if array.shape != (5, 2) or not np.isfinite(array).all():
-        raise ConfigError(f"{path}: {name}: expected five points [x, y] or null, got {json.dumps(points)[:200]}")
-    return array
 
 
 def _crop(pixels: Pixels, quad: Quad, margin: float) -> tuple[Pixels, npt.NDArray[np.int_]]:

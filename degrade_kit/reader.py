@@ -24,10 +24,11 @@ import numpy.typing as npt
 
 from degrade_kit.degradation import finish, make_lq, make_target
 from degrade_kit.errors import ConfigError, ImageError, ShardError
+from degrade_kit.face_points import FacePoints
 from degrade_kit.files import NO_LOCKS, file_sha256, local_path, regular_descriptor, sha256, sweep_scratch, whole_file
 from degrade_kit.image import Pixels, decode_image
 from degrade_kit.network_ops import Network
-from degrade_kit.ops import Op
+from degrade_kit.ops import Op, Shift
 from degrade_kit.plain_shards import PlainTars, find_tars, index_tar, plain_info
 from degrade_kit.record import Record, ops_from_json
 from degrade_kit.shards import LQ_ONLY, MAX_MEMBER_BYTES, READABLE, Sample, ShardSet, Sidecar, open_shards
@@ -84,6 +85,8 @@ class LoadedPair:
     """Name of the HQ image's source."""
     variant: int
     """Number of the stored LQ image, -1 where it was made on the fly."""
+    points: FacePoints | None = None
+    """Points of the face in `hq`; None in a data set without landmarks, or where nobody has asked for them."""
 
 
 class PairReader:
@@ -243,6 +246,28 @@ class PairReader:
         return LoadedPair(
             make_target(record, hq), make_lq(record, hq, network), record.to_json(), raw.key, raw.info["source"], -1
         )
+
+    @staticmethod
+    def points_of(raw: RawPair, target: str) -> FacePoints:
+        """The points of the face in a pair's training target.
+
+        Args:
+            raw: From `read`.
+            target: JSON list of what makes the target of the HQ image, which may shift it.
+
+        Raises:
+            ShardError: If it has none, or they are damaged.
+        """
+        try:
+            found = FacePoints.from_fields(raw.info)
+            shifts = [op for op in _tail(target) if isinstance(op, Shift)]
+        except ValueError as error:
+            raise ShardError(f"{raw.where}: {error}") from error
+        if found is None:
+            raise ShardError(
+                f"{raw.where}: no landmarks; make the data set with `synth --landmarks`, of what `align` found"
+            )
+        return found.moved(sum(op.right for op in shifts), sum(op.down for op in shifts))
 
     @staticmethod
     def decode_hq(raw: RawPair) -> Pixels:

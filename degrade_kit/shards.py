@@ -22,6 +22,7 @@ from typing import Any, cast
 from degrade_kit.checks import COUNT, Check, Kind, by_name, checked, choice, each, fields
 from degrade_kit.degradation import finish, make_target
 from degrade_kit.errors import ConfigError, ShardError
+from degrade_kit.face_points import FacePoints
 from degrade_kit.files import open_regular, parse_json, parse_json_lines, sha256, utf8
 from degrade_kit.hq import MAX_SIDE
 from degrade_kit.image import Pixels, decode_image
@@ -121,9 +122,16 @@ class SourceNote:
 
 
 def sample_members(
-    hq: bytes, hq_extension: str, size: tuple[int, int], source: SourceNote, variants: Sequence[Variant]
+    hq: bytes,
+    hq_extension: str,
+    size: tuple[int, int],
+    source: SourceNote,
+    variants: Sequence[Variant],
+    points: FacePoints | None = None,
 ) -> list[tuple[str, bytes]]:
     """List the members of one sample as (extension, bytes), in the order in which they stand in the tar.
+
+    `points` are those of the HQ image, in a data set with landmarks, of which all samples have them.
 
     The JSON is flat and closed, with the same keys and types in every sample and no nulls: Hugging Face's reader infers
     the columns from the first five samples and silently drops or casts what differs later.
@@ -138,6 +146,7 @@ def sample_members(
         "height": height,
         "width": width,
         "variants": len(variants),
+        **(points.to_fields() if points else {}),
     }
     for i, variant in enumerate(variants):
         fields |= {
@@ -437,6 +446,17 @@ class Sample:
             return Record.from_json(self.info[f"lq{variant}_record"])
         except ValueError as error:
             raise ShardError(f"sample {self.key}: lq{variant}: {error}") from error
+
+    def points(self) -> FacePoints | None:
+        """Read the points of the face in the HQ image; None in a data set without landmarks.
+
+        Raises:
+            ShardError: If they are damaged.
+        """
+        try:
+            return FacePoints.from_fields(self.info)
+        except ValueError as error:
+            raise ShardError(f"sample {self.key}: {error}") from error
 
     def pair(self, variant: int) -> tuple[Pixels, Pixels]:
         """Decode training target and LQ image, both uint8 of shape (height, width, 3)."""

@@ -5,7 +5,8 @@
         lq = batch["lq"].to(device, non_blocking=True).float().div_(255)  # uint8 travels, floats are made on the device
 
 A pair is a dictionary: `hq` and `lq`, CHW, RGB, of one size; `record`, how the LQ image was made, as JSON; `key` and
-`source` of the sample; and `variant`, the number of the stored LQ image, -1 where it was made on the fly.
+`source` of the sample; and `variant`, the number of the stored LQ image, -1 where it was made on the fly. With
+`PairOptions(landmarks=True)` it has the points of the face too.
 
 Everything random depends on (seed, epoch, sample) alone, so any number of ranks and workers gives the same pairs, and a
 rank's batches come in one order whatever its workers. docs/streaming.md has the recipes for trainers.
@@ -38,10 +39,12 @@ from degrade_kit.epoch_order import (
     worker_share,
 )
 from degrade_kit.errors import ConfigError
+from degrade_kit.face_points import COMPONENTS
 from degrade_kit.image import Pixels
 from degrade_kit.network_ops import Network
-from degrade_kit.reader import LoadedPair, PairReader, caption_of
+from degrade_kit.reader import LoadedPair, PairReader, RawPair, caption_of
 from degrade_kit.recipe import Recipe
+from degrade_kit.record import Record, ops_to_json
 from degrade_kit.seeding import epoch_generator
 from degrade_kit.wording import first_few
 
@@ -72,6 +75,10 @@ class PairOptions:
     """`uint8`, 0..255, or `float32` in [0, 1], which takes four times the bytes to the device."""
     seed: int = 0
     """Of the order and of all draws."""
+    landmarks: bool = False
+    """Whether a pair has the face's points, of a data set that `synth --landmarks` made: `points`, float32 (5, 2), and
+    `left_eye`, `right_eye` and `mouth`, float32 (3,): x, y and half the side of a square, pixels of `hq` as it is
+    cropped and mirrored; and whether it is, as `mirrored`. See `degrade_kit.face_points`."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.onthefly_prob <= 1:
@@ -199,11 +206,12 @@ class PairMapDataset(Dataset[Pair]):
         sample, variant = int(draws.sample[item]), int(draws.variant[item])
         recipe = self.options.onthefly
         if recipe is None or not draws.onthefly[item]:
-            return self.reader.stored_pair(self.reader.read(sample, variant), variant)
+            raw = self.reader.read(sample, variant)
+            return with_points(self.reader.stored_pair(raw, variant), raw, self.options)
         raw = self.reader.read(sample, None)
         rng = epoch_generator(self.options.seed, epoch, raw.info["source"], variant)
         record = recipe.draw(rng, caption_of(raw, self.options.captions))
-        return self.reader.fresh_pair(raw, record, self.options.network)
+        return with_points(self.reader.fresh_pair(raw, record, self.options.network), raw, self.options)
 
 
 class PairDataset(IterableDataset[Pair]):
@@ -435,24 +443,56 @@ def stack_pairs(pairs: list[Pair]) -> dict[str, Any]:
     return cast("Any", data).default_collate(pairs)
 
 
+def with_points(loaded: LoadedPair, raw: RawPair, options: PairOptions) -> LoadedPair:
+    """Add the points of the face, where they are asked for.
+
+    Raises:
+        ShardError: If the sample has none, or they are damaged.
+    """
+    if not options.landmarks:
+        return loaded
+    target = ops_to_json(Record.from_json(loaded.record).target) if loaded.record else "[]"
+    return dataclasses.replace(loaded, points=PairReader.points_of(raw, target))
+
+
 def make_pair(loaded: LoadedPair, options: PairOptions, draws: Draws, item: int) -> Pair:
     """Make the pair of an item: cropped, mirrored and as tensors."""
     sides = [_augment(pixels, options.crop, draws, item, loaded.key) for pixels in (loaded.hq, loaded.lq)]
     hq, lq = (to_tensor(pixels, options.dtype) for pixels in sides)
     texts = {"record": loaded.record, "key": loaded.key, "source": loaded.source, "variant": loaded.variant}
-    return {"hq": hq, "lq": lq, **texts}
+    return {"hq": hq, "lq": lq, **texts, **_points(loaded, options, draws, item)}
+
+
+def _points(loaded: LoadedPair, options: PairOptions, draws: Draws, item: int) -> dict[str, Any]:
+    """The points of the face, cropped and mirrored as its image."""
+    face = loaded.points
+    if face is None:
+        return {}
+    height, width = loaded.hq.shape[:2]
+    if options.crop is not None:
+        top, left = _place_of_crop(height, width, options.crop, draws, item)
+        face, width = face.moved(-left, -top), options.crop
+    mirrored = bool(draws.flip[item])
+    if mirrored:
+        face = face.mirrored(width)
+    squares = {name: torch.tensor(square) for name, square in zip(COMPONENTS, face.components, strict=True)}
+    return {"points": torch.tensor(face.points), **squares, "mirrored": mirrored}
+
+
+def _place_of_crop(height: int, width: int, side: int, draws: Draws, item: int) -> tuple[int, int]:
+    """Top and left edge of the crop of an item."""
+    return int(draws.top[item] * (height - side + 1)), int(draws.left[item] * (width - side + 1))
 
 
 def _augment(pixels: Pixels, side: int | None, draws: Draws, item: int, key: str) -> Pixels:
     """The crop and the flip of an item, the same for both of its images."""
     if side is not None:
-        places = [length - side + 1 for length in pixels.shape[:2]]
-        if min(places) < 1:
+        if min(pixels.shape[:2]) < side:
             raise ConfigError(
                 f"crop: sample {key} has {pixels.shape[1]} x {pixels.shape[0]} pixels, of which no {side} x {side} can "
                 f"be cut; give at most {min(pixels.shape[:2])}"
             )
-        top, left = int(draws.top[item] * places[0]), int(draws.left[item] * places[1])
+        top, left = _place_of_crop(pixels.shape[0], pixels.shape[1], side, draws, item)
         pixels = pixels[top : top + side, left : left + side]
     return np.asarray(cv2.flip(pixels, 1), np.uint8) if draws.flip[item] else pixels
 

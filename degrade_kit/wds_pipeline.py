@@ -29,7 +29,14 @@ from degrade_kit.reader import PairReader, RawPair, caption_of
 from degrade_kit.seeding import epoch_generator
 from degrade_kit.shards import LQ_ONLY, MAX_MEMBER_BYTES, open_shards
 from degrade_kit.store import LocalStore, Store
-from degrade_kit.streaming import Pair, PairOptions, make_pair, one_thread_in_workers, place_of_process
+from degrade_kit.streaming import (
+    Pair,
+    PairOptions,
+    make_pair,
+    one_thread_in_workers,
+    place_of_process,
+    with_points,
+)
 
 wds: Any = untyped  # the package has stubs without types
 
@@ -166,10 +173,10 @@ class _Pairs:
             if options.onthefly is not None and draws.onthefly[item]:
                 rng = epoch_generator(options.seed, epoch, raw.info["source"], variant)
                 record = options.onthefly.draw(rng, caption_of(raw, options.captions))
-                loaded = PairReader.fresh_pair(raw, record, options.network)
+                loaded = with_points(PairReader.fresh_pair(raw, record, options.network), raw, options)
             else:
                 chosen = RawPair(raw.key, raw.where, raw.info, raw.hq, lq[variant])
-                loaded = PairReader.stored_pair(chosen, variant)
+                loaded = with_points(PairReader.stored_pair(chosen, variant), raw, options)
             yield make_pair(loaded, options, draws, item)
 
 

@@ -88,6 +88,8 @@ def card_text(manifest: Mapping[str, Any], statistics: Statistics, resolved: Map
     stored = "native size: a reader enlarges them" if manifest["lq_size"] == "native" else "full size"
     made_by = origins(manifest, statistics)
     # Recipes and prompts are texts of others, and so is all of a data set that is exported or joined.
+    if "landmarks" in resolved:
+        made_by["landmarks"] = "five points and the squares of eyes and mouth, in each sample's JSON"
     rows = "\n".join(f"| {name} | {_text(line)} |" for name, line in made_by.items())
     version = _text(manifest["versions"]["degrade_kit"])
     members = ", ".join(f"`{_text(extension)}`" for extension in manifest["extensions"])

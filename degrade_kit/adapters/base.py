@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from degrade_kit.errors import ConfigError, nearest
+from degrade_kit.face_points import COMPONENTS
 from degrade_kit.presets import resolve_recipe
 from degrade_kit.streaming import Pair, PairMapDataset, PairOptions, place_of_process
 
@@ -31,7 +32,9 @@ _VISITS = 1 << 32
 """More visits than an item ever gets; the ranks' numbers of epochs are so far apart."""
 
 
-def open_pairs(whose: str, options: Mapping[str, Any], also: Collection[str] = ()) -> PairMapDataset:
+def open_pairs(
+    whose: str, options: Mapping[str, Any], also: Collection[str] = (), *, landmarks: bool = False
+) -> PairMapDataset:
     """Open a data set by a trainer's options.
 
     Args:
@@ -40,12 +43,13 @@ def open_pairs(whose: str, options: Mapping[str, Any], also: Collection[str] = (
             recipe; `use_hflip`, as `flip`; and as `PairOptions` and `PairMapDataset` have them: `variant`,
             `onthefly_prob`, `crop`, `seed` and `cache_dir`.
         also: Further options that may be there.
+        landmarks: Whether the pairs have the points of the faces.
 
     Returns:
         Pairs of float32 in [0, 1].
 
     Raises:
-        ConfigError: If an option is unknown or missing, or has no such value.
+        ConfigError: If an option is unknown or missing, or has no such value; or if there are no landmarks.
     """
     for key in options:
         if key not in OPTIONS and key not in also:
@@ -69,8 +73,56 @@ def open_pairs(whose: str, options: Mapping[str, Any], also: Collection[str] = (
         flip=options.get("use_hflip", False),
         seed=options.get("seed", 0),
         dtype="float32",
+        landmarks=landmarks,
     )
-    return PairMapDataset(options["dataroot"], pair_options, cache_dir=options.get("cache_dir"))
+    pairs = PairMapDataset(options["dataroot"], pair_options, cache_dir=options.get("cache_dir"))
+    if landmarks and len(pairs) and "components" not in pairs.reader.read(0, None).info:
+        raise ConfigError(
+            f"{whose}: crop_components: {options['dataroot']} has no landmarks; make it with `synth --landmarks`, of "
+            "what `align` found"
+        )
+    return pairs
+
+
+COMPONENT_OPTIONS = {"crop_components", "eye_enlarge_ratio"}
+"""Options of data sets that may have the locations of eyes and mouth."""
+
+
+def eye_ratio(whose: str, options: Mapping[str, Any]) -> float | None:
+    """How much the squares of the eyes are enlarged; None where no locations are asked for.
+
+    Raises:
+        ConfigError: If an option has no such value.
+    """
+    wanted, ratio = options.get("crop_components", False), options.get("eye_enlarge_ratio", 1)
+    if not isinstance(wanted, bool):
+        raise ConfigError(f"{whose}: crop_components: expected true or false, got {wanted!r:.80}")
+    if isinstance(ratio, bool) or not isinstance(ratio, (int, float)) or not 0 < ratio < 100:
+        raise ConfigError(f"{whose}: eye_enlarge_ratio: expected a positive number, got {ratio!r:.80}")
+    return float(ratio) if wanted else None
+
+
+def locations(pair: Pair, ratio: float | None) -> dict[str, Tensor]:
+    """Make `loc_left_eye`, `loc_right_eye` and `loc_mouth`: left, top, right, bottom, float32, pixels of the target.
+
+    They are what GFPGAN's data set makes, to the pixel: its boxes lie a pixel to the right of their centre, and of a
+    mirrored image, whose middle it takes to be half its side, another one.
+
+    Source: TencentARC/GFPGAN, gfpgan/data/ffhq_degradation_dataset.py `get_component_coordinates`, commit 7552a77.
+
+    Args:
+        pair: Of a data set with landmarks.
+        ratio: From `eye_ratio`; None for no locations.
+    """
+    if ratio is None:
+        return {}
+    boxes: dict[str, Tensor] = {}
+    for name in COMPONENTS:
+        x, y, half = pair[name].unbind()
+        half = half * ratio if "eye" in name else half
+        x = x + 1 if pair["mirrored"] else x
+        boxes[f"loc_{name}"] = torch.stack([x - half + 1, y - half + 1, x + half, y + half])
+    return boxes
 
 
 def signed(image: Tensor) -> Tensor:
@@ -93,7 +145,9 @@ class MappedPairs(Dataset[dict[str, Any]]):
     def __init__(self, opt: Mapping[str, Any], also: Collection[str] = ()) -> None:
         self.opt = opt
         own = {key: value for key, value in opt.items() if key not in _OF_BASICSR}
-        self._pairs = open_pairs(type(self).__name__, own, {"mean", "std", *also})
+        name = type(self).__name__
+        self._eye_ratio = eye_ratio(name, own) if "crop_components" in also else None
+        self._pairs = open_pairs(name, own, {"mean", "std", *also}, landmarks=self._eye_ratio is not None)
         if opt.get("dataset_enlarge_ratio", 1) != 1:
             raise ConfigError(
                 f"{type(self).__name__}: dataset_enlarge_ratio: expected 1, since the copies of a pair would have the "
@@ -140,14 +194,17 @@ class CountedPairs(Dataset[Any]):
     from a checkpoint may take another `seed`.
 
     Args:
+        also: Further options that a subclass has.
         **options: See `open_pairs`.
 
     Raises:
         ConfigError: If an option is unknown or missing, or has no such value.
     """
 
-    def __init__(self, **options: Any) -> None:  # noqa: ANN401 (open_pairs checks them)
-        self._pairs = open_pairs(type(self).__name__, options)
+    def __init__(self, also: Collection[str] = (), **options: Any) -> None:  # noqa: ANN401 (open_pairs checks them)
+        name = type(self).__name__
+        self._eye_ratio = eye_ratio(name, options) if "crop_components" in also else None
+        self._pairs = open_pairs(name, options, also, landmarks=self._eye_ratio is not None)
         # In shared memory: each worker has a copy of all else.
         self._visits: Tensor = torch.zeros(len(self._pairs), dtype=torch.int64).share_memory_()
 

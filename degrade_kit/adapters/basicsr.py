@@ -16,8 +16,11 @@ an option file names as `type: DegradeKitPairs`:
         use_hflip: true
         mean: [0.5, 0.5, 0.5]       # with `std`, for models of [-1, 1] such as GFPGAN; left out, [0, 1]
         std: [0.5, 0.5, 0.5]
+        crop_components: true       # for GFPGAN's facial discriminators, of shards that `synth --landmarks` made
+        eye_enlarge_ratio: 1.4
 
-A sample has `lq` and `gt`, CHW, RGB, float32, and the sample's key as `lq_path` and `gt_path`.
+A sample has `lq` and `gt`, CHW, RGB, float32, and the sample's key as `lq_path` and `gt_path`; with `crop_components`
+also `loc_left_eye`, `loc_right_eye` and `loc_mouth`, see `degrade_kit.adapters.base.locations`.
 """
 
 from __future__ import annotations
@@ -27,16 +30,19 @@ import importlib
 import importlib.util
 import sys
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from torch import Tensor
 
-from degrade_kit.adapters.base import MappedPairs, register
+from degrade_kit.adapters.base import COMPONENT_OPTIONS, MappedPairs, locations, register
 
 
 class DegradeKitPairs(MappedPairs):
     """Pairs of a data set with the names and ranges of BasicSR; see this module and `MappedPairs`."""
+
+    def __init__(self, opt: Mapping[str, Any]) -> None:
+        super().__init__(opt, COMPONENT_OPTIONS)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         pair = self._pairs[index]
@@ -45,6 +51,7 @@ class DegradeKitPairs(MappedPairs):
             "gt": self.normalized(pair["hq"]),
             "lq_path": pair["key"],
             "gt_path": pair["key"],
+            **locations(pair, self._eye_ratio),
         }
 
 

@@ -37,7 +37,7 @@ class DegradeKitPairs(MappedPairs):
     `in` but for `variant`, `onthefly` and `onthefly_prob`.
 
     There is no `latent_gt`: codes are made by `network_vqgan` as the training goes. There are no `locations_in` and
-    `locations_gt`: shards hold no landmarks, and no stage reads them.
+    `locations_gt`, which no stage reads.
 
     Source: sczhou/CodeFormer, basicsr/data/ffhq_blind_dataset.py and ffhq_blind_joint_dataset.py `__getitem__`,
     `feed_data` of basicsr/models/vqgan_model.py, codeformer_idx_model.py and codeformer_joint_model.py, commit b33cc7d.

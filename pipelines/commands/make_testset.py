@@ -47,7 +47,7 @@ _SYNTHETIC = only_with("hq")
 @option("--align", is_flag=True, needs=only_with("real"), help="Frame the faces of --real as FFHQ is.")
 @word("--detector", default="packaged", needs=(only_with("align"), not_with("landmarks")))
 @weights_option
-@word("--landmarks", "; see `align`", unset="none", needs=only_with("align"))
+@word("--landmarks", ", in place of a detector; see `align`", unset="none", needs=only_with("align"))
 @word("--dry-run")
 @executor_options
 def make_testset_command(

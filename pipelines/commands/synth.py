@@ -39,6 +39,8 @@ def _saved_options(data: Mapping[str, Any]) -> dict[str, Any] | None:
         options["include"] = data["include"]
     if "captions" in data:
         options["captions"] = data["captions"]["file"]
+    if "landmarks" in data:
+        options["landmarks"] = data["landmarks"]["file"]
     if "flipnet" not in data:
         return options | {"preset": data["recipe"]}
     flipnet: dict[str, Any] = data["flipnet"]
@@ -78,6 +80,13 @@ _RESIZED = Needs(met=lambda given: given["size"] != 0, otherwise="with --size 0"
 @word("--mix", default=0.5, needs=only_with("mode", "mix"))
 @flipnet_options(_FLIPNET)
 @network_options
+@word(
+    "--landmarks",
+    ", such as ALIGNED/align.jsonl, which go into the shards for trainers with discriminators of eyes and mouth; or "
+    "ffhq-dataset-v2.json, or a file as `align` takes it. Faces without points are left out and counted",
+    metavar="FILE.json|FILE.jsonl",
+    unset="none",
+)
 @word("--gpus-per-worker", default=0.0, needs=(RUNS_FLIPNET, RAY))
 @word("--variants", type=click.IntRange(1, 1000), default=1)
 @word("--seed", default=0)

@@ -85,9 +85,9 @@ WORDS: Final[Mapping[str, Word]] = {
         meaning="Least confidence of the detector, 0 to 1", type=click.FloatRange(0, 1), metavars=("SCORE",)
     ),
     "--landmarks": Word(
-        meaning="Five points of each face, in place of a detector",
+        meaning="Points of each face that were found before",
         type=LocalPath(path_type=Path, exists=True, dir_okay=False),
-        metavars=("FILE.json",),
+        metavars=("FILE.json", "FILE.json|FILE.jsonl"),
     ),
     "--detector": Word(
         meaning="What finds the faces: MTCNN, which the `align` extra brings, or YuNet, whose file `weights` lists",

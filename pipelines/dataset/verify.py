@@ -503,6 +503,7 @@ class _Contents:
         self._next = int(sample.key) + 1
         try:
             info = sample.info
+            sample.points()
             for variant in range(info["variants"]):
                 record = sample.record(variant)
                 self._statistics.add(record)

@@ -2,6 +2,7 @@
 
     OUT/portraits/anna.png     the face in portraits/anna.jpg; with `all`, anna_0.png (the largest), anna_1.png, ...
     OUT/align.jsonl            one line for each of them, in the order of the sources
+                               with its points in the face's own pixels, which `synth --landmarks` takes
     OUT/sizes.json             how large the faces are in their photos, for recipes: `degrade_kit.face_sizes`
     OUT/jpeg_tables.json       quantisation tables of the photos that are JPEG files: `degrade_kit.jpeg_tables`
     OUT/align_failures.jsonl   one line for each photo that gave no face: source, reason, detail
@@ -24,8 +25,11 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, TypedDict, cast
 
+import numpy as np
+
 from degrade_kit import checks
 from degrade_kit.align import (
+    Aligned,
     Detector,
     Face,
     FaceChoice,
@@ -34,12 +38,12 @@ from degrade_kit.align import (
     align_face,
     choose_faces,
     packaged_detector,
-    read_landmarks,
     yunet_detector,
 )
 from degrade_kit.analysis.weights import locate
-from degrade_kit.checks import COUNT, Sizes, checked, fields, probability
+from degrade_kit.checks import COUNT, Sizes, checked, each, fields, probability
 from degrade_kit.errors import ConfigError, ImageError, RunError
+from degrade_kit.face_points import FacePoints, face_points, read_landmarks
 from degrade_kit.face_sizes import quantiles_of, sizes_to_json
 from degrade_kit.files import parse_json_lines, read_regular, utf8
 from degrade_kit.image import Pixels, decode_image, encode_png
@@ -79,6 +83,11 @@ class Line(TypedDict):
     """Number of the face among those of its photo that were kept; the largest is 0."""
     faces: int
     landmarks: list[list[float]]
+    """Five points in the photo."""
+    points: list[list[float]]
+    """The same in the face, pixels of the output."""
+    components: dict[str, list[float]]
+    """Squares around the eyes and the mouth in the face: see `degrade_kit.face_points`."""
     quad: list[list[float]]
     """The square that was cut out: top left, bottom left, bottom right, top right."""
     score: float
@@ -115,13 +124,15 @@ class AlignConfig:
     yunet: Path | None = None
     """ONNX file of YuNet; where None, it is looked for as `degrade_kit.analysis.weights` says."""
     landmarks: Path | None = None
-    """JSON file with five points for each photo, in place of a detector: see `degrade_kit.align.read_landmarks`."""
+    """File with five or 68 points for each photo, in place of a detector: see `degrade_kit.face_points`."""
     size: int = 512
     """Side of the aligned faces, pixels."""
     face: FaceChoice = "largest"
     """Which of several faces in a photo. A landmarks file has one for each photo."""
     min_score: float = 0.8
     """Least confidence of the detector, 0 to 1."""
+    points_only: bool = False
+    """Write no faces, but the points of images that are aligned already, in their own pixels."""
 
     def __post_init__(self) -> None:
         """Check the values of all fields.
@@ -131,6 +142,8 @@ class AlignConfig:
         """
         if self.size < 1:
             raise ConfigError(f"size: expected at least 1 pixel, got {self.size}")
+        if self.points_only and self.face == "all":
+            raise ConfigError("face: an aligned image has one face; `all` does not go with `points_only`")
         if not 0 <= self.min_score <= 1:
             raise ConfigError(f"min_score: expected a number within [0, 1], got {self.min_score:g}")
         if self.detector not in ("packaged", "yunet"):
@@ -151,7 +164,9 @@ class AlignPlan:
     """What earlier runs made, by number of the source."""
 
     def example(self) -> str:
-        """Path of the first face."""
+        """Path of the first face; its name alone where no faces are written."""
+        if self.config.points_only:
+            return display_name(self.sources.names[0])
         return str(self.config.out_dir / _face_name(self.stems[0], 0, self.config))
 
 
@@ -227,7 +242,8 @@ def _check_kept(config: AlignConfig, photos: Set[str]) -> None:
     Raises:
         RunError: If some are not.
     """
-    gone = [line["output"] for line in _read_lines(config.out_dir / LINES) if line["source"] not in photos]
+    lines = [] if config.points_only else _read_lines(config.out_dir / LINES, config)
+    gone = [line["output"] for line in lines if line["source"] not in photos]
     if there := [name for name in gone if LocalStore(config.out_dir).size(name) is not None]:
         raise RunError(
             f"{config.out_dir}: {counted_noun(len(there), 'face')} of photos that are not in {config.input} now: "
@@ -262,7 +278,8 @@ def align_effort(plan: AlignPlan) -> Effort:
     def align(index: int) -> None:
         pixels = decode_image(plan.sources.read(index)).pixels
         for face in find(display_name(plan.sources.names[index]), pixels):
-            encode_png(align_face(pixels, face.landmarks, plan.config.size).pixels)
+            if not plan.config.points_only:
+                encode_png(align_face(pixels, face.landmarks, plan.config.size).pixels)
 
     todo = len(plan.stems) - len(plan.done)
     seconds = seconds_each(spread(len(plan.stems), 5), align) if todo else 0.0
@@ -308,9 +325,10 @@ def _align(plan: AlignPlan, store: LocalStore, executor: ExecutorConfig, progres
             failures.update(result.failures)
             done, total = len(lines) + len(failures) - len(plan.done), len(plan.stems) - len(plan.done)
             progress(Progress(noun="photo", done=done, total=total))
-    if sides := _sides(_in_order(lines), config.size):
+    if (sides := _sides(_in_order(lines), config.size)) and not config.points_only:
         store.write(SIZES, utf8(sizes_to_json(sides)))
-    if tables := [line["jpeg"] for line in _in_order(lines) if line["face"] == 0 and line["jpeg"]]:
+    tables = [line["jpeg"] for line in _in_order(lines) if line["face"] == 0 and line["jpeg"]]
+    if tables and not config.points_only:
         store.write(TABLES, utf8(tables_to_json(tables)))
     store.write(LINES, _to_jsonl(_in_order(lines)))
     failed = [FailureLine(source=display_name(name), reason=why, detail=how) for name, why, how in plan.sources.skipped]
@@ -346,8 +364,11 @@ def _align_photo(task: AlignTask, offset: int, name: str, find: FaceFinder, dete
     faces, tables = find(name, pixels), tables_of(data)
     store = LocalStore(task.config.out_dir)
     lines: list[Line] = []
+    if task.config.points_only:
+        return [_points_line(name, faces[0], pixels, detector_name, tables)]
     for number, face in enumerate(faces):
         aligned = align_face(pixels, face.landmarks, task.config.size)
+        points = aligned.points(_points_of(face, task.config.size * aligned.scale))
         output = _face_name(stem, number, task.config)
         store.write(output, encode_png(aligned.pixels))
         lines.append(
@@ -357,6 +378,7 @@ def _align_photo(task: AlignTask, offset: int, name: str, find: FaceFinder, dete
                 "face": number,
                 "faces": len(faces),
                 "landmarks": _rounded(face.landmarks),
+                **points.to_plain(),
                 "quad": _rounded(aligned.quad),
                 "score": round(face.score, 4),
                 "padded": round(aligned.padded, 4),
@@ -367,6 +389,32 @@ def _align_photo(task: AlignTask, offset: int, name: str, find: FaceFinder, dete
             }
         )
     return lines
+
+
+def _points_of(face: Face, side: float) -> FacePoints:
+    """The points of a face in its photo, of whose square that is the side."""
+    return face_points(face.landmarks if face.contour is None else face.contour, side=side)
+
+
+def _points_line(name: str, face: Face, pixels: Pixels, detector_name: str, tables: str) -> Line:
+    """The line of an image that is aligned already: the whole of it is the face."""
+    height, width = pixels.shape[:2]
+    right, bottom = width - 0.5, height - 0.5
+    return {
+        "output": name,
+        "source": name,
+        "face": 0,
+        "faces": 1,
+        "landmarks": _rounded(face.landmarks),
+        **_points_of(face, min(height, width)).to_plain(),
+        "quad": [[-0.5, -0.5], [-0.5, bottom], [right, bottom], [right, -0.5]],
+        "score": round(face.score, 4),
+        "padded": 0.0,
+        "scale": 1.0,
+        "enlarged": False,
+        "detector": detector_name,
+        "jpeg": tables,
+    }
 
 
 @functools.lru_cache(maxsize=1)  # one for each worker process, not for each task; `plan_alignment` begins anew
@@ -386,13 +434,10 @@ def _landmarks_finder(path: Path) -> FaceFinder:
     table = read_landmarks(path)
 
     def find(name: str, _: Pixels) -> list[Face]:
-        if name not in table:
-            raise ImageError("no landmarks", f"{path} does not name this photo")
-        points = table[name]
-        if points is None:
-            raise ImageError("no face", f"{path} says null")
+        found, points = table.find(name), table.five(name)
         left, top, right, bottom = (float(edge) for edge in (*points.min(axis=0), *points.max(axis=0)))
-        return [Face(points, 1.0, (left, top, right, bottom))]
+        contour = None if isinstance(found, FacePoints) or len(found) == 5 else found
+        return [Face(points, 1.0, (left, top, right, bottom), contour)]
 
     return find
 
@@ -449,7 +494,10 @@ def _claim(config: AlignConfig) -> Claim:
         what="faces",
         file=SETTINGS,
         resolved={key: str(value) if isinstance(value, Path) else value for key, value in values.items()},
-        comparable=lambda found: {key: found.get(key) for key in ("input", "size", "face")},
+        comparable=lambda found: {
+            **{key: found.get(key) for key in ("input", "size", "face")},
+            "points_only": bool(found.get("points_only")),
+        },
         inputs=[("--input", config.input)],
     )
 
@@ -458,30 +506,42 @@ def _read_done(config: AlignConfig, names: Iterable[str], stems: tuple[str, ...]
     """The lines of the photos whose faces are all there."""
     found: dict[str, list[Line]] = {}
     journal = config.out_dir / _JOURNAL  # it begins with the lines of earlier runs
-    for line in _read_lines(journal if journal.exists() else config.out_dir / LINES):
+    for line in _read_lines(journal if journal.exists() else config.out_dir / LINES, config):
         found.setdefault(line["source"], []).append(line)
     done: dict[int, list[Line]] = {}
     for index, (name, stem) in enumerate(zip(names, stems, strict=True)):
         lines = found.get(display_name(name), [])
-        paths = [config.out_dir / _face_name(stem, line["face"], config) for line in lines]
+        written = [] if config.points_only else lines
+        paths = [config.out_dir / _face_name(stem, line["face"], config) for line in written]
         if lines and len(lines) == lines[0]["faces"] and all(path.is_file() for path in paths):
             done[index] = lines
     return done
 
 
-def _read_lines(path: Path) -> Iterator[Line]:
+def _read_lines(path: Path, config: AlignConfig) -> Iterator[Line]:
     if not path.exists():
         return
     try:
         for _, line in parse_json_lines(read_regular(path), str(path)):
-            yield cast("Line", checked(line, _LINE, str(path)))
+            yield _with_points(cast("Line", checked(line, _LINE, str(path))), config.size)
     except ConfigError:
         return  # a killed run did not finish this line; none follows it
+
+
+def _with_points(line: Line, size: int) -> Line:
+    """Add the points in the face to a line of a version that wrote none."""
+    if "points" in line:
+        return line
+    quad, points = np.array(line["quad"], np.float64), np.array(line["landmarks"], np.float64)
+    aligned = Aligned(np.zeros((size, 1, 3), np.uint8), quad, line["scale"], line["padded"])
+    plain = aligned.points(face_points(points, side=size * line["scale"])).to_plain()
+    return cast("Line", {**line, **plain})
 
 
 _LINE = fields(
     {
         **dict.fromkeys(("output", "source", "jpeg"), str),
+        **dict.fromkeys(("landmarks", "quad"), each(list)),
         **dict.fromkeys(("face", "faces"), COUNT),
         "enlarged": bool,
         "padded": probability,
@@ -514,7 +574,7 @@ def _report(plan: AlignPlan, lines: list[Line], failures: list[FailureLine]) -> 
         faces=len(lines),
         enlarged=sum(line["enlarged"] for line in lines),
         padded=sum(line["padded"] > 0.1 for line in lines),
-        sides=quantiles_of(_sides(lines, plan.config.size)) if lines else (),
+        sides=quantiles_of(_sides(lines, plan.config.size)) if lines and not plan.config.points_only else (),
         failures=dict(Counter(failure["reason"] for failure in failures).most_common()),
         left_out=plan.sources.summary(),
     )

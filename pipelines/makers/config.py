@@ -9,6 +9,7 @@ from typing import Any, Literal, cast
 
 from degrade_kit.checks import Kind, by_name, checked, choice, fields, of_kind, optional, whole
 from degrade_kit.errors import ConfigError, RunError
+from degrade_kit.face_points import LandmarkFile
 from degrade_kit.files import parse_yaml, sha256
 from degrade_kit.flipnet.config import read_fields
 from degrade_kit.hq import HQ_FORMATS, HqConfig
@@ -43,6 +44,8 @@ class SynthConfig:
     """Where and how the FlipNets of the recipe run, if it has any."""
     captions: Captions | None = None
     """What a FlipNet is prompted with, where the recipe wants captions."""
+    landmarks: LandmarkFile | None = None
+    """Points of the faces, by the names of the sources; a source without them cannot be used then."""
 
     def __post_init__(self) -> None:
         whole(1, 1000)(self.variants, "variants")
@@ -70,8 +73,9 @@ def comparable(resolved: dict[str, Any]) -> dict[str, Any]:
     if isinstance(recipe, dict) and "steps" in recipe:
         plain = cast("dict[str, Any]", recipe)
         resolved = {**resolved, "recipe": {**plain, "steps": without_places(plain["steps"])}}
-    if "captions" in resolved:
-        resolved = {**resolved, "captions": without(resolved["captions"], ("file",))}
+    for name in ("captions", "landmarks"):
+        if name in resolved:
+            resolved = {**resolved, name: without(resolved[name], ("file",))}
     flipnet = without(resolved.get("flipnet"), ("licence",))
     if not isinstance(flipnet, dict):
         return resolved
@@ -151,6 +155,6 @@ _PLAN = fields(
         "recipe": fields({}, may={"source": str}),
         "image": _image,
     },
-    may={"flipnet": _flipnet, "captions": fields({"file": str, "sha256": str})},
+    may={"flipnet": _flipnet, **dict.fromkeys(("captions", "landmarks"), fields({"file": str, "sha256": str}))},
 )
 """What of a data set's configuration is read again."""

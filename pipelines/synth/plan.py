@@ -78,6 +78,8 @@ def make_plan(config: SynthConfig) -> Plan:
         resolved["flipnet"] = network_mapping(config.recipe, config.network)
     if config.captions is not None:
         resolved["captions"] = config.captions.to_mapping()
+    if config.landmarks is not None:
+        resolved["landmarks"] = config.landmarks.to_mapping()
     return Plan(
         config=config,
         sources=sources,

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from degrade_kit.errors import ImageError
+from degrade_kit.face_points import FacePoints
 from degrade_kit.files import parse_json, sha256
 from degrade_kit.hq import HqImage, prepare, versions
 from degrade_kit.hq import to_json as changes_to_json
@@ -74,13 +75,13 @@ def synthesize_shard(task: ShardTask, maker: VariantMaker, captions: Captions | 
     taken = deque[_Taken]()
     with ShardWriter(store, shard_name(task.index)) as writer:
         for variants in maker.variants(_faces(task, taken, failures, captions)):
-            key, source, hq = taken.popleft()
+            key, source, hq, points = taken.popleft()
             for variant in variants:
                 statistics.add(variant.record)
             counters.update(_counts(hq))
             size = (hq.pixels.shape[0], hq.pixels.shape[1])
             sizes.append(size)
-            writer.add(key, sample_members(hq.data, task.config.image.format, size, source, variants))
+            writer.add(key, sample_members(hq.data, task.config.image.format, size, source, variants, points))
         assert not taken, f"{len(taken)} faces were given no variants"
     sidecar = Sidecar(
         shard=shard_name(task.index),
@@ -152,6 +153,7 @@ class _Taken(NamedTuple):
     key: str
     source: SourceNote
     hq: HqImage
+    points: FacePoints | None
 
 
 def _faces(
@@ -166,12 +168,20 @@ def _faces(
             raw = task.sources.read(offset)
             caption = None if captions is None else captions.of(raw)
             hq = prepare(raw, task.config.image)
+            points = _points(task, shown, hq)
         except ImageError as error:
             failures.append(Failure(source=shown, reason=error.reason, detail=error.detail))
             continue
         source = SourceNote(shown, sha256(raw), changes_to_json(hq.changes))
-        taken.append(_Taken(sample_key(task.first + offset), source, hq))
+        taken.append(_Taken(sample_key(task.first + offset), source, hq, points))
         yield Prepared(name, hq.pixels, caption)
+
+
+def _points(task: ShardTask, name: str, hq: HqImage) -> FacePoints | None:
+    """The points of a face as they lie in its HQ image; None in a data set without landmarks."""
+    if task.config.landmarks is None:
+        return None
+    return task.config.landmarks.of_hq(name, hq.changes, (hq.pixels.shape[0], hq.pixels.shape[1]))
 
 
 _COUNTED = {

@@ -14,7 +14,8 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from degrade_kit.errors import ConfigError, RunError
-from degrade_kit.files import held, temporary_folder
+from degrade_kit.face_points import read_landmarks
+from degrade_kit.files import held, local_path, temporary_folder
 from degrade_kit.hq import HqConfig
 from degrade_kit.pipelines.devices import check_device
 from degrade_kit.pipelines.effort import resolve_workers
@@ -45,6 +46,7 @@ from degrade_kit.pipelines.text import Report, ReportLine, counted, human_time
 from degrade_kit.progress import OnProgress, Progress, silent
 from degrade_kit.recipe import Recipe
 from degrade_kit.shards import has_tar, read_sidecar, shard_name
+from degrade_kit.sources import display_name
 from degrade_kit.store import LocalStore, Store, open_store
 from degrade_kit.wording import counted_noun, human_bytes
 
@@ -142,6 +144,7 @@ def synthesize(
     phi: float | None = None,
     negative_prompt: str | None = None,
     captions: str | os.PathLike[str] | None = None,
+    landmarks: str | os.PathLike[str] | None = None,
     batch_size: int = 32,
     device: str | None = None,
     dtype: Literal["float32", "bfloat16", "float16"] = "float32",
@@ -185,6 +188,8 @@ def synthesize(
         phi: Weight of the HQ image.
         negative_prompt: What guidance leads away from.
         captions: File of captions, which `degrade-kit caption` writes, for a FlipNet whose prompt they are.
+        landmarks: File of the faces' points, such as the `align.jsonl` of `degrade-kit align`, for trainers with
+            discriminators of eyes and mouth; sources without points cannot be used then.
         batch_size: Images that are given to a FlipNet at a time, of any faces; changes no bytes.
         device: Such as cuda or cpu; the first GPU, or else the CPU, where None.
         dtype: Arithmetic of the FlipNet.
@@ -239,6 +244,7 @@ def synthesize(
         image=HqConfig(size=size, filter=hq_filter, crop=square, min_side=min_side, alpha=alpha),
         hq_format=hq_format,
         captions=open_captions(captions, recipe),
+        landmarks=None if landmarks is None else read_landmarks(local_path(landmarks)),
         network=NetworkSettings(
             base_model=None if base_model is None else os.fspath(base_model),
             batch_size=batch_size,
@@ -411,16 +417,20 @@ def _work(plan: Plan, executor: ExecutorConfig) -> Work[ShardTask, ShardReport]:
     """Make what makes a shard: a function, or an actor that holds the recipe's networks."""
     if not plan.config.recipe.models:
         return synthesize_shard_by_recipe
-    return Stateful(functools.partial(network_worker, plan.config, plan.lq_extension, executor.threads))
+    config = replace(plan.config, landmarks=None)  # each task has its own
+    return Stateful(functools.partial(network_worker, config, plan.lq_extension, executor.threads))
 
 
 def _task(plan: Plan, index: int, url: str, crumbs: str) -> ShardTask:
     first, last = plan.extent(index)
+    sources, landmarks = plan.sources.select(first, last), plan.config.landmarks
+    if landmarks is not None:
+        landmarks = landmarks.only(map(display_name, sources.names))
     return ShardTask(
         index=index,
         first=first,
-        sources=plan.sources.select(first, last),
-        config=replace(plan.config, captions=None),  # the actors have them
+        sources=sources,
+        config=replace(plan.config, captions=None, landmarks=landmarks),  # captions the actors have
         lq_extension=plan.lq_extension,
         fingerprint=plan.fingerprint,
         url=url,

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 from pathlib import Path
 
 import cv2
@@ -259,39 +258,6 @@ def test_all_faces_of_a_photo_are_aligned(astronaut: npt.NDArray[np.uint8]) -> N
     aligned = align_photo(astronaut, lambda _: [BIG_LEFT, SMALL_CENTRAL], size=32, face="all")
 
     assert [one.pixels.shape for one in aligned] == [(32, 32, 3)] * 2
-
-
-def test_landmarks_are_read(tmp_path: Path) -> None:
-    path = tmp_path / "points.json"
-    path.write_text(json.dumps({"a/b.jpg": ASTRONAUT_POINTS.tolist(), "ü.png": None}), "utf-8")
-
-    table = align.read_landmarks(path)
-
-    assert table["ü.png"] is None
-    np.testing.assert_array_equal(table["a/b.jpg"], ASTRONAUT_POINTS)
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("{", "damaged: .*points.json: not JSON"),
-        ("[1]", "expected an object from file names to five points, got list"),
-        ('{"a.png": [[1, 2]]}', r"a.png: expected five points \[x, y\] or null, got \[\[1, 2\]\]"),
-        ('{"a.png": "here"}', 'a.png: expected five points .* got "here"'),
-        ('{"a.png": [[1, 2], [1, 2], [1, 2], [1, 2], [1, NaN]]}', "NaN is no number"),
-    ],
-)
-def test_a_wrong_landmarks_file_is_a_config_error(tmp_path: Path, text: str, message: str) -> None:
-    path = tmp_path / "points.json"
-    path.write_text(text)
-
-    with pytest.raises(ConfigError, match=message):
-        align.read_landmarks(path)
-
-
-def test_a_missing_landmarks_file_is_a_config_error(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="cannot read the landmarks"):
-        align.read_landmarks(tmp_path / "none.json")
 
 
 @pytest.fixture(scope="module")

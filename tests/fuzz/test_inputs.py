@@ -13,7 +13,7 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
-from degrade_kit.align import read_landmarks
+from degrade_kit.face_points import read_landmarks
 from degrade_kit.face_sizes import load_sizes, sizes_to_json
 from degrade_kit.image import encode_png
 from degrade_kit.jpeg_tables import load_tables, tables_to_json

@@ -67,6 +67,7 @@ VALUES = {
 MAKES_IDLE: dict[tuple[str, str], tuple[str, ...]] = {
     ("align", "detector"): ("--landmarks", "points.json"),
     ("align", "min_score"): ("--landmarks", "points.json"),
+    ("align", "size"): ("--points-only",),
     **{
         ("degrade", name): ("--preset", "gfpgan")
         for name in (

@@ -365,12 +365,13 @@ def test_the_command_says_what_it_made_and_what_comes_next(config: AlignConfig) 
     status, output = run_command(config)
 
     assert status == 0
-    assert output.splitlines()[-6:] == [
+    assert output.splitlines()[-7:] == [
         f"6 faces of 6 photos in {config.out_dir}; 0 photos done before",
         "1 face enlarged, 0 with more than a tenth outside the photo",
         "in their photos they measure 24 to 128 pixels, half of them up to 64",
         f"a recipe draws such sizes by `side: {{from: {config.out_dir}/sizes.json}}`",
         f"note: enlarged faces are no HQ images; leave out those that {config.out_dir}/align.jsonl names",
+        f"discriminators of eyes and mouth train on shards that are made with --landmarks {config.out_dir}/align.jsonl",
         f"next: degrade-kit synth --hq {config.out_dir} --shards shards",
     ]
 
