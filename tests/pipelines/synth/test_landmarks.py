@@ -23,6 +23,8 @@ from degrade_kit.image import encode_png
 from degrade_kit.pipelines.cli import main
 from degrade_kit.streaming import Pair, PairMapDataset, PairOptions
 
+pytestmark = pytest.mark.slow
+
 SIDE = 96
 FIVE = np.array([[36.0, 44], [60, 44], [48, 58], [39, 68], [58, 68]])
 
