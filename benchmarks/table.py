@@ -40,7 +40,7 @@ from degrade_kit.pipelines.distribution.features import ExtractConfig, ProbeTask
 from degrade_kit.pipelines.distribution.photographs import PhotoConfig, locate_detector, look
 from degrade_kit.pipelines.executor import ExecutorConfig, run_tasks
 from degrade_kit.pipelines.feature_cache import cached
-from degrade_kit.presets import preset_names, resolve_recipe
+from degrade_kit.presets import equal_presets, resolve_recipe
 from degrade_kit.recipe import Recipe
 from degrade_kit.record import Record
 from degrade_kit.seeding import generator
@@ -83,7 +83,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--detector", choices=("packaged", "yunet"), default="packaged")
     parser.add_argument("--hq", required=True, metavar="PLACE", help="HQ faces")
     parser.add_argument("--source", action="append", metavar="NAME|FILE.yaml",
-                        help="recipe; every preset and bank where none is given")  # fmt: skip
+                        help="recipe; every preset where none is given, equal ones once")  # fmt: skip
     parser.add_argument("--size", type=int, default=512, help="side of the images, pixels")
     parser.add_argument("--images", type=int, default=160, help="LQ images of each source")
     parser.add_argument(
@@ -107,7 +107,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         name: bench.photographs(place, PhotoConfig(size=given.size, cut=name in given.cut, detector=given.detector))
         for name, place in places.items()
     }
-    rows = list(bench.rows(reals, given.source or preset_names()[::-1], patches=given.patches))
+    rows = list(bench.rows(reals, given.source or [names[0] for names in equal_presets()][::-1], patches=given.patches))
     text = to_markdown(rows, list(reals), bench, reals)
     print_machine()
     print(text)
@@ -302,8 +302,11 @@ def to_markdown(rows: Sequence[Row], reals: Sequence[str], bench: Bench, photogr
         f"| LQ images by | {' | '.join(f'{name}: {head}' for name in reals)} |",
         "|---|" + "---|" * len(reals),
     ]
+    together = {name: names for names in equal_presets() for name in names}
     for name in (IDEAL, *ranked, HQ):
-        shown = name if name in (HQ, IDEAL) else f"`{name}`"
+        # Methods that publish the same numbers share a row, under the names that are not measured themselves.
+        names = [name, *(other for other in together.get(name, ()) if other not in by_source)]
+        shown = name if name in (HQ, IDEAL) else ", ".join(f"`{each}`" for each in names)
         cells = [_short(by_source[name][real]) for real in reals]
         lines.append(f"| {shown} | {' | '.join(cells)} |")
     sets = ", ".join(f"{len(photographs[name].names)} {name}" for name in reals)

@@ -18,7 +18,7 @@ def presets_command(name: str | None) -> None:
       degrade-kit presets
       degrade-kit presets gfpgan > mine.yaml
     """  # noqa: D301 (click reads the \b itself)
-    from degrade_kit.presets import preset, preset_names
+    from degrade_kit.presets import COMMITS, preset, preset_names
 
     if name is not None:
         from degrade_kit.files import plain_yaml
@@ -27,5 +27,6 @@ def presets_command(name: str | None) -> None:
         return
     width = max(map(len, preset_names()))
     for recipe in map(preset, preset_names()):
-        click.echo(f"{recipe.name:{width}}  {recipe.digest()}  {recipe.source}")
+        commit = f" at commit {COMMITS[recipe.name]}" if recipe.name in COMMITS else ""
+        click.echo(f"{recipe.name:{width}}  {recipe.digest()}  {recipe.source}{commit}")
     click.echo("next: degrade-kit preview --hq FACES --preset NAME --out preview.png")

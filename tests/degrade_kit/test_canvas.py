@@ -17,6 +17,7 @@ from degrade_kit.linear import FILTERS, AxisBlur, AxisResize, Filter, Planes
 from degrade_kit.presets import PRESETS
 from degrade_kit.seeding import generator
 from tests import naive
+from tests.distinct import DISTINCT_PRESETS
 from tests.strategies import images
 
 Pixels = npt.NDArray[np.uint8]
@@ -100,7 +101,7 @@ def test_linear_chains_are_linear(steps: list[ops.Op], gain: float, offset: floa
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", list(PRESETS))
+@pytest.mark.parametrize("name", DISTINCT_PRESETS)
 def test_linear_parts_of_presets_are_the_naive_ones(name: str, astronaut: Pixels) -> None:
     """All blurs and resizes of a record, one after the other, on a photograph."""
     found: dict[str, float] = {}

@@ -37,6 +37,7 @@ from degrade_kit.presets import PRESETS
 from degrade_kit.record import LIMITS, Record, ops_from_json, ops_to_json
 from degrade_kit.seeding import generator
 from tests import naive
+from tests.distinct import PLAIN_PRESETS
 from tests.golden.regenerate import CHAINS, JPEG_QUALITIES, NOISE_SEED
 from tests.strategies import images
 
@@ -50,8 +51,6 @@ SHIFTED = ColorShift(red=10.0, green=0.0, blue=-10.0)
 JITTER = ColorJitter(
     order=("contrast", "hue", "saturation", "brightness"), brightness=1.1, contrast=1.4, saturation=0.7, hue=0.05
 )
-DISTINCT = {recipe.digest(): name for name, recipe in reversed(PRESETS.items())}.values()
-"""One name for each recipe: some methods share theirs."""
 
 
 def draw(name: str, variant: int = 0) -> Record:
@@ -98,7 +97,7 @@ def differences(records: list[Record], hq: Pixels) -> list[npt.NDArray[np.int_]]
 
 
 @pytest.mark.usefixtures("_steady")
-@pytest.mark.parametrize("name", DISTINCT)
+@pytest.mark.parametrize("name", PLAIN_PRESETS)
 def test_chains_without_codecs_are_within_one_level_of_the_naive_ones(name: str, astronaut: Pixels) -> None:
     records = [draw(name, variant) for variant in range(8)]
     found = differences([Record(record.seed, lossless(record.steps)) for record in records], astronaut)
@@ -109,7 +108,7 @@ def test_chains_without_codecs_are_within_one_level_of_the_naive_ones(name: str,
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("_steady")
-@pytest.mark.parametrize("name", DISTINCT)
+@pytest.mark.parametrize("name", PLAIN_PRESETS)
 @pytest.mark.long
 def test_whole_chains_are_the_naive_ones_but_for_roundings_that_a_codec_enlarges(name: str, astronaut: Pixels) -> None:
     """Of 40 images on the 512-pixel photograph, 38 have one pixel in a hundred, or fewer, off by more than a level."""
@@ -171,7 +170,7 @@ def test_jpeg_equals_basicsrs(quality: int) -> None:
 # ------------------------------------------------------------------------------------------------ apply, parts, sizes
 
 
-@pytest.mark.parametrize("name", list(PRESETS))
+@pytest.mark.parametrize("name", PLAIN_PRESETS)
 @given(image=images(), variant=st.integers(0, 10**6))
 def test_lq_keeps_the_contract_and_its_parts_make_the_whole(name: str, image: Image, variant: int) -> None:
     hq = to_float(np.rint(image * 255).astype(np.uint8))
@@ -197,7 +196,7 @@ def test_lq_keeps_the_contract_and_its_parts_make_the_whole(name: str, image: Im
 
 def test_a_shared_canvas_is_not_used_up(astronaut: Pixels) -> None:
     canvas = Canvas(pixels=astronaut[:160, :128])
-    for name in PRESETS:
+    for name in PLAIN_PRESETS:
         for _ in range(2):
             record = draw(name)
             assert np.array_equal(degrade(record, canvas).pixels, degrade(record, astronaut[:160, :128]).pixels), name
@@ -416,7 +415,7 @@ def test_json_of_a_record_is_plain_and_in_order(record: Record) -> None:
     assert [entry["op"] for entry in data["steps"]] == [op.name for op in record.steps]
 
 
-@pytest.mark.parametrize("name", list(PRESETS))
+@pytest.mark.parametrize("name", PLAIN_PRESETS)
 def test_drawn_records_come_back_from_json(name: str) -> None:
     for variant in range(30):
         record = draw(name, variant)

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from degrade_kit.presets import PRESETS, preset
+from degrade_kit.presets import preset
 from degrade_kit.recipe import recipe_from_mapping
 from degrade_kit.record import Record, ops_from_json
+from tests.distinct import DISTINCT_PRESETS
 
 BLUR = {"op": "blur", "sigma_x": 1.0, "sigma_y": 1.0}
 JITTER = {"op": "color_jitter", "brightness": 1.0, "contrast": 1.0, "saturation": 1.0, "hue": 0.0}
@@ -69,7 +70,7 @@ def test_many_operations_and_long_or_deep_texts_are_refused() -> None:
             Record.from_json(text)
 
 
-@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize("name", DISTINCT_PRESETS)
 def test_what_presets_draw_is_read_again(name: str) -> None:
     for seed in range(20):
         record = preset(name).draw(np.random.default_rng(seed))

@@ -1,7 +1,7 @@
 """Make the files in this folder again: `python -m tests.golden.regenerate records pixels` from the repository's root.
 
     records.json    digest and first record of every preset: what a seed draws
-    pixels.npz      native LQ image of an early record of every preset, from a small photograph
+    pixels.npz      native LQ image of an early record of every recipe without video, from a small photograph
     basicsr.npz     what basicsr 1.4.2 and gfpgan 1.3.8 themselves compute from fixed numbers
     metrics.json    what basicsr 1.4.2, gfpgan 1.3.8 and lpips 0.1.4 say of fixed pairs of images
 
@@ -35,6 +35,7 @@ import numpy.typing as npt
 
 import degrade_kit as dk
 from degrade_kit.noise import bit_stream, normals
+from tests.distinct import PLAIN_PRESETS
 
 FOLDER = Path(__file__).parent
 
@@ -120,7 +121,7 @@ def write_records() -> None:
 
 def write_pixels() -> None:
     """Write pixels.npz."""
-    _save("pixels.npz", {name: native_pixels(name) for name in dk.PRESETS})
+    _save("pixels.npz", {name: native_pixels(name) for name in PLAIN_PRESETS})
 
 
 def write_basicsr() -> None:

@@ -44,10 +44,10 @@ import degrade_kit.pipelines.synth.synthesize
 from degrade_kit.errors import ConfigError, ShardError
 from degrade_kit.image import decode_image, encode_jpeg, encode_png, encode_webp
 from degrade_kit.pipelines.cli import main
-from degrade_kit.presets import PRESETS
 from degrade_kit.shards import Sample, iterate_samples, open_shards
 from degrade_kit.store import open_store
 from degrade_kit.wording import counted_noun
+from tests.distinct import PLAIN_PRESETS
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -379,7 +379,7 @@ def images_smaller_than_the_kernels(box: Box) -> None:
     rng = np.random.default_rng(0)
     for name, (width, height) in sizes.items():
         box.put(name, encode_png(rng.integers(0, 256, (height, width, 3), np.uint8)))
-    for preset in PRESETS:
+    for preset in PLAIN_PRESETS:
         options = ("--size", "0", "--min-side", "1", "--preset", preset, "--variants", "2", "--overwrite")
         box.run(*box.arguments(*options), code=0)
         samples = box.check({})
