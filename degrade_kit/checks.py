@@ -26,6 +26,45 @@ Sizes = tuple[float, ...]
 
 _T = TypeVar("_T")
 Check = Callable[[Any, str], _T]
+Schema = dict[str, Any]
+"""A JSON Schema, of the draft of 2020-12."""
+
+
+def telling(check: Check[_T], schema: Schema) -> Check[_T]:
+    """Note on a check of a user's value what it accepts, for `schema_of`; returns the check."""
+    check.__dict__["schema"] = schema
+    return check
+
+
+def schema_of(check: Check[Any]) -> Schema:
+    """Look up what a check of a user's value accepts, as far as a JSON Schema can say it.
+
+    Raises:
+        KeyError: If the check never told.
+    """
+    return check.__dict__["schema"]
+
+
+FROM_FILE: Schema = {
+    "type": "object",
+    "properties": {"from": {"type": "string"}},
+    "required": ["from"],
+    "additionalProperties": False,
+}
+"""`{from: FILE}`, a file that `degrade-kit align` wrote."""
+
+
+def one_or_several(schema: Schema, least: int = 1) -> Schema:
+    """Make the schema of a value or a list of at least so many of them."""
+    return {"anyOf": [schema, {"type": "array", "items": schema, "minItems": least}]}
+
+
+def _within(low: float, high: float, kind: str = "number") -> Schema:
+    return {"type": kind, "minimum": low, "maximum": high}
+
+
+def _ends(low: float, high: float) -> Schema:
+    return {"type": "array", "items": _within(low, high), "minItems": 2, "maxItems": 2}
 
 
 def span(low: float, high: float) -> Check[Range]:
@@ -43,7 +82,7 @@ def span(low: float, high: float) -> Check[Range]:
             raise ConfigError(f"{key}: {expected}, got {value!r:.200}")
         return start, stop
 
-    return check
+    return telling(check, {"anyOf": [_within(low, high), _ends(low, high)]})
 
 
 def whole_span(low: int, high: int) -> Check[Range]:
@@ -55,7 +94,7 @@ def whole_span(low: int, high: int) -> Check[Range]:
             raise ConfigError(f"{key}: expected a range that holds a whole number, got {value!r:.200}")
         return start, stop
 
-    return check
+    return telling(check, {"anyOf": [_within(low, high, "integer"), _ends(low, high)]})
 
 
 def sizes(low: int, high: int) -> Check[Sizes]:
@@ -76,7 +115,7 @@ def sizes(low: int, high: int) -> Check[Sizes]:
             raise ConfigError(f"{key}: {wanted}, got {value!r}")
         return tuple(float(side) for side in sides)
 
-    return check
+    return telling(check, one_or_several(_within(low, high), 2))
 
 
 def number(low: float, high: float) -> Check[float]:
@@ -87,7 +126,7 @@ def number(low: float, high: float) -> Check[float]:
             raise ConfigError(f"{key}: expected a number within [{low:g}, {high:g}], got {value!r:.200}")
         return float(value)
 
-    return check
+    return telling(check, _within(low, high))
 
 
 def whole(low: int, high: int) -> Check[int]:
@@ -98,7 +137,7 @@ def whole(low: int, high: int) -> Check[int]:
             raise ConfigError(f"{key}: expected a whole number within [{low}, {high}], got {value!r:.200}")
         return int(value)
 
-    return check
+    return telling(check, _within(low, high, "integer"))
 
 
 def choice(known: Sequence[_T]) -> Check[_T]:
@@ -109,7 +148,7 @@ def choice(known: Sequence[_T]) -> Check[_T]:
             raise ConfigError(f"{key}: expected one of {_listed(known)}, got {value!r:.200}")
         return value
 
-    return check
+    return telling(check, {"enum": list(known)})
 
 
 def probability(value: Any, key: str) -> float:  # noqa: ANN401 (user input)
@@ -133,7 +172,13 @@ def flag(value: Any, key: str) -> bool:  # noqa: ANN401 (user input)
 
 def optional(check: Check[_T]) -> Check[_T | None]:
     """Make a check that accepts None too."""
-    return lambda value, key: None if value is None else check(value, key)
+
+    def check_it(value: Any, key: str) -> _T | None:  # noqa: ANN401 (user input)
+        return None if value is None else check(value, key)
+
+    # Checks of what no user writes tell nothing.
+    schema = check.__dict__.get("schema")
+    return check_it if schema is None else telling(check_it, {"anyOf": [schema, {"type": "null"}]})
 
 
 def names(known: Sequence[_T]) -> Check[tuple[_T, ...]]:
@@ -146,7 +191,7 @@ def names(known: Sequence[_T]) -> Check[tuple[_T, ...]]:
             raise ConfigError(f"{key}: expected one or more of {_listed(known)}, got {value!r:.200}")
         return chosen
 
-    return check
+    return telling(check, one_or_several({"enum": list(known)}))
 
 
 def numbers_of(known: Sequence[_T]) -> Check[dict[_T, float]]:
@@ -164,7 +209,13 @@ def numbers_of(known: Sequence[_T]) -> Check[dict[_T, float]]:
             raise ConfigError(f"{key}: expected a positive weight for at least one of them, got {value!r:.200}")
         return {name: weights[name] for name in known if name in weights}
 
-    return check
+    weights: Schema = {
+        "type": "object",
+        "properties": {str(name): _within(0, 1e6) for name in known},
+        "additionalProperties": False,
+        "not": {"additionalProperties": {"const": 0}},
+    }
+    return telling(check, {"anyOf": [*schema_of(names(known))["anyOf"], weights]})
 
 
 def kernel_size(*, full: bool) -> Check[int | str | tuple[int, ...]]:
@@ -180,7 +231,8 @@ def kernel_size(*, full: bool) -> Check[int | str | tuple[int, ...]]:
             raise ConfigError(f"{key}: expected {wanted}, got {value!r:.200}")
         return tuple(cast("Sequence[int]", sizes)) if len(sizes) > 1 else sizes[0]
 
-    return check
+    odd: Schema = {**_within(1, 255, "integer"), "not": {"multipleOf": 2}}
+    return telling(check, {"anyOf": [*one_or_several(odd)["anyOf"], *([{"const": "full"}] if full else [])]})
 
 
 def positions(value: Any, key: str) -> tuple[int, ...]:  # noqa: ANN401 (user input)
@@ -188,6 +240,12 @@ def positions(value: Any, key: str) -> tuple[int, ...]:  # noqa: ANN401 (user in
     if not isinstance(value, (list, tuple)):
         raise ConfigError(f"{key}: expected a list of positions, got {value!r:.200}")
     return tuple(whole(0, 1000)(position, key) for position in cast("Sequence[Any]", value))
+
+
+telling(probability, _within(0, 1))
+telling(text, {"type": "string"})
+telling(flag, {"type": "boolean"})
+telling(positions, {"type": "array", "items": _within(0, 1000, "integer")})
 
 
 Kind = type | range | Callable[[Any, str], Any]

@@ -166,6 +166,7 @@ class RandomVideo(BaseStep):
     """
 
     name: ClassVar[str] = "video"
+    alternatives = ("crf", "bitrate")
     codec: dict[VideoCodec, float] = field(
         default_factory=lambda: {"h264": 1.0}, metadata={"check": numbers_of(VIDEO_CODECS)}
     )

@@ -14,7 +14,19 @@ from typing import Any, Final, cast
 
 import numpy as np
 
-from degrade_kit.checks import COUNT, Check, Sizes, checked, each, fields, number, sizes
+from degrade_kit.checks import (
+    COUNT,
+    FROM_FILE,
+    Check,
+    Sizes,
+    checked,
+    each,
+    fields,
+    number,
+    schema_of,
+    sizes,
+    telling,
+)
 from degrade_kit.errors import ConfigError
 from degrade_kit.files import read_json
 
@@ -78,7 +90,7 @@ def sides(low: int, high: int) -> Check[Sizes]:
             raise ConfigError(f"{key}: {error}") from error
         return tuple(min(max(side, float(low)), float(high)) for side in found)
 
-    return check
+    return telling(check, {"anyOf": [*schema_of(plain)["anyOf"], FROM_FILE]})
 
 
 def _in_order(value: Any, key: str) -> list[float]:  # noqa: ANN401 (parsed JSON)

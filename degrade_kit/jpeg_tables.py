@@ -16,7 +16,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final, cast
 
-from degrade_kit.checks import COUNT, Check, by_name, checked, fields, number
+from degrade_kit.checks import COUNT, FROM_FILE, Check, by_name, checked, fields, number, one_or_several, telling
 from degrade_kit.errors import ConfigError, nearest
 from degrade_kit.files import read_json
 
@@ -102,6 +102,18 @@ def jpeg_tables(value: Any, key: str) -> dict[str, float]:  # noqa: ANN401 (user
     if sum(weights.values()) <= 0:
         raise ConfigError(f"{key}: expected a positive weight for at least one of them")
     return weights
+
+
+telling(
+    jpeg_tables,
+    {
+        "anyOf": [
+            *one_or_several({"type": "string"})["anyOf"],
+            FROM_FILE,
+            {"type": "object", "additionalProperties": {"type": "number", "minimum": 0}, "minProperties": 1},
+        ]
+    },
+)
 
 
 @functools.lru_cache(maxsize=64)

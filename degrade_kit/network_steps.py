@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Final, Literal, cast
 
-from degrade_kit.checks import choice, number, optional, probability, text, whole
+from degrade_kit.checks import choice, number, one_or_several, optional, probability, telling, text, whole
 from degrade_kit.errors import ConfigError
 from degrade_kit.network_ops import FlipNetImage
 from degrade_kit.step_base import BaseStep, Drawn, Rng, draw_weighted
@@ -31,6 +31,17 @@ def _prompt(value: Any, key: str) -> str | dict[str, float]:  # noqa: ANN401 (us
     if not sum(weights.values()):
         raise ConfigError(f"{key}: expected a positive weight for at least one prompt, got {value!r:.200}")
     return weights
+
+
+telling(
+    _prompt,
+    {
+        "anyOf": [
+            *one_or_several({"type": ["string", "null"]})["anyOf"],
+            {"type": "object", "additionalProperties": {"type": "number", "minimum": 0}, "minProperties": 1},
+        ]
+    },
+)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,7 +7,17 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, cast
 
 from degrade_kit import ops
-from degrade_kit.checks import Range, number, numbers_of, probability, span, text, whole_span
+from degrade_kit.checks import (
+    Range,
+    number,
+    numbers_of,
+    one_or_several,
+    probability,
+    span,
+    telling,
+    text,
+    whole_span,
+)
 from degrade_kit.errors import ConfigError
 from degrade_kit.screen_ops import MAX_TEXT, Fields
 from degrade_kit.step_base import BaseStep, Drawn, Rng, draw_weighted, draw_whole, happens, normal, uniform
@@ -115,6 +125,11 @@ def _texts(value: Any, key: str) -> tuple[str, ...]:  # noqa: ANN401 (user input
     if not found:
         raise ConfigError(f"{key}: expected at least one text")
     return found
+
+
+telling(
+    _texts, one_or_several({"type": "string", "minLength": 1, "maxLength": MAX_TEXT, "pattern": "^[ -~]*[!-~][ -~]*$"})
+)
 
 
 @dataclass(frozen=True, kw_only=True)

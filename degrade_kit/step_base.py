@@ -36,6 +36,8 @@ class BaseStep:
 
     __slots__ = ()
     name: ClassVar[str]
+    alternatives: ClassVar[tuple[str, ...]] = ()
+    """Fields of which exactly one is to be given."""
 
     def __post_init__(self) -> None:
         for item in fields(self):  # pyright: ignore[reportArgumentType] (every subclass is a dataclass)

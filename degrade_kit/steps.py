@@ -35,6 +35,7 @@ from degrade_kit.checks import (
     positions,
     probability,
     span,
+    telling,
     text,
     whole,
     whole_span,
@@ -98,6 +99,9 @@ def _any_steps(value: Any, key: str) -> tuple[Step, ...]:  # noqa: ANN401 (user 
     return tuple(cast("Sequence[Step]", steps))
 
 
+telling(_any_steps, {"type": "array", "items": {"$ref": "#/$defs/step"}})
+
+
 def _some_steps(value: Any, key: str) -> tuple[Step, ...]:  # noqa: ANN401 (user input)
     """Check of a list of at least one step."""
     steps = _any_steps(value, key)
@@ -106,11 +110,15 @@ def _some_steps(value: Any, key: str) -> tuple[Step, ...]:  # noqa: ANN401 (user
     return steps
 
 
+telling(_some_steps, {"type": "array", "items": {"$ref": "#/$defs/step"}, "minItems": 1})
+
+
 @dataclass(frozen=True, kw_only=True)
 class RandomBlur(BaseStep):
     """Blur by a kernel of the Gaussian family. Source of the draws: basicsr `random_mixed_kernels`."""
 
     name: ClassVar[str] = "blur"
+    alternatives = ("sigma", "variance")
     kernels: dict[ops.KernelKind, float] = field(
         default_factory=lambda: {"iso": 1.0}, metadata={"check": numbers_of(KERNEL_KINDS)}
     )
@@ -197,6 +205,7 @@ class RandomResize(BaseStep):
     """Resampling to a drawn size. The last one of a recipe goes back to the full size: `resize: {scale: 1}`."""
 
     name: ClassVar[str] = "resize"
+    alternatives = ("scale", "factor", "side")
     scale: Range | None = field(default=None, metadata={"check": optional(span(0.1, 512))})
     """Range of HQ side / side after this step, drawn uniformly; below 1 enlarges."""
     factor: Range | None = field(default=None, metadata={"check": optional(span(1 / 512, 10))})
@@ -424,6 +433,16 @@ def _options(value: Any, key: str) -> tuple[Option, ...]:  # noqa: ANN401 (user 
     if sum(cast("Option", option).weight for option in options) <= 0:
         raise ConfigError(f"{key}: expected a positive weight for at least one option")
     return tuple(cast("Sequence[Option]", options))
+
+
+telling(
+    _options,
+    {
+        "type": "array",
+        "items": {"$ref": "#/$defs/option"},
+        "contains": {"properties": {"weight": {"exclusiveMinimum": 0}}},
+    },
+)
 
 
 @dataclass(frozen=True, kw_only=True)

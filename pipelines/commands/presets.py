@@ -10,16 +10,27 @@ from degrade_kit.pipelines.commands.words import command
 
 @command("presets", "List the published recipes, or print one as YAML")
 @click.argument("name", required=False, metavar="[NAME]", type=PRESET_NAME)
-def presets_command(name: str | None) -> None:
+@click.option("--schema", is_flag=True, help="print the JSON Schema of recipes, by which editors complete and check")
+def presets_command(name: str | None, *, schema: bool) -> None:
     """List the published recipes, or print one as YAML to start your own from.
 
     \b
     Examples:
       degrade-kit presets
       degrade-kit presets gfpgan > mine.yaml
+      degrade-kit presets --schema > recipe.schema.json
     """  # noqa: D301 (click reads the \b itself)
     from degrade_kit.presets import COMMITS, preset, preset_names
 
+    if schema:
+        if name is not None:
+            raise click.UsageError(f"--schema is of all recipes; leave out {name}")
+        import json
+
+        from degrade_kit.recipe_schema import recipe_schema
+
+        click.echo(json.dumps(recipe_schema(), indent=1))
+        return
     if name is not None:
         from degrade_kit.files import plain_yaml
 

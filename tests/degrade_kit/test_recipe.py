@@ -163,83 +163,86 @@ def test_nothing_is_run_by_reading(tmp_path: Path) -> None:
     assert not target.exists()
 
 
-@pytest.mark.parametrize(
-    ("data", "message"),
-    [
-        ({"steps": ["gray"]}, r"mine\.yaml: `name` is missing"),
-        ({"name": "x"}, r"mine\.yaml: `steps` is missing"),
-        ({"name": "x", "step": ["gray"]}, r"mine\.yaml: unknown key `step`; did you mean `steps`\?"),
-        ({"nmae": "x", "steps": ["gray"]}, "unknown key `nmae`; did you mean `name`"),
-        ({"name": "x", "steps": ["gray"], "qqq": 1}, "unknown key `qqq`; known are name, source, notes, steps"),
-        ({"name": "x", "steps": ["gray"], 3: 1}, "unknown key `3`"),
-        ({"name": "x", "steps": []}, "recipe x: expected at least one step"),
-        ({"name": "x", "steps": None}, r"mine\.yaml: steps: expected a list of steps, got None"),
-        ({"name": "x", "steps": "gray"}, "steps: expected a list of steps, got 'gray'"),
-        ({"name": "x", "steps": {"gray": None}}, "steps: expected a list of steps"),
-        (None, "expected `key: value` pairs, got None"),
-        ([], "expected `key: value` pairs"),
-    ],
-)
+WRONG_RECIPES: list[tuple[Any, str]] = [
+    ({"steps": ["gray"]}, r"mine\.yaml: `name` is missing"),
+    ({"name": "x"}, r"mine\.yaml: `steps` is missing"),
+    ({"name": "x", "step": ["gray"]}, r"mine\.yaml: unknown key `step`; did you mean `steps`\?"),
+    ({"nmae": "x", "steps": ["gray"]}, "unknown key `nmae`; did you mean `name`"),
+    ({"name": "x", "steps": ["gray"], "qqq": 1}, "unknown key `qqq`; known are name, source, notes, steps"),
+    ({"name": "x", "steps": ["gray"], 3: 1}, "unknown key `3`"),
+    ({"name": "x", "steps": []}, "recipe x: expected at least one step"),
+    ({"name": "x", "steps": None}, r"mine\.yaml: steps: expected a list of steps, got None"),
+    ({"name": "x", "steps": "gray"}, "steps: expected a list of steps, got 'gray'"),
+    ({"name": "x", "steps": {"gray": None}}, "steps: expected a list of steps"),
+    (None, "expected `key: value` pairs, got None"),
+    ([], "expected `key: value` pairs"),
+]
+"""What is no recipe, and what is said of it."""
+
+
+@pytest.mark.parametrize(("data", "message"), WRONG_RECIPES)
 def test_a_recipe_has_a_name_and_steps_and_nothing_unknown(data: object, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         recipe_from_mapping(data, "mine.yaml")
 
 
-@pytest.mark.parametrize(
-    ("steps", "message"),
-    [
-        (["grey"], r"mine\.yaml: steps\[0\]: unknown step `grey`; did you mean `gray`\?"),
-        (["gray", {"blurr": {"sigma": 1}}], r"steps\[1\]: unknown step `blurr`; did you mean `blur`\?"),
-        ([{"gausian_noise": {"level": 1}}], "did you mean `gaussian_noise`"),
-        ([{"zzzzzz": None}], "unknown step `zzzzzz`; known are blur, sinc_blur"),
-        ([{7: None}], "unknown step `7`"),
-        ([{"blur": {"sigma": 1}, "jpeg": {"quality": 3}}], r"steps\[0\]: expected one step as `name: \{\.\.\.\}`"),
-        ([{}], "expected one step as"),
-        ([None], "expected one step as"),
-        ([["gray"]], "expected one step as"),
-        ([3], "expected one step as"),
-        ([{"blur": 3}], r"steps\[0\]\.blur: expected `key: value` pairs, got 3"),
-        ([{"blur": [1]}], r"steps\[0\]\.blur: expected `key: value` pairs"),
-        ([{"blur": {"sigmma": 1}}], r"steps\[0\]\.blur: unknown key `sigmma`; did you mean `sigma`\?"),
-        ([{"jpeg": {"quality": 50, "prop": 1}}], r"steps\[0\]\.jpeg: unknown key `prop`; did you mean `prob`\?"),
-        ([{"jpeg": {"quality": 50, 1: 1}}], "unknown key `1`"),
-        (["jpeg"], r"steps\[0\]\.jpeg: `quality` is missing"),
-        ([{"jpeg": None}], r"steps\[0\]\.jpeg: `quality` is missing"),
-        ([{"decimate": {"factor": 2}}], r"steps\[0\]\.decimate: `sigma` is missing"),
-        ([{"blur": {"sigma": [3, 1]}}], r"mine\.yaml: steps\[0\]\.blur\.sigma: expected .* min <= max, got \[3, 1\]"),
-        ([{"blur": {"sigma": 201}}], r"steps\[0\]\.blur\.sigma: expected .* within \[0, 200\], got 201"),
-        ([{"jpeg": {"quality": True}}], r"steps\[0\]\.jpeg\.quality: expected"),
-        (
-            [{"shuffle": {"steps": ["gray", {"jpeg": {"quality": 0}}]}}],
-            r"steps\[0\]\.shuffle\.steps\[1\]\.jpeg\.quality:",
-        ),
-        ([{"shuffle": {"steps": "gray"}}], r"steps\[0\]\.shuffle\.steps: expected a list of steps"),
-        ([{"shuffle": {"steps": []}}], r"steps\[0\]\.shuffle\.steps: expected at least one step"),
-        ([{"one_of": {"options": [{"steps": []}]}}], r"one_of\.options\[0\]: `weight` is missing"),
-        ([{"one_of": {"options": [{"weight": 1}]}}], r"one_of\.options\[0\]: `steps` is missing"),
-        (
-            [{"one_of": {"options": [{"weight": 1, "step": []}]}}],
-            r"options\[0\]: unknown key `step`; did you mean `steps`",
-        ),
-        ([{"one_of": {"options": [{"weight": -1, "steps": []}]}}], r"one_of\.options\[0\]\.weight: expected a number"),
-        ([{"one_of": {"options": [{"weight": 1, "steps": ["x"]}]}}], r"options\[0\]\.steps\[0\]: unknown step `x`"),
-        ([{"one_of": {"options": {"weight": 1, "steps": []}}}], r"one_of\.options: expected a list"),
-        ([{"one_of": {"options": [3]}}], r"one_of\.options\[0\]: expected `key: value` pairs"),
-    ],
-)
+WRONG_STEPS: list[tuple[Any, str]] = [
+    (["grey"], r"mine\.yaml: steps\[0\]: unknown step `grey`; did you mean `gray`\?"),
+    (["gray", {"blurr": {"sigma": 1}}], r"steps\[1\]: unknown step `blurr`; did you mean `blur`\?"),
+    ([{"gausian_noise": {"level": 1}}], "did you mean `gaussian_noise`"),
+    ([{"zzzzzz": None}], "unknown step `zzzzzz`; known are blur, sinc_blur"),
+    ([{7: None}], "unknown step `7`"),
+    ([{"blur": {"sigma": 1}, "jpeg": {"quality": 3}}], r"steps\[0\]: expected one step as `name: \{\.\.\.\}`"),
+    ([{}], "expected one step as"),
+    ([None], "expected one step as"),
+    ([["gray"]], "expected one step as"),
+    ([3], "expected one step as"),
+    ([{"blur": 3}], r"steps\[0\]\.blur: expected `key: value` pairs, got 3"),
+    ([{"blur": [1]}], r"steps\[0\]\.blur: expected `key: value` pairs"),
+    ([{"blur": {"sigmma": 1}}], r"steps\[0\]\.blur: unknown key `sigmma`; did you mean `sigma`\?"),
+    ([{"jpeg": {"quality": 50, "prop": 1}}], r"steps\[0\]\.jpeg: unknown key `prop`; did you mean `prob`\?"),
+    ([{"jpeg": {"quality": 50, 1: 1}}], "unknown key `1`"),
+    (["jpeg"], r"steps\[0\]\.jpeg: `quality` is missing"),
+    ([{"jpeg": None}], r"steps\[0\]\.jpeg: `quality` is missing"),
+    ([{"decimate": {"factor": 2}}], r"steps\[0\]\.decimate: `sigma` is missing"),
+    ([{"blur": {"sigma": [3, 1]}}], r"mine\.yaml: steps\[0\]\.blur\.sigma: expected .* min <= max, got \[3, 1\]"),
+    ([{"blur": {"sigma": 201}}], r"steps\[0\]\.blur\.sigma: expected .* within \[0, 200\], got 201"),
+    ([{"jpeg": {"quality": True}}], r"steps\[0\]\.jpeg\.quality: expected"),
+    (
+        [{"shuffle": {"steps": ["gray", {"jpeg": {"quality": 0}}]}}],
+        r"steps\[0\]\.shuffle\.steps\[1\]\.jpeg\.quality:",
+    ),
+    ([{"shuffle": {"steps": "gray"}}], r"steps\[0\]\.shuffle\.steps: expected a list of steps"),
+    ([{"shuffle": {"steps": []}}], r"steps\[0\]\.shuffle\.steps: expected at least one step"),
+    ([{"one_of": {"options": [{"steps": []}]}}], r"one_of\.options\[0\]: `weight` is missing"),
+    ([{"one_of": {"options": [{"weight": 1}]}}], r"one_of\.options\[0\]: `steps` is missing"),
+    (
+        [{"one_of": {"options": [{"weight": 1, "step": []}]}}],
+        r"options\[0\]: unknown key `step`; did you mean `steps`",
+    ),
+    ([{"one_of": {"options": [{"weight": -1, "steps": []}]}}], r"one_of\.options\[0\]\.weight: expected a number"),
+    ([{"one_of": {"options": [{"weight": 1, "steps": ["x"]}]}}], r"options\[0\]\.steps\[0\]: unknown step `x`"),
+    ([{"one_of": {"options": {"weight": 1, "steps": []}}}], r"one_of\.options: expected a list"),
+    ([{"one_of": {"options": [3]}}], r"one_of\.options\[0\]: expected `key: value` pairs"),
+]
+"""Steps of which one is wrong, and what is said of it."""
+
+
+@pytest.mark.parametrize(("steps", "message"), WRONG_STEPS)
 def test_a_wrong_step_is_named_with_its_place_and_what_is_known(steps: object, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         from_steps(steps)
 
 
-@pytest.mark.parametrize(
-    ("steps", "message"),
-    [
-        ([{"blur": {}}], r"steps\[0\]\.blur: expected exactly one"),
-        ([{"resize": {}}], r"steps\[0\]\.resize: expected exactly one"),
-        ([{"shuffle": {"steps": ["gray"], "in_order": [1]}}], r"steps\[0\]\.shuffle\.in_order: expected positions"),
-    ],
-)
+WRONG_TOGETHER: list[tuple[Any, str]] = [
+    ([{"blur": {}}], r"steps\[0\]\.blur: expected exactly one"),
+    ([{"resize": {}}], r"steps\[0\]\.resize: expected exactly one"),
+    ([{"shuffle": {"steps": ["gray"], "in_order": [1]}}], r"steps\[0\]\.shuffle\.in_order: expected positions"),
+]
+"""Fields that do not go together."""
+
+
+@pytest.mark.parametrize(("steps", "message"), WRONG_TOGETHER)
 def test_a_place_is_named_once(steps: object, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         from_steps(steps)
