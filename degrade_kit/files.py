@@ -21,6 +21,7 @@ import fcntl
 import functools
 import hashlib
 import json
+import logging
 import math
 import os
 import re
@@ -31,15 +32,18 @@ import tempfile
 import threading
 import time
 import uuid
-from collections.abc import Collection, Generator, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Final, cast
+from typing import Any, BinaryIO, Final, TypeVar, cast
 
 import yaml
 
 from degrade_kit.errors import ConfigError, DegradeKitError, RunError
 
+log = logging.getLogger(__name__)
+
+_Read = TypeVar("_Read")
 _SCRATCH_NAME: Final = re.compile(
     r"\.(?P<name>.+)\.(?P<owner>[^.-]+-\d+-[^.-]+-[^.-]+-[^.-]+)\.[0-9a-f]{8}\.(?P<kind>tmp|old)", re.DOTALL
 )
@@ -113,7 +117,8 @@ def write_new(path: Path, data: bytes | str) -> bool:
             try:
                 os.link(scratch, path)  # of two that do so, one fails
             except FileExistsError:
-                raise _Taken from None
+                if scratch.stat().st_nlink == 1:  # else it is there: see `_rename`
+                    raise _Taken from None
             except OSError:  # a file system without second names
                 if path.exists():
                     raise _Taken from None
@@ -166,7 +171,7 @@ def whole_set(folder: Path, *, last: str, stale: Collection[str] = ()) -> Genera
     sweep_scratch(folder)
     scratch = scratch_path(folder / "files")
     try:
-        scratch.mkdir(parents=True)
+        scratch.mkdir(parents=True, exist_ok=True)  # a repeated request finds it made
         yield scratch
         made = sorted(path for path in scratch.rglob("*") if path.is_file())
         for path in made:
@@ -213,7 +218,7 @@ def whole_folder(folder: Path) -> Generator[Path]:
     sweep_scratch(folder.parent)
     scratch = scratch_path(folder)
     try:
-        scratch.mkdir(parents=True)
+        scratch.mkdir(parents=True, exist_ok=True)  # a repeated request finds it made
         yield scratch
         publish(scratch, folder)
     finally:
@@ -277,7 +282,7 @@ def remove_folder(folder: Path) -> None:
     """
     scratch = scratch_path(folder)
     with contextlib.suppress(FileNotFoundError):
-        folder.rename(scratch)
+        _rename(folder, scratch)
         _remove(scratch)
 
 
@@ -313,7 +318,7 @@ def _sweep_once(folder: Path, pid: int) -> None:
 def _move(scratch: Path, path: Path) -> None:
     """Rename a finished file; where no rename leads out of its folder, such as one with a quota, copy it first."""
     try:
-        scratch.replace(path)
+        _rename(scratch, path)
     except OSError as error:
         if error.errno != errno.EXDEV or scratch.parent == path.parent:
             raise
@@ -321,10 +326,26 @@ def _move(scratch: Path, path: Path) -> None:
         try:
             shutil.copyfile(scratch, beside)
             _sync(beside)
-            beside.replace(path)
-            scratch.unlink()
+            _rename(beside, path)
+            scratch.unlink(missing_ok=True)
         finally:
             beside.unlink(missing_ok=True)
+
+
+def _rename(scratch: Path, path: Path) -> None:
+    """Rename a file or folder of this process's own, also over a file.
+
+    A server of network files whose answer is lost is asked again, and then says that nothing is there to be renamed: it
+    did it the first time.
+    """
+    before = scratch.stat()
+    try:
+        scratch.replace(path)
+    except FileNotFoundError:
+        with contextlib.suppress(OSError):
+            if not os.path.lexists(scratch) and os.path.samestat(before, path.stat()):
+                return
+        raise
 
 
 def _replace_folder(scratch: Path, folder: Path) -> None:
@@ -340,7 +361,7 @@ def _replace_folder(scratch: Path, folder: Path) -> None:
     with contextlib.suppress(FileNotFoundError):
         folder.rename(old)
     try:
-        scratch.rename(folder)
+        _rename(scratch, folder)
     except OSError:
         with contextlib.suppress(FileNotFoundError):
             old.rename(folder)
@@ -518,10 +539,11 @@ def _hold(folder: Path, area: Path, *, shared: bool) -> _Hold:
             if not _lock(lock, shared=shared):
                 note.touch()
                 if any(found.name.startswith(f".{_ALONE}.") or not shared for found in _notes(area) if found != note):
-                    note.unlink()
+                    note.unlink(missing_ok=True)
                     raise RunError(_in_use(folder, area))
             if _is_at(lock, path):
                 sweep_scratch(area)  # of a holder that was killed
+                _tell_of_others(folder, area, shared=shared)
                 note.touch()
                 return _Hold(lock, note, shared, threading.get_ident())
             os.close(lock)  # it was removed before it was locked
@@ -535,6 +557,17 @@ def _hold(folder: Path, area: Path, *, shared: bool) -> _Hold:
         except RunError:
             os.close(lock)
             raise
+
+
+def _tell_of_others(folder: Path, area: Path, *, shared: bool) -> None:
+    """Warn of a run elsewhere that noted that it holds an output whose lock is free.
+
+    It was killed, or the locks of the file system hold nobody on another machine: from here nobody can tell.
+    """
+    for path in _notes(area):
+        if not shared or path.name.startswith(f".{_ALONE}."):
+            who = _holder(path)
+            log.warning("%s: %s; if it lives, stop one of the two, and if not, remove that file", folder, who)
 
 
 def _lock(lock: int, *, shared: bool) -> bool:
@@ -578,13 +611,17 @@ def _notes(area: Path) -> list[Path]:
     return [path for path, match in found if match is not None and not _is_dead(match["owner"])]
 
 
+def _holder(note: Path) -> str:
+    since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(note.stat().st_mtime))
+    host, pid, *_ = note.name.split(".")[2].split("-")
+    return f"process {pid} on {host}, since {since}, which {note} stands for"
+
+
 def _in_use(folder: Path, area: Path) -> str:
     who = ""
     for note in _notes(area):
         with contextlib.suppress(OSError):  # it has just ended
-            since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(note.stat().st_mtime))
-            host, pid, *_ = note.name.split(".")[2].split("-")
-            who = f": process {pid} on {host}, since {since}, which {note} stands for"
+            who = f": {_holder(note)}"
     return f"{folder} is in use by another run{who}. Wait for it or stop it, or give another folder"
 
 
@@ -625,6 +662,10 @@ def sha256(data: bytes | str) -> str:
 
 def file_sha256(path: Path) -> str:
     """Hexadecimal SHA-256 of a regular file, read piece by piece."""
+    return stale_once(lambda: _sha256_of(path))
+
+
+def _sha256_of(path: Path) -> str:
     total = hashlib.sha256()
     with open_regular(path) as file:
         while chunk := file.read(1 << 20):
@@ -641,13 +682,21 @@ def regular_descriptor(path: Path) -> int:
     Raises:
         OSError: If it is missing, cannot be read, or is something else; its `strerror` says what.
     """
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    mode = os.fstat(descriptor).st_mode
+    descriptor, mode = stale_once(lambda: _descriptor_and_mode(path))
     if not stat.S_ISREG(mode):
         os.close(descriptor)
         found = next((name for is_one, name in _OTHER_KINDS if is_one(mode)), "something else")
         raise OSError(errno.EINVAL, f"expected a regular file, found {found}", str(path))
     return descriptor
+
+
+def _descriptor_and_mode(path: Path) -> tuple[int, int]:
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        return descriptor, os.fstat(descriptor).st_mode
+    except OSError:
+        os.close(descriptor)
+        raise
 
 
 _OTHER_KINDS = ((stat.S_ISDIR, "a folder"), (stat.S_ISFIFO, "a pipe"), (stat.S_ISCHR, "a device"))
@@ -664,11 +713,32 @@ def read_regular(path: Path, max_bytes: int = MAX_FILE_BYTES) -> bytes:
     Raises:
         OSError: As `regular_descriptor`, or if it has more than `max_bytes`.
     """
-    with open_regular(path) as file:
-        data = file.read(max_bytes + 1)
+    data = stale_once(lambda: _read(path, max_bytes + 1))
     if len(data) > max_bytes:
         raise OSError(errno.EFBIG, f"expected at most {max_bytes:,} bytes", str(path))
     return data
+
+
+def _read(path: Path, size: int) -> bytes:
+    with open_regular(path) as file:
+        return file.read(size)
+
+
+def stale_once(read: Callable[[], _Read]) -> _Read:
+    """Read a file by its name, and once more where a network file system lost what that name was when it was opened.
+
+    Args:
+        read: Opens the file, and reads it.
+
+    Raises:
+        OSError: As `read`.
+    """
+    try:
+        return read()
+    except OSError as error:
+        if error.errno != errno.ESTALE:
+            raise
+    return read()
 
 
 def read_json(path: Path, *, max_bytes: int = MAX_JSON_BYTES) -> Any:  # noqa: ANN401 (parsed JSON)

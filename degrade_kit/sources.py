@@ -41,14 +41,15 @@ import zipfile
 import zlib
 from collections import Counter
 from collections.abc import Collection, Container, Generator, Iterable
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, Final, NamedTuple, Protocol
 
 from degrade_kit import lmdb_file
 from degrade_kit.errors import TOO_LARGE, TRUNCATED, UNREADABLE, UNSUPPORTED, ConfigError, ImageError
-from degrade_kit.files import expand_home
+from degrade_kit.files import expand_home, stale_once
+from degrade_kit.image_bounds import HINT, raised
 
 log = logging.getLogger(__name__)
 
@@ -513,8 +514,8 @@ def _admit(prefix: str, member: str, size: int, members: Container[str], listing
         listing.skip(prefix + member, UNSAFE_NAME, "absolute, with '..' or with a zero byte")
     elif name in members:
         listing.skip(name, DUPLICATE, "the first member of that name is taken")
-    elif size > MAX_BYTES:
-        listing.skip(name, TOO_LARGE, f"{size} bytes; at most {MAX_BYTES} are read")
+    elif size > (most := raised(MAX_BYTES)):
+        listing.skip(name, TOO_LARGE, f"{size} bytes; at most {most} are read{HINT}")
     else:
         return name
     return None
@@ -556,8 +557,8 @@ class _Files:
     root: str
 
     def read(self, name: str) -> bytes:
-        with _reported(), _open_regular(os.path.join(os.fsencode(self.root), _to_bytes(name))) as file:
-            return _read_exactly(file, os.fstat(file.fileno()).st_size)
+        with _reported():
+            return stale_once(lambda: _read_whole(os.path.join(os.fsencode(self.root), _to_bytes(name))))
 
     def narrow(self, names: tuple[str, ...]) -> _Reader:
         return self
@@ -574,7 +575,7 @@ class _Members:
 
     def read(self, name: str) -> bytes:
         with _reported():
-            return self.members[name].read()
+            return stale_once(self.members[name].read)
 
     def narrow(self, names: tuple[str, ...]) -> _Reader:
         return _Members({name: self.members[name] for name in names})
@@ -621,11 +622,15 @@ class _Lmdb:
 
     def read(self, name: str) -> bytes:
         key = _to_bytes(posixpath.splitext(name)[0])
-        with _reported(), _open_regular(os.path.join(os.fsencode(self.path), b"data.mdb")) as file:
-            value = lmdb_file.read_value(file, key, MAX_BYTES)
+        with _reported():
+            value = stale_once(lambda: self._value(key))
         if value is None:
             raise ImageError(UNREADABLE, f"the database has no key {key!r}")
         return value
+
+    def _value(self, key: bytes) -> bytes | None:
+        with _open_regular(os.path.join(os.fsencode(self.path), b"data.mdb")) as file:
+            return lmdb_file.read_value(file, key, raised(MAX_BYTES))
 
     def narrow(self, names: tuple[str, ...]) -> _Reader:
         return self
@@ -642,16 +647,28 @@ def _reported() -> Generator[None, None, None]:
 @contextmanager
 def _open_regular(path: bytes) -> Generator[BinaryIO, None, None]:
     """Open a regular file, and nothing else: a pipe would be waited for."""
-    with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
-        mode = os.fstat(file.fileno()).st_mode
-        if not stat.S_ISREG(mode):
-            raise ImageError(UNREADABLE, _kind(mode))
+    with stale_once(lambda: _opened(path)) as file:
         yield file
 
 
+def _opened(path: bytes) -> BinaryIO:
+    with ExitStack() as stack:
+        file = stack.enter_context(open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)))
+        mode = os.fstat(file.fileno()).st_mode
+        if not stat.S_ISREG(mode):
+            raise ImageError(UNREADABLE, _kind(mode))
+        stack.pop_all()  # it stays open
+        return file
+
+
+def _read_whole(path: bytes) -> bytes:
+    with _open_regular(path) as file:
+        return _read_exactly(file, os.fstat(file.fileno()).st_size)
+
+
 def _read_exactly(file: BinaryIO, size: int) -> bytes:
-    if size > MAX_BYTES:
-        raise ImageError(TOO_LARGE, f"{size} bytes; at most {MAX_BYTES} are read")
+    if size > (most := raised(MAX_BYTES)):
+        raise ImageError(TOO_LARGE, f"{size} bytes; at most {most} are read{HINT}")
     data = file.read(size)
     if len(data) != size:
         raise ImageError(TRUNCATED, f"{len(data)} of {size} bytes")

@@ -426,7 +426,7 @@ def _finish(
     }
     store.write(RECORDS, records)
     store.write(SUMMARY, (json.dumps(summary, indent=2) + "\n").encode())
-    (store.root / _JOURNAL).unlink()
+    (store.root / _JOURNAL).unlink(missing_ok=True)
     return Testset(len(lines), offshelf, unusable, digest, left_out)
 
 

@@ -7,9 +7,10 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,10 +19,13 @@ from degrade_kit.errors import RunError
 from degrade_kit.files import (
     SCRATCH,
     ensure_home,
+    file_sha256,
     held,
     publish,
+    read_regular,
     remove_folder,
     scratch_path,
+    sha256,
     sweep_scratch,
     temporary_folder,
     whole_file,
@@ -114,11 +118,7 @@ def test_who_is_killed_between_the_two_renames_of_a_folder_leaves_one_that_is_pu
     write_whole(tmp_path / "model/a", "old")
     killed(
         "files._exchange = lambda one, other: False\n"  # as on systems that cannot
-        "rename, calls = Path.rename, []\n"
-        "def die(self, target):\n"
-        "    if calls:\n        os.kill(os.getpid(), signal.SIGKILL)\n"
-        "    calls.append(1)\n    return rename(self, target)\n"
-        "Path.rename = die\n"
+        "files._rename = lambda one, other: os.kill(os.getpid(), signal.SIGKILL)\n"
         "with files.whole_folder(folder / 'model') as scratch:\n    (scratch / 'a').write_text('new')",
         tmp_path,
     )
@@ -434,6 +434,80 @@ def test_a_file_is_copied_where_no_rename_leads_out_of_its_folder(
     publish(tmp_path / "area/made", tmp_path / "file")
     assert (tmp_path / "file").read_bytes() == b"whole"
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["area", "file"]
+
+
+def answered_late(call: Callable[..., None]) -> Callable[..., None]:
+    """A call as of a network file system that did it, lost the answer, and asked again."""
+
+    def twice(*words: Any, **options: Any) -> None:  # noqa: ANN401 (whatever the call takes)
+        call(*words, **options)
+        call(*words, **options)
+
+    return twice
+
+
+def test_an_answer_that_a_network_lost_is_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("replace", "link", "mkdir"):
+        monkeypatch.setattr(os, name, answered_late(getattr(os, name)))
+    for text in ("one", "two"):
+        write_whole(tmp_path / "file", text)
+        with whole_folder(tmp_path / "folder") as scratch:
+            (scratch / "inner").write_text(text)
+    assert write_new(tmp_path / "new", "first")
+    assert not write_new(tmp_path / "new", "second")
+    assert content(tmp_path) == {"file": b"two", "folder/inner": b"two", "new": b"first"}
+
+
+def test_a_rename_that_did_nothing_is_an_error_also_where_something_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lost(source: Path, target: Path) -> None:
+        os.unlink(source)
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+
+    write_whole(tmp_path / "file", "old")
+    monkeypatch.setattr(os, "replace", lost)
+    with pytest.raises(RunError, match="was removed by somebody else"):
+        write_whole(tmp_path / "file", "new")
+    assert content(tmp_path) == {"file": b"old"}
+
+
+def test_a_handle_that_went_stale_is_read_once_more_by_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_bytes(b"whole")
+    status, left = os.fstat, [1]
+
+    def stale(descriptor: int) -> os.stat_result:
+        if left[0]:
+            left[0] -= 1
+            raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+        return status(descriptor)
+
+    monkeypatch.setattr(os, "fstat", stale)
+    assert read_regular(tmp_path / "file") == b"whole"
+    left[0] = 1
+    assert file_sha256(tmp_path / "file") == sha256(b"whole")
+    left[0] = 4  # at each of two openings, for each of two readings
+    with pytest.raises(OSError, match=os.strerror(errno.ESTALE)):
+        read_regular(tmp_path / "file")
+
+
+def test_a_run_elsewhere_whose_lock_is_free_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """It was killed on another machine, or the locks there hold nobody here: Lustre's `localflock`, NFS's `nolock`."""
+    note = tmp_path / SCRATCH / ".alone.node7-41-5-0a1b2c3d-4026531836.0123abcd.tmp"
+    note.parent.mkdir(parents=True)
+    note.touch()
+    with held(tmp_path):
+        pass
+    [said] = caplog.messages
+    assert said.startswith(f"{tmp_path}: process 41 on node7, since 2")
+    assert said.endswith(f"which {note} stands for; if it lives, stop one of the two, and if not, remove that file")
+    note.rename(note.with_name(note.name.replace("alone", "shared")))
+    caplog.clear()
+    with held(tmp_path, shared=True):
+        pass
+    assert not caplog.messages, "members of a job array work side by side"
 
 
 def test_a_folder_that_may_not_be_read_is_written_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

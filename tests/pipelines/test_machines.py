@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import itertools
 import json
 import os
+import re
 import resource
 import shutil
 import stat
@@ -117,7 +119,7 @@ def failing(function: Callable[..., Any], number: int, when: Callable[..., bool]
 
     def call(*args: Any, **options: Any) -> Any:  # noqa: ANN401 (whatever the call takes and gives)
         if when(*args):
-            raise OSError(number, os.strerror(number))
+            raise OSError(number, os.strerror(number), *(str(arg) for arg in args[:1] if isinstance(arg, str | Path)))
         return function(*args, **options)
 
     return call
@@ -172,6 +174,68 @@ def no_owner_or_mode(patch: pytest.MonkeyPatch) -> None:
         patch.setattr(os, name, failing(getattr(os, name), errno.EPERM, lambda *_: True))
 
 
+def of_tests(path: object, *_: object) -> bool:
+    """Whether a path is one that a test made, and not of a library's cache."""
+    return isinstance(path, str | os.PathLike) and "/pytest-of-" in os.path.abspath(path)
+
+
+def lost_answers(patch: pytest.MonkeyPatch) -> None:
+    """Each answer of the server is lost once: the client asks again, for what is done by then."""
+
+    def again(function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any, **options: Any) -> None:  # noqa: ANN401 (whatever the call takes)
+            function(*args, **options)
+            if of_tests(args[0]) and not options:
+                function(*args)
+
+        return call
+
+    for name in ("rename", "replace", "unlink", "remove", "rmdir", "link", "mkdir"):
+        patch.setattr(os, name, again(getattr(os, name)))
+
+
+def kept_while_open(patch: pytest.MonkeyPatch) -> None:
+    """Every file that is removed stays under a hidden name, as on NFS while somebody has it open."""
+    number = itertools.count()
+
+    def hide(function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(path: Any, **options: Any) -> None:  # noqa: ANN401 (whatever the call takes)
+            if options or not of_tests(path):
+                function(path, **options)
+            else:
+                os.rename(path, os.path.join(os.path.dirname(os.path.abspath(path)), f"{SILLY}{next(number):024x}"))
+
+        return call
+
+    for name in ("unlink", "remove"):
+        patch.setattr(os, name, hide(getattr(os, name)))
+
+
+SILLY = ".nfs"
+
+
+def stale_handles(patch: pytest.MonkeyPatch) -> None:
+    """The first handle of each file was lost by the server before it is used."""
+    status, seen = os.fstat, set[str]()
+
+    def call(descriptor: int) -> os.stat_result:
+        path = os.readlink(f"/proc/self/fd/{descriptor}")
+        if path not in seen and of_tests(path) and os.path.isfile(path) and "/lock" not in path:
+            seen.add(path)
+            raise OSError(errno.ESTALE, os.strerror(errno.ESTALE), path)
+        return status(descriptor)
+
+    patch.setattr(os, "fstat", call)
+
+
+def all_of(*shims: Shim) -> Shim:
+    def shim(patch: pytest.MonkeyPatch) -> None:
+        for each in shims:
+            each(patch)
+
+    return shim
+
+
 FILE_SYSTEMS: dict[str, Shim] = {
     "no sync of folders: EINVAL": no_folder_sync(errno.EINVAL),
     "no locks: ENOLCK": no_locks(errno.ENOLCK),
@@ -179,6 +243,13 @@ FILE_SYSTEMS: dict[str, Shim] = {
     "no renames between folders": no_renames_between_folders,
     "coarse times": coarse_times,
     "no owners, no modes": no_owner_or_mode,
+    "answers are lost": lost_answers,
+    "removed files stay": kept_while_open,
+    "handles go stale": stale_handles,
+}
+WHOLE_FILE_SYSTEMS: dict[str, Shim] = {
+    "NFS": all_of(no_locks(errno.ENOLCK), lost_answers, stale_handles, no_owner_or_mode),
+    "CIFS": all_of(no_folder_sync(errno.EINVAL), no_locks(errno.EINVAL), no_links, coarse_times, no_owner_or_mode),
 }
 
 
@@ -207,9 +278,42 @@ def test_commands_give_the_same_files_on_every_file_system(
             run(*words(world, tmp_path / name))
         for name in ("synth", "evaluate", "export folder"):
             run(*COMMANDS[name](world, tmp_path / name))  # over what is there
-    found = tree(tmp_path)
+    found = {name: data for name, data in tree(tmp_path).items() if not Path(name).name.startswith(SILLY)}
     assert found.keys() == expected.keys()
     assert {name for name, data in expected.items() if found[name] != data} <= NAMES_ITS_PLACE
+
+
+@pytest.mark.slow
+def test_a_quota_that_is_told_when_a_file_is_synced_leaves_nothing_half_written(
+    world: Path, expected: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """NFS tells of a full quota not when a file is written, but when it is synced or closed."""
+    writers = [name for name in COMMANDS if any(made.startswith(f"{name}/") for made in expected)]
+    assert len(writers) > 10
+    sync = os.fsync
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", failing(sync, errno.EDQUOT, lambda descriptor: not is_folder(descriptor)))
+        for name in writers:
+            assert os.strerror(errno.EDQUOT) in run(*COMMANDS[name](world, tmp_path / name), code=1), name
+    found = tree(tmp_path)
+    assert {name for name, data in found.items() if expected.get(name) != data} <= NAMES_ITS_PLACE
+    for name in writers:
+        run(*COMMANDS[name](world, tmp_path / name))
+    assert tree(tmp_path).keys() == expected.keys()
+
+
+@pytest.mark.slow
+def test_a_server_that_takes_nothing_from_root_is_one_message(
+    world: Path, expected: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`root_squash`: the client takes root for one who may, and the server does not."""
+    monkeypatch.setattr(os, "access", lambda *_: True)
+    monkeypatch.setattr(os, "mkdir", failing(os.mkdir, errno.EACCES, of_tests))
+    for name, words in COMMANDS.items():
+        if any(made.startswith(f"{name}/") for made in expected):
+            said = run(*words(world, tmp_path / name), code=1)
+            assert re.search(rf"error: cannot write (to )?{re.escape(str(tmp_path / name))}.*: Permission denied", said)
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("number", [errno.EIO, errno.ENOSPC])
