@@ -16,8 +16,8 @@ profile of an RGB file is ignored, as trainers ignore it.
 
 What is beside the pixels costs no image: where a file is unreadable for its text, profile or other metadata, or holds
 more of them than a decoder takes, it is read without them, and a note says so. No file of less than 10 MB takes more
-than 1 GB of memory or 10 s, unless the caller raises the bounds: `MAX_PIXELS`, `MAX_WORKING_BYTES` and the others
-below, and those of `degrade_kit.image_files`.
+than 1 GB of memory or 10 s, unless the user raises the bounds: `MAX_PIXELS`, `MAX_WORKING_BYTES` and the others below,
+and those of `degrade_kit.image_files`; see `degrade_kit.image_bounds`.
 
 Pillow reads every header and all unusual files, since it reports a cut JPEG where OpenCV may fill it up with grey.
 OpenCV decodes the plain ones, once their container is known to be complete: it checks a PNG's checksums, and of a 1024
@@ -46,6 +46,7 @@ import numpy.typing as npt
 
 from degrade_kit.errors import ALPHA, TOO_LARGE, TOO_SMALL, TRUNCATED, UNREADABLE, UNSUPPORTED, ImageError
 from degrade_kit.files import local_path
+from degrade_kit.image_bounds import HINT, raised
 from degrade_kit.image_files import (
     JPEG_END,
     WALKERS,
@@ -72,7 +73,8 @@ AlphaPolicy = Literal["black", "white", "error"]
 """What becomes of transparent pixels: laid on black, laid on white, or an `ImageError`."""
 
 MAX_PIXELS: Final = 100_000_000
-"""Greatest width times height. Pillow itself warns above 89 million and refuses above 179 million."""
+"""Greatest width times height. Pillow itself warns above 89 million and refuses above 179 million, unless more is asked
+for here."""
 MAX_WORKING_BYTES: Final = 900_000_000
 """Most memory that decoding one image may take, by `WORKING_BYTES`: 16 bits, alpha and animations take more for each
 pixel than 8-bit RGB."""
@@ -181,8 +183,8 @@ def decode_image(
     data: bytes,
     *,
     min_side: int = 32,
-    max_pixels: int = MAX_PIXELS,
-    max_bytes: int = MAX_WORKING_BYTES,
+    max_pixels: int | None = None,
+    max_bytes: int | None = None,
     alpha: AlphaPolicy = "black",
 ) -> Decoded:
     """Decode a PNG, JPEG, WebP, BMP, TIFF or GIF file to upright 8-bit RGB.
@@ -194,14 +196,21 @@ def decode_image(
     Args:
         data: The file's bytes.
         min_side: Least width and height, in pixels.
-        max_pixels: Greatest width times height.
-        max_bytes: Most memory that decoding may take; where it is raised, so is the bound on scans, by as much.
+        max_pixels: Greatest width times height; `MAX_PIXELS`, or more where the user raised it, where None.
+        max_bytes: Most memory that decoding may take, `MAX_WORKING_BYTES` likewise; where it is raised, so is the bound
+            on scans, by as much.
         alpha: What becomes of transparent pixels. A fully opaque alpha channel is dropped in any case.
 
     Raises:
         ImageError: With one of the reasons that the module's docstring lists.
     """
-    format, limits = sniff(data), _Limits(min_side, max_pixels, max_bytes, alpha)
+    limits = _Limits(
+        min_side,
+        raised(MAX_PIXELS) if max_pixels is None else max_pixels,
+        raised(MAX_WORKING_BYTES) if max_bytes is None else max_bytes,
+        alpha,
+    )
+    format = sniff(data)
     try:
         return _decode(data, format, limits)
     except ImageError as error:
@@ -240,12 +249,12 @@ def _decode(data: bytes, format: str, limits: _Limits) -> Decoded:
     found = survey(data, format)
     if found.fault is not None and found.fault.reason != TRUNCATED:
         raise found.fault
-    with _open(data, format, found) as image:
+    with _open(data, format, found, limits.max_pixels) as image:
         width, height = image.size
         if min(width, height) < limits.min_side:
             raise ImageError(TOO_SMALL, f"{width} x {height}; the least side is {limits.min_side}")
         if width * height > limits.max_pixels:
-            raise ImageError(TOO_LARGE, f"{width} x {height}; at most {limits.max_pixels} pixels are decoded")
+            raise ImageError(TOO_LARGE, f"{width} x {height}; at most {limits.max_pixels} pixels are decoded{HINT}")
         if found.fault is not None:
             raise found.fault
         plain = _is_plain(image, data, format, found)
@@ -269,12 +278,11 @@ def _check_effort(
         way = "deep"
     if (needed := pixels * WORKING_BYTES[way]) > limits.max_bytes:
         size = f"{image.size[0]} x {image.size[1]}"
-        raise ImageError(
-            TOO_LARGE, f"{size}; to decode it takes about {needed // 10**6} MB, more than {limits.max_bytes // 10**6}"
-        )
+        takes = f"to decode it takes about {needed // 10**6} MB, more than {limits.max_bytes // 10**6}"
+        raise ImageError(TOO_LARGE, f"{size}; {takes}{HINT}")
     most = MAX_SCANNED_PIXELS * max(1, limits.max_bytes / MAX_WORKING_BYTES)
     if pixels * found.scans > most:
-        raise ImageError(TOO_LARGE, f"{found.scans} scans of {pixels} pixels; at most {most:.0f} are scanned")
+        raise ImageError(TOO_LARGE, f"{found.scans} scans of {pixels} pixels; at most {most:.0f} are scanned{HINT}")
 
 
 _AVERAGE = [cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_AVG] if hasattr(cv2, "IMWRITE_PNG_FILTER") else []
@@ -322,11 +330,13 @@ def encode_webp(pixels: Pixels, quality: int | None) -> bytes:
 
 
 @contextmanager
-def _open(data: bytes, format: str, found: Survey) -> Generator[PIL.Image.Image, None, None]:
+def _open(data: bytes, format: str, found: Survey, max_pixels: int) -> Generator[PIL.Image.Image, None, None]:
     """Open with Pillow; whatever it raises on damaged data, here or in the body, leaves as an `ImageError`."""
     from PIL import Image as pillow
     from PIL import UnidentifiedImageError
 
+    if pillow.MAX_IMAGE_PIXELS is not None and max_pixels > max(MAX_PIXELS, pillow.MAX_IMAGE_PIXELS):
+        pillow.MAX_IMAGE_PIXELS = max_pixels  # more is wanted than Pillow would open
     try:
         with closing(pillow.open(io.BytesIO(data), formats=(_PILLOW_NAMES[format],))) as image:
             yield image

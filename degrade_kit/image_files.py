@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Final, NamedTuple
 
 from degrade_kit.errors import NOT_AN_IMAGE, TOO_LARGE, TRUNCATED, UNREADABLE, UNSUPPORTED, ImageError
+from degrade_kit.image_bounds import HINT, raised
 
 MAX_PARTS: Final = 1 << 17
 """Most chunks or segments of a file, and strips or tiles of a TIFF file: who reads them takes time for each. The PNG
@@ -82,15 +83,15 @@ class Survey(NamedTuple):
 
 def survey(data: bytes, format: str) -> Survey:
     """Walk to the end of the container, where its format has one."""
-    parts, count, exif = Counter[object](), 0, list[bytes]()
+    parts, count, exif, most = Counter[object](), 0, list[bytes](), raised(MAX_PARTS)
     if format == "tiff":
         return Survey(parts, _tiff_fault(data))
     try:
         for kind, start, end in WALKERS[format](data) if format in WALKERS else ():
             parts[kind] += 1
             count += 1
-            if count > MAX_PARTS:
-                raise ImageError(TOO_LARGE, f"{format}: more than {MAX_PARTS} parts")
+            if count > most:
+                raise ImageError(TOO_LARGE, f"{format}: more than {most} parts{HINT}")
             if _is_exif(data, kind, start):
                 exif.append(data[start + (4 if format == "jpg" else 8) : end].removeprefix(_EXIF))
     except ImageError as error:
@@ -292,8 +293,9 @@ def _tiff_fault(data: bytes) -> ImageError | None:
     _, tags = found
     if not _tags_fit(data):
         return ImageError(UNREADABLE, "tiff: its tags hold more bytes than the file")
-    if any(tag.number in (_TIFF_STRIPS, _TIFF_TILES) and tag.values > MAX_PARTS for tag in tags):
-        return ImageError(TOO_LARGE, f"tiff: more than {MAX_PARTS} strips or tiles")
+    most = raised(MAX_PARTS)
+    if any(tag.number in (_TIFF_STRIPS, _TIFF_TILES) and tag.values > most for tag in tags):
+        return ImageError(TOO_LARGE, f"tiff: more than {most} strips or tiles{HINT}")
     return None
 
 

@@ -142,8 +142,16 @@ def _exit_status(error: Exception) -> int | None:
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.option("--debug", is_flag=True, help="Show the traceback of an error, and log more.  [default: off]")
+@click.option(
+    "--image-bounds",
+    type=click.FloatRange(1, 10),
+    metavar="FACTOR",
+    help="Multiply the bounds on pixels, memory, time and bytes of one image, from 1 to 10.  "
+    "[default: DEGRADE_KIT_IMAGE_BOUNDS, or 1]",
+)
 @click.version_option(package_name="degrade-kit")
-def main(debug: bool) -> None:
+@click.pass_context
+def main(context: click.Context, debug: bool, image_bounds: float | None) -> None:
     """Training data for blind face restoration: LQ/HQ pairs in WebDataset shards.
 
     Begin with `degrade-kit demo`, then `degrade-kit synth --hq FACES --shards OUT`.
@@ -160,6 +168,11 @@ def main(debug: bool) -> None:
     if debug:
         for noisy in ("PIL", "asyncio", "matplotlib"):
             logging.getLogger(noisy).setLevel(logging.INFO)
+    from degrade_kit import image_bounds as bounds
+
+    if image_bounds is not None:
+        context.with_resource(bounds.image_bounds_raised(image_bounds))
+    bounds.image_bounds()  # before a command begins: what the environment says may be no number
 
 
 for each in GROUPS.values():

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeAlias, TypeVar, cast
 
+from degrade_kit import image_bounds
 from degrade_kit.errors import ConfigError, DegradeKitError, RunError
 from degrade_kit.files import is_abandoned, scratch_path, temporary_folder
 from degrade_kit.pipelines.machine import processors, shared_memory
@@ -356,7 +357,12 @@ def _ray(config: ExecutorConfig) -> Generator[tuple[Any, int]]:
         with patient(), _handlers_kept(ray):  # a start that is broken off leaves processes behind
             try:
                 if config.ray_address is not None:
-                    ray.init(address=config.ray_address, log_to_driver=False, logging_level=logging.ERROR)
+                    ray.init(
+                        address=config.ray_address,
+                        log_to_driver=False,
+                        logging_level=logging.ERROR,
+                        runtime_env={"env_vars": _passed_on()},
+                    )
                     slots = config.workers or int(ray.cluster_resources().get("CPU", 1))
                 else:
                     assert config.workers is not None, "there is no cluster to ask"
@@ -380,6 +386,11 @@ def _ray(config: ExecutorConfig) -> Generator[tuple[Any, int]]:
                 raise RunError(f"Ray could not be started or joined: {': '.join(reasons)}") from error
             cleanup.callback(_shut_down, ray)
         yield ray, slots
+
+
+def _passed_on() -> dict[str, str]:
+    """What workers of a cluster, which were started elsewhere, need of this process's environment."""
+    return {name: os.environ[name] for name in (image_bounds.VARIABLE,) if name in os.environ}
 
 
 def _shut_down(ray: _Remote) -> None:

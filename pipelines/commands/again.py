@@ -32,4 +32,6 @@ def command_again(context: click.Context, **changes: str) -> str:
     for name, value in changes.items():
         (param,) = [param for param in context.command.params if param.name == name]
         words += [param.opts[0], value]
-    return shlex.join(["degrade-kit", *context.command_path.split()[1:], *words])
+    bounds = context.parent.params.get("image_bounds") if context.parent else None
+    first = [] if bounds is None else ["--image-bounds", f"{bounds:g}"]
+    return shlex.join(["degrade-kit", *first, *context.command_path.split()[1:], *words])

@@ -12,12 +12,16 @@ import zlib
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from PIL import Image
 
-from degrade_kit.errors import ImageError
+from degrade_kit import image, image_files, sources
+from degrade_kit.errors import ConfigError, ImageError
 from degrade_kit.image import MAX_PIXELS, MAX_SCANNED_PIXELS, MAX_WORKING_BYTES, WORKING_BYTES, decode_image
+from degrade_kit.image_bounds import HINT, VARIABLE, image_bounds, image_bounds_raised
 from degrade_kit.image_files import MAX_PARTS, jpeg_segments, survey
-from degrade_kit.sources import MAX_BYTES
+from degrade_kit.pipelines.cli import main
+from degrade_kit.sources import MAX_BYTES, open_sources
 
 SOS = 0xDA
 
@@ -85,7 +89,7 @@ def test_scans_of_a_jpeg_are_bounded_by_its_size() -> None:
     assert scans >= 3
     most = MAX_SCANNED_PIXELS // (8000 * 8000)
     many = with_size(with_scans(small, most), 8000, 8000)
-    assert refusal(many) == f"{most + scans} scans of 64000000 pixels; at most 1000000000 are scanned"
+    assert refusal(many) == f"{most + scans} scans of 64000000 pixels; at most 1000000000 are scanned{HINT}"
     assert "to decode it takes about 832 MB, more than 500" in refusal(many, max_bytes=500_000_000)
 
 
@@ -97,7 +101,9 @@ def test_parts_of_a_file_are_bounded(format: str) -> None:
     else:
         whole, part = progressive_jpeg(64), b"\xff\xfe\0\2"
         data = whole[:2] + part * (MAX_PARTS + 1) + whole[2:]
-    assert refusal(data) == f"{format}: more than {MAX_PARTS} parts"
+    assert refusal(data) == f"{format}: more than {MAX_PARTS} parts{HINT}"
+    with image_bounds_raised(2):
+        assert decode_image(data).pixels.shape == (64, 64, 3)
 
 
 def test_strips_of_a_tiff_are_bounded() -> None:
@@ -105,6 +111,66 @@ def test_strips_of_a_tiff_are_bounded() -> None:
     entries = b"".join(struct.pack("<HHII", tag, 4, 10**6 if tag in (273, 279) else 1, value) for tag, value in tags)
     data = b"II*\0" + struct.pack("<I", 8 + 4 * 10**6) + bytes(4 * 10**6) + struct.pack("<H", len(tags)) + entries
     assert "more than 131072 strips or tiles" in refusal(data + bytes(4 + 4 * 10**6))
+
+
+def test_the_user_raises_all_bounds_on_images_by_a_factor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("pixels", "bytes", "scans"):
+        (tmp_path / f"{name}.jpg").write_bytes(progressive_jpeg(64))
+    monkeypatch.setattr(image, "MAX_PIXELS", 64 * 64 - 1)
+    monkeypatch.setattr(image, "MAX_WORKING_BYTES", 64 * 64 * WORKING_BYTES["progressive"] - 1)
+    monkeypatch.setattr(sources, "MAX_BYTES", len(progressive_jpeg(64)) - 1)
+    monkeypatch.setattr(image_files, "MAX_PARTS", 12)
+    data = progressive_jpeg(64)
+    assert 12 < sum(survey(data, "jpg").parts.values()) <= 40
+    for name, bound in (("MAX_PARTS", 40), ("MAX_PIXELS", MAX_PIXELS), ("MAX_WORKING_BYTES", MAX_WORKING_BYTES)):
+        with pytest.raises(ImageError, match=f"{HINT}$"):
+            decode_image(data)
+        monkeypatch.setattr(image_files if name == "MAX_PARTS" else image, name, bound)
+    assert decode_image(data).pixels.shape == (64, 64, 3)
+    monkeypatch.undo()
+
+    monkeypatch.setattr(image, "MAX_PIXELS", 64 * 64 - 1)
+    monkeypatch.setattr(sources, "MAX_BYTES", len(data) - 1)
+    listed = open_sources(tmp_path)
+    with pytest.raises(ImageError, match=f"{HINT}$"):
+        listed.read(0)
+    with image_bounds_raised(1.5):
+        assert decode_image(listed.read(0)).pixels.shape == (64, 64, 3)
+    with pytest.raises(ImageError, match=r"at most 4095 pixels are decoded; `degrade-kit --image-bounds` raises it"):
+        decode_image(data)
+
+
+def test_pillow_opens_what_the_user_asks_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+    monkeypatch.setattr(image, "MAX_PIXELS", 2000)
+    with image_bounds_raised(4):
+        assert decode_image(flat_png(64, 8, 2, 192)).pixels.shape == (64, 64, 3)
+
+
+@pytest.mark.parametrize("text", ["0.5", "11", "nan", "many"])
+def test_a_factor_is_a_number_from_1_to_10(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(VARIABLE, text)
+    with pytest.raises(ConfigError, match=f"{VARIABLE}={text}: expected a number from 1 to 10"):
+        image_bounds()
+    told = CliRunner().invoke(main, ["presets"])
+    assert (told.exit_code, f"{VARIABLE}={text}: expected" in told.output) == (2, True)
+    monkeypatch.delenv(VARIABLE)
+    assert CliRunner().invoke(main, ["--image-bounds", text, "presets"]).exit_code == 2
+    assert image_bounds() == 1
+
+
+def test_a_command_takes_the_factor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(image, "MAX_PIXELS", 64 * 64 - 1)
+    (tmp_path / "hq").mkdir()
+    (tmp_path / "hq/a.png").write_bytes(flat_png(64, 8, 2, 192))
+    words = ["synth", "--hq", str(tmp_path / "hq"), "--size", "32", "--preset", "gfpgan", "--workers", "0", "--shards"]
+    refused = CliRunner().invoke(main, [*words, str(tmp_path / "refused")])
+    assert refused.exit_code != 0
+    assert "too large" in refused.output
+    raised = CliRunner().invoke(main, ["--image-bounds", "1.5", *words, str(tmp_path / "made")])
+    assert raised.exit_code == 0, raised.output
+    assert "next: degrade-kit verify" in raised.output
+    assert VARIABLE not in os.environ
 
 
 BOUNDED = f"""
