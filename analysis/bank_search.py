@@ -2,8 +2,9 @@
 
 Records are drawn from a broad recipe, each is applied to a face, and for every photograph the records are kept whose
 images lie nearest to it in the whitened features. Then what was kept is varied, ever less, and the photographs choose
-again. At last each photograph takes, of those near it, the records with which all images together have the photographs'
-mean and spread: the nearest alone would leave out what is common to all photographs and hard to reach.
+again. At last those near a photograph are tried on other faces too, since a record may be near by the luck of one face,
+and each photograph takes of them the records with which all images together have the photographs' mean and spread: the
+nearest alone would leave out what is common to all photographs and hard to reach.
 
 What a photograph tells of itself is not searched for: the size of the face in it, and how its file was written.
 """
@@ -28,8 +29,12 @@ from degrade_kit.record import Record
 
 _NEAREST = 60
 """Records that a photograph looks through for one that no other has taken."""
-_PROPOSED: Final = 6
+_PROPOSED: Final = 4
 """Records that each photograph proposes for each that it takes at last."""
+_TRIED: Final = 2
+"""Further faces on which what is proposed is tried."""
+TRIALS: Final = _PROPOSED * _TRIED
+"""Images by which what is proposed is tried, for each record of the bank."""
 _NEAR: Final = 0.02
 """How much a record's squared distance to its photograph counts beside the mean and the spread of all."""
 _BRIGHT: Final = {"exposure": 0.4, "gamma": 0.25, "contrast": 0.2, "red": 0.12, "blue": 0.2, "saturation": 0.25}
@@ -76,6 +81,9 @@ class Facts:
                 first = dataclasses.replace(first, side=before)
             elif isinstance(first, Frame) and isinstance(last, Unframe):
                 first, last = (dataclasses.replace(op, side=before) for op in (first, last))
+        if self.angle is not None and isinstance(first, ResizeSide):  # a record of a face that was cut out
+            first = Frame(side=first.side, angle=0.0, right=0.0, down=0.0)
+            last = Unframe(side=first.side, angle=0.0, right=0.0, down=0.0)
         if self.angle is not None and isinstance(first, Frame) and isinstance(last, Unframe):
             # `degrade_kit.align` enlarges by this filter.
             first = dataclasses.replace(first, angle=self.angle)
@@ -109,6 +117,25 @@ class BankConfig:
             )
 
 
+def search_for(
+    photographs: int, candidates: int | None = None, rounds: int = 3, records: int | None = None
+) -> BankConfig:
+    """Say how hard to look for so many photographs, where it is not said: ten should take minutes.
+
+    Args:
+        photographs: How many there are.
+        candidates: 40 for each of them where None, but at least 600 and at most 2,000.
+        rounds: Times that what was kept is varied.
+        records: 8 for each where None, but at least 80 and at most 320.
+
+    Raises:
+        ConfigError: If more records are asked for than candidates.
+    """
+    kept = min(max(8 * photographs, 80), 320) if records is None else records
+    drawn = max(min(max(40 * photographs, 600), 2000), kept) if candidates is None else candidates
+    return BankConfig(candidates=drawn, rounds=rounds, records=kept)
+
+
 def search_bank(
     language: Recipe,
     photographs: Features,
@@ -118,42 +145,55 @@ def search_bank(
     report: Callable[[int, float], None] = lambda number, distance: None,
     *,
     facts: Sequence[Facts] = (),
+    known: Sequence[tuple[Op, ...]] = (),
 ) -> list[tuple[Op, ...]]:
     """Find records near photographs.
 
     Args:
         language: What the first records are drawn from.
         photographs: Their whitened features, (m, d); no others are looked at.
-        measure: Applies records to faces, and measures the images.
+        measure: Applies records to faces, and measures the images; each call begins with another face.
         config: How hard to look.
         rng: Draws records and variations.
         report: Called after each round with its number and the mean distance of a photograph to its nearest record.
         facts: What each photograph tells of itself; none by default.
+        known: Records that other photographs chose. Where there are any, every second of the first records is a
+            variation of one of them.
 
     Returns:
         The operations of the records, those of one photograph after those of another.
     """
-    known = list(facts) or [Facts()] * len(photographs)
+    told_by = list(facts) or [Facts()] * len(photographs)
     each = -(-config.records // len(photographs))
     # Each photograph must find records of its own, also where there are more of them than candidates were asked for.
     whose = [number % len(photographs) for number in range(max(config.candidates, each * len(photographs)))]
-    pool = [_told(language.draw(rng), known[photograph]) for photograph in whose]
+    pool: list[Record] = []
+    for number, photograph in enumerate(whose):
+        if known and number // len(photographs) % 2:
+            start = Record(0, known[int(rng.integers(len(known)))])
+            pool.append(_child(start, told_by[photograph], config.width, rng))
+        else:
+            drawn = language.draw(rng)
+            pool.append(Record(drawn.seed, told_by[photograph].apply(drawn.steps)))
     points = measure(pool)
-    told = gaps(known, pool)
+    told = gaps(told_by, pool)
     width = config.width
     for number in itertools.count():
         squares = _squares(photographs, points) + told
         report(number, float(np.sqrt(squares.min(axis=1)).mean()))
         if number == config.rounds:
-            return [pool[place].steps for place in balance(photographs, points, squares, each, rng)]
+            near = choose(squares, min(_PROPOSED * each, len(pool) // len(photographs)), rng)
+            tried = np.stack([points[near], *(measure([pool[place] for place in near]) for _ in range(_TRIED))])
+            squares = np.mean([_squares(photographs, found) for found in tried], axis=0) + told[:, near]
+            return [pool[near[place]].steps for place in balance(photographs, tried, squares, each, rng)]
         # Twice as many as are kept: what is near is more often near again than a new draw is.
         kept = choose(squares, each, rng)
         children = [
-            _child(pool[place], known[turn // each], width, rng) for turn, place in enumerate(kept) for _ in range(2)
+            _child(pool[place], told_by[turn // each], width, rng) for turn, place in enumerate(kept) for _ in range(2)
         ]
         pool += children
         points = np.concatenate([points, measure(children)])
-        told = np.concatenate([told, gaps(known, children)], axis=1)
+        told = np.concatenate([told, gaps(told_by, children)], axis=1)
         width *= 2 / 3
     raise AssertionError("the rounds end above")
 
@@ -196,7 +236,7 @@ def balance(
 
     Args:
         photographs: (m, d).
-        points: Of the records, (n, d).
+        points: Of the records, (n, d), or on several faces, (faces, n, d).
         squares: Squared distances, (m, n).
         each: Records for each photograph.
         rng: Draws whose turn it is.
@@ -204,10 +244,11 @@ def balance(
     Returns:
         Which records, photograph by photograph.
     """
-    count = min(_PROPOSED * each, points.shape[0] // len(photographs))
+    count = min(_PROPOSED * each, points.shape[-2] // len(photographs))
     proposed = np.array(choose(squares, count, rng)).reshape(len(photographs), count)
     centre, spread = photographs.mean(0), photographs.std(0) + 1e-9
-    moments = np.concatenate([((points - centre) / spread), ((points - centre) / spread) ** 2 - 1], axis=1)
+    scaled = (points.reshape(-1, *points.shape[-2:]) - centre) / spread
+    moments = np.concatenate([scaled.mean(0), (scaled**2).mean(0) - 1], axis=1)
     costs = _NEAR * squares / (len(photographs) * each)
     chosen = proposed[:, :each].copy()
     total = moments[chosen.ravel()].sum(0)
@@ -228,10 +269,6 @@ def balance(
         if not changed:
             break
     return [int(place) for place in chosen.ravel()]
-
-
-def _told(record: Record, facts: Facts) -> Record:
-    return Record(record.seed, facts.apply(record.steps))
 
 
 def _child(record: Record, facts: Facts, width: float, rng: np.random.Generator) -> Record:

@@ -84,6 +84,40 @@ def test_there_are_records_for_more_photographs_than_candidates() -> None:
     assert len(found) == 12
 
 
+def test_a_search_may_begin_with_records_of_other_photographs() -> None:
+    """None of the language is near: photographs are as small as known records make them."""
+    photographs = np.random.default_rng(3).normal(np.log2(16) * 4, 0.3, (12, 2))
+    config = BankConfig(candidates=48, rounds=0, records=12)
+    at: dict[str, Any] = {"side": 16, "angle": 0.0, "right": 0.0, "down": 0.0}
+    known: list[tuple[Op, ...]] = [(Frame(**at), Unframe(**at))]
+
+    def distance(known: list[tuple[Op, ...]]) -> float:
+        told: list[float] = []
+        rng = np.random.default_rng(3)
+        search_bank(language([200, 256]), photographs, seen, config, rng, lambda _, d: told.append(d), known=known)
+        return told[-1]
+
+    assert distance(known) < 0.5 * distance([])
+
+
+def test_what_is_near_by_the_luck_of_one_face_is_not_taken() -> None:
+    """Half of the records look right on the first face alone."""
+    photographs = np.zeros((10, 2))
+    calls: list[list[Record]] = []
+
+    def measure(records: Sequence[Record]) -> npt.NDArray[np.float64]:
+        calls.append(list(records))
+        lucky = np.array([record.seed % 2 for record in records], bool)
+        far = np.where(lucky & (len(calls) > 1), 5.0, 0.0)
+        return np.stack([far, far], axis=1) + np.random.default_rng(len(calls)).normal(0, 0.01, (len(records), 2))
+
+    rng = np.random.default_rng(6)
+    found = search_bank(language(), photographs, measure, BankConfig(candidates=80, rounds=0, records=20), rng)
+    seeds = {record.steps: record.seed for record in calls[0]}
+    assert len(calls) == 3, "on two further faces"
+    assert sum(seeds[ops] % 2 for ops in found) <= 2
+
+
 def test_a_search_for_more_records_than_candidates_is_refused() -> None:
     with pytest.raises(ConfigError, match="as many candidates"):
         BankConfig(candidates=10, records=20)
@@ -102,7 +136,7 @@ def test_what_is_settled_has_the_mean_and_the_spread_of_the_photographs() -> Non
         means = points[chosen].mean(0) - photographs.mean(0)
         return float(np.abs(means).max() + np.abs(points[chosen].std(0) / photographs.std(0) - 1).max())
 
-    assert trace(balanced) < 0.5 * trace(near)
+    assert trace(balanced) < 0.6 * trace(near)
     mine = apart[np.repeat(np.arange(60), 2), balanced].mean()
     anyone = apart[np.repeat(np.arange(60), 2), rng.permutation(4000)[:120]].mean()
     assert mine < 0.2 * anyone, "each still lies near its photograph"
@@ -127,6 +161,9 @@ def test_a_record_takes_what_its_photograph_tells() -> None:
     cut = Facts(side=77.0, cut=True, file=FILE).apply(FRAMED)
     assert cut == (ResizeSide(side=77), FRAMED[1], FILE, Resize(scale=1.0, filter="cubic"))
     assert Facts(side=80.0).apply(cut)[0] == ResizeSide(side=80), "a face that was cut out stays so"
+    turned = Facts(side=80.0, angle=0.3).apply(cut)
+    at: dict[str, Any] = {"side": 80, "angle": 0.3, "right": 0.0, "down": 0.0}
+    assert turned == (Frame(**at), *cut[1:-1], Unframe(**at, filter="cubic")), "where it is turned, it stands in one"
 
 
 def test_a_file_is_written_at_the_size_of_the_photograph() -> None:
