@@ -36,8 +36,8 @@ from degrade_kit.files import write_whole
 from degrade_kit.image import Pixels, decode_image
 from degrade_kit.network_ops import Network
 from degrade_kit.pipelines.distribution.analyze import PROBE_FACES, PROBE_RECORDS
-from degrade_kit.pipelines.distribution.features import ExtractConfig, ProbeTask, measuring, to_size
-from degrade_kit.pipelines.distribution.photographs import PhotoConfig, locate_detector, look
+from degrade_kit.pipelines.distribution.features import ExtractConfig, ProbeTask, measuring, middle, to_size
+from degrade_kit.pipelines.distribution.photographs import PhotoConfig, locate_detector, look, measure_share
 from degrade_kit.pipelines.executor import ExecutorConfig, run_tasks
 from degrade_kit.pipelines.feature_cache import cached
 from degrade_kit.presets import equal_presets, resolve_recipe
@@ -57,6 +57,8 @@ class Photographs:
 
     images: list[Pixels]
     names: list[str]
+    share: float = 1.0
+    """How much they show of the square that an aligner cuts out; images that are compared with them show as much."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,20 +132,25 @@ class Bench:
     """
 
     def __init__(self, hq: str, size: int, images: int, seed: int, workers: int, cache: Path | None) -> None:
-        self.images, self.seed, self.cache = images, seed, cache
+        self.images, self.size, self.seed, self.cache = images, size, seed, cache
         self.executor = ExecutorConfig(workers=workers)
         sources = open_sources(hq)
-        self.faces = [to_size(decode_image(sources.read(place)).pixels, size) for place in range(len(sources))]
+        self.originals = [decode_image(sources.read(place)).pixels for place in range(len(sources))]
+        self.faces = self.framed(1.0)
         self.people = read_groups([display_name(name) for name in sources.names]).names
         self.extract = ExtractConfig(size=size, allow_resize=False, cache=cache, thumbnails=False)
         chosen = np.random.default_rng(seed).permutation(len(self.faces))[:PROBE_FACES]
         probes = tuple(probe_records(PROBE_RECORDS))
-        measured = self.measure({int(place): probes for place in chosen})
+        measured = self.measure({int(place): probes for place in chosen}, self.faces)
         self.whitening = Whitening.fit(np.stack([measured[int(place)] for place in chosen], axis=1))
 
-    def measure(self, records: Mapping[int, Sequence[Record]]) -> dict[int, Features]:
-        """Measure LQ images of faces by their numbers, (n, D) each."""
-        tasks = [ProbeTask(face, self.faces[face], tuple(drawn), self.extract) for face, drawn in records.items()]
+    def framed(self, share: float) -> list[Pixels]:
+        """The faces at the size of which the images' size is such a share."""
+        return [to_size(pixels, round(self.size / share)) for pixels in self.originals]
+
+    def measure(self, records: Mapping[int, Sequence[Record]], faces: Sequence[Pixels]) -> dict[int, Features]:
+        """Measure the middle of LQ images of faces by their numbers, (n, D) each."""
+        tasks = [ProbeTask(face, faces[face], tuple(drawn), self.extract) for face, drawn in records.items()]
         found: dict[int, Features] = {}
         for outcome in run_tasks(measuring(Extractor(DEGRADATION)), tasks, self.executor):
             assert outcome.result is not None, outcome.error
@@ -155,7 +162,7 @@ class Bench:
         """Read photographs, aligned or enlarged; those that cannot be used are named."""
         config = locate_detector(config)
         sources = open_sources(place)
-        found = Photographs([], [])
+        found = Photographs([], [], measure_share(sources, config))
         for number, name in enumerate(sources.names):
             try:
                 found.images.append(look(sources.read(number), config)[0])
@@ -184,39 +191,40 @@ class Bench:
             )
             for name, real in reals.items()
         }
-        plain = ImageSet(
-            name=HQ, kind="hq", points=self._points(self.faces), labels=tuple(map(str, self.people)), groups=self.people
-        )
+        shares = sorted({real.share for real in reals.values()}, reverse=True)
+        faces_of = {share: self.framed(share) for share in shares}
         for name, real in sets.items():
             yield self._ideal(real, reals[name], patches)
-            yield self._row(plain, self.faces, real, reals[name], patches)
+            plain = [middle(face, self.size) for face in faces_of[reals[name].share]]
+            labels = tuple(map(str, range(len(plain))))
+            faces = ImageSet(name=HQ, kind="hq", points=self._points(plain), labels=labels, groups=self.people)
+            yield self._row(faces, plain, real, reals[name], patches)
         for source in sources:
             recipe = resolve_recipe(source)
-            faces, records = self.draws(recipe)
-            by_face: dict[int, list[Record]] = {}
-            for face, record in zip(faces, records, strict=True):
-                by_face.setdefault(face, []).append(record)
-            groups = tuple(self.people[face] for face in by_face for _ in by_face[face])
-            network = _network(recipe)
-            images = (
-                [make_lq(record, self.faces[face], network) for face in by_face for record in by_face[face]]
-                if patches or network
-                else []
-            )
-            if network:
-                points = self._points(images)
-            else:
-                measured = self.measure(by_face)
-                points = self.whitening(np.concatenate([measured[face] for face in by_face]))
-            made = ImageSet(
-                name=recipe.name,
-                kind="synth",
-                points=points,
-                labels=tuple(map(str, range(len(groups)))),
-                groups=groups,
-            )
+            made = {share: self._made(recipe, faces_of[share], patches) for share in shares}
             for name, real in sets.items():
-                yield self._row(made, images, real, reals[name], patches)
+                yield self._row(*made[reals[name].share], real, reals[name], patches)
+
+    def _made(self, recipe: Recipe, faces: Sequence[Pixels], patches: bool) -> tuple[ImageSet, list[Pixels]]:
+        """The images of a recipe on these faces, measured; they themselves only where they are asked for."""
+        order, records = self.draws(recipe)
+        by_face: dict[int, list[Record]] = {}
+        for face, record in zip(order, records, strict=True):
+            by_face.setdefault(face, []).append(record)
+        groups = tuple(self.people[face] for face in by_face for _ in by_face[face])
+        network = _network(recipe)
+        images: list[Pixels] = []
+        if patches or network:
+            images = [
+                middle(make_lq(record, faces[face], network), self.size) for face in by_face for record in by_face[face]
+            ]
+        if network:
+            points = self._points(images)
+        else:
+            measured = self.measure(by_face, faces)
+            points = self.whitening(np.concatenate([measured[face] for face in by_face]))
+        labels = tuple(map(str, range(len(groups))))
+        return ImageSet(name=recipe.name, kind="synth", points=points, labels=labels, groups=groups), images
 
     def _points(self, images: Sequence[Pixels]) -> Features:
         def measure(image: Pixels) -> Features:
@@ -310,12 +318,18 @@ def to_markdown(rows: Sequence[Row], reals: Sequence[str], bench: Bench, photogr
         cells = [_short(by_source[name][real]) for real in reals]
         lines.append(f"| {shown} | {' | '.join(cells)} |")
     sets = ", ".join(f"{len(photographs[name].names)} {name}" for name in reals)
+    framed = "".join(
+        f" The {name} photographs show {photographs[name].share:.0%} of what an aligner cuts out, and so do the images "
+        "that are compared with them."
+        for name in reals
+        if photographs[name].share < 1
+    )
     lines += [
         "",
         f"{bench.images} images of {len(bench.faces)} faces for each source, at {bench.extract.size} pixels; "
         f"photographs: {sets}. KID: 0 for equal distributions. Coverage: share of the photographs with an image near "
         "them. AUC: of a linear classifier on the features"
-        f"{' and of a small network on patches' if patched else ''}, 0.5 if it cannot tell.",
+        f"{' and of a small network on patches' if patched else ''}, 0.5 if it cannot tell.{framed}",
     ]
     return "\n".join(lines)
 

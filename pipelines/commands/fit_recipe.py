@@ -39,7 +39,7 @@ from degrade_kit.pipelines.commands.words import command, not_with, only_with, o
 @option(
     "--candidates",
     type=click.IntRange(1),
-    unset="60; of a bank 2000",
+    unset="60; of a bank 40 for each photograph, 600 to 2000",
     help="Variations of the recipe, or records of a bank, that are tried at first.",
 )
 @option(
@@ -57,7 +57,13 @@ from degrade_kit.pipelines.commands.words import command, not_with, only_with, o
     needs=only_with("kind", "ranges"),
     help="Most candidates that the fitted recipe mixes.",
 )
-@option("--records", type=click.IntRange(1), unset="320", needs=only_with("kind", "bank"), help="Records of a bank.")
+@option(
+    "--records",
+    type=click.IntRange(1),
+    unset="8 for each photograph, 80 to 320",
+    needs=only_with("kind", "bank"),
+    help="Records of a bank.",
+)
 @option(
     "--held-out",
     type=PLACE,

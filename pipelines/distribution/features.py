@@ -153,7 +153,11 @@ class ShardMeasureTask:
 
 @dataclass(frozen=True, slots=True)
 class ProbeTask:
-    """Probe records applied to one HQ image."""
+    """Probe records applied to one HQ image.
+
+    Where it is larger than the size of the configuration, the middle of the LQ image is cut out at that size: for
+    photographs that show a part of what an aligner cuts out.
+    """
 
     number: int
     """Number of the image."""
@@ -172,7 +176,7 @@ class ProbeTask:
             text = record.to_json()
             alone = functools.partial(make_lq, record, self.hq)
             made = functools.partial(_of_several, by_network, number) if record.by_model else alone
-            yield _Named("", "", text, digest, text, made)
+            yield _Named("", "", text, digest, text, functools.partial(_middle_of, made, self.config.size))
 
     def _by_network(self) -> dict[int, Pixels]:
         chosen = {number: record for number, record in enumerate(self.records) if record.by_model}
@@ -347,6 +351,19 @@ def _measure(
     small = config.thumbnails and bool(image.label)
     thumbnail = _thumbnail(pixels) if small else b""
     return Row(image.label, image.group, features, thumbnail, image.record, resized, key)
+
+
+def _middle_of(make: Callable[[], Pixels], size: int) -> Pixels:
+    return middle(make(), size)
+
+
+def middle(pixels: Pixels, size: int) -> Pixels:
+    """Cut the central square of this side out of an image that is larger, pixel by pixel."""
+    height, width = pixels.shape[:2]
+    if min(height, width) <= size:
+        return pixels
+    top, left = (height - size) // 2, (width - size) // 2
+    return np.ascontiguousarray(pixels[top : top + size, left : left + size])
 
 
 def to_size(pixels: Pixels, size: int) -> Pixels:

@@ -18,13 +18,13 @@ import shutil
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 
-from degrade_kit.analysis.bank_search import BankConfig, Facts, agreed, language, search_bank
+from degrade_kit.analysis.bank_search import TRIALS, BankConfig, Facts, agreed, language, search_bank, search_for
 from degrade_kit.analysis.comparison import SMALL, Comparison, ImageSet, Numbers, compare_sets
 from degrade_kit.analysis.distances import Features, Interval
 from degrade_kit.analysis.extractors import DEGRADATION, Extractor
@@ -32,7 +32,7 @@ from degrade_kit.analysis.groups import read_groups
 from degrade_kit.analysis.patches import PatchConfig, compare_patches, has_torch
 from degrade_kit.analysis.probes import probe_records
 from degrade_kit.analysis.whitening import Whitening
-from degrade_kit.bank import Bank, Told, rounded, varied
+from degrade_kit.bank import Bank, Told, load_bank, rounded, shipped_banks, varied
 from degrade_kit.checks import whole
 from degrade_kit.degradation import make_lq
 from degrade_kit.errors import ConfigError, RunError
@@ -44,8 +44,10 @@ from degrade_kit.pipelines.distribution.features import (
     ExtractConfig,
     ProbeTask,
     measuring_effort,
+    middle,
     pick,
     stack,
+    to_size,
 )
 from degrade_kit.pipelines.distribution.photographs import (
     Photo,
@@ -54,6 +56,7 @@ from degrade_kit.pipelines.distribution.photographs import (
     large_faces,
     locate_detector,
     look,
+    measure_share,
     measuring_photos,
     photo_tasks,
 )
@@ -102,7 +105,15 @@ class FitBankConfig:
     cache: Path | None = None
     """Folder of what was measured, by content, which other fits may share; None keeps it beside the results until they
     are there."""
-    search: BankConfig = field(default_factory=BankConfig)
+    candidates: int | None = None
+    """How hard to look; None is as `search_for` has it, for as many photographs as there are."""
+    rounds: int = 3
+    records: int | None = None
+
+    @property
+    def wide(self) -> int:
+        """Side of the HQ faces, pixels: the images that are measured are their middle, framed as the photographs."""
+        return round(self.size / self.photo.share)
 
     def __post_init__(self) -> None:
         if self.faces < LEAST_FACES:
@@ -204,6 +215,7 @@ class _Plan:
     """A fit that nothing stands in the way of, as far as can be told before images are measured."""
 
     config: FitBankConfig
+    search: BankConfig
     photographs: Sources
     places: list[int]
     judges: Sources | None
@@ -214,8 +226,8 @@ class _Plan:
     @property
     def effort(self) -> Effort:
         """What it takes, as some of the images tell."""
-        search = self.config.search
-        made = search.candidates + 2 * search.rounds * search.records + 2 * _JUDGED[1]
+        search = self.search
+        made = search.candidates + 2 * search.rounds * search.records + TRIALS * search.records + 2 * _JUDGED[1]
         probed = min(PROBE_FACES, len(self.search_faces))
         tasks = [_probes(number, face.pixels, _extract(self.config)) for number, face in enumerate(self.search_faces)]
         probes = measuring_effort(Extractor(DEGRADATION), tasks[:probed])
@@ -240,12 +252,16 @@ def plan_bank(config: FitBankConfig, out: Path) -> _Plan:
     check_writable(LocalStore(out.parent))
     check_enough(len(photographs), LEAST_PHOTOGRAPHS, config.real)
     judges = None if config.held_out is None else list_images(config.held_out)
+    photo = locate_detector(config.photo)
+    config = dataclasses.replace(config, photo=dataclasses.replace(photo, share=measure_share(photographs, photo)))
     faces = _faces(list_images(config.hq), config, rng)
     one, other = _split([face.person for face in faces], 0.5, rng)
+    places = pick(len(photographs), config.max_images, rng)
     return _Plan(
-        config=dataclasses.replace(config, photo=locate_detector(config.photo)),
+        config=config,
+        search=search_for(len(places), config.candidates, config.rounds, config.records),
         photographs=photographs,
-        places=pick(len(photographs), config.max_images, rng),
+        places=places,
         judges=judges,
         judge_places=[] if judges is None else pick(len(judges), config.max_images, rng),
         search_faces=[faces[number] for number in one],
@@ -270,8 +286,10 @@ def _split(people: Sequence[str], share: float, rng: np.random.Generator) -> tup
 
 def _faces(sources: Sources, config: FitBankConfig, rng: np.random.Generator) -> list[_Face]:
     people = read_groups([display_name(name) for name in sources.names]).names
-    drawn = large_faces(sources, config.faces, config.size, rng)
-    faces = [_Face(pixels, people[place]) for place, pixels in drawn]
+    drawn = large_faces(sources, config.faces, config.wide, rng)
+    if len(drawn) < 2 * LEAST_FACES:  # then smaller ones, enlarged: faces of photographs are smaller still
+        drawn = large_faces(sources, config.faces, config.size, rng)
+    faces = [_Face(to_size(pixels, config.wide), people[place]) for place, pixels in drawn]
     if len(faces) < LEAST_FACES:
         raise ConfigError(
             f"{config.hq}: expected at least {LEAST_FACES} HQ faces of {config.size} pixels or more, half of them to "
@@ -282,7 +300,7 @@ def _faces(sources: Sources, config: FitBankConfig, rng: np.random.Generator) ->
 
 def describe_bank(plan: _Plan, files: Sequence[Path], executor: ExecutorConfig) -> FittedBank:
     """Say what a fit would do."""
-    search = plan.config.search
+    search = plan.search
     judging = (
         f"{len(plan.judge_places):,} of {plan.config.held_out}"
         if plan.judges
@@ -357,10 +375,11 @@ def find_bank(
         language(_sides(facts)),
         whitening(np.stack([photo.features for photo in photos])),
         lambda drawn: measure(drawn, plan.search_faces, next(starts)),
-        config.search,
+        plan.search,
         rng,
         lambda number, distance: report(f"round {number}: {distance:.3f} from a photograph to the nearest record"),
         facts=facts,
+        known=[record for name in shipped_banks() for record in load_bank(name).records],
     )
     bank = Bank(out.stem, "", tuple(map(rounded, records)), _told(facts))
     compared = _judge(bank, judges, plan.judge_faces, measure, whitening, config)
@@ -529,7 +548,9 @@ def _judge_by_patches(bank: Bank, judges: Sequence[Photo], plan: _Plan, config: 
     drawn = _draws(bank, config, "judge", count)
     try:
         return compare_patches(
-            _Pictures(count, lambda number: make_lq(drawn[number], faces[number % len(faces)].pixels)),
+            _Pictures(
+                count, lambda number: middle(make_lq(drawn[number], faces[number % len(faces)].pixels), config.size)
+            ),
             _Pictures(len(judges), lambda number: look(sources.read(places[judges[number].name]), config.photo)[0]),
             [faces[number % len(faces)].person for number in range(count)],
             read_groups([photo.name for photo in judges]).names,
@@ -602,7 +623,10 @@ def _page(
         f"JPEG {photo.facts.file.quality}, {photo.facts.file.subsampling}" if photo.facts.file else "not told"
         for photo in photos
     )
+    share = plan.config.photo.share
+    framed = [f"- The photographs show {share:.0%} of what `align` cuts out; so do the images that judge"]
     told = [
+        *(framed if share < 1 else []),
         f"- Sizes of the faces, told by {len(sides):,} of {len(photos):,}"
         + (f": {sides[0]:.0f} to {sides[-1]:.0f} pixels, {sides[len(sides) // 2]:.0f} in the middle" if sides else ""),
         f"- Files: {', '.join(f'{count:,} {name}' for name, count in files.most_common(8))}",
@@ -649,7 +673,7 @@ def _draw_sheet(bank: Bank, photos: Sequence[Photo], plan: _Plan, config: FitBan
     made: list[Tile] = []
     for number, record in enumerate(_draws(bank, config, "sheet", 2 * _SHEET_COLUMNS)):
         face = plan.judge_faces[number % len(plan.judge_faces)].pixels
-        made.append(Tile(make_lq(record, face), caption(record)))
+        made.append(Tile(middle(make_lq(record, face), config.size), caption(record)))
     rows = [tiles[start : start + _SHEET_COLUMNS] for tiles in (shown, made) for start in (0, _SHEET_COLUMNS)]
     headings = ["photographs", "", f"{bank.name}, on faces that took no part", ""]
     kept = [(row, heading) for row, heading in zip(rows, headings, strict=True) if row]

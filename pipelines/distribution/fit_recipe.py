@@ -11,7 +11,6 @@ from typing import Final, Literal
 
 import numpy as np
 
-from degrade_kit.analysis.bank_search import BankConfig
 from degrade_kit.analysis.distances import Features, Interval, halves, kid
 from degrade_kit.analysis.extractors import DEGRADATION, Extractor
 from degrade_kit.analysis.fit import FitConfig, fit_mixture
@@ -183,11 +182,12 @@ def fit_recipe(
             aligning them.
         max_images: Photographs used, drawn evenly; 0 takes all.
         num_faces: HQ faces used, at least 2; for a bank, at least 4, half of them to judge by.
-        candidates: Variations of the recipe, or records, that are tried at first: 60, or 2000.
+        candidates: Variations of the recipe, or records, that are tried at first: 60, or 40 for each photograph,
+            within 600 and 2,000.
         images_per_candidate: Of ranges, LQ images made by each candidate, at least 2; 24.
         rounds: Times that the best candidates are varied again.
         parts: Of ranges, most candidates that the fitted recipe mixes; 6.
-        records: Records of a bank, at least; 320.
+        records: Records of a bank, at least: 8 for each photograph, within 80 and 320.
         held_out: Photographs of other people that judge a bank; else those of three in ten people of `real` do.
         detector: What finds the faces to align: `packaged` or `yunet`.
         feature_cache: Folder that keeps what a search for a bank measures, for others; else it is kept until its files
@@ -225,11 +225,9 @@ def fit_recipe(
                 photo=PhotoConfig(size=size, cut=allow_resize, detector=detector or "packaged"),
                 seed=seed,
                 cache=None if feature_cache is None else local_path(feature_cache),
-                search=BankConfig(
-                    candidates=2000 if candidates is None else candidates,
-                    rounds=rounds,
-                    records=320 if records is None else records,
-                ),
+                candidates=candidates,
+                rounds=rounds,
+                records=records,
             ),
             files[0],
         )

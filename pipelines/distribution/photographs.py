@@ -32,6 +32,10 @@ from degrade_kit.sources import Sources, display_name, open_sources
 log = logging.getLogger(__name__)
 
 _IN_TASK = 24
+_FRAMED: Final = 40
+"""Photographs whose framing is looked at."""
+_TIGHT: Final = 0.9
+"""Below it, photographs show less of a face than an aligner cuts out."""
 _MAX_LINES = 1 << 28
 _SUBSAMPLINGS: Final = tuple(SUBSAMPLINGS)
 
@@ -44,6 +48,8 @@ class PhotoConfig:
     """Side of the images, pixels. A photograph of this size is taken as it is: an aligner made it."""
     cut: bool = False
     """Whether others are cut to their central square and resized, as they are; else the largest face is aligned."""
+    share: float = 1.0
+    """How much of the square that an aligner cuts out such photographs show; see `measure_share`."""
     detector: str = "packaged"
     """What finds faces: `packaged` or `yunet`."""
     yunet: Path | None = None
@@ -175,7 +181,8 @@ def _measure_task(measure: Callable[[Pixels], Features], extractor: str, task: P
         name = display_name(source)
         try:
             data = task.sources.read(place)
-            settings = f"{extractor}/{task.config.size}/{task.config.cut}/{task.config.detector}"
+            how = f"cut at {task.config.share}" if task.config.cut else f"False/{task.config.detector}"
+            settings = f"{extractor}/{task.config.size}/{how}"
             key = hashlib.sha256(b"".join([hashlib.sha256(data).digest(), settings.encode()])).hexdigest()
 
             def make(data: bytes = data) -> Features:
@@ -206,14 +213,48 @@ def look(data: bytes, config: PhotoConfig) -> tuple[Pixels, Facts]:
     file = read_jpeg_facts(data)
     if config.cut:
         side = min(pixels.shape[:2])
-        small = side < size
-        facts = Facts(side=float(side), cut=file is not None, file=_op(file)) if small else Facts()
+        facts = Facts(side=side / config.share, cut=True, file=_op(file)) if side < size else Facts()
         return to_size(pixels, size), facts
     face = choose_faces(_detector(config)(pixels), pixels)[0]
     aligned = align_face(pixels, face.landmarks, size)
     across = aligned.quad[3] - aligned.quad[0]
     found = FoundFace(aligned.scale * size, math.atan2(-across[1], across[0]), "")
     return aligned.pixels, _of_alignment(found, file, size)
+
+
+def measure_share(sources: Sources, config: PhotoConfig) -> float:
+    """Measure how much of the square that an aligner would cut out photographs show that are taken as they are.
+
+    Faces that somebody cut out close to eyes and chin show neither hair nor background, whatever degraded them; so the
+    images that are compared with them must show as much of a face.
+
+    Returns:
+        Side of the photographs over that of the square, the median of some; 1 where they show about all of it, or are
+        aligned, or most show no face that is found.
+    """
+    if not config.cut:
+        return 1.0
+    try:
+        detect = _detector(config)
+    except ConfigError as error:
+        log.warning("how much of a face the photographs show is not measured, but taken as all of it: %s", error)
+        return 1.0
+    places = [round(place) for place in np.linspace(0, len(sources) - 1, min(len(sources), _FRAMED))]
+    shares: list[float] = []
+    for place in places:
+        try:
+            pixels = decode_image(sources.read(place)).pixels
+            side = min(pixels.shape[:2])
+            # A face that fills the picture is found where there is room round it.
+            wide = np.pad(pixels, ((side // 2,) * 2, (side // 2,) * 2, (0, 0)), mode="edge")
+            face = choose_faces(detect(wide), wide)[0]
+            shares.append(side / (align_face(wide, face.landmarks, config.size).scale * config.size))
+        except ImageError:
+            continue
+    if len(shares) <= len(places) / 2:
+        return 1.0
+    share = round(float(np.median(shares)), 2)
+    return share if share < _TIGHT else 1.0
 
 
 @functools.lru_cache(maxsize=1)  # one for each worker process

