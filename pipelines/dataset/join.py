@@ -130,7 +130,7 @@ def _join(job: JoinJob, plan: JoinPlan, target: Store, executor: ExecutorConfig,
         progress(Progress(noun="shard", done=done, total=len(sidecars), kept=kept))
     made = [read_sidecar(target, sidecar.shard) for sidecar in sidecars]
     joined = [sidecar for sidecar in made if sidecar is not None]
-    _finish(bare, target, joined, plan_of(bare))
+    _finish(bare, target, joined, plan_of(bare), plan.not_listed)
     hashes = {shard["name"]: shard["sha256"] for shard in bare.manifest[LQ_ONLY]["shards"]}
     known = {(failure.source, failure.reason) for sidecar in sidecars for failure in sidecar.failures}
     return JoinReport(
@@ -162,6 +162,8 @@ class JoinPlan:
     """Shards that are not put together yet, or lack some faces."""
     faces: int
     """Images in the place of the faces."""
+    not_listed: dict[str, int]
+    """What the listing of that place did not take, by cause."""
 
     @property
     def samples(self) -> int:
@@ -188,14 +190,14 @@ def plan_join(job: JoinJob) -> JoinPlan:
     bare = open_shards(job.shards)
     if LQ_ONLY not in bare.manifest:
         raise ConfigError(f"{job.shards}: this data set has its HQ images; nothing is to be joined")
-    faces, target = len(list_images(job.hq)), open_store(job.out)
+    faces, target = list_images(job.hq), open_store(job.out)
     plan_of(bare)
     read_failures(bare.store)
     _claim(bare, job).check(target)
     _hq_extension(bare)
     sidecars = tuple(bare.sidecars())
     todo = tuple(sidecar.shard for sidecar in sidecars if not _is_joined(target, sidecar))
-    return JoinPlan(bare=bare, sidecars=sidecars, todo=todo, faces=faces)
+    return JoinPlan(bare=bare, sidecars=sidecars, todo=todo, faces=len(faces), not_listed=faces.summary())
 
 
 def _claim(bare: ShardSet, job: JoinJob) -> Claim:
@@ -222,13 +224,17 @@ def _is_joined(target: Store, bare: Sidecar) -> bool:
     return found is not None and found.count == bare.count and has_tar(target, found)
 
 
-def _finish(bare: ShardSet, target: Store, sidecars: list[Sidecar], resolved: dict[str, Any]) -> None:
+def _finish(
+    bare: ShardSet, target: Store, sidecars: list[Sidecar], resolved: dict[str, Any], not_listed: dict[str, int]
+) -> None:
     """The files of the whole data set, the manifest last, as `synth` writes them."""
     skipped = read_failures(bare.store)[: bare.manifest["num_skipped"]]
     failures = [asdict(failure) for sidecar in sidecars for failure in sidecar.failures]
     lines = [utf8(json.dumps(line, ensure_ascii=False) + "\n") for line in (*skipped, *failures)]
     target.write(FAILURES, b"".join(lines))
-    manifest = manifest_bytes(sidecars, extra_fields(bare.manifest))
+    # The faces were listed anew: what was left out when the data set was made is another matter.
+    extra = {key: value for key, value in extra_fields(bare.manifest).items() if key != "left_out"}
+    manifest = manifest_bytes(sidecars, {**extra, **({"left_out": not_listed} if not_listed else {})})
     statistics = Statistics()
     for sidecar in sidecars:
         statistics.merge(stored_statistics(sidecar, target))

@@ -17,7 +17,7 @@ import os
 import shutil
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -54,6 +54,7 @@ from degrade_kit.pipelines.distribution.photographs import (
     PhotoConfig,
     check_enough,
     large_faces,
+    left_out_words,
     locate_detector,
     look,
     measure_share,
@@ -65,13 +66,14 @@ from degrade_kit.pipelines.effort import Effort, estimate_lines, resolve_workers
 from degrade_kit.pipelines.executor import ExecutorConfig, run_tasks
 from degrade_kit.pipelines.images import list_images
 from degrade_kit.pipelines.sheet import LEGEND, Tile, caption, contact_sheet
-from degrade_kit.pipelines.text import Report, ReportLine, human_time
+from degrade_kit.pipelines.text import Report, ReportLine, counted, human_time
 from degrade_kit.presets import preset
 from degrade_kit.recipe import load_recipe
 from degrade_kit.record import Record
 from degrade_kit.seeding import generator
 from degrade_kit.sources import Sources, display_name
 from degrade_kit.store import LocalStore, check_writable
+from degrade_kit.wording import markdown_text
 
 FOUND: Final = "found by degrade-kit"
 """What the `source` of a recipe says that such a fit wrote."""
@@ -384,7 +386,8 @@ def find_bank(
     bank = Bank(out.stem, "", tuple(map(rounded, records)), _told(facts))
     compared = _judge(bank, judges, plan.judge_faces, measure, whitening, config)
     patches = _judge_by_patches(bank, judges, plan, config)
-    bank = dataclasses.replace(bank, source=_source(bank, photos, judges, compared, patches, config))
+    left_out = plan.photographs.summary()
+    bank = dataclasses.replace(bank, source=_source(bank, photos, judges, compared, patches, config, left_out))
     sheet = _draw_sheet(bank, photos, plan, config)
     step = {"file": files[1].name, "vary": config.vary, "digest": bank.digest}
     mapping = {"name": bank.name, "source": bank.source, "steps": [{"bank": step}]}
@@ -581,9 +584,10 @@ def _source(
     found: tuple[Comparison, Comparison],
     patches: Interval | None,
     config: FitBankConfig,
+    left_out: Mapping[str, int],
 ) -> str:
     ours, theirs = found
-    name = display_name(Path(config.real).name)
+    name = f"{display_name(Path(config.real).name)}{left_out_words(left_out)}"
     return (
         f"{len(bank.records)} records near {len(photos)} photographs ({name}), {FOUND}; on {len(judges)} photographs "
         f"of other people and other faces, at {config.size} pixels, varied by {config.vary:g}: "
@@ -616,7 +620,7 @@ def _page(
         kid = "" if numbers.kid is None else f"{numbers.kid.value:.3f} [{numbers.kid.low:.3f}, {numbers.kid.high:.3f}]"
         coverage = "" if numbers.matched is None else f"{numbers.matched.coverage:.2f}"
         auc = "" if numbers.auc is None else f"{numbers.auc:.3f}"
-        return f"| {name} | {kid} | {coverage} | {auc} |"
+        return f"| {markdown_text(name)} | {kid} | {coverage} | {auc} |"
 
     sides = sorted(photo.facts.side for photo in photos if photo.facts.side is not None)
     files = Counter(
@@ -633,7 +637,7 @@ def _page(
         f"- Steps of the records: {', '.join(f'{share:.0%} {name}' for name, share in _shares(bank))}",
     ]
     lines = [
-        f"# {bank.name}: {len(bank.records):,} records near {len(photos):,} photographs",
+        f"# {markdown_text(bank.name)}: {len(bank.records):,} records near {len(photos):,} photographs",
         "",
         f"Judged by {len(judges):,} photographs of other people, and {found[0].num_source:,} images of "
         f"{len(plan.judge_faces)} HQ faces that took no part in the search. AUC is that of a linear classifier, 0.5 if "
@@ -642,7 +646,7 @@ def _page(
         "| LQ images by | whitened KID | coverage | AUC |",
         "|---|---|---|---|",
         row("photographs, half against half", found[0].null),
-        *(row(f"`{entry.source}`", entry.numbers) for entry in found),
+        *(row(entry.source, entry.numbers) for entry in found),
         "",
         f"The features that chose the records judge here, too, and so KID flatters. {_second(patches)}",
         "",
@@ -650,9 +654,11 @@ def _page(
     ]
     if len(judges) < SMALL:
         lines += ["", f"Below {SMALL} photographs the numbers show a direction at most."]
+    if left_out := plan.photographs.summary():
+        lines += ["", f"Left out of the photographs: {markdown_text(counted(left_out))}."]
     if failures:
         lines += ["", "Photographs that could not be used:", ""]
-        lines += [f"- {name}: {reason} {detail}".rstrip() for name, reason, detail in failures]
+        lines += [f"- {markdown_text(f'{name}: {reason} {detail}'.rstrip())}" for name, reason, detail in failures]
     return "\n".join(lines) + "\n"
 
 

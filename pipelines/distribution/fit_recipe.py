@@ -36,7 +36,12 @@ from degrade_kit.pipelines.distribution.features import (
     to_size,
 )
 from degrade_kit.pipelines.distribution.fit_bank import FittedBank
-from degrade_kit.pipelines.distribution.photographs import PhotoConfig, check_enough, large_faces
+from degrade_kit.pipelines.distribution.photographs import (
+    PhotoConfig,
+    check_enough,
+    large_faces,
+    left_out_words,
+)
 from degrade_kit.pipelines.distribution.report import check_measured
 from degrade_kit.pipelines.effort import MODEL_SECONDS, EchoNetwork, Effort, estimate_lines, resolve_workers
 from degrade_kit.pipelines.executor import ExecutorConfig
@@ -357,7 +362,8 @@ def _fit(
     null = kid(fitted, held_out)
     chance = float(np.mean([kid(points[one], points[two]).value for one, two in halves(len(points), rng, 10)]))
     source = (
-        f"{_FITTED} {config.start.name} to {len(fitted)} photographs ({Path(config.real).name}); "
+        f"{_FITTED} {config.start.name} to {len(fitted)} photographs ({display_name(Path(config.real).name)}"
+        f"{left_out_words(photographs.summary())}); "
         f"whitened KID on {len(held_out)} others {before.value:.3f} before, {after.value:.3f} after, "
         f"{null.value:.3f} between photographs"
     )

@@ -27,6 +27,7 @@ from degrade_kit.jpeg_file import JpegFacts, read_jpeg_facts
 from degrade_kit.pipelines.distribution.features import to_size
 from degrade_kit.pipelines.executor import Stateful
 from degrade_kit.pipelines.feature_cache import cached
+from degrade_kit.pipelines.text import counted
 from degrade_kit.sources import Sources, display_name, open_sources
 
 log = logging.getLogger(__name__)
@@ -149,6 +150,15 @@ def photo_tasks(place: str, sources: Sources, places: Sequence[int], config: Pho
         yield PhotoTask(
             sources.only(part), known, originals.only(there) if originals is not None and there else None, config
         )
+
+
+def left_out_words(counts: Mapping[str, int]) -> str:
+    """Say behind the name of a place what its listing did not take; nothing where it took all.
+
+    >>> left_out_words({"unreadable": 1, "@eaDir": 2}), left_out_words({})
+    ('; left out 1 unreadable, 2 @eaDir', '')
+    """
+    return f"; left out {counted(counts)}" if counts else ""
 
 
 def locate_detector(config: PhotoConfig) -> PhotoConfig:

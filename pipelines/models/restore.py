@@ -61,6 +61,7 @@ if TYPE_CHECKING:
 
 SETTINGS: Final = f"{HIDDEN}/restore.yaml"
 INPUTS: Final = f"{HIDDEN}/inputs.json"
+SUMMARY: Final = f"{HIDDEN}/summary.json"
 SHEET_FACES = 24
 MIN_SIDE = 16
 """Least side of an input, pixels."""
@@ -163,6 +164,8 @@ class RestoreReport:
     failures: tuple[tuple[str, str], ...]
     """Names of inputs, and what was wrong."""
     sheet: Path | None
+    left_out: Mapping[str, int]
+    """What the listing of the inputs did not take, by cause."""
     attention: tuple[Path, float] | None
     """A sheet of where the face embedding was read, and the mean share of cross-attention that it took."""
 
@@ -233,7 +236,10 @@ def _restore(
     lines = "".join(json.dumps({"source": display_name(name), "detail": why}) + "\n" for name, why in failures)
     _write(plan, job.out_dir / HIDDEN / "failures.jsonl", lines.encode())
     attention = _write_attention(plan, inputs, names) if job.attention else None
-    return RestoreReport(made, kept, tuple(failures), sheet, attention)
+    left_out = inputs.sources.summary() if isinstance(inputs, FileImages) else {}
+    told = {"images": count, "folders": len(plan.folders), "failures": len(failures), "left_out": left_out}
+    _write(plan, job.out_dir / SUMMARY, json.dumps(told, indent=1).encode())
+    return RestoreReport(made, kept, tuple(failures), sheet, left_out, attention)
 
 
 def _unlisted(inputs: Images) -> tuple[tuple[str, str, str], ...]:

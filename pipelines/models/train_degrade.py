@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import json
 import logging
+import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,7 +19,7 @@ from typing import Any, Final, Literal
 import numpy as np
 import torch
 
-from degrade_kit.errors import ConfigError
+from degrade_kit.errors import ConfigError, RunError
 from degrade_kit.files import write_whole
 from degrade_kit.flipnet.base_small import SmallBase, check_base_choice, continued_net, new_net
 from degrade_kit.flipnet.batch import collate, pair_generators, to_images
@@ -47,11 +49,14 @@ from degrade_kit.pipelines.signals import Interrupt
 from degrade_kit.presets import resolve_recipe
 from degrade_kit.progress import OnProgress, silent
 from degrade_kit.seeding import generator
-from degrade_kit.sources import Sources
+from degrade_kit.sources import Sources, display_name
 from degrade_kit.store import LocalStore
 from degrade_kit.wording import counted_noun
 
 log = logging.getLogger(__name__)
+
+DATA: Final = "data.json"
+"""File of a run's folder that says what it learns from, and what was left out."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -181,6 +186,8 @@ class PairData:
     held_out_faces: Sources | None
     refused: tuple[str, ...]
     """What was found wrong with pairs that are left out."""
+    left_out: Mapping[str, Mapping[str, int]]
+    """What the listing of each place did not take, by cause; by the words of `--pairs`, and `hq`."""
     unmatched: tuple[str, ...] = ()
     """Patterns of `validation` that fit nothing, with the word they are for."""
 
@@ -203,6 +210,7 @@ def read_data(run: DegradeRun) -> PairData:
     held_out: list[Pair] = []
     refused: list[str] = []
     unmatched: list[str] = []
+    left_out: dict[str, Counter[str]] = {}
     for source, folder in run.pairs:
         patterns = config.validation.get(source, ())
         found = read_pairs(
@@ -214,7 +222,9 @@ def read_data(run: DegradeRun) -> PairData:
             seed=run.config.train.seed,
         )
         unmatched += _unmatched(source, patterns, [pair.name for pair in found.pairs])
-        warn_left_out(folder, {**found.skipped_by_reason(), **dict(found.never_data)})
+        causes = {**found.skipped_by_reason(), **dict(found.never_data)}
+        warn_left_out(folder, causes)
+        left_out.setdefault(source, Counter()).update(causes)
         kept, bad = check_pairs(found.pairs, registration=run.registration)
         refused += [f"{entry.pair.name}: {entry.reason}: {entry.detail}" for entry in bad]
         train_split = [pair for pair in kept if pair.split == "train"]
@@ -229,6 +239,7 @@ def read_data(run: DegradeRun) -> PairData:
     faces = held_out_faces = None
     if run.faces is not None:
         sources = list_images(run.faces)
+        left_out["hq"] = Counter(sources.summary())
         order = sorted(
             range(len(sources)),
             key=lambda i: generator(run.config.train.seed, f"held out {sources.names[i]}", 0).random(),
@@ -248,6 +259,7 @@ def read_data(run: DegradeRun) -> PairData:
         held_out_faces=held_out_faces,
         refused=tuple(refused),
         unmatched=tuple(unmatched),
+        left_out=left_out,
     )
 
 
@@ -443,6 +455,8 @@ def _train(
 ) -> None:
     """Train in a folder that is this run's."""
     data = plan.data
+    if not int(os.environ.get("RANK", "0")):  # of the processes of one training, the first
+        _write_data(run.out_dir, data)
     train_config = run.config.train
     data_workers = resolved_data_workers(run.data_workers, run.device, train_config)
     cache = ImageCache(cache_bytes(run.config.data.cache_gigabytes, data_workers))
@@ -569,6 +583,24 @@ def _resolved(run: DegradeRun, data: PairData) -> dict[str, Any]:
     }
 
 
+def _write_data(out_dir: Path, data: PairData) -> None:
+    """Write down what a run learns from, and what of the places that it was given it does not.
+
+    Raises:
+        RunError: If that fails.
+    """
+    told = {
+        "training": data.counts(),
+        "held_out": {"pairs": len(data.held_out), "faces": len(data.held_out_faces or ())},
+        "refused": list(map(display_name, data.refused)),
+        "left_out": data.left_out,
+    }
+    try:
+        write_whole(out_dir / DATA, json.dumps(told, indent=1) + "\n")
+    except OSError as error:
+        raise RunError(f"cannot write {out_dir / DATA}: {error.strerror or error}") from error
+
+
 def _claim(run: DegradeRun, data: PairData) -> Claim:
     resolved = _resolved(run, data)
     return Claim(what="a run", file="config.yaml", resolved=resolved, comparable=_comparable, inputs=_inputs(run))
@@ -644,6 +676,6 @@ def plan_text(run: DegradeRun) -> str:
         f"{config.num_steps:,} steps of {config.batch_size if not config.crop_batches else list(config.crop_batches)} "
         f"pairs at {list(config.crop_sizes)} pixels; learning rate {config.learning_rate:g}, {config.mixed_precision} "
         "mixed precision",
-        f"writes {run.out_dir}: model, best, checkpoints, samples, metrics.jsonl",
+        f"writes {run.out_dir}: model, best, checkpoints, samples, metrics.jsonl, {DATA}",
     ]
     return "\n".join(lines)

@@ -8,6 +8,7 @@ import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,9 +18,11 @@ from click.testing import CliRunner
 from degrade_kit.analysis.judge import METRICS
 from degrade_kit.analysis.protocols import DEFAULT, protocol_named
 from degrade_kit.analysis.report import Best, Section, Table, to_html, to_markdown
+from degrade_kit.bank import Bank
 from degrade_kit.files import parse_yaml, plain_yaml
 from degrade_kit.pipelines.card import card_text
 from degrade_kit.pipelines.cli import main
+from degrade_kit.pipelines.distribution import fit_bank
 from degrade_kit.pipelines.evaluation.report import MeasuredImage, per_image
 from degrade_kit.shards import LQ_ONLY, open_shards
 from degrade_kit.statistics import Statistics
@@ -158,6 +161,22 @@ def test_synth_writes_such_a_card(faces_dir: Path, tmp_path: Path) -> None:
     tags = parsed(rendered((tmp_path / "out/README.md").read_text("utf-8").split("---\n", 2)[2])).tags
     assert not {"script", "a"} & set(tags)
     assert tags.count("img") == 1, "the preview"
+
+
+@pytest.mark.parametrize("hostile", HOSTILE)
+def test_the_report_of_a_bank_shows_names_as_text(hostile: str) -> None:
+    none = SimpleNamespace(kid=None, matched=None, auc=None)
+
+    def page(word: str) -> Tags:
+        compared: Any = SimpleNamespace(source=word, num_source=1, numbers=none, null=none)
+        photographs = SimpleNamespace(summary=lambda: {word: 1})
+        plan: Any = SimpleNamespace(judge_faces=[], photographs=photographs)
+        bank, failures = Bank(word, word, ()), [(word, word, word)]
+        return parsed(rendered(fit_bank._page(bank, [], [], failures, (compared, compared), None, plan)))
+
+    ours, theirs = page("name"), page(hostile)
+    assert theirs.tags == ours.tags
+    assert theirs.attributes == ours.attributes
 
 
 def test_tables_for_machines_give_names_back() -> None:

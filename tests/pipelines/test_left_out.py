@@ -15,6 +15,7 @@ from PIL import Image
 
 from degrade_kit.image import Pixels, encode_png
 from degrade_kit.pipelines.cli import main
+from degrade_kit.recipe import load_recipe
 
 SAID = "left out 1 not a file, 1 unreadable, 1 ._ file, 1 .heic, 2 @eaDir"
 COUNTS = {"not a file": 1, "unreadable": 1, "._ file": 1, ".heic": 1, "@eaDir": 2}
@@ -156,12 +157,23 @@ def test_fit_recipe(photos: Path, messy: Path, tmp_path: Path, say: Say) -> None
     say(SAID, 0, *options, "--workers", 0, "--dry-run")
 
 
+@pytest.mark.slow
+def test_a_fitted_recipe(photos: Path, messy: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    options = ["fit-recipe", "--real", messy, "--hq", photos, "--out", tmp_path / "r.yaml", "--size", SIZE]
+    options += ["--preset", "gfpgan", "--num-faces", 2, "--candidates", 2, "--images-per-candidate", 2, "--rounds", 0]
+    result = CliRunner().invoke(main, [*map(str, options), "--workers", "0"])
+    assert result.exit_code in (0, 1), result.output
+    assert caplog.messages == [f"{messy}: {SAID}"]
+    assert f"photographs ({messy.name}; {SAID}); whitened KID" in load_recipe(tmp_path / "r.yaml").source
+
+
 def test_join(photos: Path, messy: Path, tmp_path: Path, say: Say) -> None:
     shards, bare = str(tmp_path / "shards"), str(tmp_path / "bare")
     made = ["synth", "--hq", str(photos), "--shards", shards, "--size", str(SIZE), "--workers", "0"]
     assert CliRunner().invoke(main, made).exit_code == 0
     assert CliRunner().invoke(main, ["export", shards, "--out", bare, "--to", "lq-only"]).exit_code == 0
     say(SAID, 0, "join", bare, "--hq", messy, "--out", tmp_path / "joined", "--workers", 0)
+    assert json.loads((tmp_path / "joined/manifest.json").read_text())["left_out"] == COUNTS
 
 
 def test_pairs(messy: Path, tmp_path: Path, say: Say) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import shutil
 from pathlib import Path
 
@@ -233,9 +234,12 @@ def test_actors_make_the_same_images(whole: Path, model: Path, faces_dir: Path, 
 def test_inputs_that_cannot_be_listed_are_failures(model: Path, faces_dir: Path, tmp_path: Path) -> None:
     faces = shutil.copytree(faces_dir, tmp_path / "faces")
     (faces / "dangling.png").symlink_to("nowhere")
+    (faces / "._0.png").write_bytes(b"a Mac's")
     for made in (6, 0):
         result = restored(model, faces, tmp_path / "out")
         assert result.exit_code == 3, result.output
         assert f"{made} images made, {6 - made} kept from before" in result.output
         assert "not restored: dangling.png: unreadable: No such file or directory" in result.output
+        summary = json.loads((tmp_path / "out/.degrade_kit/summary.json").read_text())
+        assert summary == {"images": 6, "folders": 1, "failures": 1, "left_out": {"unreadable": 1, "._ file": 1}}
     assert "dangling.png" in (tmp_path / "out/.degrade_kit/failures.jsonl").read_text()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import shutil
@@ -74,6 +75,7 @@ def raw(tmp_path_factory: pytest.TempPathFactory, astronaut: npt.NDArray[np.uint
         write(f"noise/hq/{number}.png", crop)
         write(f"noise/lq/{number}.png", crop + np.random.default_rng(number).normal(0, 20, crop.shape))
         write(f"faces/{number}.png", crop)
+    write("faces/@eaDir/1.png/SYNOPHOTO_THUMB_M.jpg", crop)
     return root
 
 
@@ -135,6 +137,9 @@ def test_raw_folders_become_a_model_that_degrades(finished: Path, raw: Path, tmp
     assert [path.name for path in (finished / "samples").iterdir()] == ["step-00000008.png"]
     told = metrics(finished)
     assert [line["step"] for line in told] == list(range(1, 9))
+    data = json.loads((finished / "data.json").read_text("utf-8"))
+    assert data["training"] == {"haze": 3, "low-light": 3, "face": 3}
+    assert data["left_out"] == {"dense-haze": {}, "lol": {}, "hq": {"@eaDir": 1}}
     assert {"val_loss", "val_distance"} <= told[-1].keys()
     result = run(
         ["degrade", str(raw / "faces" / "1.png"), "--flipnet", str(finished / "model"), "--size", "64",
