@@ -26,6 +26,7 @@ import numpy.typing as npt
 from degrade_kit.errors import ConfigError, ImageError
 from degrade_kit.face_points import FacePoints
 from degrade_kit.image import Pixels
+from degrade_kit.onnx_file import check_onnx
 
 Landmarks = npt.NDArray[np.float64]
 """Shape (5, 2)."""
@@ -200,6 +201,7 @@ def yunet_detector(path: Path, *, max_side: int = 320, min_score: float = 0.3) -
     """
     if not path.is_file():
         raise ConfigError(f"no YuNet weights at {path}: give the path of an ONNX file, or use the packaged detector")
+    check_onnx(path, "detector", "detector")
     try:
         net = cv2.FaceDetectorYN.create(str(path), "", (max_side, max_side), min_score)
     except cv2.error as error:

@@ -278,8 +278,8 @@ def _check_effort(
         way = "deep"
     if (needed := pixels * WORKING_BYTES[way]) > limits.max_bytes:
         size = f"{image.size[0]} x {image.size[1]}"
-        takes = f"to decode it takes about {needed // 10**6} MB, more than {limits.max_bytes // 10**6}"
-        raise ImageError(TOO_LARGE, f"{size}; {takes}{HINT}")
+        most = limits.max_bytes // 10**6
+        raise ImageError(TOO_LARGE, f"{size}; to decode it takes about {needed // 10**6} MB, more than {most}{HINT}")
     most = MAX_SCANNED_PIXELS * max(1, limits.max_bytes / MAX_WORKING_BYTES)
     if pixels * found.scans > most:
         raise ImageError(TOO_LARGE, f"{found.scans} scans of {pixels} pixels; at most {most:.0f} are scanned{HINT}")

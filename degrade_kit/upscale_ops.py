@@ -22,6 +22,7 @@ from degrade_kit.canvas import Canvas
 from degrade_kit.errors import ConfigError, nearest
 from degrade_kit.files import read_regular, sha256
 from degrade_kit.image import Pixels
+from degrade_kit.onnx_file import check_onnx
 from degrade_kit.op_tools import Seat
 
 UPSCALERS: Final = {
@@ -180,6 +181,7 @@ def _ncnn_upscaler(model: str) -> tuple[_Upscaler, str]:
 
 def _onnx_upscaler(model: str) -> tuple[_Upscaler, str]:
     data = _onnx_data(model)
+    check_onnx(Path(model), "upscaler", "ai_upscale")
     try:
         net = cv2.dnn.readNetFromONNX(np.frombuffer(data, np.uint8))
     except cv2.error as error:

@@ -8,11 +8,14 @@ import struct
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from degrade_kit import upscale_ops
 from degrade_kit.errors import ConfigError
 from degrade_kit.flipnet.folder import CONFIG_FILE, SMALL, read_config
 from degrade_kit.restore.folder import RESTORER_FILE, trained_size
+from tests.degrade_kit.test_upscale import network
 from tests.fuzz.budget import complaint, fuzz
 from tests.fuzz.mutations import Damage, Mutation, damages, mutations, to_json
 from tests.fuzz.test_inputs import fuzz_file
@@ -70,6 +73,30 @@ def test_no_torch_file_breaks_its_reader(tmp_path: Path) -> None:
     torch.save(itself, path)
     with pytest.raises(ConfigError, match="holds no tensors"):
         read_tensors(path, "weights")
+
+
+@pytest.mark.slow
+def test_no_network_of_others_ends_the_process(tmp_path: Path) -> None:
+    """OpenCV's reader of ONNX dies of some damaged bytes: a process of its own tries each file first."""
+    path = tmp_path / "x4.onnx"
+    data = network(4, 1.0)
+    pixels = np.zeros((16, 16, 3), np.uint8)
+
+    def read() -> None:
+        resolve = upscale_ops._onnx_upscaler(str(path))[0]
+        resolve(pixels)
+
+    def one(damage: Damage) -> None:
+        path.write_bytes(damage.apply(data))
+        complaint(read)
+
+    path.write_bytes(data)
+    assert complaint(read) is None
+    path.write_bytes(data[:23] + b"\x80" + data[24:])
+    assert "x4.onnx: damaged, or no network for this OpenCV: the process that tried it was ended by" in str(
+        complaint(read)
+    )
+    fuzz("onnx", damages(), one, 2)
 
 
 def test_no_description_of_a_face_embedding_breaks_its_reader(tmp_path: Path) -> None:
