@@ -87,7 +87,7 @@ def prepare(raw: bytes, config: HqConfig) -> HqImage:
                 change["note"] = f"colour profile: {fault}"
             changes.append(change)
         return HqImage(pixels, data, changes, enlarged)
-    return _encode(pixels, config.format, changes, enlarged)
+    return encode_hq(pixels, config.format, changes, enlarged=enlarged)
 
 
 def prepare_pixels(raw: bytes, config: HqConfig) -> Pixels:
@@ -106,7 +106,7 @@ def _fit(decoded: Decoded, config: HqConfig) -> tuple[Pixels, list[dict[str, Any
     if config.size:
         pixels, crop = _crop(pixels, config)
         enlarged = pixels.shape[0] < config.size
-        pixels, resize = _resize(pixels, config)
+        pixels, resize = resize_square(pixels, config)
         changes += [*crop, *resize]
     elif max(pixels.shape[:2]) > MAX_SIDE:
         height, width = pixels.shape[:2]
@@ -141,7 +141,8 @@ def _crop(pixels: Pixels, config: HqConfig) -> tuple[Pixels, list[dict[str, Any]
     return cropped, [{"op": "crop", "left": left, "top": top, "side": side}]
 
 
-def _resize(pixels: Pixels, config: HqConfig) -> tuple[Pixels, list[dict[str, Any]]]:
+def resize_square(pixels: Pixels, config: HqConfig) -> tuple[Pixels, list[dict[str, Any]]]:
+    """Bring a square image to the size of a configuration by its filter; also what was done."""
     side, size = pixels.shape[0], config.size
     if side == size:
         return pixels, []
@@ -163,7 +164,8 @@ def _resize(pixels: Pixels, config: HqConfig) -> tuple[Pixels, list[dict[str, An
     return np.array(resized, np.uint8), [{**change, "library": f"pillow {pillow_version}"}]
 
 
-def _encode(pixels: Pixels, extension: HqFormat, changes: list[dict[str, Any]], enlarged: bool) -> HqImage:
+def encode_hq(pixels: Pixels, extension: HqFormat, changes: list[dict[str, Any]], *, enlarged: bool = False) -> HqImage:
+    """Encode an image with as little loss as its format has; `changes` is what was done to it before."""
     change = {"op": "encode", "format": extension, "library": f"opencv {cv2.__version__}"}
     if extension == "png":
         return HqImage(pixels, encode_png(pixels), [*changes, change], enlarged)

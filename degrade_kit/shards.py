@@ -40,6 +40,9 @@ MANIFEST = "manifest.json"
 CONFIG = f"{HIDDEN}/config.yaml"
 FAILURES = f"{HIDDEN}/failures.jsonl"
 
+GIVEN = "given"
+"""Origin of an LQ image that came with its HQ image: no record makes it again."""
+
 LQ_ONLY = "lq_only"
 """Key of the manifest of a data set without HQ images: what it was made of."""
 ORIGIN = f"{HIDDEN}/origin.yaml"
@@ -107,11 +110,13 @@ class Variant:
     """JSON list of the operations left to the reader; `[]` where the image is complete."""
     target: str
     """JSON list of the operations that make the training target from the HQ member; usually `[]`."""
+    source: SourceNote | None = None
+    """Where it came from, if it was given."""
 
 
 @dataclass(frozen=True, slots=True)
 class SourceNote:
-    """Where a sample's HQ image came from."""
+    """Where an image came from."""
 
     name: str
     """Display name of the source."""
@@ -157,6 +162,12 @@ def sample_members(
             f"lq{i}_target": variant.target,
             f"lq{i}_record": variant.record.to_json(),
         }
+        if variant.source is not None:
+            fields |= {
+                f"lq{i}_source": variant.source.name,
+                f"lq{i}_source_sha256": variant.source.sha256,
+                f"lq{i}_changes": variant.source.changes,
+            }
     text = utf8(json.dumps(fields, ensure_ascii=False, separators=(",", ":")))
     images = [(f"lq{i}.{variant.extension}", variant.data) for i, variant in enumerate(variants)]
     return [(f"hq.{hq_extension}", hq), ("json", text), *images]

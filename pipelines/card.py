@@ -10,7 +10,7 @@ from degrade_kit.files import plain_yaml, utf8
 from degrade_kit.image import encode_png
 from degrade_kit.pipelines.sheet import LEGEND, Tile, caption, contact_sheet
 from degrade_kit.recipe import without_places
-from degrade_kit.shards import LQ_ONLY, ShardSet
+from degrade_kit.shards import GIVEN, LQ_ONLY, ShardSet
 from degrade_kit.sources import display_name
 from degrade_kit.statistics import BINS, PARAMETERS, Statistics, Summary
 from degrade_kit.store import Store
@@ -21,6 +21,17 @@ _PREVIEW_VARIANTS = 5
 _PROMPTS = 20
 """Prompts that are listed with their counts; captions may be as many as images."""
 _BLOCKS = " ▁▂▃▄▅▆▇█"
+
+
+_GIVEN = """`degrade-kit verify` checks this data set.
+"""
+_MADE = """`degrade-kit verify` checks this data set; `degrade-kit replay` makes any LQ image again, from its HQ image.
+
+## Drawn parameters
+
+{histograms}
+
+{how}"""
 
 
 def write_card(store: Store, manifest: Mapping[str, Any], statistics: Statistics, resolved: Mapping[str, Any]) -> None:
@@ -43,7 +54,8 @@ def preview_rows(shards: ShardSet) -> tuple[list[list[Tile]], list[str]]:
         row = [Tile(sample.hq(), ("HQ",))]
         for variant in range(min(info["variants"], _PREVIEW_VARIANTS)):
             _, lq = sample.pair(variant)
-            row.append(Tile(lq, caption(sample.record(variant))))
+            given = info[f"lq{variant}_origin"] == GIVEN
+            row.append(Tile(lq, (GIVEN,) if given else caption(sample.record(variant))))
         rows.append(row)
     return rows, headings
 
@@ -87,6 +99,11 @@ def card_text(manifest: Mapping[str, Any], statistics: Statistics, resolved: Map
     failed = manifest["num_failures"] + manifest["num_skipped"]
     stored = "native size: a reader enlarges them" if manifest["lq_size"] == "native" else "full size"
     made_by = origins(manifest, statistics)
+    histograms = markdown_code(histogram_text(statistics), "text")
+    made = _MADE.format(histograms=histograms, how=_how(manifest, resolved))
+    if "lq" in resolved:
+        made = _GIVEN
+        made_by = {"LQ images": "given with the HQ images: no record makes them"}
     # Recipes and prompts are texts of others, and so is all of a data set that is exported or joined.
     if "landmarks" in resolved:
         made_by["landmarks"] = "five points and the squares of eyes and mouth, in each sample's JSON"
@@ -110,13 +127,7 @@ Made by degrade-kit {version} with `degrade-kit synth`. Digest `{manifest["diges
 | members of a sample | {members} |
 
 {shown}LQ images are stored at their {stored} (`lq0_tail` in the JSON says how).
-`degrade-kit verify` checks this data set; `degrade-kit replay` makes any LQ image again, from its HQ image.
-
-## Drawn parameters
-
-{markdown_code(histogram_text(statistics), "text")}
-
-{_how(manifest, resolved)}
+{made}
 ## Licence
 
 The HQ images and everything derived from them are under the terms of their sources: add those terms here before you

@@ -19,8 +19,8 @@ from degrade_kit.pipelines.commands.options import (
     prompt_weights,
     quiet_model_loading,
 )
-from degrade_kit.pipelines.commands.types import SHARD_RANGE, Side
-from degrade_kit.pipelines.commands.words import RAY, Needs, command, only_with, option, word
+from degrade_kit.pipelines.commands.types import PLACE, SHARD_RANGE, Side
+from degrade_kit.pipelines.commands.words import RAY, Needs, command, not_with, only_with, option, word
 
 
 def _saved_options(data: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -41,6 +41,10 @@ def _saved_options(data: Mapping[str, Any]) -> dict[str, Any] | None:
         options["captions"] = data["captions"]["file"]
     if "landmarks" in data:
         options["landmarks"] = data["landmarks"]["file"]
+    if "lq" in data:  # where the LQ images are is to be said again, as where the faces are
+        drawn = {"variants", "seed"}
+        include = {"lq_include": data["lq"]["include"]} if data["lq"]["include"] else {}
+        return {name: value for name, value in options.items() if name not in drawn} | include
     if "flipnet" not in data:
         return options | {"preset": data["recipe"]}
     flipnet: dict[str, Any] = data["flipnet"]
@@ -70,11 +74,28 @@ _RESIZED = Needs(met=lambda given: given["size"] != 0, otherwise="with --size 0"
 @command("synth", "Make LQ/HQ pairs from faces, as WebDataset shards", files=ConfigFiles(saved=_saved_options))
 @word("--hq", required=True)
 @word("--shards", "; it is written here", required=True)
-@word("--preset", default="real-world", needs=only_with("mode", "onthefly", "mix"))
+@option(
+    "--lq",
+    type=PLACE,
+    metavar="PLACE",
+    multiple=True,
+    unset="none",
+    help="LQ images of these faces, under the same names but for endings: stores pairs of your own and makes none. "
+    "Several times for several LQ images of each face.",
+)
+@option(
+    "--lq-include",
+    metavar="GLOB",
+    unset="all",
+    needs=only_with("lq"),
+    help="Use only LQ images whose relative name matches, such as '*.lq.png'.",
+)
+@word("--preset", default="real-world", needs=(only_with("mode", "onthefly", "mix"), not_with("lq")))
 @option(
     "--mode",
     type=click.Choice(["onthefly", "flipnet", "mix"]),
     default="onthefly",
+    needs=not_with("lq"),
     help="Shorthand for a recipe: the preset, a FlipNet, or for each variant one of both.",
 )
 @word("--mix", default=0.5, needs=only_with("mode", "mix"))
@@ -88,8 +109,8 @@ _RESIZED = Needs(met=lambda given: given["size"] != 0, otherwise="with --size 0"
     unset="none",
 )
 @word("--gpus-per-worker", default=0.0, needs=(RUNS_FLIPNET, RAY))
-@word("--variants", type=click.IntRange(1, 1000), default=1)
-@word("--seed", default=0)
+@word("--variants", type=click.IntRange(1, 1000), default=1, needs=not_with("lq"))
+@word("--seed", default=0, needs=not_with("lq"))
 @word("--size", "; faces are brought to it, and 0 keeps theirs", type=Side(), default=512)
 @option(
     "--hq-filter",
@@ -168,6 +189,7 @@ def synth_command(
       degrade-kit synth --hq ffhq/images1024x1024 --shards out/ffhq --preset gfpgan
       degrade-kit synth --hq faces --shards out/faces --variants 5 --seed 1 --dry-run
       degrade-kit synth --hq faces --shards out/mixed --mode mix --flipnet runs/degrade/model --variants 5
+      degrade-kit synth --hq pairs/hq --lq pairs/lq --shards out/own --size 0
 
     Run it again to resume: finished shards are kept. The result is the same, bit by bit, with any number of workers and
     after any number of interruptions.

@@ -42,6 +42,7 @@ from degrade_kit.record import Record, ops_to_json
 from degrade_kit.shards import (
     CONFIG,
     FAILURES,
+    GIVEN,
     HIDDEN,
     LQ_ONLY,
     MANIFEST,
@@ -355,6 +356,8 @@ def replay_variant(sample: Sample, variant: int, network: Network | None = None)
 def replay_variants(sample: Sample, variants: Sequence[int], network: Network | None = None) -> list[Replay]:
     """Do so for several LQ images of a sample, which meet a network together."""
     info, hq = sample.info, Canvas(pixels=sample.hq())
+    if given := [variant for variant in variants if info.get(f"lq{variant}_origin") == GIVEN]:
+        raise ShardError(f"sample {sample.key}: lq{given[0]} was given with its HQ image; no record makes it again")
     records = {variant: sample.record(variant) for variant in variants}
     try:
         made = run_together([degrade_segments(record, hq) for record in records.values()], network)
@@ -552,12 +555,14 @@ def _replay_all(sample: Sample, sidecar: Sidecar, network: Network | None) -> It
     Images of a network are passed over where it is not at hand.
     """
     try:
-        records = [sample.record(number) for number in range(sample.info["variants"])]
+        info = sample.info
+        made = [number for number in range(info["variants"]) if info[f"lq{number}_origin"] != GIVEN]
+        records = {number: sample.record(number) for number in made}
     except DegradeKitError as error:
         yield str(error)
         return
-    by_model = [number for number, record in enumerate(records) if record.by_model]
-    groups = [[number] for number in range(len(records)) if number not in by_model]
+    by_model = [number for number, record in records.items() if record.by_model]
+    groups = [[number] for number in records if number not in by_model]
     for group in [*groups, by_model] if network is not None and by_model else groups:
         try:
             here = {**versions(), **libraries_of(records[group[0]].steps)}

@@ -29,6 +29,10 @@ class SynthConfig:
     """Where the faces are: see `degrade_kit.sources.open_sources`."""
     include: str | None = None
     """Glob that the names of the sources must match."""
+    lq: tuple[str, ...] = ()
+    """Where LQ images of these faces are, one of each face in each place; none are made then."""
+    lq_include: str | None = None
+    """Glob that their names must match."""
     recipe: Recipe
     variants: int = 1
     """LQ images for each HQ image."""
@@ -63,6 +67,8 @@ class SynthConfig:
     @property
     def maker(self) -> str:
         """Name of what makes the LQ images."""
+        if self.lq:
+            return f"LQ images given in {', '.join(self.lq)}"
         models = "".join(f", FlipNet {model} ({digest})" for digest, model in self.recipe.models.items())
         return f"recipe {self.recipe.name} ({self.recipe.digest()}){models}"
 

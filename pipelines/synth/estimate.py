@@ -26,6 +26,7 @@ from degrade_kit.pipelines.effort import (
 from degrade_kit.pipelines.executor import ExecutorConfig, limited_threads
 from degrade_kit.pipelines.makers.networks import load_networks
 from degrade_kit.pipelines.makers.recipe_maker import Prepared, draw_record, make_variant
+from degrade_kit.pipelines.synth.given import given_variants
 from degrade_kit.pipelines.synth.plan import Plan
 from degrade_kit.pipelines.text import counted
 from degrade_kit.wording import counted_noun
@@ -65,9 +66,19 @@ def estimate(plan: Plan) -> Estimate:
         except ImageError as error:
             failures[error.reason] += 1
             raise
-        hq_sizes.append(len(hq.data) + 4096)
-        face, canvas = Prepared(plan.sources.names[index], hq.pixels, ""), Canvas(pixels=hq.pixels)
         full = config.lq_size == "full"
+        if plan.given:
+            raw = plan.sources.read(index)
+            try:
+                made = given_variants(plan.given, index, raw, hq, config.image, plan.lq_extension, full=full)
+            except ImageError as error:
+                failures[error.reason] += 1
+                raise
+            lq_sizes.extend(len(variant.data) + 1024 for variant in made)
+        hq_sizes.append(len(hq.data) + 4096)
+        if plan.given:
+            return
+        face, canvas = Prepared(plan.sources.names[index], hq.pixels, ""), Canvas(pixels=hq.pixels)
         for number in range(config.variants):
             record = draw_record(config, face, number)
             made = make_variant(record, canvas, "", plan.lq_extension, full=full, network=echo)
@@ -137,7 +148,7 @@ def describe_plan(
     count, config = len(plan.sources.names), plan.config
     lines = [
         f"{count:,} images in {config.hq} ({len(plan.sources.skipped):,} more cannot be read)",
-        f"{config.maker}; {counted_noun(config.variants, 'variant')}, seed {config.seed}",
+        f"{config.maker}; {counted_noun(config.variants, 'variant')}{'' if config.lq else f', seed {config.seed}'}",
     ]
     if config.recipe.models:
         calls = (

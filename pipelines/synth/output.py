@@ -51,9 +51,9 @@ def check_claim(store: Store, plan: Plan, *, overwrite: bool) -> None:
         ConfigError: If it is inside the faces.
         RunError: If it is not, or cannot be written to.
     """
-    faces = ("--hq", plan.config.hq)
+    inputs = [("--hq", plan.config.hq), *(("--lq", place) for place in plan.config.lq)]
     if overwrite and store.size(CONFIG) is not None:
-        check_apart(store.url, [faces], "--shards")
+        check_apart(store.url, inputs, "--shards")
         check_writable(store)
         return
     if store.size(ORIGIN) is not None:
@@ -65,7 +65,7 @@ def check_claim(store: Store, plan: Plan, *, overwrite: bool) -> None:
         comparable=comparable,
         option="--shards",
         otherwise="--overwrite to replace it",
-        inputs=[faces],
+        inputs=inputs,
     ).check(store)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -14,6 +15,7 @@ from degrade_kit.pipelines.images import list_images
 from degrade_kit.pipelines.makers.captions import open_captions
 from degrade_kit.pipelines.makers.config import SynthConfig, fingerprint
 from degrade_kit.pipelines.makers.networks import check_networks, network_mapping
+from degrade_kit.pipelines.synth.given import GivenImages, find_given, likely_lq_format
 from degrade_kit.sources import Sources, display_name
 
 
@@ -24,6 +26,8 @@ class Plan:
     config: SynthConfig
     sources: Sources
     lq_extension: str
+    given: tuple[GivenImages, ...]
+    """The LQ images that were given, one of each source in each."""
     num_shards: int
     resolved: dict[str, Any]
     """The configuration as saved beside the data."""
@@ -49,7 +53,9 @@ def make_plan(config: SynthConfig) -> Plan:
     Raises:
         ConfigError: If there are no sources, or an option does not fit.
     """
-    sources = list_images(config.hq, include=config.include)
+    sources, given = list_images(config.hq, include=config.include), list[GivenImages]()
+    if config.lq:
+        given, sources = find_given(sources, config.lq, config.lq_include)
     count = len(sources.names)
     config = replace(
         config,
@@ -60,6 +66,8 @@ def make_plan(config: SynthConfig) -> Plan:
     if config.recipe.captioned and config.captions is None:
         config = replace(config, captions=open_captions(None, config.recipe))
     native = config.recipe.native_format() if config.lq_size == "native" else None
+    if given and config.lq_size == "native":
+        native = likely_lq_format(given, config.image.size)
     resolved: dict[str, Any] = {
         "format": 1,
         "recipe": config.recipe.to_mapping(),
@@ -78,12 +86,16 @@ def make_plan(config: SynthConfig) -> Plan:
         resolved["flipnet"] = network_mapping(config.recipe, config.network)
     if config.captions is not None:
         resolved["captions"] = config.captions.to_mapping()
+    if given:
+        names = [[display_name(images.sources.names[place]) for place in images.places] for images in given]
+        resolved["lq"] = {"include": config.lq_include or "", "sources_sha256": sha256(json.dumps(names))}
     if config.landmarks is not None:
         resolved["landmarks"] = config.landmarks.to_mapping()
     return Plan(
         config=config,
         sources=sources,
         lq_extension=native or "png",
+        given=tuple(given),
         num_shards=-(-count // config.samples_per_shard),
         resolved=resolved,
     )

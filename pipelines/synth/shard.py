@@ -21,11 +21,13 @@ from degrade_kit.pipelines.makers.captions import Captions
 from degrade_kit.pipelines.makers.config import SynthConfig
 from degrade_kit.pipelines.makers.networks import load_networks
 from degrade_kit.pipelines.makers.recipe_maker import Prepared, RecipeMaker, VariantMaker
+from degrade_kit.pipelines.synth.given import GivenImages, GivenMaker, given_variants
 from degrade_kit.shards import (
     Failure,
     ShardWriter,
     Sidecar,
     SourceNote,
+    Variant,
     extent_of,
     sample_key,
     sample_members,
@@ -54,6 +56,8 @@ class ShardTask:
     url: str
     crumbs: str
     """Local folder where a worker notes what it is at, for whoever takes over after its death."""
+    given: tuple[GivenImages, ...] = ()
+    """The LQ images that were given of these sources."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -75,7 +79,8 @@ def synthesize_shard(task: ShardTask, maker: VariantMaker, captions: Captions | 
     taken = deque[_Taken]()
     with ShardWriter(store, shard_name(task.index)) as writer:
         for variants in maker.variants(_faces(task, taken, failures, captions)):
-            key, source, hq, points = taken.popleft()
+            key, source, hq, points, given = taken.popleft()
+            variants = given or variants
             for variant in variants:
                 statistics.add(variant.record)
             counters.update(_counts(hq))
@@ -110,8 +115,8 @@ def synthesize_shard(task: ShardTask, maker: VariantMaker, captions: Captions | 
 
 
 def synthesize_shard_by_recipe(task: ShardTask) -> ShardReport:
-    """Make one shard with the recipe of its configuration."""
-    return synthesize_shard(task, RecipeMaker(task.config, task.lq_extension))
+    """Make one shard with the recipe of its configuration, or of LQ images that were given."""
+    return synthesize_shard(task, GivenMaker() if task.given else RecipeMaker(task.config, task.lq_extension))
 
 
 class Crumb:
@@ -154,6 +159,7 @@ class _Taken(NamedTuple):
     source: SourceNote
     hq: HqImage
     points: FacePoints | None
+    given: list[Variant]
 
 
 def _faces(
@@ -169,11 +175,13 @@ def _faces(
             caption = None if captions is None else captions.of(raw)
             hq = prepare(raw, task.config.image)
             points = _points(task, shown, hq)
+            full = task.config.lq_size == "full"
+            given = given_variants(task.given, offset, raw, hq, task.config.image, task.lq_extension, full=full)
         except ImageError as error:
             failures.append(Failure(source=shown, reason=error.reason, detail=error.detail))
             continue
         source = SourceNote(shown, sha256(raw), changes_to_json(hq.changes))
-        taken.append(_Taken(sample_key(task.first + offset), source, hq, points))
+        taken.append(_Taken(sample_key(task.first + offset), source, hq, points, given))
         yield Prepared(name, hq.pixels, caption)
 
 

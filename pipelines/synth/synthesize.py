@@ -24,6 +24,7 @@ from degrade_kit.pipelines.makers.captions import open_captions
 from degrade_kit.pipelines.makers.config import SynthConfig
 from degrade_kit.pipelines.makers.networks import NetworkSettings, shorthand_recipe
 from degrade_kit.pipelines.synth.estimate import describe_plan, estimate, measure_networks, synth_effort
+from degrade_kit.pipelines.synth.given import RECIPE
 from degrade_kit.pipelines.synth.output import (
     check_claim,
     check_space,
@@ -132,6 +133,8 @@ def synthesize(
     hq: str | os.PathLike[str],
     out: str | os.PathLike[str],
     *,
+    lq: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] = (),
+    lq_include: str | None = None,
     preset: str | os.PathLike[str] | Recipe = "real-world",
     mode: Literal["onthefly", "flipnet", "mix"] = "onthefly",
     mix: float = 0.5,
@@ -176,6 +179,9 @@ def synthesize(
     Args:
         hq: HQ faces: a folder tree, list file, zip, tars or LMDB.
         out: Where to write: a folder, or an fsspec URL such as s3://bucket/folder.
+        lq: LQ images of these faces, under the same names but for endings: in place of making some, pairs are checked
+            and stored. One place, or several with one LQ image of each face.
+        lq_include: Glob that the names of those LQ images must match, such as `*.lq.png`; all where None.
         preset: Name of a preset, path of a recipe file, or a recipe.
         mode: What makes LQ images: the recipe, a FlipNet, or for each variant one of both.
         mix: In the mode `mix`, the FlipNet's share, in [0, 1].
@@ -221,24 +227,33 @@ def synthesize(
     Returns:
         What was made. Inputs that could not be used, and shards that were not made, are in it and no error.
     """
-    recipe = shorthand_recipe(
-        mode,
-        mix,
-        preset,
-        model=os.fspath(flipnet),
-        prompts=prompts,
-        steps=solver_steps,
-        solver=solver,
-        guidance=guidance,
-        phi=phi,
-        negative=negative_prompt,
+    places = [os.fspath(place) for place in ([lq] if isinstance(lq, (str, os.PathLike)) else lq)]
+    if lq_include is not None and not places:
+        raise ConfigError("lq_include: has no effect without lq")
+    recipe = (
+        RECIPE
+        if places
+        else shorthand_recipe(
+            mode,
+            mix,
+            preset,
+            model=os.fspath(flipnet),
+            prompts=prompts,
+            steps=solver_steps,
+            solver=solver,
+            guidance=guidance,
+            phi=phi,
+            negative=negative_prompt,
+        )
     )
     config = SynthConfig(
         hq=os.fspath(hq),
         include=include,
+        lq=tuple(places),
+        lq_include=lq_include,
         recipe=recipe,
-        variants=variants,
-        seed=seed,
+        variants=len(places) or variants,
+        seed=0 if places else seed,
         samples_per_shard=samples_per_shard,
         lq_size=lq_size,
         image=HqConfig(size=size, filter=hq_filter, crop=square, min_side=min_side, alpha=alpha),
@@ -434,6 +449,7 @@ def _task(plan: Plan, index: int, url: str, crumbs: str) -> ShardTask:
         lq_extension=plan.lq_extension,
         fingerprint=plan.fingerprint,
         url=url,
+        given=tuple(images.select(first, last) for images in plan.given),
         crumbs=crumbs,
     )
 

@@ -80,6 +80,7 @@ MAKES_IDLE: dict[tuple[str, str], tuple[str, ...]] = {
     ("fit-recipe", "images_per_candidate"): ("--kind", "bank"),
     ("fit-recipe", "parts"): ("--kind", "bank"),
     ("synth", "preset"): ("--mode", "flipnet"),
+    **{("synth", name): ("--lq", "pairs") for name in ("mode", "variants", "seed")},
     ("synth", "hq_filter"): ("--size", "0"),
     ("synth", "square"): ("--size", "0"),
     ("train-restore", "embedding"): ("--stage", "reconstruction"),
