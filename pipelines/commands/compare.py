@@ -13,7 +13,7 @@ from degrade_kit.pipelines.commands.words import command, option, word
 @command("compare", "Put several evaluations into one table and sheet")
 @click.argument("evaluations", nargs=-1, required=True, metavar="[NAME=]EVALUATION...", type=PLACE)
 @word("--out", ": a folder for the tables and the sheet", required=True)
-@option("--lq", metavar="PLACE", type=PLACE, unset="none", help="LQ images, as the first column of the sheet.")
+@word("--lq", ", as the first column of the sheet", unset="none")
 @option("--rows", type=click.IntRange(1, 50), default=6, help="Rows of the sheet, an image each.")
 @option("--several-sets", is_flag=True, help="Take evaluations of several test sets, a table for each.")
 def compare_command(evaluations: tuple[str, ...], out: Path, lq: str | None, rows: int, several_sets: bool) -> None:

@@ -19,7 +19,7 @@ from degrade_kit.pipelines.commands.options import (
     prompt_weights,
     quiet_model_loading,
 )
-from degrade_kit.pipelines.commands.types import PLACE, SHARD_RANGE, Side
+from degrade_kit.pipelines.commands.types import SHARD_RANGE, Side
 from degrade_kit.pipelines.commands.words import RAY, Needs, command, not_with, only_with, option, word
 
 
@@ -74,14 +74,12 @@ _RESIZED = Needs(met=lambda given: given["size"] != 0, otherwise="with --size 0"
 @command("synth", "Make LQ/HQ pairs from faces, as WebDataset shards", files=ConfigFiles(saved=_saved_options))
 @word("--hq", required=True)
 @word("--shards", "; it is written here", required=True)
-@option(
+@word(
     "--lq",
-    type=PLACE,
-    metavar="PLACE",
+    ": of these faces, under the same names but for endings; stores these pairs and makes none. Several times for "
+    "several LQ images of each face",
     multiple=True,
     unset="none",
-    help="LQ images of these faces, under the same names but for endings: stores pairs of your own and makes none. "
-    "Several times for several LQ images of each face.",
 )
 @option(
     "--lq-include",

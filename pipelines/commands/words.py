@@ -58,6 +58,9 @@ WORDS: Final[Mapping[str, Word]] = {
         type=PLACE,
         metavars=("PLACE",),
     ),
+    "--lq": Word(
+        meaning="LQ images that are there, in a place such as `synth --hq` takes", type=PLACE, metavars=("PLACE",)
+    ),
     "--real": Word(
         meaning="Real photographs, in a place such as `synth --hq` takes",
         type=PLACE,

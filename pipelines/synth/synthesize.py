@@ -133,7 +133,7 @@ def synthesize(
     hq: str | os.PathLike[str],
     out: str | os.PathLike[str],
     *,
-    lq: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] = (),
+    lq: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | None = None,
     lq_include: str | None = None,
     preset: str | os.PathLike[str] | Recipe = "real-world",
     mode: Literal["onthefly", "flipnet", "mix"] = "onthefly",
@@ -227,7 +227,7 @@ def synthesize(
     Returns:
         What was made. Inputs that could not be used, and shards that were not made, are in it and no error.
     """
-    places = [os.fspath(place) for place in ([lq] if isinstance(lq, (str, os.PathLike)) else lq)]
+    places = [os.fspath(place) for place in ([lq] if isinstance(lq, (str, os.PathLike)) else lq or ())]
     if lq_include is not None and not places:
         raise ConfigError("lq_include: has no effect without lq")
     recipe = (
