@@ -167,13 +167,20 @@ def write_page(sets: Sequence[PlotSet], out: Path, *, title: str, note: str, see
 
 
 def _with_fixed_names(page: str) -> str:
-    """Number the elements of a page, which Bokeh names at random: the same run writes the same bytes."""
+    """Number the elements of a page, which Bokeh names at random, and its models anew, which it counts over all pages.
+
+    So the same call writes the same bytes, whatever the process drew before.
+    """
     names = dict.fromkeys(re.findall(rf'(?: id=|"docid":)"({_UUID})"', page))
     for number, name in enumerate(names):
         page = page.replace(name, f"element-{number}")
-    return page
+    models = sorted({int(number) for _, number in _MODEL.findall(page)})
+    renumbered = {number: place for place, number in enumerate(models, 1)}
+    return _MODEL.sub(lambda found: f"{found[1]}p{renumbered[int(found[2])]}", page)
 
 
+# Where Bokeh names a model: where it describes it or refers to it, and its roots.
+_MODEL = re.compile(r"""("id":"|"roots":\{"|"root_ids":\["|data-root-id=")p(\d+)(?=")""")
 _UUID = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 
 

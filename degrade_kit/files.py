@@ -536,14 +536,16 @@ def _hold(folder: Path, area: Path, *, shared: bool) -> _Hold:
         except FileNotFoundError:
             continue  # who held it before has just removed the folder
         try:
-            if not _lock(lock, shared=shared):
+            locked = _lock(lock, shared=shared)
+            if not locked:
                 note.touch()
                 if any(found.name.startswith(f".{_ALONE}.") or not shared for found in _notes(area) if found != note):
                     note.unlink(missing_ok=True)
                     raise RunError(_in_use(folder, area))
             if _is_at(lock, path):
                 sweep_scratch(area)  # of a holder that was killed
-                _tell_of_others(folder, area, shared=shared)
+                if locked:
+                    _tell_of_others(folder, area, shared=shared)
                 note.touch()
                 return _Hold(lock, note, shared, threading.get_ident())
             os.close(lock)  # it was removed before it was locked

@@ -53,6 +53,19 @@ def test_two_processes_write_the_same_bytes_and_keep_names_that_look_like_ids(tm
     assert '"docid":"element-' in text
 
 
+def test_a_second_page_of_a_process_has_the_same_bytes_and_its_models_their_names(tmp_path: Path) -> None:
+    sets = [grid("real", True, 0.0, ["a", "p1001"]), grid("made", False, 1.0, ["b"])]
+    for name in ("one", "two"):
+        page.write_page(sets, tmp_path / f"{name}.html", title="t", note="n")
+    text = (tmp_path / "one.html").read_text("utf-8")
+    assert text == (tmp_path / "two.html").read_text("utf-8")
+    assert '"p1001"' in text, "the name of an image is left alone"
+    assert re.search(r"""["']p1\d\d\d["']""", text.replace('"p1001"', "")) is None, "no model has its old name"
+    [root] = set(re.findall(r'data-root-id="(p\d+)"', text))
+    assert re.search(rf'"roots":\{{"{root}":"element-', text)
+    assert f'"id":"{root}"' in text
+
+
 def sources_of(text: str) -> list[str]:
     """What the elements of a page would load."""
     found: list[str] = []

@@ -510,6 +510,15 @@ def test_a_run_elsewhere_whose_lock_is_free_is_told(tmp_path: Path, caplog: pyte
     assert not caplog.messages, "members of a job array work side by side"
 
 
+def test_without_locks_a_run_does_not_warn_of_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(files, "_lock", lambda *_, **options: False)
+    with held(tmp_path):
+        pass
+    assert not caplog.messages
+
+
 def test_a_folder_that_may_not_be_read_is_written_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real = os.open
 

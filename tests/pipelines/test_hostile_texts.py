@@ -170,7 +170,8 @@ def test_the_report_of_a_bank_shows_names_as_text(hostile: str) -> None:
     def page(word: str) -> Tags:
         compared: Any = SimpleNamespace(source=word, num_source=1, numbers=none, null=none)
         photographs = SimpleNamespace(summary=lambda: {word: 1})
-        plan: Any = SimpleNamespace(judge_faces=[], photographs=photographs)
+        config = SimpleNamespace(photo=SimpleNamespace(share=1.0))
+        plan: Any = SimpleNamespace(config=config, judge_faces=[], photographs=photographs)
         bank, failures = Bank(word, word, ()), [(word, word, word)]
         return parsed(rendered(fit_bank._page(bank, [], [], failures, (compared, compared), None, plan)))
 
