@@ -198,7 +198,7 @@ def test_a_bank_that_is_not_there_is_named() -> None:
 def test_the_banks_that_ship_are_whole(name: str) -> None:
     bank = load_bank(name)
     assert bank.name == name
-    assert len(bank.records) >= 100
+    assert len(bank.records) >= 60
     assert bank.source
 
 
