@@ -25,7 +25,7 @@ import torch
 from torch import Tensor, nn
 
 from degrade_kit.errors import ConfigError, RunError
-from degrade_kit.files import expand_home, whole_folder
+from degrade_kit.files import expand_home, read_json, whole_folder
 from degrade_kit.flipnet import foreign
 from degrade_kit.flipnet.config import SamplingConfig
 from degrade_kit.flipnet.folder import (
@@ -198,7 +198,7 @@ def load(
     """Load a FlipNet for sampling.
 
     Args:
-        location: A folder, or `small` for the model that ships with this package.
+        location: A folder, or the name of a model that ships: `small` or `photos`.
         base_model: In place of the base model that the folder names.
         download: Whether a base model may be fetched from a hub.
         dtype: Of the weights.
@@ -337,6 +337,15 @@ def _save_base(net: FlipNet, folder: Path, *, half: bool) -> None:
         tokenizer.backend_tokenizer.no_padding()
     tokenizer.save_pretrained(folder / "tokenizer")
     net.scheduler.save_pretrained(folder / "scheduler")
+    for part in ("unet", "vae"):
+        _forget_place(folder / part / "config.json")
+
+
+def _forget_place(path: Path) -> None:
+    """Take out of a configuration where diffusers loaded it from: the digest of a model is not that of a machine."""
+    fields = read_json(path)
+    if fields.pop("_name_or_path", None) is not None:
+        path.write_text(json.dumps(fields, indent=2, sort_keys=True) + "\n", "utf-8")
 
 
 def _stored(tensor: Tensor, *, half: bool) -> Tensor:

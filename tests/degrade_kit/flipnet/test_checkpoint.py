@@ -391,3 +391,13 @@ def test_a_model_has_the_same_files_whatever_its_tokenizer_did_before(tmp_path: 
         net.tokenizer(["a face"], padding="max_length", max_length=4, truncation=True)
     tokens = "base/tokenizer/tokenizer.json"
     assert (tmp_path / "fresh" / tokens).read_bytes() == (tmp_path / "used" / tokens).read_bytes()
+
+
+@pytest.mark.slow
+def test_a_model_that_is_loaded_and_saved_has_the_same_files_wherever_it_lay(tmp_path: Path) -> None:
+    save(gated_flipnet(), tmp_path / "first", BaseReference(location="base"))
+    shutil.copytree(tmp_path / "first", tmp_path / "elsewhere")
+    for name in ("first", "elsewhere"):
+        save(load(tmp_path / name).net, tmp_path / f"again_{name}", BaseReference(location="base"))
+    assert checkpoint.folder_digest(tmp_path / "again_first") == checkpoint.folder_digest(tmp_path / "again_elsewhere")
+    assert str(tmp_path) not in "".join(path.read_text("utf-8") for path in tmp_path.glob("again_first/**/*.json"))
