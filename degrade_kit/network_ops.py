@@ -31,7 +31,7 @@ class FlipNetImage:
     """Empty is the null prompt."""
     negative_prompt: str = ""
     num_steps: int
-    solver: Literal["ddim", "dpm++"] = "ddim"
+    solver: Literal["ddim", "dpm++", "lcm"] = "ddim"
     guidance: float = 1.0
     phi: float = 1.0
 

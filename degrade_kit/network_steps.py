@@ -65,8 +65,8 @@ class RandomFlipNet(BaseStep):
     """Classifier-free guidance; 1 is none."""
     steps: int | None = field(default=None, metadata={"check": optional(whole(1, 1000))})
     """Steps of the solver."""
-    solver: Literal["ddim", "dpm++"] | None = field(
-        default=None, metadata={"check": optional(choice(("ddim", "dpm++")))}
+    solver: Literal["ddim", "dpm++", "lcm"] | None = field(
+        default=None, metadata={"check": optional(choice(("ddim", "dpm++", "lcm")))}
     )
     phi: float | None = field(default=None, metadata={"check": optional(number(0, 100))})
     """Weight of what is seen of the image; 0 ignores it."""

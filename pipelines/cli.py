@@ -19,6 +19,7 @@ from degrade_kit.pipelines.commands.caption import caption_command
 from degrade_kit.pipelines.commands.compare import compare_command
 from degrade_kit.pipelines.commands.degrade import degrade_command
 from degrade_kit.pipelines.commands.demo import demo_command
+from degrade_kit.pipelines.commands.distill import distill_command
 from degrade_kit.pipelines.commands.doctor import doctor_command
 from degrade_kit.pipelines.commands.evaluate import evaluate_command
 from degrade_kit.pipelines.commands.export import export_command
@@ -72,6 +73,7 @@ GROUPS: Mapping[str, Sequence[click.Command]] = {
         pairs_command,
         pairs_from_photos_command,
         train_degrade_command,
+        distill_command,
         train_restore_command,
         restore_command,
         weights_command,

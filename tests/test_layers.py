@@ -277,6 +277,7 @@ MISTAKES = {
         "--pairs noise={nowhere} --config small --out {out}",
         "--hq {faces} --base-model {nowhere} --out {out}",
     ],
+    "distill": ["--hq {nowhere} --out {out}", "--hq {faces} --flipnet {nowhere} --out {out}"],
     "train-restore": [
         "--shards {nowhere} --config small --out {out}",
         "--shards {nowhere} --config {nowhere} --out {out}",

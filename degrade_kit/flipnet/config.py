@@ -126,8 +126,8 @@ class FlipNetConfig:
         return read_fields(cls, values, where)
 
 
-Solver = Literal["ddim", "dpm++"]
-SOLVERS: tuple[Solver, ...] = ("ddim", "dpm++")
+Solver = Literal["ddim", "dpm++", "lcm"]
+SOLVERS: tuple[Solver, ...] = ("ddim", "dpm++", "lcm")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -137,7 +137,9 @@ class SamplingConfig:
     num_steps: int = 20
     """Steps of the solver."""
     solver: Solver = "ddim"
-    """`ddim` is deterministic (eta 0); `dpm++` is DPM-Solver++ of second order, for few steps."""
+    """`ddim` is deterministic (eta 0); `dpm++` is DPM-Solver++ of second order, for few steps; `lcm` is for
+    a network that was distilled to few steps (`degrade_kit.flipnet.distill`): it estimates the image in each step, and
+    puts fresh noise on it for the next."""
     guidance: float = 1.5
     """Classifier-free guidance: 1 is none. Does and costs nothing where the prompt equals the negative one."""
     negative_prompt: str = ""

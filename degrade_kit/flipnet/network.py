@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from degrade_kit.flipnet.boosthub import BoostContext, BoostHub, Pass, Written, attach_boosthubs, token_grids
 from degrade_kit.flipnet.config import FlipNetConfig
-from degrade_kit.flipnet.diffusion import PredictionType, check_prediction_type, signal_noise
+from degrade_kit.flipnet.diffusion import PredictionType, check_prediction_type, draw_noise, signal_noise
 from degrade_kit.flipnet.precision import full_range
 from degrade_kit.flipnet.text import encode_prompts
 
@@ -280,6 +280,16 @@ class FlipNet(nn.Module):
     def encode_prompts(self, prompts: Sequence[str]) -> Tensor:
         """Encode prompts to cross-attention tokens (B, T, D)."""
         return encode_prompts(self.tokenizer, self.text_encoder, prompts)
+
+    def draw_noise(self, shape: Sequence[int], generator: torch.Generator) -> Tensor:
+        """Draw noise as this network was trained with, (B, C, h, w); see `degrade_kit.flipnet.diffusion.draw_noise`."""
+        return draw_noise(
+            shape,
+            offset=self.config.noise_offset,
+            offset_channels=self.config.noise_offset_channels,
+            gain=self.config.noise_gain,
+            generator=generator,
+        )
 
     def copies(self, latents: Tensor, images: Tensor) -> Tensor | None:
         """Make what a gated head mixes, (B, 1 + blurs, C, h, w); None for a plain one."""

@@ -12,9 +12,10 @@ For 5 variants in 20 steps that is 101 row evaluations in place of 400 where bot
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Sequence
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, Final, cast
 
 import torch
 import torch.nn.functional as F
@@ -23,6 +24,7 @@ from torch import Tensor
 from degrade_kit.errors import ConfigError
 from degrade_kit.flipnet import foreign
 from degrade_kit.flipnet.config import SamplingConfig
+from degrade_kit.flipnet.diffusion import add_noise
 from degrade_kit.flipnet.network import FlipNet
 from degrade_kit.flipnet.precision import require_finite
 from degrade_kit.flipnet.text import join_tokens
@@ -72,15 +74,54 @@ def sample(
     latents = net.encode_images(images)
     if noise.shape[1:] != latents.shape[1:]:
         raise ValueError(f"noise: expected shape {tuple(latents.shape[1:])} per target, got {tuple(noise.shape[1:])}")
-    evaluate = _prepare(net, images, latents, prompts, config, extra)
+    evaluate = prepare(net, images, latents, prompts, config, extra)
     noisy, scheduler = noise, make_scheduler(net, config)
     noisy = noisy * scheduler.init_noise_sigma
-    for timestep in scheduler.timesteps:
-        prediction = evaluate(scheduler.scale_model_input(noisy, timestep), int(timestep))
-        noisy = cast("Tensor", scheduler.step(prediction, timestep, noisy).prev_sample)
+    timesteps = [int(timestep) for timestep in scheduler.timesteps]
+    fresh = fresh_noises(net, noise, len(timesteps) - 1 if config.solver == "lcm" else 0)
+    for timestep, following in zip(timesteps, [*timesteps[1:], None], strict=True):
+        prediction = evaluate(scheduler.scale_model_input(noisy, timestep), timestep)
+        if config.solver != "lcm":
+            noisy = cast("Tensor", scheduler.step(prediction, timestep, noisy).prev_sample)
+            continue
+        # Its own noise would be white, which the network's need not be, and depend on the batch.
+        step = scheduler.step(prediction, timestep, noisy, generator=torch.Generator(noisy.device))
+        noisy = cast("Tensor", step.denoised)
+        if following is not None:
+            a, s = net.signal_noise(torch.tensor([following], device=noisy.device))
+            noisy = add_noise(noisy, next(fresh), a, s)
     require_finite(noisy, "latents")
     # Before they are clipped, which would make plain white of an infinite number.
     return require_finite(net.decode_latents(noisy), "images")[..., :height, :width].clamp(-1, 1)
+
+
+def fresh_noises(net: FlipNet, noise: Tensor, count: int) -> Iterator[Tensor]:
+    """Draw further noises, each of the form of the first: functions of each row's own first noise alone.
+
+    Args:
+        net: Whose noise it is.
+        noise: (B * V, C, h, w).
+        count: How many.
+    """
+    if not count:
+        return
+    digests = [hashlib.blake2b(row.cpu().float().numpy().tobytes(), digest_size=8).digest() for row in noise]
+    sources = [torch.Generator().manual_seed(int.from_bytes(digest, "little") >> 1) for digest in digests]
+    for _ in range(count):
+        rows = [net.draw_noise((1, *noise.shape[1:]), source) for source in sources]
+        yield torch.cat(rows).to(noise.device, noise.dtype)
+
+
+MIN_SIGNAL: Final = 0.068
+"""Least factor of the target in what a few-step solver begins with: that of Stable Diffusion's last timestep. Where a
+schedule ends in pure noise, a gated head reads nothing from it, and a single step would have no use for the noise."""
+
+
+def few_timesteps(net: FlipNet, num_steps: int) -> list[int]:
+    """List the timesteps of the solver `lcm`, noisiest first: evenly trailing, the first one with some signal."""
+    total = len(net.alphas_cumprod)
+    first = int((net.alphas_cumprod.sqrt() >= MIN_SIGNAL).sum()) - 1
+    return [first, *(total - total * step // num_steps - 1 for step in range(1, num_steps))]
 
 
 def latent_size(net: FlipNet, height: int, width: int) -> tuple[int, int, int]:
@@ -100,6 +141,11 @@ def make_scheduler(net: FlipNet, config: SamplingConfig) -> Any:  # noqa: ANN401
             "rescale_betas_zero_snr")  # fmt: skip
     numbers = {key: net.scheduler.config[key] for key in kept if key in net.scheduler.config}
     common = {**numbers, "timestep_spacing": "trailing"}
+    if config.solver == "lcm":
+        scheduler = diffusers.LCMScheduler(**common, clip_sample=False, set_alpha_to_one=True)
+        scheduler.set_timesteps(config.num_steps, original_inference_steps=len(net.alphas_cumprod))
+        scheduler.timesteps = torch.tensor(few_timesteps(net, config.num_steps))
+        return scheduler
     if config.solver == "ddim":
         scheduler = diffusers.DDIMScheduler(**common, clip_sample=False, set_alpha_to_one=True)
     else:
@@ -111,15 +157,24 @@ def make_scheduler(net: FlipNet, config: SamplingConfig) -> Any:  # noqa: ANN401
 Evaluate = Callable[[Tensor, int], Tensor]
 
 
-def _prepare(
+def prepare(
     net: FlipNet,
     images: Tensor,
     latents: Tensor,
     prompts: Sequence[str],
     config: SamplingConfig,
-    extra: ExtraTokens | None,
+    extra: ExtraTokens | None = None,
 ) -> Evaluate:
-    """Run the condition; returns a function of noisy targets and a timestep that predicts."""
+    """Run the condition; returns a function of noisy targets and a timestep that predicts.
+
+    Args:
+        net: As in `sample`.
+        images: As in `sample`, of whole blocks.
+        latents: Of the images.
+        prompts: As in `sample`.
+        config: As in `sample`.
+        extra: As in `sample`.
+    """
     batch, rows = latents.shape[0], len(prompts)
     texts = _encode_distinct(net, [*prompts, config.negative_prompt, ""])
     positive, negative, null = texts[:rows], texts[rows : rows + 1], texts[rows + 1 :]

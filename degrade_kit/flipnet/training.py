@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from degrade_kit.errors import ConfigError
 from degrade_kit.flipnet.batch import Batch, PairStream, moved
 from degrade_kit.flipnet.checkpoint import BaseReference, Prompts, save
-from degrade_kit.flipnet.diffusion import add_noise, draw_noise, one_step_estimate, training_target
+from degrade_kit.flipnet.diffusion import add_noise, one_step_estimate, training_target
 from degrade_kit.flipnet.latents import LatentCache
 from degrade_kit.flipnet.loop import LoopConfig, Report, Trainee, TrainState, state_of, train_loop
 from degrade_kit.flipnet.network import FlipNet
@@ -215,18 +215,8 @@ class _Random:
 
     def noise(self, net: FlipNet, shape: Sequence[int]) -> Tensor:
         """Draw the noise of shape[0] rows, equally many for each pair."""
-        config = net.config
         each = (shape[0] // len(self._sources), *shape[1:])
-        drawn = [
-            draw_noise(
-                each,
-                offset=config.noise_offset,
-                offset_channels=config.noise_offset_channels,
-                gain=config.noise_gain,
-                generator=source,
-            )
-            for source in self._sources
-        ]
+        drawn = [net.draw_noise(each, source) for source in self._sources]
         return moved(torch.cat(drawn), self._device)
 
 

@@ -142,7 +142,10 @@ WORDS: Final[Mapping[str, Word]] = {
         metavars=("FILE.jsonl",),
     ),
     "--negative-prompt": Word(meaning="Prompt that guidance leads away from", type=click.STRING, metavars=("TEXT",)),
-    "--solver": Word(meaning="Solver of the diffusion", type=click.Choice(["ddim", "dpm++"])),
+    "--solver": Word(
+        meaning="Solver of the diffusion; lcm is of a FlipNet that `distill` made",
+        type=click.Choice(["ddim", "dpm++", "lcm"]),
+    ),
     "--solver-steps": Word(meaning="Steps of the solver", type=click.IntRange(1, 1000)),
     "--guidance": Word(meaning="Classifier-free guidance; 1 is none", type=click.FLOAT),
     "--phi": Word(meaning="Enhance weight of the image that the model is given", type=click.FLOAT),

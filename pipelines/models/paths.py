@@ -54,6 +54,22 @@ def check_degrade_paths(
     _check_base(sections, base_model, download=download)
 
 
+def check_distill_paths(flipnet: str, faces: str, *, base_model: str | None, download: bool) -> None:
+    """Make sure that what `distill` is given is there.
+
+    Args:
+        flipnet: Folder of the teacher, or `small`.
+        faces: Where the HQ faces are.
+        base_model: In place of the teacher's own.
+        download: Whether a base model may be fetched from a hub.
+
+    Raises:
+        ConfigError: If something is not.
+    """
+    open_sources(faces)
+    check_model(flipnet, base_model, download=download)
+
+
 def check_restore_paths(
     sections: Mapping[str, Any],
     *,

@@ -142,7 +142,7 @@ def synthesize(
     base_model: str | os.PathLike[str] | None = None,
     prompts: Mapping[str, float] | Sequence[str] | None = None,
     solver_steps: int | None = None,
-    solver: Literal["ddim", "dpm++"] | None = None,
+    solver: Literal["ddim", "dpm++", "lcm"] | None = None,
     guidance: float | None = None,
     phi: float | None = None,
     negative_prompt: str | None = None,

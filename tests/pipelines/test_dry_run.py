@@ -19,7 +19,7 @@ from degrade_kit.pipelines.cli import main
 
 SIDE = 64
 LONG = {
-    "align", "analyze-distribution", "caption", "evaluate", "export", "fit-recipe", "join", "make-testset",
+    "align", "analyze-distribution", "caption", "distill", "evaluate", "export", "fit-recipe", "join", "make-testset",
     "pairs from-photos", "restore", "synth", "train-degrade", "train-restore", "verify",
 }  # fmt: skip
 

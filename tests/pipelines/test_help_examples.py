@@ -35,6 +35,7 @@ PARSED_ONLY = {
 SLOW = {
     "degrade",
     "demo",
+    "distill",
     "fit-recipe",
     "restore",
     "synth --mode mix",
@@ -44,7 +45,7 @@ SLOW = {
     "--mode flipnet",
 }
 """Beginnings, or options, of examples that take more than a second."""
-LONG = ("analyze-distribution", "fit-recipe", "train-degrade --config small", "train-restore")
+LONG = ("analyze-distribution", "distill", "fit-recipe", "train-degrade --config small", "train-restore")
 """Beginnings of those that take most of a minute."""
 SMALLER: Mapping[str, Mapping[str, str]] = {
     "": {
@@ -65,9 +66,10 @@ SMALLER: Mapping[str, Mapping[str, str]] = {
     "restore": {"--size": "32", "--solver-steps": "1"},
     "train-restore": {"--batch-size": "2"},
     "train-degrade": {"--batch-size": "2"},
+    "distill": {"--batch-size": "2", "--teacher-steps": "2", "--images": "20"},
 }
 """Options that are put behind those of an example, by command; those that a command does not have are left out."""
-STATUS = {"--fail-above": {0, 1}, "fit-recipe": {0, 1}}
+STATUS = {"--fail-above": {0, 1}, "fit-recipe": {0, 1}, "distill": {0, 3}}
 """Exit statuses that are as good as 0, by word: who asks whether something is near enough may be answered with no."""
 
 

@@ -680,6 +680,7 @@ def test_every_command_is_tried() -> None:
         "bench-read",
         "caption",
         "demo",
+        "distill",
         "fit-recipe",
         "pairs from-photos",
         "restore",

@@ -29,6 +29,7 @@ ARGUMENTS: dict[str, tuple[str, ...]] = {
     "compare": ("evaluation", "--out", "out"),
     "degrade": ("face.png", "--out", "out"),
     "demo": (),
+    "distill": ("--hq", "faces", "--out", "out"),
     "doctor": (),
     "evaluate": ("--restored", "restored", "--out", "out"),
     "export": ("shards", "--out", "out"),

@@ -1,0 +1,94 @@
+"""`degrade-kit distill`, on a tiny FlipNet: a model of few steps, a judgement, and what a run survives."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+
+from degrade_kit.flipnet.checkpoint import BaseReference, load, save
+from degrade_kit.flipnet.config import SamplingConfig
+from degrade_kit.flipnet.folder import BASE_DIR
+from degrade_kit.image import encode_png
+from degrade_kit.pipelines.models.distill import VARIANTS, Judgement, _distances, _energy, _null
+from tests.degrade_kit.flipnet.models import gated_flipnet
+from tests.pipelines.models.runs import metrics, run
+
+
+@pytest.fixture(scope="module")
+def teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("teacher") / "model"
+    sampling = SamplingConfig(num_steps=2, guidance=1.0)
+    prompts = (("haze", 1.0), ("low light", 2.0))
+    save(gated_flipnet(), folder, BaseReference(location=BASE_DIR), prompts=prompts, sampling=sampling)
+    (folder / "LICENSE").write_text("For research only.", "utf-8")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def faces(tmp_path_factory: pytest.TempPathFactory, astronaut: npt.NDArray[np.uint8]) -> Path:
+    folder = tmp_path_factory.mktemp("faces")
+    for number in range(2):
+        (folder / f"{number}.png").write_bytes(encode_png(astronaut[20 * number : 20 * number + 256, 120:376]))
+    return folder
+
+
+@pytest.mark.slow
+def test_a_flipnet_becomes_one_of_few_steps(teacher: Path, faces: Path, tmp_path: Path) -> None:
+    out = tmp_path / "few"
+    words = [
+        *["distill", "--hq", str(faces), "--flipnet", str(teacher), "--out", str(out), "--device", "cpu"],
+        *["--solver-steps", "1", "--solver-steps", "2", "--teacher-steps", "2", "--steps", "2", "--batch-size", "2"],
+        *["--size", "64", "--images", "20"],
+    ]
+    plan = run([*words, "--dry-run"])
+    assert plan.exit_code == 0, plan.output
+    assert "2 steps; the student takes 1 or 2" in plan.output
+    assert not out.exists()
+    made = run(words)
+    assert made.exit_code in (0, 3), made.output
+    rows = json.loads((out / "judgement.json").read_text("utf-8"))
+    assert [row["num_steps"] for row in rows] == [1, 2]
+    assert (made.exit_code == 0) == any(row["passes"] for row in rows)
+    assert 0 < rows[0]["flops"] < rows[1]["flops"] <= rows[1]["teacher_flops"]
+    assert "licence: For research only." in made.output
+    assert (out / "model/LICENSE").is_file()
+    before, after = load(teacher), load(out / "model")
+    passing = [row["num_steps"] for row in rows if row["passes"]]
+    assert after.sampling == SamplingConfig(num_steps=min(passing, default=2), guidance=1.0, solver="lcm")
+    assert after.prompts == before.prompts
+    changed = [
+        not torch.equal(a.half(), b.half())
+        for a, b in zip(before.net.unet.parameters(), after.net.unet.parameters(), strict=True)
+    ]
+    assert any(changed)
+    assert [line["step"] for line in metrics(out)] == [1, 2]
+    assert run([*words, "--learning-rate", "0.5"]).exit_code == 1, "a run of another configuration"
+
+
+def test_the_null_is_that_of_equal_sets_and_tells_others() -> None:
+    rng = np.random.default_rng(0)
+    groups = rng.normal(0, 3, (40, 1, 4))
+
+    def images(shift: float = 0.0) -> npt.NDArray[np.float64]:
+        return (groups + rng.normal(shift, 1, (40, VARIANTS, 4))).reshape(-1, 4)
+
+    first, second = images(), images()
+    null = _null(first, second)
+    inside = [_energy(_distances(first, images()), len(first)) <= null for _ in range(20)]
+    assert sum(inside) >= 17
+    assert _energy(_distances(first, images(0.5)), len(first)) > null
+
+
+def test_a_judgement_needs_both() -> None:
+    def passes(distance: float, diversity: float) -> bool:
+        found = Judgement(num_steps=1, distance=distance, null=0.1, diversity=diversity, flops=1.0, teacher_flops=20.0)
+        return found.passes
+
+    assert passes(0.1, 0.9)
+    assert not passes(0.11, 0.9)
+    assert not passes(0.0, 0.89)
