@@ -37,9 +37,9 @@ _LEAST: Final = 16 / 512
 _FFHQ_SIDE: Final = 1024
 """Side of the images whose pixels FFHQ's own file counts."""
 _MAX_BYTES: Final = 1 << 30
-"""Of a file of landmarks; FFHQ's own, of more than its landmarks, has 255 MB."""
+"""Most bytes that a file of landmarks may have; FFHQ's own, which holds more than landmarks, has 255 MB."""
 _MAX_LINES: Final = 1 << 31
-"""Of an `align.jsonl`: half a kilobyte for each face."""
+"""Most lines that an `align.jsonl` may have, each of half a kilobyte."""
 
 _Triple = tuple[float, float, float]
 _Array = npt.NDArray[np.float64]

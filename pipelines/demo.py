@@ -27,13 +27,14 @@ COMPARED = ("real-world", "gfpgan", "real-esrgan", "flipnet-paper")
 """Recipes that are drawn side by side."""
 
 
-def run_demo(out: Path, workers: int | None, ray_address: str | None) -> list[tuple[Path, str]]:
+def run_demo(out: Path, workers: int | None, ray_address: str | None, wait: float) -> list[tuple[Path, str]]:
     """Write faces, shards and pictures below `out`; returns the files with a word on each.
 
     Args:
         out: Folder to write to.
         workers: Worker processes, as for `synthesize`.
         ray_address: Ray cluster to join, as for `synthesize`.
+        wait: As for `synthesize`.
 
     Raises:
         RunError: If `out` holds something else, or the shards do not verify.
@@ -43,9 +44,16 @@ def run_demo(out: Path, workers: int | None, ray_address: str | None) -> list[tu
     write_demo_faces(faces)
     shards = out / "shards"
     report = synthesize(
-        faces, shards, variants=5, samples_per_shard=1, overwrite=True, workers=workers, ray_address=ray_address
+        faces,
+        shards,
+        variants=5,
+        samples_per_shard=1,
+        overwrite=True,
+        workers=workers,
+        ray_address=ray_address,
+        wait=wait,
     )
-    checked = verify(shards, replay=1.0, workers=workers, ray_address=ray_address)
+    checked = verify(shards, replay=1.0, workers=workers, ray_address=ray_address, wait=wait)
     if checked.problems or not report.complete or report.failures:
         raise RunError(f"the demo's shards are not whole: {'; '.join(checked.problems) or report.failures}")
     recipes = [preset(name) for name in COMPARED]

@@ -11,12 +11,15 @@ import ctypes
 import functools
 import itertools
 import logging
+import math
 import os
 import secrets
 import shutil
 import socket
 import sys
 import tempfile
+import time
+from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,7 +40,15 @@ _Result = TypeVar("_Result")
 _OBJECT_STORE = 128 * 1024 * 1024
 """Bytes for what Ray's processes hand each other; tasks and results are small."""
 MAX_RETRIES = 3
-"""Times that a task is started again after its worker has died."""
+"""Times that a task is started again after its worker has died; one that went with its machine is not counted."""
+WAIT_SECONDS = 600.0
+"""Seconds without a single worker after which a run on a cluster gives up; see `ExecutorConfig.wait`."""
+_TELL_SECONDS = 5.0
+"""Seconds without a single worker after which a run says what it waits for."""
+_LOOK_SECONDS = 2.0
+"""Seconds between two looks at what a cluster has, and that a machine has to be known as gone."""
+_LOST_SECONDS = 30.0
+"""Seconds after the loss of a machine in which a worker that cannot be started is put down to it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -46,21 +57,27 @@ class ExecutorConfig:
 
     workers: int | None = None
     """Worker processes; 0 runs the tasks in this process. None leaves it to the job, which knows how much there is to
-    do: see `degrade_kit.pipelines.effort.resolve_workers`; on a cluster, None is one for each of its processors."""
+    do: see `degrade_kit.pipelines.effort.resolve_workers`. A cluster is asked for this many, those beyond what it has
+    too, so that an autoscaler adds machines; None is one for each processor that it has, those that join it later
+    included."""
     ray_address: str | None = None
     """Address of a running Ray cluster to join; None starts a local one where there are workers."""
     threads: int = 1
     """Threads of OpenCV and BLAS in each worker: workers share the machine, and one thread gives the same bits
     always."""
     gpus: float = 0.0
-    """GPUs of each worker on Ray, which makes no more workers than they suffice for; below 1, workers share one. Work
-    in this process takes what it finds."""
+    """GPUs of each worker on Ray; below 1, workers share one. Work in this process takes what it finds."""
+    wait: float = WAIT_SECONDS
+    """Seconds that a run on a cluster waits while there is no place for a single worker, as until an autoscaler has
+    started a machine."""
 
     def __post_init__(self) -> None:
         if self.workers is not None and self.workers < 0:
             raise ConfigError(f"workers: expected 0 or more, got {self.workers}")
         if not self.gpus >= 0:
             raise ConfigError(f"gpus_per_worker: expected 0 or more, got {self.gpus}")
+        if not self.wait >= 0:
+            raise ConfigError(f"wait: expected 0 or more seconds, got {self.wait}")
 
 
 @dataclass(frozen=True)  # with slots, `Stateful[Task, Result](...)` fails in Python 3.11
@@ -109,7 +126,8 @@ def run_tasks(
     Raises:
         Interrupted: After Ctrl-C.
         KeyboardInterrupt: After a second Ctrl-C or SIGTERM.
-        RunError: If Ray cannot be started or joined, or has no GPU for a worker that needs one.
+        RunError: If Ray cannot be started or joined, or there is no place for a worker: here not enough GPUs, on a
+            cluster nothing free for `config.wait`.
         ConfigError: If workers are asked for and Ray is not installed.
     """
     assert config.workers is not None or config.ray_address is not None, "resolve_workers comes first"
@@ -135,7 +153,7 @@ def train_on_workers(
         ConfigError: If Ray or a part of it is not installed.
         RunError: If a process failed; its own message is told.
     """
-    with _ray(ExecutorConfig(workers=count + 1, ray_address=ray_address, gpus=gpus)) as (ray, _), terminable():
+    with _ray(ExecutorConfig(workers=count + 1, ray_address=ray_address, gpus=gpus)), terminable():
         try:
             from ray.train import RunConfig, ScalingConfig
             from ray.train.torch import TorchTrainer
@@ -159,7 +177,6 @@ def train_on_workers(
             raise RunError(f"a training process failed: {causes[0]}") from error
         finally:
             shutil.rmtree(storage, ignore_errors=True)
-        del ray
 
 
 def _train_one(function: Callable[[_Task], Any], task: _Task) -> None:
@@ -229,6 +246,12 @@ class _Worker(Generic[_Task, _Result]):
         self._setup = work.setup if isinstance(work, Stateful) else lambda: work
         self._function: Callable[[_Task], _Result] | None = None
 
+    def machine(self) -> str:
+        """The machine of the cluster that this worker runs on."""
+        import ray
+
+        return cast("Any", ray).get_runtime_context().get_node_id()
+
     def run(self, task: _Task, threads: int) -> Outcome[_Task, _Result]:
         _keep_memory()
         with limited_threads(threads):
@@ -253,27 +276,22 @@ def _run_on_ray(
         return  # Ray takes seconds to start
     waiting = itertools.chain([first], tasks)
     # Ctrl-C waits for Ray's start, as SIGTERM does.
-    with Interrupt() as interrupt, terminable(), _ray(config) as (ray, slots):
-        crew = _Crew(ray, work, config, slots)
+    with Interrupt() as interrupt, terminable(), _ray(config) as ray:
+        crew = _Crew(ray, work, config)
         exhausted = False
         while True:
-            while not exhausted and not interrupt.requested and len(crew.flying) < crew.size:
+            if interrupt.requested:
+                exhausted = True
+                crew.drop_queue()
+            while not exhausted and crew.wants_tasks():
                 task = next(waiting, _END)
-                if task is _END:
-                    exhausted = True
-                else:
+                exhausted = task is _END
+                if not exhausted:
                     crew.submit(task)
-            if exhausted:
-                crew.dismiss_idle()
-            if not crew.flying:
+            crew.deal()
+            if not crew.flying and not crew.queue:
                 break
-            # The time limit lets Python run the signal handler, which it cannot do inside Ray's wait; two Ctrl-C within
-            # it count as one.
-            done, _ = ray.wait(list(crew.flying), num_returns=1, timeout=0.1)
-            for reference in done:
-                outcome = crew.collect(reference)
-                if outcome is not None:
-                    yield outcome
+            yield from crew.collect()
         interrupt.check()
 
 
@@ -281,67 +299,201 @@ _END: Any = object()
 
 
 @dataclass(frozen=True, slots=True)
-class _Flight(Generic[_Task]):
-    """A task in work."""
+class _Attempt(Generic[_Task]):
+    """A task to do."""
 
     task: _Task
-    actor: _Remote
-    start: int
+    start: int = 1
     """1 the first time that it is started."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Member:
+    """A worker that runs."""
+
+    actor: _Remote
+    machine: str
 
 
 class _Crew(Generic[_Task, _Result]):
     """Actors, each with one task at a time.
 
-    Those that die are replaced here and not by Ray, which would not stop at one that dies while it makes its state.
+    Ray is asked for as many as there are tasks, up to a number, and gives them places as they come free; a task goes to
+    none that has no place yet. Those that die are replaced here and not by Ray, which would not stop at one that dies
+    while it makes its state.
     """
 
-    def __init__(self, ray: _Remote, work: Work[_Task, _Result], config: ExecutorConfig, slots: int) -> None:
-        self._ray, self._work, self._threads = ray, work, config.threads
+    def __init__(self, ray: _Remote, work: Work[_Task, _Result], config: ExecutorConfig) -> None:
+        self._ray, self._work, self._config = ray, work, config
         options = {"num_cpus": 1, "num_gpus": config.gpus, "scheduling_strategy": "SPREAD"}
         self._actor = ray.remote(**options)(_Worker)
-        self._idle: list[_Remote] = []
-        self.flying: dict[_Remote, _Flight[_Task]] = {}
-        """By the reference of the outcome."""
-        self.size = slots
-        """Most tasks at a time."""
-        if config.gpus:
+        self.queue: deque[_Attempt[_Task]] = deque()
+        """Tasks without a worker."""
+        self.flying: dict[_Remote, tuple[_Attempt[_Task], _Member]] = {}
+        """Tasks in work, by the reference of the outcome."""
+        self._asked: dict[_Remote, _Remote] = {}
+        """Actors that have no place yet, by the reference of the first word."""
+        self._idle: list[_Member] = []
+        self._failed = 0
+        """Actors that died before their first word, since the last one that lived."""
+        self._alone: float | None = None
+        """Since when there has been no worker."""
+        self._told = False
+        self._looked = self._lost_at = -math.inf
+        self._lost: set[str] = set()
+        """Machines that had left the cluster when one was missed last."""
+        self._size = 0
+        if config.gpus and config.ray_address is None and self._places() == 0:
             found = ray.cluster_resources().get("GPU", 0)
-            self.size = min(slots, int(found / config.gpus + 1e-9))
-            if self.size == 0:
-                raise RunError(f"each worker needs {config.gpus:g} GPUs and Ray finds {found:g}; see `nvidia-smi`")
+            raise RunError(f"each worker needs {config.gpus:g} GPUs and Ray finds {found:g}; see `nvidia-smi`")
 
-    def submit(self, task: _Task, start: int = 1) -> None:
-        """Start a task."""
-        actor = self._idle.pop() if self._idle else self._actor.remote(self._work)
-        self.flying[actor.run.remote(task, self._threads)] = _Flight(task, actor, start)
+    def wants_tasks(self) -> bool:
+        """Whether there may be a worker for one more task."""
+        return len(self.flying) + len(self.queue) < self._most()
 
-    def collect(self, reference: _Remote) -> Outcome[_Task, _Result] | None:
-        """The outcome of a task that ended; None if its worker died and it was started again."""
-        flight = self.flying.pop(reference)
+    def submit(self, task: _Task) -> None:
+        """Take a task."""
+        self.queue.append(_Attempt(task))
+
+    def drop_queue(self) -> None:
+        """Forget the tasks that no worker has begun."""
+        self.queue.clear()
+
+    def deal(self) -> None:
+        """Give the waiting tasks to those who are free, and ask for workers for the others."""
+        while self.queue and self._idle:
+            attempt, member = self.queue.popleft(), self._idle.pop()
+            self.flying[member.actor.run.remote(attempt.task, self._config.threads)] = (attempt, member)
+        while len(self._asked) < len(self.queue):
+            actor = self._actor.remote(self._work)
+            self._asked[actor.machine.remote()] = actor
+        if not self.queue:  # what others hold may be what somebody else's job waits for
+            for actor in (*self._asked.values(), *(member.actor for member in self._idle)):
+                self._ray.kill(actor)
+            self._asked.clear()
+            self._idle.clear()
+
+    def collect(self) -> Iterator[Outcome[_Task, _Result]]:
+        """Wait a moment for what ends, and give its outcomes."""
+        # The time limit lets Python run the signal handler, which it cannot do inside Ray's wait; two Ctrl-C within
+        # it count as one.
+        done, _ = self._ray.wait([*self.flying, *self._asked], num_returns=1, timeout=0.1)
+        for reference in done:
+            if reference in self._asked:
+                self._welcome(reference)
+            elif (outcome := self._outcome(reference)) is not None:
+                yield outcome
+        self._wait_for_workers()
+
+    def _outcome(self, reference: _Remote) -> Outcome[_Task, _Result] | None:
+        """The outcome of a task that ended; None if its worker died and it waits for another."""
+        attempt, member = self.flying.pop(reference)
         try:
             outcome = self._ray.get(reference)
         except self._ray.exceptions.RayTaskError as error:
             raise error.cause from error
         except self._ray.exceptions.RayError as error:
-            self._ray.kill(flight.actor)  # it may be cut off and not dead
-            if flight.start <= MAX_RETRIES:
-                self.submit(flight.task, flight.start + 1)
+            self._ray.kill(member.actor)  # it may be cut off and not dead
+            start = attempt.start if self._is_gone(member.machine) else attempt.start + 1
+            if start <= MAX_RETRIES + 1:
+                self.queue.appendleft(_Attempt(attempt.task, start))
                 return None
             reason = str(error).strip().splitlines()[0]
-            return Outcome(flight.task, None, f"its worker died {flight.start} times ({reason})")
-        self._idle.append(flight.actor)
+            return Outcome(attempt.task, None, f"its worker died {attempt.start} times ({reason})")
+        self._idle.append(member)
         return outcome
 
-    def dismiss_idle(self) -> None:
-        """Free what idle actors hold: the last tasks may be with actors that still wait for a place."""
-        while self._idle:
-            self._ray.kill(self._idle.pop())
+    def _welcome(self, reference: _Remote) -> None:
+        """Take in an actor that has a place, or forget one that died before it had said a word."""
+        actor = self._asked.pop(reference)
+        try:
+            self._idle.append(_Member(actor, self._ray.get(reference)))
+            self._failed = 0
+        except self._ray.exceptions.RayError as error:
+            self._ray.kill(actor)
+            self._failed += not self._lost_machines()
+            if self._failed > MAX_RETRIES + self._most():
+                reason = str(error).strip().splitlines()[-1].strip()
+                raise RunError(f"no worker could be started, in {self._failed} tries: {reason}") from error
+
+    def _most(self) -> int:
+        """Most tasks at a time."""
+        if self._config.workers and (self._config.ray_address is not None or not self._config.gpus):
+            return self._config.workers
+        now = time.monotonic()
+        if now - self._looked >= _LOOK_SECONDS:
+            self._looked, self._size = now, max(1, self._places())
+        return self._size
+
+    def _places(self) -> int:
+        """Workers that Ray has room for, if nobody else is there."""
+        found = self._ray.cluster_resources()
+        places = self._config.workers or int(found.get("CPU", 0))
+        return min(places, int(found.get("GPU", 0) / self._config.gpus + 1e-9)) if self._config.gpus else places
+
+    def _is_gone(self, machine: str) -> bool:
+        """Whether a machine of a cluster has left it."""
+        return self._comes_true(lambda: machine in self._gone())
+
+    def _lost_machines(self) -> bool:
+        """Whether a machine has left the cluster lately: where an actor without a first word was, nobody knows."""
+        before = len(self._lost)
+        if self._comes_true(lambda: len(self._gone()) > before):
+            self._lost, self._lost_at = self._gone(), time.monotonic()
+        return time.monotonic() - self._lost_at < _LOST_SECONDS
+
+    def _gone(self) -> set[str]:
+        return {node["NodeID"] for node in self._ray.nodes() if not node["Alive"]}
+
+    def _comes_true(self, happened: Callable[[], bool]) -> bool:
+        """Whether it happens that a machine is known to have left the cluster, which takes a moment."""
+        if self._config.ray_address is None:
+            return False
+        end = time.monotonic() + _LOOK_SECONDS
+        while not happened():
+            if time.monotonic() > end:
+                return False
+            time.sleep(0.1)
+        return True
+
+    def _wait_for_workers(self) -> None:
+        """On a cluster, say what is waited for while there is no worker at all, and give up after a time."""
+        if self._config.ray_address is None or self.flying or self._idle or not self._asked:
+            self._alone, self._told = None, False
+            return
+        now = time.monotonic()
+        self._alone = now if self._alone is None else self._alone
+        if now - self._alone >= self._config.wait:
+            raise RunError(
+                f"no worker found a place in {self._config.wait:g} seconds, in which the run waited for "
+                f"{self._missing()}; add machines, give a longer --wait, or see by `ray status` what holds them"
+            )
+        if not self._told and now - self._alone >= _TELL_SECONDS and self._free() < self._share:
+            self._told = True
+            log.warning("waiting for %s; an autoscaler is asked, for up to %g seconds (--wait)", self._missing(),
+                        self._config.wait)  # fmt: skip
+
+    @property
+    def _share(self) -> float:
+        return self._config.gpus or 1
+
+    def _free(self) -> float:
+        return self._ray.available_resources().get(self._kind, 0)
+
+    @property
+    def _kind(self) -> str:
+        return "GPU" if self._config.gpus else "CPU"
+
+    def _missing(self) -> str:
+        wanted = self._share * len(self._asked)
+        there = self._ray.cluster_resources().get(self._kind, 0)
+        plural = "s" if wanted != 1 else ""
+        return f"{wanted:g} {self._kind}{plural}: {there:g} there, {self._free():g} of them free"
 
 
 @contextlib.contextmanager
-def _ray(config: ExecutorConfig) -> Generator[tuple[Any, int]]:
-    """Ray, started or joined, and the number of tasks that it runs at a time."""
+def _ray(config: ExecutorConfig) -> Generator[Any]:
+    """Ray, started or joined."""
     if ray_version() is None:
         raise ConfigError(
             "workers run on Ray, which is not installed: pip install 'degrade-kit[ray]', or give --workers 0 to "
@@ -363,14 +515,12 @@ def _ray(config: ExecutorConfig) -> Generator[tuple[Any, int]]:
                         logging_level=logging.ERROR,
                         runtime_env={"env_vars": _passed_on()},
                     )
-                    slots = config.workers or int(ray.cluster_resources().get("CPU", 1))
                 else:
                     assert config.workers is not None, "there is no cluster to ask"
-                    slots = config.workers
                     folder = str(cleanup.enter_context(_session_folder()))
                     ray.init(
                         address="local",  # RAY_ADDRESS is not ours to follow
-                        num_cpus=slots,
+                        num_cpus=config.workers,
                         include_dashboard=False,
                         log_to_driver=False,
                         logging_level=logging.ERROR,
@@ -385,7 +535,7 @@ def _ray(config: ExecutorConfig) -> Generator[tuple[Any, int]]:
                 reasons = [*str(error).strip().splitlines()[:1], *str(error.__cause__ or "").strip().splitlines()[-1:]]
                 raise RunError(f"Ray could not be started or joined: {': '.join(reasons)}") from error
             cleanup.callback(_shut_down, ray)
-        yield ray, slots
+        yield ray
 
 
 def _passed_on() -> dict[str, str]:

@@ -29,7 +29,6 @@ NOT_YET = frozenset(
         "degrade_kit/store.py",
         "degrade_kit/streaming.py",
         "pipelines/claim.py",
-        "pipelines/commands/options.py",
         "pipelines/commands/progress.py",
         "pipelines/executor.py",
         "restore/losses.py",

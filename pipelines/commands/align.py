@@ -54,6 +54,7 @@ def align_command(
     dry_run: bool,
     workers: int | None,
     ray_address: str | None,
+    wait: float,
 ) -> None:
     """Cut faces out of photos in FFHQ framing, turned upright.
 
@@ -83,7 +84,7 @@ def align_command(
         min_score=min_score,
         points_only=points_only,
     )
-    executor = executor_config(workers, ray_address)
+    executor = executor_config(workers, ray_address, wait)
     if dry_run:
         _print_plan(plan_alignment(config), executor)
         return

@@ -13,7 +13,7 @@ from degrade_kit.pipelines.commands.words import command, word
 @command("demo", "Make a small data set from two bundled portraits")
 @word("--out", ": a folder", default=Path("demo-output"))
 @executor_options
-def demo_command(out: Path, workers: int | None, ray_address: str | None) -> None:
+def demo_command(out: Path, workers: int | None, ray_address: str | None, wait: float) -> None:
     """Make and verify a small data set from two public-domain portraits that come with Python packages.
 
     \b
@@ -23,7 +23,7 @@ def demo_command(out: Path, workers: int | None, ray_address: str | None) -> Non
     quiet_model_loading()
     from degrade_kit.pipelines.demo import flipnet_installed, run_demo
 
-    files = run_demo(out, workers, ray_address)
+    files = run_demo(out, workers, ray_address, wait)
     click.echo("made and verified:")
     for path, what in files:
         click.echo(f"  {path}  {what}")

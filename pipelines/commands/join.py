@@ -19,7 +19,9 @@ from degrade_kit.wording import counted_noun
 @word("--out", ": a data set", metavar="DIR|URL", type=LocalPath(file_okay=False), required=True)
 @word("--dry-run")
 @executor_options
-def join_command(shards: str, hq: str, out: str, dry_run: bool, workers: int | None, ray_address: str | None) -> None:
+def join_command(
+    shards: str, hq: str, out: str, dry_run: bool, workers: int | None, ray_address: str | None, wait: float
+) -> None:
     """Put HQ images back into a data set that was published without them.
 
     \b
@@ -37,7 +39,7 @@ def join_command(shards: str, hq: str, out: str, dry_run: bool, workers: int | N
     from degrade_kit.pipelines.dataset.join import JoinJob, join, plan_join
     from degrade_kit.shards import LQ_ONLY
 
-    job, executor = JoinJob(shards=shards, hq=hq, out=out), executor_config(workers, ray_address)
+    job, executor = JoinJob(shards=shards, hq=hq, out=out), executor_config(workers, ray_address, wait)
     if dry_run:
         plan = plan_join(job)
         total = plan.bare.manifest["num_shards"]

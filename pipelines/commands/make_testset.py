@@ -69,6 +69,7 @@ def make_testset_command(
     dry_run: bool,
     workers: int | None,
     ray_address: str | None,
+    wait: float,
     **options: Any,  # noqa: ANN401 (those of the network)
 ) -> None:
     """Make a fixed set of LQ images to judge restorers by.
@@ -85,7 +86,7 @@ def make_testset_command(
         raise click.UsageError("expected either --hq or --real")
     from degrade_kit.pipelines.evaluation import testset
 
-    executor = executor_config(workers, ray_address)
+    executor = executor_config(workers, ray_address, wait)
     if real is not None:
         photographs = testset.OriginalsConfig(
             originals=real,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
-from degrade_kit.pipelines.commands.words import RAY, Needs, word
+from degrade_kit.pipelines.commands.words import RAY, Needs, only_with, word
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -32,21 +32,22 @@ def _with_options(function: _F, options: Sequence[Callable[[_F], _F]]) -> _F:
 
 
 def executor_options(function: _F) -> _F:
-    """`--workers` and `--ray-address`."""
+    """`--workers`, `--ray-address` and `--wait`."""
     workers = word(
         "--workers",
         ", more of them on a Ray that is started for it",
         unset="one per processor where that saves more time than Ray takes to start, else 0",
     )
     address = word("--ray-address", ", in place of one that is started", unset="none", needs=RAY)
-    return workers(address(function))
+    wait = word("--wait", default=600.0, needs=only_with("ray_address"))
+    return workers(address(wait(function)))
 
 
-def executor_config(workers: int | None, ray_address: str | None, gpus: float = 0.0) -> ExecutorConfig:
-    """What the two options ask for."""
+def executor_config(workers: int | None, ray_address: str | None, wait: float, gpus: float = 0.0) -> ExecutorConfig:
+    """What the three options ask for, and `--gpus-per-worker`."""
     from degrade_kit.pipelines.executor import ExecutorConfig
 
-    return ExecutorConfig(workers=workers, ray_address=ray_address, gpus=gpus)
+    return ExecutorConfig(workers=workers, ray_address=ray_address, wait=wait, gpus=gpus)
 
 
 def runs_flipnet(given: Mapping[str, Any]) -> bool:

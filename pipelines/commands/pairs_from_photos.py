@@ -77,6 +77,7 @@ def pairs_from_photos_command(
     dry_run: bool,
     workers: int | None,
     ray_address: str | None,
+    wait: float,
     gpus_per_worker: float,
 ) -> None:
     """Make pairs to train FlipNet on of photos alone: each face as it is, and what a restorer makes of it.
@@ -108,7 +109,7 @@ def pairs_from_photos_command(
         test_share=test_share,
         seed=seed,
     )
-    executor = executor_config(workers, ray_address, gpus_per_worker)
+    executor = executor_config(workers, ray_address, wait, gpus_per_worker)
     if dry_run:
         _print_plan(plan_photo_pairs(config), executor)
         return

@@ -65,6 +65,7 @@ def restore_command(
     phi: tuple[float, ...],
     workers: int | None,
     ray_address: str | None,
+    wait: float,
     gpus_per_worker: float,
     dry_run: bool,
     **options: Any,  # noqa: ANN401 (fields of the job)
@@ -97,7 +98,7 @@ def restore_command(
     overrides |= {key: options.pop(key) for key in ("solver", "guidance", "negative_prompt")}
     job = RestoreJob(input=source, out_dir=out, phis=phi, overrides=overrides, **options)
     plan = plan_restoration(job)
-    executor = executor_config(workers, ray_address, gpus_per_worker)
+    executor = executor_config(workers, ray_address, wait, gpus_per_worker)
     if dry_run:
         sampling = plan.sampling[0]
         _, names, todo = check_restoration(plan, executor)

@@ -28,7 +28,13 @@ from degrade_kit.pipelines.commands.words import Needs, command, option, word
 @word("--dry-run")
 @executor_options
 def verify_command(
-    shards: str, replay: float, flipnet: str | None, dry_run: bool, workers: int | None, ray_address: str | None
+    shards: str,
+    replay: float,
+    flipnet: str | None,
+    dry_run: bool,
+    workers: int | None,
+    ray_address: str | None,
+    wait: float,
 ) -> None:
     """Check a data set: hashes, counts, layout, every image, and records against stored pixels.
 
@@ -42,7 +48,9 @@ def verify_command(
     from degrade_kit.pipelines.dataset.verify import verify
 
     quiet_model_loading()
-    report = verify(shards, replay=replay, flipnet=flipnet, dry_run=dry_run, workers=workers, ray_address=ray_address)
+    report = verify(
+        shards, replay=replay, flipnet=flipnet, dry_run=dry_run, workers=workers, ray_address=ray_address, wait=wait
+    )
     echo_report(report)
     if dry_run:
         return

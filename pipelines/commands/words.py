@@ -164,6 +164,11 @@ WORDS: Final[Mapping[str, Word]] = {
         type=click.STRING,
         metavars=("ADDRESS",),
     ),
+    "--wait": Word(
+        meaning="Seconds that a run on a cluster waits while no worker has a place there, as until machines are added",
+        type=click.FloatRange(0),
+        metavars=("SECONDS",),
+    ),
     "--gpus-per-worker": Word(meaning="GPUs of each process on Ray; may be a part", type=click.FLOAT),
     "--device": Word(
         meaning="Where networks are computed, such as cuda, cuda:1 or cpu", type=click.STRING, metavars=("NAME",)

@@ -33,7 +33,7 @@ from degrade_kit.pipelines.effort import (
     megapixels,
     resolve_workers,
 )
-from degrade_kit.pipelines.executor import ExecutorConfig, run_tasks
+from degrade_kit.pipelines.executor import WAIT_SECONDS, ExecutorConfig, run_tasks
 from degrade_kit.pipelines.makers.config import fingerprint, load_plan_config
 from degrade_kit.pipelines.makers.networks import NetworkSettings, load_networks, stored_networks
 from degrade_kit.pipelines.makers.recipe_maker import encode_variant
@@ -141,6 +141,7 @@ def verify(
     dry_run: bool = False,
     workers: int | None = None,
     ray_address: str | None = None,
+    wait: float = WAIT_SECONDS,
 ) -> VerifyReport:
     """Check a data set, hashes, counts, layout, every image, and records against pixels: `degrade-kit verify`.
 
@@ -151,6 +152,7 @@ def verify(
         dry_run: Report the plan with its time, and check nothing.
         workers: Worker processes, as for `synthesize`.
         ray_address: Ray cluster to join, as for `synthesize`.
+        wait: As for `synthesize`.
 
     Raises:
         ConfigError: If an argument does not fit, or a FlipNet is named and the data set has none.
@@ -160,7 +162,7 @@ def verify(
         What was found; all is well where it has no problems.
     """
     probability(replay, "replay")
-    executor = ExecutorConfig(workers=workers, ray_address=ray_address)
+    executor = ExecutorConfig(workers=workers, ray_address=ray_address, wait=wait)
     data_set = open_shards(shards)
     store, manifest = data_set.store, data_set.manifest
     if flipnet is not None and "flipnet" not in manifest:

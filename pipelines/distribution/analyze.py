@@ -62,7 +62,7 @@ from degrade_kit.pipelines.distribution.second_look import (
     with_space,
 )
 from degrade_kit.pipelines.effort import Effort, estimate_lines, resolve_workers
-from degrade_kit.pipelines.executor import ExecutorConfig, run_tasks
+from degrade_kit.pipelines.executor import WAIT_SECONDS, ExecutorConfig, run_tasks
 from degrade_kit.pipelines.images import is_shards, list_images
 from degrade_kit.pipelines.text import Report, ReportLine, human_time
 from degrade_kit.progress import OnProgress, Progress, silent
@@ -154,6 +154,7 @@ def analyze(
     dry_run: bool = False,
     workers: int | None = None,
     ray_address: str | None = None,
+    wait: float = WAIT_SECONDS,
     progress: OnProgress = silent,
 ) -> Analysis:
     """Show how close synthesized LQ images come to real ones: `degrade-kit analyze-distribution`.
@@ -182,6 +183,7 @@ def analyze(
         dry_run: Report the plan with its time, and measure nothing.
         workers: Worker processes, as for `synthesize`.
         ray_address: Ray cluster to join, as for `synthesize`.
+        wait: As for `synthesize`.
         progress: Told of the images measured, set by set.
 
     Raises:
@@ -207,7 +209,7 @@ def analyze(
         max_images=max_images,
         cache=local_path(out) / ".features" if feature_cache is None else local_path(feature_cache),
     )
-    executor = ExecutorConfig(workers=workers, ray_address=ray_address)
+    executor = ExecutorConfig(workers=workers, ray_address=ray_address, wait=wait)
     if dry_run:
         return Analysis(planned=_describe(plan_analysis(config, local_path(out)), local_path(out), executor))
     comparisons, sentences, files, failures = _compare(config, local_path(out), executor, progress)

@@ -44,7 +44,7 @@ from degrade_kit.pipelines.distribution.photographs import (
 )
 from degrade_kit.pipelines.distribution.report import check_measured
 from degrade_kit.pipelines.effort import MODEL_SECONDS, EchoNetwork, Effort, estimate_lines, resolve_workers
-from degrade_kit.pipelines.executor import ExecutorConfig
+from degrade_kit.pipelines.executor import WAIT_SECONDS, ExecutorConfig
 from degrade_kit.pipelines.images import list_images
 from degrade_kit.pipelines.makers.networks import NetworkSettings, check_networks
 from degrade_kit.pipelines.sheet import LEGEND, Tile, caption, contact_sheet
@@ -166,6 +166,7 @@ def fit_recipe(
     dry_run: bool = False,
     workers: int | None = None,
     ray_address: str | None = None,
+    wait: float = WAIT_SECONDS,
     progress: Callable[[str], None] = lambda line: None,
 ) -> Fitted | FittedBank:
     """Find a recipe whose LQ images are like given photographs: `degrade-kit fit-recipe`.
@@ -201,6 +202,7 @@ def fit_recipe(
         dry_run: Report the plan with its time, and measure nothing.
         workers: Worker processes, as for `synthesize`.
         ray_address: Ray cluster to join, as for `synthesize`.
+        wait: As for `synthesize`.
         progress: Takes lines that tell how far it has come.
 
     Raises:
@@ -216,7 +218,7 @@ def fit_recipe(
         raise ConfigError(f"kind: expected ranges or bank, got {kind!r}")
     if idle := [name for name, value in of_other[kind].items() if value is not None]:
         raise ConfigError(f"{idle[0]}: has no effect on a fit of the kind {kind}")
-    executor = ExecutorConfig(workers=workers, ray_address=ray_address)
+    executor = ExecutorConfig(workers=workers, ray_address=ray_address, wait=wait)
     if kind == "bank":
         files = fit_bank.result_files(local_path(out), [("--real", real), ("--hq", hq), ("--held-out", held_out)])
         plan = fit_bank.plan_bank(

@@ -60,7 +60,7 @@ from degrade_kit.pipelines.evaluation.report import (
     sections,
     shown_value,
 )
-from degrade_kit.pipelines.executor import ExecutorConfig, Stateful, run_tasks
+from degrade_kit.pipelines.executor import WAIT_SECONDS, ExecutorConfig, Stateful, run_tasks
 from degrade_kit.pipelines.feature_cache import cached
 from degrade_kit.pipelines.images import (
     FileImages,
@@ -165,6 +165,7 @@ def evaluate(
     dry_run: bool = False,
     workers: int | None = None,
     ray_address: str | None = None,
+    wait: float = WAIT_SECONDS,
     progress: OnProgress = silent,
 ) -> Evaluation:
     """Score a folder of restored faces, any method's, with references or without: `degrade-kit evaluate`.
@@ -186,6 +187,7 @@ def evaluate(
         dry_run: Report the plan with its time, and measure nothing.
         workers: Worker processes, as for `synthesize`.
         ray_address: Ray cluster to join, as for `synthesize`.
+        wait: As for `synthesize`.
         progress: Told of the images measured, set by set.
 
     Raises:
@@ -204,7 +206,7 @@ def evaluate(
         cache=local_path(out) / ".features" if feature_cache is None else local_path(feature_cache),
     )
     given = parse_given([(name, os.fspath(path)) for name, path in (weights or {}).items()])
-    executor = ExecutorConfig(workers=workers, ray_address=ray_address)
+    executor = ExecutorConfig(workers=workers, ray_address=ray_address, wait=wait)
     if dry_run:
         return _planned(plan_evaluation(config, given, local_path(out)), local_path(out), config.device, executor)
     return _evaluate(config, given, local_path(out), executor, progress)

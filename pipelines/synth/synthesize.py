@@ -19,7 +19,7 @@ from degrade_kit.files import held, local_path, temporary_folder
 from degrade_kit.hq import HqConfig
 from degrade_kit.pipelines.devices import check_device
 from degrade_kit.pipelines.effort import resolve_workers
-from degrade_kit.pipelines.executor import ExecutorConfig, Stateful, Work, run_tasks
+from degrade_kit.pipelines.executor import WAIT_SECONDS, ExecutorConfig, Stateful, Work, run_tasks
 from degrade_kit.pipelines.makers.captions import open_captions
 from degrade_kit.pipelines.makers.config import SynthConfig
 from degrade_kit.pipelines.makers.networks import NetworkSettings, shorthand_recipe
@@ -169,6 +169,7 @@ def synthesize(
     dry_run: bool = False,
     workers: int | None = None,
     ray_address: str | None = None,
+    wait: float = WAIT_SECONDS,
     progress: OnProgress = silent,
 ) -> SynthReport:
     """Make LQ/HQ pairs from faces and write them as WebDataset shards: `degrade-kit synth`.
@@ -218,6 +219,7 @@ def synthesize(
         workers: Worker processes on a Ray that is started for this run; 0 works in this process. None takes one for
             each processor, or none where Ray is not installed.
         ray_address: Join the Ray cluster at this address instead.
+        wait: Seconds that a run on a cluster waits while no worker has a place there.
         progress: Told of the images after each shard.
 
     Raises:
@@ -268,7 +270,7 @@ def synthesize(
             download=download,
         ),
     )
-    executor = ExecutorConfig(workers=workers, ray_address=ray_address, gpus=gpus_per_worker)
+    executor = ExecutorConfig(workers=workers, ray_address=ray_address, wait=wait, gpus=gpus_per_worker)
     plan = make_plan(config)
     if dry_run:
         _, todo = check_plan(plan, out, executor, overwrite=overwrite, shard_range=shard_range)
