@@ -46,7 +46,7 @@ class GivenImages:
 
     sources: Sources
     places: tuple[int, ...]
-    """For each HQ image the place of its LQ image in `sources`, -1 where it has none."""
+    """Places of the LQ images in `sources`, one for each HQ image, -1 where it has none."""
     where: str
     """The place, for messages."""
 
