@@ -164,7 +164,7 @@ class Pass:
         )
 
     def compress(self) -> tuple[Step, ...]:
-        """Compress by JPEG."""
+        """Save as JPEG, where the chain does."""
         return (RandomJpeg(quality=self.jpeg, prob=self.jpeg_prob),) if self.jpeg_prob else ()
 
 
