@@ -1,7 +1,7 @@
 """The two chains that the field trains with, as steps of a recipe; presets and foreign files give the numbers.
 
-`first_order` is GFPGAN's for faces, `Pass` and `second_order` are Real-ESRGAN's for photographs. Keys of their option
-files stand in the docstrings, since half of the field keeps their names.
+`first_order` is GFPGAN's for faces, `ChainPass` and `second_order` are Real-ESRGAN's for photographs. Keys of their
+option files stand in the docstrings, since half of the field keeps their names.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from degrade_kit.checks import Range
+from degrade_kit.codec_steps import Enlarge
 from degrade_kit.linear import Filter
 from degrade_kit.ops import KernelKind
 from degrade_kit.steps import (
@@ -77,7 +78,7 @@ def _all_kernels() -> dict[KernelKind, float]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pass:
+class ChainPass:
     """One of the two passes of Real-ESRGAN's chain; what is left out is as published there for the first pass."""
 
     kernels: Mapping[KernelKind, float] = field(default_factory=_all_kernels)
@@ -100,6 +101,8 @@ class Pass:
     """`resize_range`."""
     filters: tuple[Filter, ...] = ANY_FILTER
     """Filters of the resize, with equal chances."""
+    keep_resamples: bool = True
+    """Resize also where the size is kept; traiNNer-redux then leaves the image as it is."""
     gaussian_prob: float = 0.5
     """`gaussian_noise_prob`; the rest is Poisson noise."""
     level: Range = (1.0, 30.0)
@@ -141,12 +144,23 @@ class Pass:
     def resize(self, base: float = 1.0) -> tuple[Step, ...]:
         """Resize to `base` of the full size, times a factor that enlarges, shrinks or keeps."""
         (up, down, keep), (low, high) = self.up_down_keep, self.factors
-        ends = ((up, (base, base * high)), (down, (base * low, base)), (keep, (base, base)))
+        kept = (RandomResize(factor=(base, base), filter=self.filters),) if self.keep_resamples else ()
         return _chosen(
-            tuple(
-                Option(weight=weight, steps=(RandomResize(factor=factor, filter=self.filters),))
-                for weight, factor in ends
-                if weight
+            (
+                Option(weight=up, steps=(RandomResize(factor=(base, base * high), filter=self.filters),)),
+                Option(weight=down, steps=(RandomResize(factor=(base * low, base), filter=self.filters),)),
+                Option(weight=keep, steps=kept),
+            )
+        )
+
+    def rescale(self) -> tuple[Step, ...]:
+        """Resize by such a factor of the size that the image has then."""
+        (up, down, keep), (low, high) = self.up_down_keep, self.factors
+        return _chosen(
+            (
+                Option(weight=up, steps=(Enlarge(factor=(1, high), filter=self.filters),)),
+                Option(weight=down, steps=(Enlarge(factor=(low, 1), filter=self.filters),)),
+                Option(weight=keep, steps=()),
             )
         )
 
@@ -168,9 +182,9 @@ class Pass:
         return (RandomJpeg(quality=self.jpeg, prob=self.jpeg_prob),) if self.jpeg_prob else ()
 
 
-FIRST: Final = Pass()
+FIRST: Final = ChainPass()
 """The first pass as Real-ESRGAN published it."""
-SECOND: Final = Pass(
+SECOND: Final = ChainPass(
     sigma=(0.2, 1.5),
     blur_prob=0.8,
     up_down_keep=(0.3, 0.4, 0.3),
@@ -182,8 +196,8 @@ SECOND: Final = Pass(
 
 
 def second_order(
-    first: Pass = FIRST,
-    second: Pass = SECOND,
+    first: ChainPass = FIRST,
+    second: ChainPass = SECOND,
     *,
     scale: int = 4,
     final_sinc: float = 0.8,

@@ -11,8 +11,9 @@ import dataclasses
 import math
 from typing import Final
 
-from degrade_kit.chains import ANY_FILTER, FIRST, FULL_CUBIC, SECOND, Pass, second_order
-from degrade_kit.codec_steps import Enlarge, RandomVideo
+from degrade_kit.chains import ANY_FILTER, FIRST, FULL_CUBIC, SECOND, ChainPass, second_order
+from degrade_kit.codec_steps import RandomVideo
+from degrade_kit.linear import Filter
 from degrade_kit.ops import KernelKind
 from degrade_kit.recipe import Recipe
 from degrade_kit.steps import (
@@ -140,9 +141,9 @@ def _bsrgan() -> Recipe:
 def _dasr() -> Recipe:
     kernels: dict[KernelKind, float] = {"iso": 0.65, "aniso": 0.35}
     sizes = tuple(range(9, 22, 2))
-    plain = Pass(kernels=kernels, sizes=sizes, sinc=0.0)
+    plain = ChainPass(kernels=kernels, sizes=sizes, sinc=0.0)
 
-    def one_stage(numbers: Pass) -> tuple[Step, ...]:
+    def one_stage(numbers: ChainPass) -> tuple[Step, ...]:
         last = RandomResize(scale=(4, 4), filter=ANY_FILTER)
         return (*numbers.blur(), *numbers.resize(), *numbers.noise(), *numbers.compress(), last)
 
@@ -268,9 +269,9 @@ def _resshift() -> tuple[Recipe, ...]:
     second = dataclasses.replace(SECOND, sizes=tuple(range(3, 14, 2)))
     steps = second_order(first, second, second_prob=0.5)
     kernels: dict[KernelKind, float] = {"iso": 0.6, "aniso": 0.4}
-    mild = Pass(
+    mild = ChainPass(
         kernels=kernels, sizes=(3, 5, 7, 9, 11), sigma=(0.2, 0.8), factors=(0.5, 1.5), level=(1, 15),
-        poisson=(0.05, 0.3), jpeg=(70, 95),
+        poisson=(0.05, 0.3), jpeg=(70, 95), generalized=(1, 1.5), plateau=(1, 1.2),
     )  # fmt: skip
     # There is no second pass, but its JPEG closes the chain, and its kernels' sizes are the last sinc's.
     again = dataclasses.replace(SECOND, sizes=(3, 5), jpeg=(80, 100))
@@ -318,7 +319,6 @@ def _realbasicvsr() -> Recipe:
         return RandomVideo(codec={"h264": 2, "mpeg4": 1}, bitrate=(low, high))
 
     back = (RandomResize(scale=(4, 4), filter=ANY_FILTER), RandomSincBlur(support=SECOND.sizes, prob=0.8))
-    last = video(2.44, 24)
     return Recipe(
         name="realbasicvsr",
         steps=(
@@ -328,10 +328,15 @@ def _realbasicvsr() -> Recipe:
             *FIRST.compress(),
             video(0.153, 1.53),
             *SECOND.blur(),
-            *SECOND.resize(0.25),
+            *SECOND.rescale(),
             *SECOND.noise(),
             *SECOND.compress(),
-            OneOf(options=(Option(weight=0.5, steps=(last, *back)), Option(weight=0.5, steps=(*back, last)))),
+            OneOf(
+                options=(
+                    Option(weight=0.5, steps=(video(0.153, 1.53), *back)),
+                    Option(weight=0.5, steps=(*back, video(2.44, 24))),
+                )
+            ),
             FULL_CUBIC,
         ),
         source=(
@@ -340,24 +345,13 @@ def _realbasicvsr() -> Recipe:
         ),
         notes=(
             "One frame in place of a clip, so steps from frame to frame are left out. Bit rates of 10,000 to 100,000 a "
-            "frame are given for each pixel of the 256 and 64 a side that the source has there, and drawn "
-            "log-uniformly, no more than 24. The second resize is reckoned from the size that LQ will have. No "
-            "sharpening of the HQ image."
+            "frame are given for each pixel of the 256 a side of HQ, or of the 64 of LQ, and drawn log-uniformly, no "
+            "more than 24. No sharpening of the HQ image."
         ),
     )
 
 
 def _vcisr() -> Recipe:
-    def again() -> Step:
-        (up, down, keep), (low, high) = SECOND.up_down_keep, SECOND.factors
-        return OneOf(
-            options=(
-                Option(weight=up, steps=(Enlarge(factor=(1, high), filter=ANY_FILTER),)),
-                Option(weight=down, steps=(Enlarge(factor=(low, 1), filter=ANY_FILTER),)),
-                Option(weight=keep, steps=()),
-            )
-        )
-
     back = RandomResize(scale=(4, 4), filter=ANY_FILTER)
     sinc = RandomSincBlur(support=SECOND.sizes, prob=0.8)
     jpeg = RandomJpeg(quality=SECOND.jpeg)
@@ -376,7 +370,7 @@ def _vcisr() -> Recipe:
             *FIRST.noise(),
             *FIRST.compress(),
             *SECOND.blur(),
-            again(),
+            *SECOND.rescale(),
             *SECOND.noise(),
             OneOf(
                 options=(
@@ -397,14 +391,20 @@ def _vcisr() -> Recipe:
 
 
 def _trainers() -> tuple[Recipe, ...]:
-    neosr_first = Pass(
+    neosr_first = ChainPass(
         up_down_keep=(0.3, 0.4, 0.3), factors=(0.5, 1.5), gaussian_prob=0.2, level=(0, 2), poisson=(0.05, 0.25),
         gray_prob=0.1, jpeg=(40, 95),
     )  # fmt: skip
-    neosr_second = Pass(
+    neosr_second = ChainPass(
         sigma=(0.2, 1.5), blur_prob=0.4, up_down_keep=(0.3, 0.4, 0.3), factors=(0.3, 1.5), gaussian_prob=0.2,
         level=(0, 2), poisson=(0.05, 0.1), gray_prob=0.1, jpeg=(35, 95),
     )  # fmt: skip
+    filters: tuple[Filter, ...] = ("linear", "cubic")
+    trainner_first = ChainPass(
+        blur_prob=0, factors=(0.4, 1.5), filters=filters, keep_resamples=False, gaussian_prob=0, level=(0, 0),
+        poisson=(0, 0), jpeg=(75, 95),
+    )  # fmt: skip
+    trainner_second = dataclasses.replace(trainner_first, up_down_keep=(0.3, 0.4, 0.3), factors=(0.6, 1.2))
     return (
         Recipe(
             name="neosr",
@@ -414,40 +414,13 @@ def _trainers() -> tuple[Recipe, ...]:
         ),
         Recipe(
             name="trainner-redux",
-            steps=(
-                _up_down((0.2, 0.7, 0.1), (0.4, 1.5), 1.0),
-                RandomJpeg(quality=(75, 95)),
-                _up_down((0.3, 0.4, 0.3), (0.6, 1.2), 0.25),
-                OneOf(
-                    options=(
-                        Option(weight=0.5, steps=(_LAST, RandomJpeg(quality=(75, 95)))),
-                        Option(weight=0.5, steps=(RandomJpeg(quality=(75, 95)), _LAST)),
-                    )
-                ),
-                FULL_CUBIC,
-            ),
+            steps=second_order(trainner_first, trainner_second, final_sinc=0, final_filters=filters),
             source=(
                 "traiNNer-redux at commit 686293190aca, options/_templates/train/Compact/Compact_OTF_fidelity.yml; "
                 "blur and noise have a probability of 0 there"
             ),
             notes="Bilinear and bicubic filters alone: nearest-exact and Lanczos, each one of four, are left out.",
         ),
-    )
-
-
-_TWO_FILTERS: Final = ("linear", "cubic")
-_LAST: Final = RandomResize(scale=(4, 4), filter=_TWO_FILTERS)
-
-
-def _up_down(up_down_keep: tuple[float, float, float], factors: tuple[float, float], base: float) -> Step:
-    """traiNNer-redux's resize, which leaves the image as it is where it keeps the size."""
-    (up, down, keep), (low, high) = up_down_keep, factors
-    return OneOf(
-        options=(
-            Option(weight=up, steps=(RandomResize(factor=(base, base * high), filter=_TWO_FILTERS),)),
-            Option(weight=down, steps=(RandomResize(factor=(base * low, base), filter=_TWO_FILTERS),)),
-            Option(weight=keep, steps=()),
-        )
     )
 
 

@@ -24,6 +24,7 @@ from degrade_kit.pipelines.commands.doctor import doctor_command
 from degrade_kit.pipelines.commands.evaluate import evaluate_command
 from degrade_kit.pipelines.commands.export import export_command
 from degrade_kit.pipelines.commands.fit_recipe import fit_recipe_command
+from degrade_kit.pipelines.commands.import_recipe import import_recipe_command
 from degrade_kit.pipelines.commands.inspect import inspect_command
 from degrade_kit.pipelines.commands.join import join_command
 from degrade_kit.pipelines.commands.make_testset import make_testset_command
@@ -47,6 +48,7 @@ GROUPS: Mapping[str, Sequence[click.Command]] = {
     "Make data": (
         demo_command,
         presets_command,
+        import_recipe_command,
         preview_command,
         align_command,
         caption_command,

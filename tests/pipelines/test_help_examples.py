@@ -19,6 +19,7 @@ from click.testing import CliRunner
 from degrade_kit.files import sha256
 from degrade_kit.image import Pixels, encode_png
 from degrade_kit.pipelines.cli import main
+from tests.degrade_kit.foreign.test_reader import FACE, HCL
 from tests.pipelines.models.runs import write_config
 
 SIZE = 64
@@ -175,6 +176,12 @@ class Things:
         for number in range(count):
             yield np.ascontiguousarray(self.portrait[number : number + side, 100 + number : 100 + number + side])
 
+    def _foreign_yml(self, out: Path) -> None:
+        out.write_text(FACE, "utf-8")
+
+    def _foreign_hcl(self, out: Path) -> None:
+        out.write_text(HCL, "utf-8")
+
     def _faces(self, out: Path) -> None:
         for number, crop in enumerate(self._crops(SIZE, 43)):
             write(out / f"{number:05}.png", crop)
@@ -265,6 +272,7 @@ KINDS = {
     "celeba_hq": "faces",
     "celeba_test/hq": "results",
     "celeba_test/lq": "results",
+    "default.hcl": "foreign_hcl",
     "eval/": "evaluation",
     "eval/o_wider": "evaluation_of_other_faces",
     "eval/of_wider": "evaluation_of_other_faces",
@@ -288,6 +296,7 @@ KINDS = {
     "runs/degrade/model": "flipnet",
     "runs/restore": "restorer",
     "shards": "shards",
+    "train_gfpgan_v1.yml": "foreign_yml",
     "wider_test": "photographs",
 }
 """What stands behind the names that examples use; a name that ends in / is the beginning of one."""

@@ -34,6 +34,7 @@ ARGUMENTS: dict[str, tuple[str, ...]] = {
     "evaluate": ("--restored", "restored", "--out", "out"),
     "export": ("shards", "--out", "out"),
     "fit-recipe": ("--real", "photos", "--hq", "faces", "--out", "mine.yaml"),
+    "import-recipe": ("train.yml",),
     "inspect": ("shards",),
     "join": ("shards", "--hq", "faces", "--out", "out"),
     "make-testset": ("--out", "out"),
