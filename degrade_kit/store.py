@@ -18,7 +18,7 @@ import tempfile
 import weakref
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, Final, Protocol, cast
 
 from degrade_kit.errors import ConfigError, DegradeKitError, RunError, ShardError
 from degrade_kit.files import (
@@ -121,6 +121,9 @@ def open_store(url: str | os.PathLike[str]) -> Store:
     return RemoteStore(text.rstrip("/"))
 
 
+_SCRATCH_TRIES: Final = 100
+
+
 @dataclass(frozen=True)
 class LocalStore:
     """Files below a folder."""
@@ -148,12 +151,15 @@ class LocalStore:
     def scratch(self, name: str) -> Path:
         """See `Store`; all of them are in one folder, so that a later run sweeps in one place what a dead one left."""
         path = scratch_path(self.target(f"{SCRATCH}/{self.target(name).name}"))
-        while True:
+        for left in reversed(range(_SCRATCH_TRIES)):
             path.parent.mkdir(parents=True, exist_ok=True)
-            # Until a file is in the folder, another process that sweeps may remove it.
-            with contextlib.suppress(FileNotFoundError):
+            try:
                 path.touch()
-                return path
+                break
+            except FileNotFoundError:  # until a file is in the folder, another process that sweeps may remove it
+                if not left:
+                    raise
+        return path
 
     def publish(self, scratch: Path, name: str) -> None:
         """See `Store`."""

@@ -6,14 +6,16 @@ read from by place.
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import logging
 import os
 import posixpath
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
-from typing import Literal, Protocol
+from typing import Final, Literal, Protocol
 
 from degrade_kit.errors import ConfigError, ImageError
 from degrade_kit.files import MAX_NAME
@@ -119,6 +121,25 @@ def check_output(name: str) -> None:
         raise ImageError(UNSAFE_NAME, "it leads out of the output folder")
     if (longest := max(len(os.fsencode(part)) for part in name.split("/"))) > MAX_NAME:
         raise ImageError(UNSAFE_NAME, f"name too long: {longest} bytes, where a file's has {MAX_NAME} at most")
+
+
+@contextlib.contextmanager
+def output_named() -> Generator[None]:
+    """Tell a name that the output's file system does not take, such as `a:b` on FAT, as a failure of that image alone.
+
+    Raises:
+        ImageError: If what is written within the block has such a name.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _NO_SUCH_NAME:
+            raise
+        text = f"the output's file system takes no such name: {error.strerror}"
+        raise ImageError(UNSAFE_NAME, text) from error
+
+
+_NO_SUCH_NAME: Final = {errno.EINVAL, errno.EILSEQ, errno.ENAMETOOLONG}
 
 
 def is_shards(place: str) -> bool:

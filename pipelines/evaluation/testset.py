@@ -42,7 +42,7 @@ from degrade_kit.pipelines.effort import (
     spread,
 )
 from degrade_kit.pipelines.executor import ExecutorConfig, Stateful, run_tasks
-from degrade_kit.pipelines.images import check_output, list_images, output_stems
+from degrade_kit.pipelines.images import check_output, list_images, output_named, output_stems
 from degrade_kit.pipelines.makers.captions import Captions
 from degrade_kit.pipelines.makers.networks import NetworkSettings, check_networks, load_networks, network_mapping
 from degrade_kit.pipelines.makers.recipe_maker import origin_of
@@ -559,7 +559,9 @@ def _squares(config: OriginalsConfig, store: LocalStore, progress: OnProgress) -
         try:
             check_output(target)
             store.delete(target)  # of an earlier run, when the photograph may have been another
-            store.write(target, prepare(sources.read(place), HqConfig(size=config.size)).data)
+            data = prepare(sources.read(place), HqConfig(size=config.size)).data
+            with output_named():
+                store.write(target, data)
         except ImageError as error:
             failures[error.reason] = failures.get(error.reason, 0) + 1
         progress(Progress(noun="photo", done=place + 1, total=len(sources)))

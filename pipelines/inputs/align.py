@@ -51,7 +51,7 @@ from degrade_kit.jpeg_tables import tables_of, tables_to_json
 from degrade_kit.pipelines.claim import Claim
 from degrade_kit.pipelines.effort import Effort, resolve_workers, seconds_each, spread
 from degrade_kit.pipelines.executor import ExecutorConfig, run_tasks
-from degrade_kit.pipelines.images import check_output, list_images, output_stems
+from degrade_kit.pipelines.images import check_output, list_images, output_named, output_stems
 from degrade_kit.progress import OnProgress, Progress, silent
 from degrade_kit.sources import Sources, display_name
 from degrade_kit.store import LocalStore
@@ -370,7 +370,8 @@ def _align_photo(task: AlignTask, offset: int, name: str, find: FaceFinder, dete
         aligned = align_face(pixels, face.landmarks, task.config.size)
         points = aligned.points(_points_of(face, task.config.size * aligned.scale))
         output = _face_name(stem, number, task.config)
-        store.write(output, encode_png(aligned.pixels))
+        with output_named():
+            store.write(output, encode_png(aligned.pixels))
         lines.append(
             {
                 "output": display_name(output),

@@ -46,7 +46,7 @@ from degrade_kit.image import Pixels, decode_image, encode_png
 from degrade_kit.pipelines.claim import Claim, Inputs, check_apart, plain
 from degrade_kit.pipelines.effort import Effort, resolve_workers, spread
 from degrade_kit.pipelines.executor import ExecutorConfig, Stateful, run_tasks
-from degrade_kit.pipelines.images import check_output, list_images, output_stems
+from degrade_kit.pipelines.images import check_output, list_images, output_named, output_stems
 from degrade_kit.pipelines.inputs.align import build_detector, locate_yunet
 from degrade_kit.pipelines.inputs.restorers import RestorerChoice, find_restorer, load_restorer
 from degrade_kit.pipelines.sheet import Tile, contact_sheet
@@ -348,8 +348,12 @@ def load_maker(config: PhotoPairsConfig, restorer: RestorerChoice) -> Callable[[
             return {**line, "reason": fault[0], "detail": fault[1], "shown": display_name(shown)}
         files = {side: _path(kind, split, side, stem) for side in ("hq", "lq")}
         data = {"hq": encode_png(hq), "lq": encode_png(lq)}
-        for side in ("hq", "lq"):
-            store.write(files[side], data[side])
+        try:
+            with output_named():
+                for side in ("hq", "lq"):
+                    store.write(files[side], data[side])
+        except ImageError as error:
+            return _failure(kind, line["source"], error.reason, error.detail)
         return {
             **{side: display_name(files[side]) for side in ("hq", "lq")},
             **line,

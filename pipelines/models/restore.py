@@ -45,6 +45,7 @@ from degrade_kit.pipelines.images import (
     ShardImages,
     check_output,
     open_inputs,
+    output_named,
     stems,
     warn_left_out,
 )
@@ -397,8 +398,14 @@ def _restore_chunk(
                 color_fix=plan.job.color_fix,
             )
             for (name, _, _), pixels in zip(group, restored, strict=True):
-                if name in missing:
+                if name not in missing:
+                    continue
+                try:
                     _write(plan, plan.path(folder, name), encode_png(pixels))
+                except ImageError as error:
+                    if all(name != known for known, _ in failures):  # in another folder, of another phi
+                        failures.append((name, str(error)))
+                else:
                     made += 1
     return ChunkReport(made, tuple(failures))
 
@@ -511,6 +518,7 @@ def _gray(shares: npt.NDArray[np.float32], like: Pixels) -> Pixels:
 def _write(plan: RestorePlan, path: Path, data: bytes) -> None:
     """Write a file below the output's folder, whose store has one place to sweep for all folders in it."""
     try:
-        LocalStore(plan.job.out_dir).write(path.relative_to(plan.job.out_dir).as_posix(), data)
+        with output_named():
+            LocalStore(plan.job.out_dir).write(path.relative_to(plan.job.out_dir).as_posix(), data)
     except OSError as error:
         raise RunError(f"cannot write {path}: {error.strerror or error}; finished images are kept") from error

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from click.testing import CliRunner, Result
+from PIL import Image
 
 from degrade_kit.errors import ImageError
 from degrade_kit.image import Pixels, encode_png
@@ -184,6 +188,41 @@ def test_a_name_that_no_result_can_have_costs_one_image(astronaut: Pixels, place
     for name in ("d/" + "n" * 252 + ".png", "é" * 127 + ".png", "a/../b.png", "/b.png", "a\0.png"):
         with pytest.raises(ImageError, match="unsafe name"):
             check_output(name)
+
+
+@pytest.fixture
+def plain_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file system for outputs that takes no name with a colon, as FAT."""
+    real = os.open
+
+    def call(path: str | os.PathLike[str], flags: int, *more: Any, **options: Any) -> int:  # noqa: ANN401 (as it is)
+        if flags & os.O_CREAT and ":" in os.path.basename(os.fsdecode(path)):
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL), path)
+        return real(path, flags, *more, **options)
+
+    monkeypatch.setattr(os, "open", call)
+
+
+@pytest.mark.usefixtures("plain_names")
+def test_a_name_that_the_outputs_file_system_does_not_take_costs_one_image(
+    tmp_path: Path, astronaut: npt.NDArray[np.uint8]
+) -> None:
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for name in ("a", "b:c", "d"):
+        Image.fromarray(astronaut[:256, 100:356]).save(tmp_path / "x.png")
+        (tmp_path / "x.png").rename(photos / f"{name}.png")
+    landmarks = tmp_path / "points.json"
+    points = [[100, 110], [145, 110], [122, 140], [105, 160], [140, 160]]
+    landmarks.write_text(json.dumps({f"{name}.png": points for name in ("a", "b:c", "d")}))
+    options = ["--size", 64, "--out"]
+    told = run(3, "align", "--input", photos, "--landmarks", landmarks, "--workers", 0, *options, tmp_path / "aligned")
+    assert "not usable: 1 unsafe name" in told.output
+    assert "takes no such name: Invalid argument" in (tmp_path / "aligned/align_failures.jsonl").read_text()
+    assert open_sources(tmp_path / "aligned").names == ("a.png", "d.png")
+    told = run(3, "make-testset", "--real", photos, *options, tmp_path / "set")
+    assert "1 unsafe name" in told.output
+    assert open_sources(tmp_path / "set/lq").names == ("a.png", "d.png")
 
 
 @pytest.mark.slow
