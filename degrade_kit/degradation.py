@@ -86,9 +86,16 @@ def finish(native: Pixels, tail: tuple[Op, ...], size: tuple[int, int]) -> Pixel
 
 
 def make_lq(record: Record, hq: Pixels | Image, network: Network | None = None) -> Pixels:
-    """Make the LQ image of a record at the size of its HQ image, uint8: `degrade` and `finish` in one."""
+    """Make the LQ image of a record at the size of its HQ image, uint8: `degrade` and `finish` in one.
+
+    Raises:
+        ValueError: If the record ends at another size, as one that was altered may.
+    """
     native = degrade(record, hq, network)
-    return finish(native.pixels, native.tail, (hq.shape[0], hq.shape[1]))
+    made = finish(native.pixels, native.tail, (hq.shape[0], hq.shape[1]))
+    if made.shape[:2] != hq.shape[:2]:
+        raise ValueError(f"the record ends at {made.shape[1]} x {made.shape[0]} pixels, not at the HQ image's size")
+    return made
 
 
 def make_target(record: Record, hq: Pixels) -> Pixels:

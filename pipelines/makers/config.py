@@ -117,9 +117,11 @@ def plan_of(shards: ShardSet) -> dict[str, Any]:
     """The resolved configuration of a data set that can be opened.
 
     Raises:
-        RunError: As `load_plan_config`, or if it says nothing of the FlipNet that the manifest names.
+        RunError: As `load_plan_config`, or if it says nothing of the recipe or the FlipNet that the manifest names.
     """
     resolved = load_plan_config(shards.store)
+    if shards.manifest.get("mode", "onthefly") != "flipnet" and not isinstance(resolved["recipe"].get("steps"), list):
+        raise RunError(f"damaged: {shards.store.url}/{CONFIG}: field recipe.steps: expected a list of steps")
     if "flipnet" in shards.manifest and "flipnet" not in resolved:
         raise RunError(f"damaged: {shards.store.url}/{CONFIG}: field flipnet: expected that of {MANIFEST}, found none")
     return resolved

@@ -194,6 +194,13 @@ def test_lq_keeps_the_contract_and_its_parts_make_the_whole(name: str, image: Im
     assert np.array_equal(degrade(record, Canvas(pixels=pixels)).pixels, native.pixels), "and a shared canvas"
 
 
+def test_a_record_that_ends_at_another_size_is_refused(astronaut: Pixels) -> None:
+    hq = to_float(np.ascontiguousarray(astronaut[:64, :64]))
+    record = Record(seed=1, steps=(ops.Resize(scale=2, filter="area"),))
+    with pytest.raises(ValueError, match="the record ends at 32 x 32 pixels, not at the HQ image's size"):
+        apply(record, hq)
+
+
 def test_a_shared_canvas_is_not_used_up(astronaut: Pixels) -> None:
     canvas = Canvas(pixels=astronaut[:160, :128])
     for name in PLAIN_PRESETS:

@@ -17,7 +17,6 @@ from pathlib import Path
 import lmdb
 import numpy as np
 import pytest
-from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -28,6 +27,7 @@ from degrade_kit.image_files import profile_fault, strip_metadata
 from degrade_kit.plain_shards import find_tars
 from degrade_kit.reader import PairReader
 from degrade_kit.sources import open_sources
+from tests.fuzz.budget import fuzz
 
 EXAMPLES = 150
 SECONDS = 180
@@ -116,33 +116,35 @@ def damaged(draw: st.DrawFn, whole: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("kind", IMAGES)
-@settings(max_examples=EXAMPLES // 3)
-@given(data=st.data())
-def test_any_image_file_is_decoded_or_refused(kind: str, data: st.DataObject) -> None:
-    raw = data.draw(damaged(IMAGES[kind]))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Pillow's, of what it passes over
-        try:
-            decoded = decode_image(raw, min_side=1, max_pixels=1_000_000)
-        except ImageError:
-            return
-        assert decoded.pixels.dtype == np.uint8
-        assert decoded.pixels.ndim == 3
-        if decoded.plain:
-            profile_fault(raw, decoded.format)
-            stripped = strip_metadata(raw, decoded.format)
-            assert np.array_equal(decode_image(stripped, min_side=1, max_pixels=1_000_000).pixels, decoded.pixels)
-        with suppress(ImageError):
-            prepare(raw, HqConfig(size=16, min_side=1))
+def test_any_image_file_is_decoded_or_refused(kind: str) -> None:
+    def check(data: st.DataObject) -> None:
+        raw = data.draw(damaged(IMAGES[kind]))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow's, of what it passes over
+            try:
+                decoded = decode_image(raw, min_side=1, max_pixels=1_000_000)
+            except ImageError:
+                return
+            assert decoded.pixels.dtype == np.uint8
+            assert decoded.pixels.ndim == 3
+            if decoded.plain:
+                profile_fault(raw, decoded.format)
+                stripped = strip_metadata(raw, decoded.format)
+                assert np.array_equal(decode_image(stripped, min_side=1, max_pixels=1_000_000).pixels, decoded.pixels)
+            with suppress(ImageError):
+                prepare(raw, HqConfig(size=16, min_side=1))
+
+    fuzz(f"image: {kind}", st.data(), check, EXAMPLES // 3)
 
 
-@settings(max_examples=EXAMPLES)
-@given(data=st.data())
-def test_any_bytes_behind_a_signature_are_decoded_or_refused(data: st.DataObject) -> None:
-    start = data.draw(st.sampled_from([whole[:size] for whole in IMAGES.values() for size in (4, 12, 26, 60)]))
-    with warnings.catch_warnings(), suppress(ImageError):
-        warnings.simplefilter("ignore")
-        decode_image(start + data.draw(st.binary(max_size=300)), min_side=1, max_pixels=1_000_000)
+def test_any_bytes_behind_a_signature_are_decoded_or_refused() -> None:
+    def check(data: st.DataObject) -> None:
+        start = data.draw(st.sampled_from([whole[:size] for whole in IMAGES.values() for size in (4, 12, 26, 60)]))
+        with warnings.catch_warnings(), suppress(ImageError):
+            warnings.simplefilter("ignore")
+            decode_image(start + data.draw(st.binary(max_size=300)), min_side=1, max_pixels=1_000_000)
+
+    fuzz("image: any bytes", st.data(), check, EXAMPLES)
 
 
 # ---------------------------------------- archives, databases and lists
@@ -191,39 +193,41 @@ PLACES = {
 
 
 @pytest.mark.parametrize("name", PLACES)
-@settings(max_examples=EXAMPLES // 3)
-@given(data=st.data())
-def test_any_archive_or_list_is_read_or_refused(name: str, data: st.DataObject) -> None:
-    content = data.draw(damaged(PLACES[name]))
-    with tempfile.TemporaryDirectory() as text:
-        place = folder = Path(text)
-        if name in ("data.mdb", "meta_info.txt"):
-            place = folder = folder / "f.lmdb"
-            folder.mkdir()
-            for file in ("data.mdb", "meta_info.txt"):
-                (folder / file).write_bytes(PLACES[file])
-        else:
-            place = folder / name
-        (folder / name).write_bytes(content)
-        try:
-            sources = open_sources(place)
-        except ConfigError:
-            return
-        for index in range(len(sources)):
-            with suppress(ImageError):
-                assert isinstance(sources.read(index), bytes)
+def test_any_archive_or_list_is_read_or_refused(name: str) -> None:
+    def check(data: st.DataObject) -> None:
+        content = data.draw(damaged(PLACES[name]))
+        with tempfile.TemporaryDirectory() as text:
+            place = folder = Path(text)
+            if name in ("data.mdb", "meta_info.txt"):
+                place = folder = folder / "f.lmdb"
+                folder.mkdir()
+                for file in ("data.mdb", "meta_info.txt"):
+                    (folder / file).write_bytes(PLACES[file])
+            else:
+                place = folder / name
+            (folder / name).write_bytes(content)
+            try:
+                sources = open_sources(place)
+            except ConfigError:
+                return
+            for index in range(len(sources)):
+                with suppress(ImageError):
+                    assert isinstance(sources.read(index), bytes)
+
+    fuzz(f"images in {name}", st.data(), check, EXAMPLES // 3)
 
 
-@settings(max_examples=EXAMPLES)
-@given(data=st.data())
-def test_any_tar_of_pairs_is_read_or_refused(data: st.DataObject) -> None:
-    pairs = {f"{number}.{part}.png": IMAGES["png"] for number in range(2) for part in ("hq", "lq")}
-    content = data.draw(damaged(tarred(pairs, tarfile.USTAR_FORMAT)))
-    with tempfile.TemporaryDirectory() as folder:
-        (Path(folder) / "s.tar").write_bytes(content)
-        with suppress(ShardError):
-            assert find_tars(folder) is not None
-            reader = PairReader(folder)
-            for index in range(len(reader)):
-                with suppress(ShardError):
-                    reader.stored_pair(reader.read(index, 0), 0)
+def test_any_tar_of_pairs_is_read_or_refused() -> None:
+    def check(data: st.DataObject) -> None:
+        pairs = {f"{number}.{part}.png": IMAGES["png"] for number in range(2) for part in ("hq", "lq")}
+        content = data.draw(damaged(tarred(pairs, tarfile.USTAR_FORMAT)))
+        with tempfile.TemporaryDirectory() as folder:
+            (Path(folder) / "s.tar").write_bytes(content)
+            with suppress(ShardError):
+                assert find_tars(folder) is not None
+                reader = PairReader(folder)
+                for index in range(len(reader)):
+                    with suppress(ShardError):
+                        reader.stored_pair(reader.read(index, 0), 0)
+
+    fuzz("tar of pairs", st.data(), check, EXAMPLES)

@@ -15,6 +15,7 @@ from click.testing import CliRunner, Result
 
 import degrade_kit as dk
 from degrade_kit.errors import ConfigError, RunError, ShardError
+from degrade_kit.files import parse_yaml, plain_yaml
 from degrade_kit.hq import HqConfig
 from degrade_kit.image import decode_image, encode_png
 from degrade_kit.pipelines.cli import main
@@ -83,6 +84,15 @@ def test_no_face_is_left(bare: Path, whole: Path) -> None:
     assert "degrade-kit join" in (bare / "README.md").read_text("utf-8")
     kept = [sample.members["lq1.jpg"] for sample in open_shards(bare).samples()]
     assert kept == [sample.members["lq1.jpg"] for sample in open_shards(whole).samples()]
+
+
+def test_a_configuration_whose_recipe_has_no_steps_is_damaged(whole: Path, tmp_path: Path) -> None:
+    theirs = shutil.copytree(whole, tmp_path / "theirs")
+    config = theirs / ".degrade_kit/config.yaml"
+    config.write_text(plain_yaml({**parse_yaml(config.read_bytes(), "config"), "recipe": {}}))
+    result = run("export", theirs, "--out", tmp_path / "out", "--to", "lq-only")
+    assert result.exit_code == 1
+    assert f"damaged: {theirs}/.degrade_kit/config.yaml: field recipe.steps: expected a list of steps" in result.output
 
 
 def test_it_is_verified_as_what_it_is(bare: Path, tmp_path: Path) -> None:
