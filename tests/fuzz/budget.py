@@ -36,10 +36,12 @@ def fuzz(reader: str, cases: st.SearchStrategy[T], check: Callable[[T], None], e
         check: Reads one; returns whatever is right, and raises for what is not.
         examples: How many, in a run of all tests.
     """
-    count = 0
+    count, began = 0, time.monotonic()
 
     def one(case: T) -> None:
         nonlocal count
+        if SECONDS and time.monotonic() - began > SECONDS:
+            return  # the rest of a round
         count += 1
         with time_limit(EACH):
             check(case)
@@ -48,7 +50,6 @@ def fuzz(reader: str, cases: st.SearchStrategy[T], check: Callable[[T], None], e
     if not SECONDS:
         settings(quiet, max_examples=min(examples, settings().max_examples))(given(cases)(one))()
         return
-    began = time.monotonic()
     try:
         while time.monotonic() - began < SECONDS:
             phases = (Phase.generate, Phase.shrink)
