@@ -20,6 +20,8 @@ from degrade_kit.recipe import recipe_from_mapping as recipe_from_mapping
 from degrade_kit.record import Record as Record
 from degrade_kit.record import ops_from_json as ops_from_json
 from degrade_kit.seeding import generator as generator
+from degrade_kit.transforms import DegradeTransform as DegradeTransform
+from degrade_kit.transforms import map_pairs as map_pairs
 
 # isort: split
 # Read pairs
