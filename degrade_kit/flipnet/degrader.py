@@ -22,6 +22,7 @@ from degrade_kit.flipnet.batch import from_images, to_images
 from degrade_kit.flipnet.checkpoint import Loaded, Prompts, load
 from degrade_kit.flipnet.config import Mode
 from degrade_kit.flipnet.network import FlipNet
+from degrade_kit.flipnet.precision import shorten_frozen
 from degrade_kit.flipnet.sampling import SamplingConfig, autocast, choose_device, latent_size, sample
 from degrade_kit.image import ImageOrPixels, Pixels, of_type, pixels_of
 from degrade_kit.network_ops import FlipNetImage, NetworkCall
@@ -42,7 +43,7 @@ class Degrader:
     Args:
         loaded: From `degrade_kit.flipnet.checkpoint.load`.
         device: Such as `cuda`; the first GPU, or else the CPU, where None.
-        dtype: Of the network's arithmetic, one of `DTYPES`; weights and solver stay in float32.
+        dtype: Of the network's arithmetic, one of `DTYPES`; the solver stays in float32.
 
     Raises:
         ConfigError: If the model restores, the device is not there, or the type is unknown.
@@ -58,6 +59,8 @@ class Degrader:
         if self.device.type == "cuda":
             self.net.unet.to(memory_format=torch.channels_last)
         self.dtype = DTYPES[dtype]
+        if self.dtype is torch.bfloat16:
+            shorten_frozen(self.net)
         self.digest, self.prompts, self.sampling = loaded.digest, loaded.prompts, loaded.sampling
 
     @classmethod

@@ -79,6 +79,8 @@ class LoopConfig:
     ema_decay: float = 0.9999
     """Of the averaged weights, which are what is saved and sampled; warms up as (1 + step) / (10 + step)."""
     gradient_accumulation: int = 1
+    """Equal parts that a step's pairs are computed in, one after the other; 0 takes the fewest that fit into the
+    device's memory, as `degrade_kit.flipnet.memory` estimates it. They change a step by its rounding alone."""
     gradient_checkpointing: bool = False
     mixed_precision: Literal["no", "bf16", "fp16"] = "no"
     checkpoint_steps: int = 1000
@@ -94,8 +96,9 @@ class LoopConfig:
             raise ConfigError(
                 f"crop_batches: expected one for each of {list(self.crop_sizes)}, got {list(self.crop_batches)}"
             )
-        for name in ("num_steps", "batch_size", "gradient_accumulation", "checkpoint_steps", "validation_steps",
-                     "keep_checkpoints"):  # fmt: skip
+        if self.gradient_accumulation < 0:
+            raise ConfigError(f"gradient_accumulation: expected 0 or more, got {self.gradient_accumulation}")
+        for name in ("num_steps", "batch_size", "checkpoint_steps", "validation_steps", "keep_checkpoints"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name}: expected 1 or more, got {getattr(self, name)}")
 
@@ -293,7 +296,7 @@ def train_loop(
         sound = not bad or all(bool(parameter.isfinite().all()) for parameter in state.parameters)
         if accelerator.is_main_process:
             if sound and (state.step % config.validation_steps == 0 or last):
-                with averaged(state):
+                with averaged(state), accelerator.autocast():
                     found = subject.validate(state.step)
                 metrics |= found
                 score = found.get("val_distance", found.get("val_loss"))

@@ -9,7 +9,7 @@ import contextlib
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from degrade_kit.errors import RunError
 
@@ -32,6 +32,20 @@ def require_finite(numbers: Tensor, what: str) -> Tensor:
             "bf16 or no; if it is one of these already, the weights are damaged or another network's"
         )
     return numbers
+
+
+def shorten_frozen(module: nn.Module, dtype: torch.dtype = torch.bfloat16) -> None:
+    """Keep the weights of products and convolutions that do not train in short numbers, in half the memory.
+
+    Under autocast they are rounded to these in every call, so that no result changes; those of a frozen network are not
+    even kept between calls. Norms and embeddings, which autocast leaves alone, stay as they are. The module computes
+    under autocast alone from then on.
+    """
+    for part in module.modules():
+        if isinstance(part, (nn.Linear, nn.Conv2d)):
+            for parameter in part.parameters(recurse=False):
+                if not parameter.requires_grad:
+                    parameter.data = parameter.data.to(dtype)
 
 
 def full_range(vae: Any, device: torch.device) -> contextlib.AbstractContextManager[Any]:  # noqa: ANN401 (diffusers)

@@ -19,11 +19,12 @@ from torch import Tensor, nn
 
 from degrade_kit.errors import ConfigError
 from degrade_kit.flipnet.batch import Batch, PairStream, moved
-from degrade_kit.flipnet.checkpoint import BaseReference, Prompts, save
+from degrade_kit.flipnet.checkpoint import BASE_DIR, BaseReference, Prompts, save
 from degrade_kit.flipnet.diffusion import add_noise, one_step_estimate, training_target
 from degrade_kit.flipnet.latents import LatentCache
 from degrade_kit.flipnet.loop import LoopConfig, Report, Trainee, TrainState, state_of, train_loop
 from degrade_kit.flipnet.network import FlipNet
+from degrade_kit.flipnet.precision import shorten_frozen
 from degrade_kit.flipnet.sampling import ExtraTokens, SamplingConfig, with_extra
 from degrade_kit.flipnet.space import BlockDCT
 
@@ -277,8 +278,11 @@ def train(
         if config.gradient_checkpointing:
             net.unet.enable_gradient_checkpointing()
             net.unet.train()  # in which it acts, and which means nothing else to it
+        state = new_state(net, config)
+        if config.mixed_precision == "bf16" and base.location != BASE_DIR:  # a bundled base is saved again, in full
+            shorten_frozen(net)
         return Trainee(
-            state=new_state(net, config),
+            state=state,
             loss=DiffusionLoss(net, config),
             save=store,
             validate=lambda step: validate(net, step),

@@ -117,7 +117,7 @@ def train_degrade_command(
         threads=threads,
     )
     if dry_run:
-        click.echo(plan_text(run))
+        click.echo(plan_text(run, max(workers, 1)))
         click.echo("dry run: nothing was written")
         return
     from degrade_kit.pipelines.commands.progress import ProgressLine

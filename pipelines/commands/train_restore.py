@@ -186,7 +186,7 @@ def train_restore_command(
     if autoencoders is not None and "restoration" in run.stages and embedding != "bfr":
         raise click.UsageError(f"--autoencoders has no effect with the face embedding {embedding}; it needs bfr")
     if dry_run:
-        click.echo(restore_plan_text(run))
+        click.echo(restore_plan_text(run, max(workers, 1)))
         click.echo("dry run: nothing was written")
         return
     run = locate_weights(run)  # here: workers may have another environment and working directory

@@ -31,6 +31,7 @@ from degrade_kit.flipnet.folder import BASE_DIR, check_base, check_model, folder
 from degrade_kit.flipnet.licence import copy_licence
 from degrade_kit.flipnet.loop import Report
 from degrade_kit.flipnet.measures import energy_distance, features_of
+from degrade_kit.flipnet.memory import Training
 from degrade_kit.flipnet.mixture import FACE, FacePairs, ImageCache, Mixture, PairSample, PairSource, RealPairs
 from degrade_kit.flipnet.network import FlipNet
 from degrade_kit.flipnet.pairs import Pair, draw_subset, matches, read_pairs
@@ -43,7 +44,14 @@ from degrade_kit.pipelines.devices import check_device
 from degrade_kit.pipelines.images import list_images, warn_left_out
 from degrade_kit.pipelines.machine import default_threads
 from degrade_kit.pipelines.models.captions import captions_text, check_captions, training_captions
-from degrade_kit.pipelines.models.loading import cache_bytes, resolved_data_workers
+from degrade_kit.pipelines.models.loading import (
+    cache_bytes,
+    fitted,
+    memory_text,
+    process_count,
+    resolved_data_workers,
+    training_of,
+)
 from degrade_kit.pipelines.sheet import Tile, contact_sheet
 from degrade_kit.pipelines.signals import Interrupt
 from degrade_kit.presets import resolve_recipe
@@ -458,6 +466,7 @@ def _train(
     if not int(os.environ.get("RANK", "0")):  # of the processes of one training, the first
         _write_data(run.out_dir, data)
     train_config = run.config.train
+    train_config = fitted(train_config, _memory(run), run.device, processes=process_count())
     data_workers = resolved_data_workers(run.data_workers, run.device, train_config)
     cache = ImageCache(cache_bytes(run.config.data.cache_gigabytes, data_workers))
     stream = Mixture(
@@ -649,8 +658,26 @@ def _base_text(config: RunConfig) -> str:
     )
 
 
-def plan_text(run: DegradeRun) -> str:
-    """What a run would do."""
+def _memory(run: DegradeRun) -> Training:
+    """What the training of a run takes of a device's memory."""
+    config = run.config
+    return training_of(
+        config.train,
+        start=config.start,
+        base_model=config.base_model,
+        revision=config.revision,
+        small=config.base,
+        lora_rank=0 if config.train.train_base else config.network.lora_rank,
+        draws=config.train.noise_draws,
+    )
+
+
+def plan_text(run: DegradeRun, processes: int = 1) -> str:
+    """Say what a run would do, in so many processes.
+
+    Raises:
+        ConfigError: If it cannot be done, or not in the memory that is here.
+    """
     plan = plan_degrade_training(run)
     data, config, captions = plan.data, run.config.train, run.config.data.captions
     total = sum((plan.weights or {}).values())
@@ -676,6 +703,7 @@ def plan_text(run: DegradeRun) -> str:
         f"{config.num_steps:,} steps of {config.batch_size if not config.crop_batches else list(config.crop_batches)} "
         f"pairs at {list(config.crop_sizes)} pixels; learning rate {config.learning_rate:g}, {config.mixed_precision} "
         "mixed precision",
+        memory_text(config, _memory(run), run.device, processes=processes),
         f"writes {run.out_dir}: model, best, checkpoints, samples, metrics.jsonl, {DATA}",
     ]
     return "\n".join(lines)

@@ -29,6 +29,7 @@ from degrade_kit.flipnet.blip import read_captions
 from degrade_kit.flipnet.config import FlipNetConfig, Mode, read_fields, section
 from degrade_kit.flipnet.folder import check_base, folder_digest
 from degrade_kit.flipnet.loop import LoopConfig, is_finished
+from degrade_kit.flipnet.memory import Training
 from degrade_kit.flipnet.mixture import PairSample
 from degrade_kit.flipnet.sampling import SamplingConfig
 from degrade_kit.flipnet.training import TrainConfig
@@ -36,7 +37,13 @@ from degrade_kit.pipelines.claim import FREE, Claim, Inputs, check_apart, plain,
 from degrade_kit.pipelines.devices import check_device
 from degrade_kit.pipelines.machine import default_threads
 from degrade_kit.pipelines.models.captions import MADE_AHEAD, captions_text, check_captions, training_captions
-from degrade_kit.pipelines.models.loading import resolved_data_workers
+from degrade_kit.pipelines.models.loading import (
+    fitted,
+    memory_text,
+    process_count,
+    resolved_data_workers,
+    training_of,
+)
 from degrade_kit.pipelines.models.restore_data import RestoreData, RestoreDataConfig, check_side, read_restore_data
 from degrade_kit.pipelines.models.restore_validation import AutoencoderValidator, RestorationValidator
 from degrade_kit.pipelines.signals import Interrupt
@@ -356,7 +363,8 @@ def _train_autoencoders(
 def _train_restoration(
     run: RestoreRun, data: RestoreData, folder: Path, options: dict[str, Any], progress: OnProgress
 ) -> None:
-    config, loop = run.config, run.config.restoration
+    config = run.config
+    loop = fitted(config.restoration, _memory(run), run.device, processes=process_count())
     stream = data.stream(loop, _captions(run, data.pairs, range(len(data.pairs)), progress))
     held_out = _held_out(run, data, "restoration", progress)
     net, base = new_net(
@@ -493,8 +501,24 @@ _PERCEPTUAL: Final[dict[PerceptualKind, str]] = {
 }
 
 
-def restore_plan_text(run: RestoreRun) -> str:
-    """Say what a run would do.
+def _memory(run: RestoreRun) -> Training:
+    """What the restoration stage of a run takes of a device's memory."""
+    config = run.config
+    return training_of(
+        config.restoration,
+        start="",
+        base_model=config.base_model,
+        revision=config.revision,
+        small=config.base,
+        lora_rank=0 if config.restoration.train_base else config.network.lora_rank,
+        draws=config.restoration.noise_draws,
+        decodes=bool(config.losses.image_weight or config.losses.perceptual_weight),
+        perceptual=config.perceptual == "vgg19",
+    )
+
+
+def restore_plan_text(run: RestoreRun, processes: int = 1) -> str:
+    """Say what a run would do, in so many processes.
 
     Raises:
         ConfigError: If data or weights are missing, as in `train_restore`.
@@ -527,6 +551,7 @@ def restore_plan_text(run: RestoreRun) -> str:
         trained = (
             "all of it" if config.restoration.train_base else f"LoRA of rank {config.network.lora_rank} and BoostHub"
         )
+        lines.append(memory_text(config.restoration, _memory(run), run.device, processes=processes))
         lines.append(
             f"base model: {config.base_model or 'a new one'}; trains {trained}; embedding {config.losses.embedding}"
         )

@@ -12,7 +12,8 @@ from degrade_kit.flipnet.checkpoint import Loaded
 from degrade_kit.flipnet.config import FlipNetConfig, Mode
 from degrade_kit.flipnet.degrader import Degrader
 from degrade_kit.flipnet.network import FlipNet
-from degrade_kit.flipnet.sampling import SamplingConfig
+from degrade_kit.flipnet.precision import shorten_frozen
+from degrade_kit.flipnet.sampling import SamplingConfig, autocast, latent_size, sample
 from degrade_kit.image import Pixels
 from degrade_kit.restore.infer import Restorer
 from tests.degrade_kit.flipnet.models import tiny_flipnet
@@ -90,3 +91,25 @@ def test_a_validation_of_autoencoders_that_overflow_writes_no_sheet(tmp_path: Pa
     with pytest.raises(RunError, match="images that are not finite"):
         AutoencoderValidator(samples, tmp_path, loss)(autoencoders, 1)
     assert not list(tmp_path.iterdir())
+
+
+def test_short_weights_of_what_does_not_train_change_no_number_and_take_half() -> None:
+    net = tiny_flipnet(FlipNetConfig(lora_rank=4))
+    trained = {id(parameter) for parameter in net.set_trainable()}
+    source = torch.Generator().manual_seed(0)
+    images = torch.rand(2, 3, 16, 24, generator=source) * 2 - 1
+    noise = torch.randn(4, *latent_size(net, 16, 24), generator=source)
+
+    def made() -> torch.Tensor:
+        with autocast(torch.device("cpu"), torch.bfloat16):
+            return sample(net, images, noise, ["haze", "", "clean", "low light"], SamplingConfig(num_steps=2))
+
+    def size() -> int:
+        return sum(parameter.nbytes for parameter in net.unet.parameters() if id(parameter) not in trained)
+
+    before, full = made(), size()
+    shorten_frozen(net)
+    assert torch.equal(made(), before)
+    assert size() < 0.55 * full
+    for parameter in net.parameters():
+        assert id(parameter) not in trained or parameter.dtype is torch.float32

@@ -27,6 +27,7 @@ from degrade_kit.flipnet.loop import (
 )
 from degrade_kit.flipnet.mixture import PairSample
 from degrade_kit.flipnet.network import FlipNet
+from degrade_kit.flipnet.sampling import SamplingConfig, latent_size, sample
 from degrade_kit.flipnet.training import DiffusionLoss, TrainConfig, new_state, train
 from tests.degrade_kit.flipnet.models import gated_flipnet, tiny_flipnet
 
@@ -365,6 +366,23 @@ def test_a_step_asks_the_device_for_its_numbers_once(tmp_path: Path, monkeypatch
     assert asked == [3], "the norm of the gradient and the losses of two parts"
     assert 0 < lines[0]["grad_norm"] < math.inf
     assert 0 <= lines[0]["data_wait"] <= 1
+
+
+def test_in_bf16_what_is_frozen_is_kept_short_and_validation_runs_so(tmp_path: Path) -> None:
+    seen: list[torch.dtype] = []
+
+    def validate(net: FlipNet, step: int) -> dict[str, float]:
+        images = torch.zeros(1, 3, 16, 16)
+        made = sample(net, images, torch.zeros(1, *latent_size(net, 16, 16)), ["haze"], SamplingConfig(num_steps=1))
+        seen.append(net.vae.encoder.conv_in.weight.dtype)
+        return {"val_loss": float(made.square().mean())}
+
+    net = tiny_flipnet(randomize=False)
+    config = small(num_steps=1, mixed_precision="bf16", gradient_checkpointing=True, validation_steps=1)
+    state = train(net, Stream(), config, tmp_path, BASE, device="cpu", validate=validate)
+    assert seen == [torch.bfloat16]
+    assert {parameter.dtype for parameter in state.parameters} == {torch.float32}
+    assert state.skipped == 0
 
 
 def test_a_batch_of_pixels_is_a_quarter_and_becomes_the_same_batch() -> None:
