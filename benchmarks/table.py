@@ -30,11 +30,11 @@ from degrade_kit.analysis.groups import read_groups
 from degrade_kit.analysis.patches import PatchConfig, compare_patches, has_torch
 from degrade_kit.analysis.probes import probe_records
 from degrade_kit.analysis.whitening import Whitening
-from degrade_kit.degradation import make_lq
+from degrade_kit.degradation import degrade_segments, finish
 from degrade_kit.errors import ImageError
 from degrade_kit.files import write_whole
 from degrade_kit.image import Pixels, decode_image
-from degrade_kit.network_ops import Network
+from degrade_kit.network_ops import Network, run_together
 from degrade_kit.pipelines.distribution.analyze import PROBE_FACES, PROBE_RECORDS
 from degrade_kit.pipelines.distribution.features import ExtractConfig, ProbeTask, measuring, middle, to_size
 from degrade_kit.pipelines.distribution.photographs import PhotoConfig, locate_detector, look, measure_share
@@ -215,9 +215,11 @@ class Bench:
         network = _network(recipe)
         images: list[Pixels] = []
         if patches or network:
-            images = [
-                middle(make_lq(record, faces[face], network), self.size) for face in by_face for record in by_face[face]
-            ]
+            pairs = [(record, faces[face]) for face in by_face for record in by_face[face]]
+            # Together, since a network takes nearly as long for one image as for a few.
+            natives = run_together([degrade_segments(record, face) for record, face in pairs], network)
+            size = faces[0].shape[0], faces[0].shape[1]
+            images = [middle(finish(native.pixels, native.tail, size), self.size) for native in natives]
         if network:
             points = self._points(images)
         else:

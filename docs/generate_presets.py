@@ -178,7 +178,8 @@ def _section(names: list[str], distances: Mapping[str, Measured], times: Mapping
     facts = [f"{times[names[0]]:.3g} ms of CPU a native LQ image of 512 x 512 pixels HQ"] if names[0] in times else []
     found = next((distances[name] for name in names if name in distances), None)
     if found is not None:
-        facts += [f"{where}: KID {cells.split(',')[0]}" for where, cells in zip(found.sets, found.cells, strict=True)]
+        told = zip(found.sets, found.cells, strict=True)
+        facts += [f"{where}: KID {cells.split(',')[0]}" for where, cells in told if cells]
     needs = recipe.libraries()
     facts += [f"needs {', '.join(needs)}"] if needs else []
     return "\n".join([*lines, "", f"{'; '.join(facts)}." if facts else "", ""])
