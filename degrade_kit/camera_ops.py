@@ -94,6 +94,31 @@ class CameraShake:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Aberration:
+    """Colour fringes of a lens that enlarges red, green and blue by different factors, the more the farther out.
+
+    Source: Kang, "Automatic removal of chromatic aberration from a single image" (CVPR 2007), lateral aberration.
+    """
+
+    name: ClassVar[str] = "aberration"
+    red: float
+    """How far the red picture reaches beyond the green one at a corner, share of the half diagonal."""
+    blue: float
+
+    def run(self, canvas: Canvas, seat: Seat) -> None:
+        """Enlarge red and blue about the middle."""
+        del seat
+        planes = canvas.take_planes()
+        height, width = planes.shape[1:]
+        middle = np.array([width - 1, height - 1]) / 2
+        for plane, reach in ((planes[0], self.red), (planes[2], self.blue)):
+            if reach:
+                matrix = np.column_stack([np.eye(2) * (1 + reach), -reach * middle])
+                plane[...] = cv2.warpAffine(plane, matrix, (width, height), borderMode=cv2.BORDER_REPLICATE)
+        canvas.set_planes(planes)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Isp:
     """What a camera's sensor and its processor do: shot and read noise on the mosaic of colour filters, demosaicing.
 

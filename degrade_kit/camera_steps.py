@@ -81,6 +81,21 @@ class RandomCameraShake(BaseStep):
 
 
 @dataclass(frozen=True, kw_only=True)
+class RandomAberration(BaseStep):
+    """Colour fringes of a lens, the wider the farther out. Source: Kang (CVPR 2007)."""
+
+    name: ClassVar[str] = "aberration"
+    reach: Range = field(default=(0.001, 0.008), metadata={"check": span(0, 0.5)})
+    """Range of how far red and blue reach apart at a corner, share of the half diagonal."""
+    prob: float = field(default=1.0, metadata={"check": probability})
+
+    def _draw(self, rng: Rng, drawn: Drawn) -> None:
+        reach = uniform(rng, self.reach) * (1 if rng.random() < 0.5 else -1)
+        part = rng.random()  # of it that is red's
+        drawn.steps.append(ops.Aberration(red=reach * part, blue=-reach * (1 - part)))
+
+
+@dataclass(frozen=True, kw_only=True)
 class RandomIsp(BaseStep):
     """A camera's sensor and processor: shot and read noise on raw, demosaicing, white balance, tone curve.
 

@@ -9,6 +9,7 @@ says how far an epoch has come.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -125,3 +126,76 @@ def draw_epoch(
     else:
         chosen += variant
     return Draws(sample, chosen, columns[1] < onthefly_prob, columns[2] < flip_prob, columns[3], columns[4])
+
+
+SEVERITY_BINS = 10
+"""Parts of a range of severities that are drawn equally often where they are balanced."""
+
+
+def severity_range(wanted: tuple[float, float], epoch: int, curriculum: int) -> tuple[float, float]:
+    """Return the range of severities of an epoch: its upper end grows to 1 over the epochs of a curriculum.
+
+    >>> [severity_range((0.0, 0.3), epoch, 7)[1] for epoch in (0, 7, 9)]
+    [0.3, 1.0, 1.0]
+    >>> severity_range((0.0, 0.3), 5, 0)
+    (0.0, 0.3)
+    """
+    low, high = wanted
+    return low, high + (1 - high) * min(epoch / curriculum, 1.0) if curriculum else high
+
+
+def pick_by_severity(
+    draws: Draws,
+    severities: npt.NDArray[np.float64],
+    wanted: tuple[float, float],
+    seed: int,
+    epoch: int,
+    *,
+    stay: bool,
+    balanced: bool = False,
+) -> Draws:
+    """Take stored LQ images of a range of severities alone.
+
+    An epoch keeps its items: one whose LQ image lies in the range stays as it is; another takes one of its sample's
+    that does, and where none does, any pair of the data set that does. Balanced, each item draws a part of the range
+    first, equally often those in which anything lies, and then a pair of that part: samples may come several times.
+
+    Args:
+        draws: What was drawn for the epoch.
+        severities: Of all stored LQ images, shape (samples, variants).
+        wanted: Least and greatest severity.
+        seed: Of the run.
+        epoch: Number of the epoch.
+        stay: Whether an item's own sample comes first; no sense where each item is one variant.
+        balanced: Whether all severities are equally likely.
+
+    Raises:
+        ValueError: If nothing lies in the range.
+    """
+    within = (severities >= wanted[0]) & (severities <= wanted[1])
+    pool = np.argwhere(within)
+    if not len(pool):
+        raise ValueError(f"no LQ image has a severity within [{wanted[0]:g}, {wanted[1]:g}]")
+    numbers = epoch_generator(seed, epoch, "\0severity").random((2, len(draws.sample)))
+    sample, variant = draws.sample.copy(), draws.variant.copy()
+    if balanced:
+        # The ends of the parts are those of what there is, so that no part is beyond all images.
+        found = severities[within]
+        low, high = float(found.min()), float(found.max())
+        part = ((found - low) / max(high - low, 1e-9) * SEVERITY_BINS).astype(np.int64).clip(0, SEVERITY_BINS - 1)
+        pools = [pool[part == number] for number in range(SEVERITY_BINS) if (part == number).any()]
+        chosen = (numbers[0] * len(pools)).astype(np.int64)
+        for number, own in enumerate(pools):
+            here = chosen == number
+            sample[here], variant[here] = own[(numbers[1][here] * len(own)).astype(np.int64)].T
+        return dataclasses.replace(draws, sample=sample, variant=variant)
+    outside = ~within[sample, variant]
+    if stay:
+        # Of a sample's variants in the range, one by a number in [0, 1); those without any go to the whole pool.
+        counts = within.sum(axis=1)
+        own = outside & (counts[sample] > 0)
+        turn = (numbers[0][own] * counts[sample[own]]).astype(np.int64)
+        variant[own] = (np.cumsum(within[sample[own]], axis=1) > turn[:, None]).argmax(axis=1)
+        outside &= counts[sample] == 0
+    sample[outside], variant[outside] = pool[(numbers[1][outside] * len(pool)).astype(np.int64)].T
+    return dataclasses.replace(draws, sample=sample, variant=variant)

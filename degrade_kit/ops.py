@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 
 from degrade_kit import kernels
-from degrade_kit.camera_ops import CameraShake, Defocus, Denoise, Isp, Sharpen, Tone
+from degrade_kit.camera_ops import Aberration, CameraShake, Defocus, Denoise, Isp, Sharpen, Tone
 from degrade_kit.canvas import Canvas, Convolution, Separable
 from degrade_kit.codec_ops import Avif, Heic, Jpeg, WebP
 from degrade_kit.errors import ConfigError
@@ -26,7 +26,7 @@ from degrade_kit.network_ops import FlipNetImage, NetworkCall, Segments
 from degrade_kit.noise import normals, poisson_noise
 from degrade_kit.op_tools import Seat, add_noise_field, luma
 from degrade_kit.print_ops import Creases, Dust, Fade, FilmGrain, Halftone, Scratches, Sepia
-from degrade_kit.screen_ops import Banding, Interlace, Palette, ScreenCapture, Watermark
+from degrade_kit.screen_ops import Banding, Interference, Interlace, Palette, Pixelate, ScreenCapture, Watermark
 from degrade_kit.upscale_ops import AiUpscale
 from degrade_kit.video_ops import Video
 from degrade_kit.weather_ops import DepthHaze, Glare, LowLight, Rain, Snow
@@ -240,6 +240,29 @@ class PoissonNoise:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class ImpulseNoise:
+    """Single pixels black or white: dead and hot ones, and errors of transmission.
+
+    Source: Gonzalez and Woods, "Digital Image Processing", 5.2.2, salt-and-pepper noise; as in ImageNet-C.
+    """
+
+    name: ClassVar[str] = "impulse_noise"
+    share: float
+    """Share of the pixels, in [0, 1]."""
+    white: float = 0.5
+    """Share of these that are white."""
+
+    def run(self, canvas: Canvas, seat: Seat) -> None:
+        """Set the pixels; clips to [0, 255]."""
+        draws = np.random.Generator(seat.bits()).random((canvas.height, canvas.width))
+        planes = canvas.take_planes()
+        np.clip(planes, 0, 255, out=planes)
+        planes[:, draws < self.share] = 0
+        planes[:, draws < self.share * self.white] = 255
+        canvas.set_planes(planes)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ColorShift:
     """A constant added to each channel, then a clip to [0, 255]. Source: GFPGAN `color_jitter`."""
 
@@ -359,12 +382,16 @@ class Uneven:
         inner, outer = canvas.fork(), canvas.fork()
         yield from run_segments(self.inside, inner, seat.inner(0))
         yield from run_segments(self.outside, outer, seat.inner(1))
-        side = max(1, round(self.side * min(canvas.height, canvas.width)))
-        top, left = round(self.top * (canvas.height - side)), round(self.left * (canvas.width - side))
-        square = (slice(None), slice(top, top + side), slice(left, left + side))
+        square = (slice(None), *self.square(canvas.height, canvas.width))
         planes = outer.take_planes()
         planes[square] = inner.planes()[square]
         canvas.set_planes(planes)
+
+    def square(self, height: int, width: int) -> tuple[slice, slice]:
+        """Return the rows and the columns of the square in an image of this size."""
+        side = max(1, round(self.side * min(height, width)))
+        top, left = round(self.top * (height - side)), round(self.left * (width - side))
+        return slice(top, top + side), slice(left, left + side)
 
 
 Op: TypeAlias = (
@@ -417,6 +444,10 @@ Op: TypeAlias = (
     | Palette
     | Interlace
     | Watermark
+    | Aberration
+    | ImpulseNoise
+    | Pixelate
+    | Interference
 )
 
 OPS: dict[str, type[Op]] = {
@@ -471,6 +502,10 @@ OPS: dict[str, type[Op]] = {
         Palette,
         Interlace,
         Watermark,
+        Aberration,
+        ImpulseNoise,
+        Pixelate,
+        Interference,
     )
 }
 """Every operation by the name that a record gives it."""

@@ -31,7 +31,9 @@ from degrade_kit.network_ops import Network
 from degrade_kit.ops import Op, Shift
 from degrade_kit.plain_shards import PlainTars, find_tars, index_tar, plain_info
 from degrade_kit.record import Record, ops_from_json
+from degrade_kit.severity import severity
 from degrade_kit.shards import LQ_ONLY, MAX_MEMBER_BYTES, READABLE, Sample, ShardSet, Sidecar, open_shards
+from degrade_kit.step_base import NOMINAL_SIDE
 from degrade_kit.store import LocalStore, Store, open_store
 
 _BLOCK = 512
@@ -87,6 +89,11 @@ class LoadedPair:
     """Number of the stored LQ image, -1 where it was made on the fly."""
     points: FacePoints | None = None
     """Points of the face in `hq`; None in a data set without landmarks, or where nobody has asked for them."""
+
+
+def side_of(info: Mapping[str, Any]) -> int:
+    """Shorter side of a sample's HQ image, pixels, as its JSON says; 512 where it does not, as in foreign tars."""
+    return min(int(info.get(name, NOMINAL_SIDE)) for name in ("height", "width"))
 
 
 class PairReader:
@@ -206,21 +213,44 @@ class PairReader:
         Raises:
             ShardError: If the shard is missing, cut or altered.
         """
+        members = [0, 1] if variant is None else [0, 1, 2 + variant]
+        key, where, info, (hq, _, *lq) = self._read(index, members)
+        return RawPair(key, where, info, hq, lq[0] if lq else b"")
+
+    def _read(self, index: int, members: list[int]) -> tuple[str, str, dict[str, Any], list[bytes]]:
+        """Read members of a sample, its JSON (1) among them: its key, its place for messages, the JSON, and all."""
         shard = int(np.searchsorted(self._shard_ends, index, side="right"))
         key = self._keys[index].decode("utf-8", "surrogateescape")
         where = f"{self._store.url}/{self._shards[shard]['name']}.tar: sample {key}"
-        members = [0, 1] if variant is None else [0, 1, 2 + variant]
         try:
-            hq, text, *lq = self._members_of(shard, index, members, key, where)
+            data = self._members_of(shard, index, members, key, where)
         except OSError as error:
             raise ShardError(f"{where}: cannot be read: {error.strerror or error}") from error
+        text = data[members.index(1)]
         try:
             info = plain_info(key, text, self.num_variants) if self._plain else Sample(key, {"json": text}).info
         except ShardError as error:
             raise ShardError(f"{where}: {error}") from error
         if info["variants"] != self.num_variants:
             raise ShardError(f"{where}: {info['variants']} variants, expected {self.num_variants}")
-        return RawPair(key, where, info, hq, lq[0] if lq else b"")
+        return key, where, info, data
+
+    def severities(self) -> npt.NDArray[np.float64]:
+        """Compute the severity of every stored LQ image, shape (samples, variants); reads all samples' JSON.
+
+        Raises:
+            ConfigError: If a sample has no record, as those of foreign tars have none.
+            ShardError: If a shard is missing, cut or altered.
+        """
+        found = np.zeros((len(self), self.num_variants))
+        for index in range(len(self)):
+            _, where, info, _ = self._read(index, [1])
+            for variant in range(self.num_variants):
+                try:
+                    found[index, variant] = severity(Record.from_json(info[f"lq{variant}_record"]), side_of(info))
+                except ValueError as error:
+                    raise ConfigError(f"severity: {where}: lq{variant} has no record: {error}") from error
+        return found
 
     @staticmethod
     def stored_pair(raw: RawPair, variant: int) -> LoadedPair:

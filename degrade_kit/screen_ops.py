@@ -119,6 +119,57 @@ class Banding:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Pixelate:
+    """Square blocks of one colour each, as faces are made unknown, or enlarged without a filter.
+
+    Source: WTP Dataset Destroyer's `pixelate`, as an idea; the mean of each block, as an area filter takes it.
+    """
+
+    name: ClassVar[str] = "pixelate"
+    block: float
+    """Side of a block, pixels; 1 changes nothing."""
+
+    def run(self, canvas: Canvas, seat: Seat) -> None:
+        """Average the canvas over blocks."""
+        del seat
+        planes = canvas.take_planes()
+        height, width = planes.shape[1:]
+        size = (max(1, round(width / self.block)), max(1, round(height / self.block)))
+        for plane in planes:
+            few = np.asarray(cv2.resize(plane, size, interpolation=cv2.INTER_AREA), np.float32)
+            cv2.resize(few, (width, height), dst=plane, interpolation=cv2.INTER_NEAREST_EXACT)
+        canvas.set_planes(planes)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Interference:
+    """A wave over the whole picture: hum of the mains in analogue video, a flickering lamp before a rolling shutter.
+
+    Source: Gonzalez and Woods, "Digital Image Processing", 5.2.3, periodic noise: a sinusoid that is added.
+    """
+
+    name: ClassVar[str] = "interference"
+    level: float
+    """Amplitude, 0..255 scale."""
+    period: float
+    """Length of the wave, pixels."""
+    angle: float = 0.0
+    """Turn of the stripes from level, radians, counter-clockwise."""
+    phase: float = 0.0
+    """Radians."""
+
+    def run(self, canvas: Canvas, seat: Seat) -> None:
+        """Add the wave; clips to [0, 255]."""
+        del seat
+        planes = canvas.take_planes()
+        unit = 2 * math.pi / self.period
+        x = np.arange(canvas.width, dtype=np.float32) * np.float32(unit * math.sin(self.angle))
+        y = np.arange(canvas.height, dtype=np.float32)[:, None] * np.float32(unit * math.cos(self.angle))
+        planes += np.float32(self.level) * np.sin(x + y + np.float32(self.phase))
+        canvas.set_planes(np.clip(planes, 0, 255, out=planes))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Palette:
     """A few colours for the whole picture, as GIF files have them, with or without error diffusion.
 

@@ -77,6 +77,44 @@ class RandomBanding(BaseStep):
 
 
 @dataclass(frozen=True, kw_only=True)
+class RandomPixelate(BaseStep):
+    """Blocks of one colour each, as faces are made unknown. Source of the idea: WTP Dataset Destroyer."""
+
+    name: ClassVar[str] = "pixelate"
+    block: Range = field(default=(2.0, 10.0), metadata={"check": span(1, 512)})
+    """Range of a block's side, in pixels of the image as it is then."""
+    prob: float = field(default=1.0, metadata={"check": probability})
+
+    def _draw(self, rng: Rng, drawn: Drawn) -> None:
+        drawn.steps.append(ops.Pixelate(block=uniform(rng, self.block)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class RandomInterference(BaseStep):
+    """A wave over the picture: hum in video, lamps that flicker. Source: Gonzalez and Woods, periodic noise."""
+
+    name: ClassVar[str] = "interference"
+    level: Range = field(default=(2.0, 16.0), metadata={"check": span(0, 255)})
+    """Range of the amplitude, 0..255 scale."""
+    period: Range = field(default=(4.0, 80.0), metadata={"check": span(1, 4096)})
+    """Range of the wave's length, in pixels of the image as it is then, drawn log-uniformly."""
+    angle: float = field(default=3.0, metadata={"check": number(0, 90)})
+    """Standard deviation of the stripes' turn from level, degrees."""
+    prob: float = field(default=1.0, metadata={"check": probability})
+
+    def _draw(self, rng: Rng, drawn: Drawn) -> None:
+        low, high = (math.log(end) for end in self.period)
+        drawn.steps.append(
+            ops.Interference(
+                level=uniform(rng, self.level),
+                period=math.exp(uniform(rng, (low, high))),
+                angle=turned(rng, self.angle),
+                phase=uniform(rng, (0, 2 * math.pi)),
+            )
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
 class RandomPalette(BaseStep):
     """A few colours for the whole picture, as in GIF files. Sources: Heckbert (1982); Floyd and Steinberg (1976)."""
 

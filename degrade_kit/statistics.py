@@ -34,6 +34,9 @@ PARAMETERS: dict[str, tuple[float, float]] = {
 """Parameters that are counted, with the range of their histogram; what lies outside falls into the first or last
 bin."""
 
+SEVERITY = (0.0, 1.0)
+"""Range of the histogram of severities."""
+
 _COUNTED: dict[str, list[tuple[str, str]]] = {}
 for _name in PARAMETERS:
     _COUNTED.setdefault(_name.partition(".")[0], []).append((_name.partition(".")[2], _name))
@@ -111,17 +114,21 @@ _STATISTICS = fields(
         "ops": by_name(COUNT),
         "parameters": by_name(_SUMMARY),
     },
-    may={"prompts": by_name(COUNT)},
+    may={"prompts": by_name(COUNT), "severity": _SUMMARY},
 )
 
 
 class Statistics:
-    """Summaries by parameter name, and how often each operation, and each prompt of a FlipNet, was drawn."""
+    """Summaries by parameter name, and how often each operation, and each prompt of a FlipNet, was drawn.
+
+    Severities are counted apart, by `add_severity`: they follow from records by a table that may be measured anew.
+    """
 
     def __init__(self) -> None:
         self.ops: dict[str, int] = {}
         self.prompts: dict[str, int] = {}
         self.parameters: dict[str, Summary] = {}
+        self.severity = Summary()
         self.records = 0
 
     def add(self, record: Record) -> None:
@@ -137,6 +144,10 @@ class Statistics:
                 summary = self.parameters.setdefault(name, Summary())
                 summary.add(float(getattr(op, parameter)), PARAMETERS[name])
 
+    def add_severity(self, value: float) -> None:
+        """Count the severity of one record, in [0, 1]; see `degrade_kit.severity`."""
+        self.severity.add(value, SEVERITY)
+
     def merge(self, other: Statistics) -> None:
         """Count everything that `other` has counted."""
         self.records += other.records
@@ -146,15 +157,20 @@ class Statistics:
             self.prompts[prompt] = self.prompts.get(prompt, 0) + count
         for name, summary in other.parameters.items():
             self.parameters.setdefault(name, Summary()).merge(summary)
+        self.severity.merge(other.severity)
 
     def to_plain(self) -> dict[str, Any]:
-        """Convert to plain values in a fixed order; `prompts` is there where a FlipNet made images."""
+        """Convert to plain values in a fixed order.
+
+        `prompts` is there where a FlipNet made images, and `severity` where severities were counted.
+        """
         prompts = {"prompts": dict(sorted(self.prompts.items()))} if self.prompts else {}
         return {
             "records": self.records,
             "ops": dict(sorted(self.ops.items())),
             **prompts,
             "parameters": {name: summary.to_plain() for name, summary in sorted(self.parameters.items())},
+            **({"severity": self.severity.to_plain()} if self.severity.count else {}),
         }
 
     @classmethod
@@ -170,6 +186,8 @@ class Statistics:
         statistics.ops = dict(data["ops"])
         statistics.prompts = dict(data.get("prompts", {}))
         statistics.parameters = {name: Summary.from_plain(plain) for name, plain in data["parameters"].items()}
+        if "severity" in data:
+            statistics.severity = Summary.from_plain(data["severity"])
         return statistics
 
 

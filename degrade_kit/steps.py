@@ -16,6 +16,7 @@ import numpy as np
 from degrade_kit import ops
 from degrade_kit.bank import Told, load_bank, varied
 from degrade_kit.camera_steps import (
+    RandomAberration,
     RandomCameraShake,
     RandomDefocus,
     RandomDenoise,
@@ -64,7 +65,15 @@ from degrade_kit.print_steps import (
     RandomScratches,
     RandomSepia,
 )
-from degrade_kit.screen_steps import RandomBanding, RandomInterlace, RandomPalette, RandomScreenCapture, RandomWatermark
+from degrade_kit.screen_steps import (
+    RandomBanding,
+    RandomInterference,
+    RandomInterlace,
+    RandomPalette,
+    RandomPixelate,
+    RandomScreenCapture,
+    RandomWatermark,
+)
 from degrade_kit.step_base import (
     NOMINAL_SIDE,
     BaseStep,
@@ -306,6 +315,21 @@ class RandomPoissonNoise(BaseStep):
 
     def _draw(self, rng: Rng, drawn: Drawn) -> None:
         drawn.steps.append(ops.PoissonNoise(scale=uniform(rng, self.scale), gray=happens(rng, self.gray_prob)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class RandomImpulseNoise(BaseStep):
+    """Single pixels black or white. Source: Gonzalez and Woods, salt-and-pepper noise."""
+
+    name: ClassVar[str] = "impulse_noise"
+    share: Range = field(metadata={"check": span(0, 1)})
+    """Range of the share of the pixels."""
+    white: Range = field(default=(0.3, 0.7), metadata={"check": span(0, 1)})
+    """Range of the share of these that are white."""
+    prob: float = field(default=1.0, metadata={"check": probability})
+
+    def _draw(self, rng: Rng, drawn: Drawn) -> None:
+        drawn.steps.append(ops.ImpulseNoise(share=uniform(rng, self.share), white=uniform(rng, self.white)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -615,6 +639,10 @@ Step: TypeAlias = (
     | RandomPalette
     | RandomInterlace
     | RandomWatermark
+    | RandomAberration
+    | RandomImpulseNoise
+    | RandomPixelate
+    | RandomInterference
     | RandomFlipNet
     | Shuffle
     | OneOf
@@ -670,6 +698,10 @@ STEPS: dict[str, type[Step]] = {
         RandomPalette,
         RandomInterlace,
         RandomWatermark,
+        RandomAberration,
+        RandomImpulseNoise,
+        RandomPixelate,
+        RandomInterference,
         RandomFlipNet,
         Shuffle,
         OneOf,

@@ -16,13 +16,15 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import functools
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, distributed
 from torch.utils import data
@@ -35,17 +37,20 @@ from degrade_kit.epoch_order import (
     VariantChoice,
     draw_epoch,
     epoch_order,
+    pick_by_severity,
     rank_share,
+    severity_range,
     worker_share,
 )
 from degrade_kit.errors import ConfigError
 from degrade_kit.face_points import COMPONENTS
 from degrade_kit.image import Pixels
 from degrade_kit.network_ops import Network
-from degrade_kit.reader import LoadedPair, PairReader, RawPair, caption_of
+from degrade_kit.reader import LoadedPair, PairReader, RawPair, caption_of, side_of
 from degrade_kit.recipe import Recipe
 from degrade_kit.record import Record, ops_to_json
 from degrade_kit.seeding import epoch_generator
+from degrade_kit.severity import kinds, severity
 from degrade_kit.wording import first_few
 
 Pair = dict[str, Any]
@@ -67,6 +72,15 @@ class PairOptions:
     captions: Mapping[str, str] | None = None
     """Of the sources of the HQ images, by SHA-256, for a FlipNet that `onthefly` prompts with them; see
     `degrade_kit.read_captions`."""
+    severity: tuple[float, float] = (0.0, 1.0)
+    """Least and greatest severity of the LQ images that are read or made; see `degrade_kit.severity`. Items whose own
+    image is outside take another: see `degrade_kit.epoch_order.pick_by_severity`."""
+    curriculum: int = 0
+    """Epochs over which the greatest severity grows to 1; 0 keeps the range as it is."""
+    balanced: bool = False
+    """Whether mild and severe LQ images are equally likely; samples may then come several times in an epoch."""
+    labels: bool = False
+    """Whether each pair also has its `severity`, a number in [0, 1], and its `kinds`, a text of their names."""
     crop: int | None = None
     """Side of a square cut from the same random place of both images, pixels; None for whole images."""
     flip: bool = False
@@ -83,6 +97,13 @@ class PairOptions:
     def __post_init__(self) -> None:
         if not 0 <= self.onthefly_prob <= 1:
             raise ConfigError(f"onthefly_prob: expected 0 to 1, got {self.onthefly_prob}")
+        low, high = self.severity
+        if not 0 <= low <= high <= 1:
+            raise ConfigError(f"severity: expected two numbers in [0, 1], the least first, got {self.severity}")
+        if self.curriculum < 0:
+            raise ConfigError(f"curriculum: expected a number of epochs, 0 or more, got {self.curriculum}")
+        if self.curriculum and high == 1:
+            raise ConfigError("curriculum: expected a severity whose upper end is below 1, for it to grow")
         if self.crop is not None and self.crop < 1:
             raise ConfigError(f"crop: expected a side of at least 1 pixel, got {self.crop}")
         if self.dtype not in ("uint8", "float32"):
@@ -98,6 +119,11 @@ class PairOptions:
             )
         if not isinstance(self.variant, int) and self.variant not in ("random", "cycle", "all"):
             raise ConfigError(f'variant: expected a number, "random", "cycle" or "all"; got {self.variant!r}')
+
+    @property
+    def by_severity(self) -> bool:
+        """Whether the severities of LQ images decide about them."""
+        return self.balanced or self.severity != (0.0, 1.0)
 
     def check(self, num_variants: int, where: str, extent: Sequence[int] = ()) -> None:
         """Check that samples with so many LQ images can give such pairs.
@@ -145,6 +171,8 @@ class PairMapDataset(Dataset[Pair]):
         # In shared memory: workers that live on from epoch to epoch hold copies of everything else.
         self._epoch: Tensor = torch.zeros(1, dtype=torch.int64).share_memory_()
         self._drawn: tuple[int, Draws] | None = None
+        # Now, so that workers need not read all records again.
+        self._severities = self.reader.severities() if self.options.by_severity else None
 
     @property
     def epoch(self) -> int:
@@ -199,8 +227,31 @@ class PairMapDataset(Dataset[Pair]):
                 onthefly_prob=options.onthefly_prob if options.onthefly else 0.0,
                 flip_prob=0.5 if options.flip else 0.0,
             )
+            if self._severities is not None and self.reader.num_variants:
+                drawn = self._picked(drawn, self._severities, epoch)
             self._drawn = epoch, drawn
         return self._drawn[1]
+
+    def _picked(self, drawn: Draws, severities: npt.NDArray[np.float64], epoch: int) -> Draws:
+        options = self.options
+        wanted = severity_range(options.severity, epoch, options.curriculum)
+        only = severities[:, options.variant, None] if isinstance(options.variant, int) else severities
+        stay = options.variant != "all"
+        try:
+            picked = pick_by_severity(
+                dataclasses.replace(drawn, variant=np.zeros_like(drawn.variant)) if only is not severities else drawn,
+                only,
+                wanted,
+                options.seed,
+                epoch,
+                stay=stay,
+                balanced=options.balanced,
+            )
+        except ValueError as error:
+            raise ConfigError(
+                f"severity: {error} in {self.reader.url}, whose severities are {only.min():.2f} to {only.max():.2f}"
+            ) from error
+        return dataclasses.replace(picked, variant=drawn.variant) if only is not severities else picked
 
     def _load(self, draws: Draws, item: int, epoch: int) -> LoadedPair:
         sample, variant = int(draws.sample[item]), int(draws.variant[item])
@@ -210,7 +261,11 @@ class PairMapDataset(Dataset[Pair]):
             return with_points(self.reader.stored_pair(raw, variant), raw, self.options)
         raw = self.reader.read(sample, None)
         rng = epoch_generator(self.options.seed, epoch, raw.info["source"], variant)
-        record = recipe.draw(rng, caption_of(raw, self.options.captions))
+        caption = caption_of(raw, self.options.captions)
+        record = recipe.draw(rng, caption)
+        if self.options.by_severity:
+            wanted = severity_range(self.options.severity, epoch, self.options.curriculum)
+            record = redrawn(record, functools.partial(recipe.draw, rng, caption), wanted, side_of(raw.info))
         return with_points(self.reader.fresh_pair(raw, record, self.options.network), raw, self.options)
 
 
@@ -460,6 +515,11 @@ def make_pair(loaded: LoadedPair, options: PairOptions, draws: Draws, item: int)
     sides = [_augment(pixels, options.crop, draws, item, loaded.key) for pixels in (loaded.hq, loaded.lq)]
     hq, lq = (to_tensor(pixels, options.dtype) for pixels in sides)
     texts = {"record": loaded.record, "key": loaded.key, "source": loaded.source, "variant": loaded.variant}
+    if options.labels:
+        if not loaded.record:
+            raise ConfigError(f"labels: sample {loaded.key} has no record, as those of foreign tars have none")
+        record = Record.from_json(loaded.record)
+        texts |= {"severity": severity(record, min(loaded.hq.shape[:2])), "kinds": " ".join(kinds(record))}
     return {"hq": hq, "lq": lq, **texts, **_points(loaded, options, draws, item)}
 
 
@@ -482,6 +542,26 @@ def _points(loaded: LoadedPair, options: PairOptions, draws: Draws, item: int) -
 def _place_of_crop(height: int, width: int, side: int, draws: Draws, item: int) -> tuple[int, int]:
     """Top and left edge of the crop of an item."""
     return int(draws.top[item] * (height - side + 1)), int(draws.left[item] * (width - side + 1))
+
+
+_TRIES = 50
+
+
+def redrawn(record: Record, draw: Callable[[], Record], wanted: tuple[float, float], side: int) -> Record:
+    """Draw a record again until its severity lies in a range, 50 times at most; else return the nearest that came."""
+
+    def outside(one: Record) -> float:
+        found = severity(one, side)
+        return max(wanted[0] - found, found - wanted[1], 0.0)
+
+    nearest, least = record, outside(record)
+    for _ in range(_TRIES):
+        if least == 0:
+            break
+        other = draw()
+        if (distance := outside(other)) < least:
+            nearest, least = other, distance
+    return nearest
 
 
 def _augment(pixels: Pixels, side: int | None, draws: Draws, item: int, key: str) -> Pixels:

@@ -82,6 +82,10 @@ def webdataset(
         ShardError: If there is no data set.
     """
     options = options or PairOptions()
+    if options.by_severity:
+        raise ConfigError(
+            "severity: a webdataset pipeline takes the samples as they come and cannot choose; use `PairDataset`"
+        )
     plain, variants, extent = find_tars(shards), None, ()
     entries: list[tuple[str, int | None]]
     if plain is None:

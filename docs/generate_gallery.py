@@ -202,6 +202,10 @@ STRIPS: dict[str, Strip] = {
         },
         whole=True,
     ),
+    "aberration": Strip(panels=series("reach", [0.002, 0.005, 0.01, 0.02]).panels, whole=True),
+    "impulse_noise": series("share", [0.002, 0.01, 0.03, 0.1]),
+    "pixelate": series("block", [2, 4, 8, 16], " px"),
+    "interference": series("level", [4, 10, 20, 40], period=12),
     "flipnet": Strip(
         panels={prompt: {"prompt": prompt} for prompt in ("strong blur", "strong noise", "dense haze", "very dark")},
         grows=False,
@@ -227,6 +231,120 @@ STRIPS: dict[str, Strip] = {
     ),
 }
 """What is shown of each step, in the order of the page, which is that of `STEPS`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Peer:
+    """Another tool's kinds of degradation, by its own names."""
+
+    source: str
+    """Repository and commit, or package and version, where the names stand."""
+    kinds: dict[str, str]
+    """Its names, by the step here that does the like."""
+    lacking: str = ""
+    """What it has that no step here does."""
+
+
+PEERS: dict[str, Peer] = {
+    "WTP Dataset Destroyer": Peer(
+        source="[umzi2/wtp_dataset_destroyer](https://github.com/umzi2/wtp_dataset_destroyer) at ec42ce6, "
+        "`src/process`",
+        kinds={
+            "blur": "blur gauss, random",
+            "defocus": "blur lens",
+            "motion_blur": "blur motion",
+            "denoise": "blur median",
+            "resize": "resize",
+            "enlarge": "resize up_down, down_up",
+            "gaussian_noise": "noise gauss, scale",
+            "jpeg": "compress jpeg, subsampling",
+            "webp": "compress webp",
+            "video": "compress h264, hevc, mpeg2, mpeg4, vp9",
+            "sharpen": "halo",
+            "tone": "color",
+            "color_jitter": "saturation",
+            "halftone": "screentone",
+            "aberration": "shift",
+            "impulse_noise": "noise salt, pepper, salt_and_pepper",
+            "pixelate": "pixelate",
+            "interference": "sin",
+            "palette": "dithering",
+            "banding": "dithering quantize",
+            "one_of": "or",
+            "shuffle": "and",
+        },
+        lacking="box blur; uniform, Perlin and simplex noise; shifts of YUV and CMYK channels; canny, drawn edges",
+    ),
+    "RealRestorer": Peer(
+        source="[yfyang007/RealRestorer](https://github.com/yfyang007/RealRestorer) at 99fd214, `degradation_pipeline`",
+        kinds={
+            "blur": "blur",
+            "sinc_blur": "blur sinc",
+            "gaussian_noise": "noise",
+            "poisson_noise": "noise poisson",
+            "resize": "sr",
+            "jpeg": "blur, noise, sr: JPEG",
+            "depth_haze": "haze (depth by MiDaS)",
+            "rain": "rain (depth by MiDaS)",
+            "screen_capture": "moire (a network)",
+        },
+        lacking="reflection of another picture, by a network",
+    ),
+    "mmagic": Peer(
+        source="[open-mmlab/mmagic](https://github.com/open-mmlab/mmagic) at 269995a, "
+        "`mmagic/datasets/transforms/random_degradations.py`",
+        kinds={
+            "blur": "RandomBlur",
+            "sinc_blur": "RandomBlur sinc",
+            "resize": "RandomResize",
+            "gaussian_noise": "RandomNoise gaussian",
+            "poisson_noise": "RandomNoise poisson",
+            "jpeg": "RandomJPEGCompression",
+            "video": "RandomVideoCompression",
+            "shuffle": "DegradationsWithShuffle",
+        },
+    ),
+    "ofiq-syngen": Peer(
+        source="the package ofiq-syngen 0.5.2, `components.py`",
+        kinds={
+            "blur": "Sharpness: blur",
+            "motion_blur": "Sharpness: motion blur",
+            "gaussian_noise": "Sharpness: noise",
+            "jpeg": "CompressionArtifacts",
+            "low_light": "UnderExposurePrevention, LuminanceMean",
+            "tone": "OverExposurePrevention, DynamicRange, NaturalColour",
+            "shift": "crops and margins",
+            "photo_frame": "HeadSize, InterEyeDistance, HeadPoseRoll",
+        },
+        lacking="what changes the person or the scene, and is no degradation: closed eyes, open mouth, covers, "
+        "expression, yaw and pitch, a second face, backgrounds; uneven light; barrel distortion",
+    ),
+}
+"""Names of what others make, as facts: read in their sources in November 2026, nothing copied."""
+
+
+def comparison() -> str:
+    """Write the table of steps beside the kinds of other tools."""
+    for name, peer in PEERS.items():
+        if unknown := peer.kinds.keys() - STEPS.keys():
+            raise SystemExit(f"{name}: no such steps: {unknown}")
+    head = f"| step | {' | '.join(PEERS)} |\n|---|{'---|' * len(PEERS)}"
+    rows = [f"| `{step}` | {' | '.join(peer.kinds.get(step, '') for peer in PEERS.values())} |" for step in STEPS]
+    counted = ", ".join(f"{sum(bool(kind) for kind in peer.kinds.values())} in {name}" for name, peer in PEERS.items())
+    sources = "\n".join(
+        f"- {name}: {peer.source}." + (f" Not here: {peer.lacking}." if peer.lacking else "")
+        for name, peer in PEERS.items()
+    )
+    return f"""## Beside other tools
+
+{len(STEPS)} steps; of them, something like it is found for {counted}, by these names.
+An empty cell: the tool has no such kind.
+
+{head}
+{chr(10).join(rows)}
+
+{sources}
+"""
 
 
 def image_path(step: str) -> Path:
@@ -284,7 +402,7 @@ def page() -> str:
         needs = f" Needs the extra `{strip.extra}`." if strip.extra and f"`{strip.extra}`" not in text else ""
         shown = "\n".join(f"- {line}" for line in dict.fromkeys(_as_yaml(name, keys) for keys in strip.panels.values()))
         parts.append(f"## {name}\n\n{text}{needs}\n\n![{name}](images/steps/{name}.webp)\n\n```yaml\n{shown}\n```\n")
-    return "\n".join(parts)
+    return "\n".join([*parts, comparison()])
 
 
 def _as_yaml(step: str, keys: dict[str, Any]) -> str:

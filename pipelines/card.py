@@ -12,7 +12,7 @@ from degrade_kit.pipelines.sheet import LEGEND, Tile, caption, contact_sheet
 from degrade_kit.recipe import without_places
 from degrade_kit.shards import GIVEN, LQ_ONLY, ShardSet
 from degrade_kit.sources import display_name
-from degrade_kit.statistics import BINS, PARAMETERS, Statistics, Summary
+from degrade_kit.statistics import BINS, PARAMETERS, SEVERITY, Statistics, Summary
 from degrade_kit.store import Store
 from degrade_kit.wording import markdown_code, markdown_text
 
@@ -191,14 +191,16 @@ def _text(text: str) -> str:
 def histogram_text(statistics: Statistics) -> str:
     """Write one line for each parameter: count, mean, extremes and a histogram over its fixed range."""
     lines = [f"{statistics.records:,} records: " + ", ".join(f"{n:,} {name}" for name, n in statistics.ops.items())]
+    if statistics.severity.count:
+        lines.append(_histogram_line("severity", statistics.severity, SEVERITY))
     for name in PARAMETERS:
         if name in statistics.parameters:
-            lines.append(_histogram_line(name, statistics.parameters[name]))
+            lines.append(_histogram_line(name, statistics.parameters[name], PARAMETERS[name]))
     return "\n".join(lines)
 
 
-def _histogram_line(name: str, summary: Summary) -> str:
-    low, high = PARAMETERS[name]
+def _histogram_line(name: str, summary: Summary, limits: tuple[float, float]) -> str:
+    low, high = limits
     tallest = max(summary.bins) or 1
     bars = "".join(_BLOCKS[-(-count * (len(_BLOCKS) - 1) // tallest)] for count in summary.bins)
     assert len(bars) == BINS

@@ -190,6 +190,26 @@ def step(op: ops.Op, image: Floats, seed: int, position: tuple[int, ...], full: 
             return printed(op, np.clip(image / 255, 0, 1).astype(np.float64))
         case ops.ScreenCapture():
             return photographed(op, image, bits)
+        case ops.Aberration():
+            out = image.copy()
+            middle = np.array([width - 1, height - 1]) / 2
+            for channel, reach in ((0, op.red), (2, op.blue)):
+                matrix = np.array([[1 + reach, 0, -reach * middle[0]], [0, 1 + reach, -reach * middle[1]]])
+                plane = np.ascontiguousarray(image[..., channel])
+                out[..., channel] = cv2.warpAffine(plane, matrix, (width, height), borderMode=cv2.BORDER_REPLICATE)
+            return out
+        case ops.ImpulseNoise():
+            draws = np.random.Generator(bits).random((height, width))[..., None]
+            return np.where(draws < op.share, np.where(draws < op.share * op.white, 255, 0), image)
+        case ops.Pixelate():
+            size = (max(1, round(width / op.block)), max(1, round(height / op.block)))
+            few = cv2.resize(image, size, interpolation=cv2.INTER_AREA).reshape(size[1], size[0], 3)
+            blocks = cv2.resize(few, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
+            return blocks.reshape(image.shape)
+        case ops.Interference():
+            rows, columns = np.indices((height, width))
+            along = columns * math.sin(op.angle) + rows * math.cos(op.angle)
+            return np.clip(image + op.level * np.sin(2 * math.pi / op.period * along + op.phase)[..., None], 0, 255)
         case ops.Banding():
             return np.rint(np.clip(image, 0, 255) / 255 * (op.levels - 1)) / (op.levels - 1) * 255
         case ops.Palette():

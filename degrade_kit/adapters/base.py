@@ -15,12 +15,16 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from degrade_kit.checks import span
 from degrade_kit.errors import ConfigError, nearest
 from degrade_kit.face_points import COMPONENTS
 from degrade_kit.presets import resolve_recipe
 from degrade_kit.streaming import Pair, PairMapDataset, PairOptions, place_of_process
 
-OPTIONS = {"dataroot", "cache_dir", "variant", "onthefly", "onthefly_prob", "crop", "use_hflip", "seed"}
+OPTIONS = {
+    *("dataroot", "cache_dir", "variant", "onthefly", "onthefly_prob", "crop", "use_hflip", "seed"),
+    *("severity", "curriculum", "balanced"),
+}
 """Options of every data set here; see `open_pairs`."""
 
 # Keys that BasicSR itself reads, or writes into the options before a data set sees them.
@@ -41,7 +45,8 @@ def open_pairs(
         whose: Name of the trainer's data set, for messages.
         options: `dataroot`, the folder or URL of a finished data set; `onthefly`, a preset or the YAML file of a
             recipe; `use_hflip`, as `flip`; and as `PairOptions` and `PairMapDataset` have them: `variant`,
-            `onthefly_prob`, `crop`, `seed` and `cache_dir`.
+            `onthefly_prob`, `severity`, a list of two numbers, `curriculum`, `balanced`, `crop`, `seed` and
+            `cache_dir`.
         also: Further options that may be there.
         landmarks: Whether the pairs have the points of the faces.
 
@@ -69,6 +74,9 @@ def open_pairs(
         onthefly=recipe,
         network=network,
         onthefly_prob=options.get("onthefly_prob", 0.5),
+        severity=_pair_of_numbers(whose, options.get("severity", (0.0, 1.0))),
+        curriculum=options.get("curriculum", 0),
+        balanced=options.get("balanced", False),
         crop=options.get("crop"),
         flip=options.get("use_hflip", False),
         seed=options.get("seed", 0),
@@ -123,6 +131,10 @@ def locations(pair: Pair, ratio: float | None) -> dict[str, Tensor]:
         x = x + 1 if pair["mirrored"] else x
         boxes[f"loc_{name}"] = torch.stack([x - half + 1, y - half + 1, x + half, y + half])
     return boxes
+
+
+def _pair_of_numbers(whose: str, value: Any) -> tuple[float, float]:  # noqa: ANN401 (user input)
+    return span(0, 1)(value, f"{whose}: severity")
 
 
 def signed(image: Tensor) -> Tensor:

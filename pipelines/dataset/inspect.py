@@ -1,14 +1,23 @@
-"""`degrade-kit inspect`: what a data set holds, from its manifest and sidecars alone."""
+"""`degrade-kit inspect`: what a data set holds, from its manifest and sidecars alone.
+
+Severities of data sets that were made before they were counted are those of the records of the first samples.
+"""
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from degrade_kit.pipelines.card import histogram_text, origins
+from degrade_kit.reader import side_of
+from degrade_kit.severity import severity
 from degrade_kit.shards import open_shards, read_failures
+from degrade_kit.store import LocalStore
+
+_FIRST = 500
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -55,6 +64,10 @@ def inspect_shards(url: str) -> Inspection:
                 sizes[extension] += size
     failures = Counter(failure["reason"] for failure in read_failures(shards.store))
     statistics = shards.statistics()
+    if not statistics.severity.count and isinstance(shards.store, LocalStore):
+        for sample in itertools.islice(shards.samples(), _FIRST):
+            for variant in range(shards.manifest["variants"]):
+                statistics.add_severity(severity(sample.record(variant), side_of(sample.info)))
     return Inspection(
         manifest=shards.manifest,
         origins=origins(shards.manifest, statistics),

@@ -32,7 +32,8 @@ from degrade_kit.pipelines.executor import ExecutorConfig, Stateful, run_tasks
 from degrade_kit.pipelines.images import list_images
 from degrade_kit.pipelines.makers.config import image_config, plan_of
 from degrade_kit.progress import OnProgress, Progress, silent
-from degrade_kit.reader import check_tar
+from degrade_kit.reader import check_tar, side_of
+from degrade_kit.severity import severity
 from degrade_kit.shards import (
     CONFIG,
     FAILURES,
@@ -304,7 +305,9 @@ def _join_shard(job: JoinJob, bare: ShardSet, faces: _Faces, shard: str) -> int:
                 members = list(_with_hq(sample, face, _hq_extension(bare)))
             other_files += sha256(members[0][1]) != fields["hq_sha256"]
             for variant in range(fields["variants"]):
-                statistics.add(sample.record(variant))
+                record = sample.record(variant)
+                statistics.add(record)
+                statistics.add_severity(severity(record, side_of(fields)))
             writer.add(sample.key, members)
     changes: dict[str, Any] = {}
     if failures:

@@ -22,6 +22,7 @@ from degrade_kit.pipelines.makers.config import SynthConfig
 from degrade_kit.pipelines.makers.networks import load_networks
 from degrade_kit.pipelines.makers.recipe_maker import Prepared, RecipeMaker, VariantMaker
 from degrade_kit.pipelines.synth.given import GivenImages, GivenMaker, given_variants
+from degrade_kit.severity import severity
 from degrade_kit.shards import (
     Failure,
     ShardWriter,
@@ -71,6 +72,10 @@ class ShardReport:
     failures: int
 
 
+_SEVERITY_EVERY = 8
+"""Severities are counted of one sample in so many: enough for a histogram, and it takes no time."""
+
+
 def synthesize_shard(task: ShardTask, maker: VariantMaker, captions: Captions | None = None) -> ShardReport:
     """Make one shard and its sidecar; safe to run again, or twice at a time."""
     store = open_store(task.url)
@@ -83,6 +88,8 @@ def synthesize_shard(task: ShardTask, maker: VariantMaker, captions: Captions | 
             variants = given or variants
             for variant in variants:
                 statistics.add(variant.record)
+                if not given and len(sizes) % _SEVERITY_EVERY == 0:
+                    statistics.add_severity(severity(variant.record, min(hq.pixels.shape[:2])))
             counters.update(_counts(hq))
             size = (hq.pixels.shape[0], hq.pixels.shape[1])
             sizes.append(size)

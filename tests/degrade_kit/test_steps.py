@@ -49,6 +49,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "gaussian_noise": {"level": (0, 9)},
     "covariance_noise": {},
     "poisson_noise": {"scale": (0, 1)},
+    "impulse_noise": {"share": (0.01, 0.1)},
     "jpeg": {"quality": (30, 90)},
     "webp": {"quality": (30, 90)},
     "avif": {"quality": (30, 90)},
@@ -68,6 +69,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
         for name in (
             *("low_light", "rain", "snow", "depth_haze", "glare"),
             *("scratches", "creases", "dust", "fade", "sepia", "film_grain", "halftone"),
+            *("aberration", "pixelate", "interference"),
             *("screen_capture", "banding", "palette", "interlace", "watermark"),
         )
     },
