@@ -2,9 +2,8 @@
 
 Records of each kind are drawn over wide ranges; a record's distance is the mean over images and features of the change
 that it makes, in standard deviations of the feature over all kinds, each at most `CLIP`. With `--write`, the distances
-become the table of `degrade_kit.severity`: weights of the terms by least squares, then a monotone curve. The rank
-correlations are of other draws and other images than those of the table; so are those of the recipes, whose mixtures
-are added as powers.
+become the table of `degrade_kit.record_severity`: weights of the terms by least squares, then a monotone curve. The
+rank correlations are of other draws and other images than those of the table; so are those of the recipes.
 """
 
 from __future__ import annotations
@@ -31,8 +30,8 @@ from degrade_kit.op_tools import Seat
 from degrade_kit.presets import preset
 from degrade_kit.recipe import recipe_from_mapping
 from degrade_kit.record import Record
+from degrade_kit.record_severity import SUMS, TABLE, op_kind, severity, strength, table_key, terms_of
 from degrade_kit.seeding import generator
-from degrade_kit.severity import SUMS, TABLE, kind_of, severity, strength, table_key, terms_of
 
 Floats = npt.NDArray[np.float64]
 SIDE: Final = 192
@@ -112,7 +111,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=4, help="HQ images, half of them for the table (default: 4)")
     parser.add_argument("--draws", type=int, default=20, help="records of each simple kind (default: 20)")
     parser.add_argument("--many", type=int, default=50, help="records of each kind of several terms (default: 50)")
-    parser.add_argument("--write", action="store_true", help="write the table of degrade_kit.severity")
+    parser.add_argument("--write", action="store_true", help="write the table of degrade_kit.record_severity")
     parser.add_argument("--only", nargs="*", default=[], help="kinds (default: all, and mixtures)")
     parser.add_argument("--json", type=Path, help="write all numbers to this file as well")
     options = parser.parse_args()
@@ -187,7 +186,7 @@ def records_of(kind: str, count: int) -> list[Record]:
 
 def measured(record: Record, kind: str) -> tuple[float, ...]:
     """The terms of the operation of a record that is measured."""
-    index, op = next((n, op) for n, op in enumerate(record.steps) if table_key(op) == kind or kind_of(op) == kind)
+    index, op = next((n, op) for n, op in enumerate(record.steps) if table_key(op) == kind or op_kind(op) == kind)
     scale = op.scale if isinstance(op, ops.Resize) else 1.0
     return terms_of(op, scale, Seat(record.seed, (index,))) or ()
 

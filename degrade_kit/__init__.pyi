@@ -19,13 +19,13 @@ from degrade_kit.recipe import load_recipe as load_recipe
 from degrade_kit.recipe import recipe_from_mapping as recipe_from_mapping
 from degrade_kit.record import Record as Record
 from degrade_kit.record import ops_from_json as ops_from_json
+from degrade_kit.record_severity import kinds as kinds
+from degrade_kit.record_severity import masks as masks
+from degrade_kit.record_severity import severities as severities
+from degrade_kit.record_severity import severity as severity
 from degrade_kit.seeding import generator as generator
 from degrade_kit.transforms import DegradeTransform as DegradeTransform
 from degrade_kit.transforms import map_pairs as map_pairs
-from degrade_kit.severity import kinds as kinds
-from degrade_kit.severity import masks as masks
-from degrade_kit.severity import severities as severities
-from degrade_kit.severity import severity as severity
 
 # isort: split
 # Read pairs

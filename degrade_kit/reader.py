@@ -31,7 +31,7 @@ from degrade_kit.network_ops import Network
 from degrade_kit.ops import Op, Shift
 from degrade_kit.plain_shards import PlainTars, find_tars, index_tar, plain_info
 from degrade_kit.record import Record, ops_from_json
-from degrade_kit.severity import severity
+from degrade_kit.record_severity import severity
 from degrade_kit.shards import LQ_ONLY, MAX_MEMBER_BYTES, READABLE, Sample, ShardSet, Sidecar, open_shards
 from degrade_kit.step_base import NOMINAL_SIDE
 from degrade_kit.store import LocalStore, Store, open_store

@@ -145,7 +145,7 @@ class Statistics:
                 summary.add(float(getattr(op, parameter)), PARAMETERS[name])
 
     def add_severity(self, value: float) -> None:
-        """Count the severity of one record, in [0, 1]; see `degrade_kit.severity`."""
+        """Count the severity of one record, in [0, 1]; see `degrade_kit.record_severity`."""
         self.severity.add(value, SEVERITY)
 
     def merge(self, other: Statistics) -> None:

@@ -49,8 +49,8 @@ from degrade_kit.network_ops import Network
 from degrade_kit.reader import LoadedPair, PairReader, RawPair, caption_of, side_of
 from degrade_kit.recipe import Recipe
 from degrade_kit.record import Record, ops_to_json
+from degrade_kit.record_severity import kinds, severity
 from degrade_kit.seeding import epoch_generator
-from degrade_kit.severity import kinds, severity
 from degrade_kit.wording import first_few
 
 Pair = dict[str, Any]
@@ -73,8 +73,8 @@ class PairOptions:
     """Of the sources of the HQ images, by SHA-256, for a FlipNet that `onthefly` prompts with them; see
     `degrade_kit.read_captions`."""
     severity: tuple[float, float] = (0.0, 1.0)
-    """Least and greatest severity of the LQ images that are read or made; see `degrade_kit.severity`. Items whose own
-    image is outside take another: see `degrade_kit.epoch_order.pick_by_severity`."""
+    """Least and greatest severity of the LQ images that are read or made; see `degrade_kit.record_severity`. Items
+    whose own image is outside take another: see `degrade_kit.epoch_order.pick_by_severity`."""
     curriculum: int = 0
     """Epochs over which the greatest severity grows to 1; 0 keeps the range as it is."""
     balanced: bool = False

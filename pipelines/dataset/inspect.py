@@ -13,7 +13,7 @@ from typing import Any
 
 from degrade_kit.pipelines.card import histogram_text, origins
 from degrade_kit.reader import side_of
-from degrade_kit.severity import severity
+from degrade_kit.record_severity import severity
 from degrade_kit.shards import open_shards, read_failures
 from degrade_kit.store import LocalStore
 

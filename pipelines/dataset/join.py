@@ -33,7 +33,7 @@ from degrade_kit.pipelines.images import list_images
 from degrade_kit.pipelines.makers.config import image_config, plan_of
 from degrade_kit.progress import OnProgress, Progress, silent
 from degrade_kit.reader import check_tar, side_of
-from degrade_kit.severity import severity
+from degrade_kit.record_severity import severity
 from degrade_kit.shards import (
     CONFIG,
     FAILURES,

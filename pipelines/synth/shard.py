@@ -22,7 +22,7 @@ from degrade_kit.pipelines.makers.config import SynthConfig
 from degrade_kit.pipelines.makers.networks import load_networks
 from degrade_kit.pipelines.makers.recipe_maker import Prepared, RecipeMaker, VariantMaker
 from degrade_kit.pipelines.synth.given import GivenImages, GivenMaker, given_variants
-from degrade_kit.severity import severity
+from degrade_kit.record_severity import severity
 from degrade_kit.shards import (
     Failure,
     ShardWriter,

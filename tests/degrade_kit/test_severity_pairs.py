@@ -13,7 +13,7 @@ from degrade_kit.epoch_order import draw_epoch, pick_by_severity, severity_range
 from degrade_kit.errors import ConfigError
 from degrade_kit.reader import PairReader
 from degrade_kit.record import Record
-from degrade_kit.severity import kinds, severity
+from degrade_kit.record_severity import kinds, severity
 from degrade_kit.streaming import PairDataset, PairMapDataset, PairOptions, redrawn
 from tests.degrade_kit.test_streaming import SAMPLES, SIZE, made
 
@@ -98,7 +98,7 @@ def test_without_options_pairs_are_as_they_were(made: Path) -> None:
 def test_a_curriculum_of_a_data_set_reaches_all_of_it(made: Path) -> None:
     low = float(PairReader(made).severities().min()) + 1e-6
     pairs = PairMapDataset(made, PairOptions(severity=(0.0, low), curriculum=3, labels=True))
-    assert {pairs.at(0, item)["severity"] for item in range(len(pairs))} == {pytest.approx(low, abs=1e-5)}
+    assert all(pairs.at(0, item)["severity"] <= low for item in range(len(pairs)))
     assert len({pairs.at(3, item)["severity"] for item in range(len(pairs))}) > 1
 
 

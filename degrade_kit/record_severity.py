@@ -98,11 +98,11 @@ def _distances(record: Record, side: int) -> dict[str, float]:
     found: dict[str, list[float]] = {}
     for op, place in _walk(record.steps, _Place(1.0, 1.0, Seat(record.seed, ()), side)):
         if op not in record.target:
-            found.setdefault(kind_of(op), []).append(place.share * distance_of(op, place.scale, place.seat))
+            found.setdefault(op_kind(op), []).append(place.share * distance_of(op, place.scale, place.seat))
     return {kind: _added(distances) for kind, distances in found.items()}
 
 
-def kind_of(op: ops.Op) -> str:
+def op_kind(op: ops.Op) -> str:
     """Name the kind of an operation, as recipes do."""
     return "resize" if isinstance(op, _SIZES) else op.name
 
@@ -197,7 +197,7 @@ def table_key(op: ops.Op) -> str:
         return f"halftone {op.inks}"
     if isinstance(op, ops.Interlace):
         return f"interlace {op.fields}"
-    return kind_of(op)
+    return op_kind(op)
 
 
 def terms_of(op: ops.Op, scale: float, seat: Seat) -> Terms | None:
