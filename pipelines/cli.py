@@ -28,6 +28,7 @@ from degrade_kit.pipelines.commands.import_recipe import import_recipe_command
 from degrade_kit.pipelines.commands.inspect import inspect_command
 from degrade_kit.pipelines.commands.join import join_command
 from degrade_kit.pipelines.commands.make_testset import make_testset_command
+from degrade_kit.pipelines.commands.match import match_command
 from degrade_kit.pipelines.commands.pairs import pairs_command
 from degrade_kit.pipelines.commands.pairs_from_photos import pairs_from_photos_command
 from degrade_kit.pipelines.commands.presets import presets_command
@@ -38,6 +39,7 @@ from degrade_kit.pipelines.commands.synth import synth_command
 from degrade_kit.pipelines.commands.train_degrade import train_degrade_command
 from degrade_kit.pipelines.commands.train_restore import train_restore_command
 from degrade_kit.pipelines.commands.verify import verify_command
+from degrade_kit.pipelines.commands.view import view_command
 from degrade_kit.pipelines.commands.weights import weights_command
 from degrade_kit.pipelines.signals import terminable
 
@@ -53,10 +55,12 @@ GROUPS: Mapping[str, Sequence[click.Command]] = {
         align_command,
         caption_command,
         synth_command,
+        match_command,
         degrade_command,
     ),
     "Look at data": (
         inspect_command,
+        view_command,
         verify_command,
         replay_command,
         export_command,

@@ -27,7 +27,7 @@ LAYERS = ("degrade_kit", "degrade_kit.analysis", "degrade_kit.restore", "degrade
 LINKED = ("analysis", "restore", "pipelines")
 """Folders at the top of the repository that links in degrade_kit lead to."""
 FEATURES = {"inputs", "synth", "dataset", "distribution", "evaluation", "models"}
-ABOVE_FEATURES = {"commands", "cli.py", "demo.py"}
+ABOVE_FEATURES = {"commands", "cli.py", "demo.py", "match.py"}
 """What in pipelines puts features together."""
 NOT_INSTALLED = {"tests", "benchmarks", "docs"}
 RUNS_A_FLIPNET = {
@@ -235,6 +235,8 @@ MISTAKES = {
     ],
     "verify": ["{nowhere}"],
     "inspect": ["{nowhere}"],
+    "view": ["{nowhere} --out {out}"],
+    "match": ["--real {nowhere} --hq {faces} --shards {out}"],
     "replay": ["{nowhere} 000000000 --out {out}"],
     "bench-read": ["{nowhere}"],
     "export": ["{nowhere} --out {out}", "{nowhere} --to lq-only --out {out}"],

@@ -20,7 +20,7 @@ from degrade_kit.pipelines.cli import main
 SIDE = 64
 LONG = {
     "align", "analyze-distribution", "caption", "distill", "evaluate", "export", "fit-recipe", "join", "make-testset",
-    "pairs from-photos", "restore", "synth", "train-degrade", "train-restore", "verify",
+    "match", "pairs from-photos", "restore", "synth", "train-degrade", "train-restore", "verify",
 }  # fmt: skip
 
 
@@ -77,6 +77,9 @@ COMMANDS: dict[str, Callable[[Path, Path], list[object]]] = {
     ],
     "fit-recipe": lambda w, out: [
         "fit-recipe", "--real", w / "restored", "--hq", w / "faces", "--size", SIDE, "--out", out / "fitted.yaml"
+    ],
+    "match": lambda w, out: [
+        "match", "--real", w / "restored", "--hq", w / "faces", "--size", SIDE, "--shards", out / "set"
     ],
     "caption": lambda w, out: ["caption", "--hq", w / "faces", "--out", out / "captions.jsonl"],
     "evaluate": lambda w, out: [

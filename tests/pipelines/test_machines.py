@@ -76,6 +76,7 @@ COMMANDS: dict[str, Callable[[Path, Path], list[object]]] = {
     "align": lambda w, out: ["align", "--input", w / "photos", "--landmarks", w / "points.json", "--out", out],
     "verify": lambda w, out: ["verify", w / "shards", "--workers", 0],
     "inspect": lambda w, out: ["inspect", w / "shards"],
+    "view": lambda w, out: ["view", w / "shards", "--out", out],
     "replay": lambda w, out: ["replay", w / "shards", "000000000", "--out", out],
     "preview": lambda w, out: [
         "preview", "--hq", w / "faces", "--size", SIDE, "--num-faces", 2, "--out", out / "p.png"
@@ -682,6 +683,7 @@ def test_every_command_is_tried() -> None:
         "demo",
         "distill",
         "fit-recipe",
+        "match",
         "pairs from-photos",
         "restore",
         "train-degrade",

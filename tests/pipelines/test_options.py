@@ -38,6 +38,7 @@ ARGUMENTS: dict[str, tuple[str, ...]] = {
     "inspect": ("shards",),
     "join": ("shards", "--hq", "faces", "--out", "out"),
     "make-testset": ("--out", "out"),
+    "match": ("--real", "photos", "--hq", "faces", "--shards", "out"),
     "pairs": ("--out", "out"),
     "pairs from-photos": ("--real", "photos", "--out", "out"),
     "presets": (),
@@ -48,6 +49,7 @@ ARGUMENTS: dict[str, tuple[str, ...]] = {
     "train-degrade": ("--out", "out"),
     "train-restore": ("--shards", "shards", "--out", "out"),
     "verify": ("shards",),
+    "view": ("shards", "--out", "out"),
     "weights": (),
 }
 """The least that a command is given."""

@@ -91,6 +91,14 @@ COMMANDS: dict[str, tuple[str, Words]] = {
     ),
     "degrade": ("photos/a.png", lambda w, out: ["degrade", w / "photos/a.png", "--out", out]),
     "replay": ("shards", lambda w, out: ["replay", w / "shards", "000000000", "--out", out]),
+    "view": ("shards", lambda w, out: ["view", w / "shards", "--out", out]),
+    "match": (
+        "restored",
+        lambda w, out: [
+            "match", "--real", w / "restored", "--hq", w / "faces", "--shards", w / "matched", "--size", SIDE,
+            "--out", out,
+        ],
+    ),
     "export folder": ("shards", lambda w, out: ["export", w / "shards", "--out", out]),
     "export lmdb": ("shards", lambda w, out: ["export", w / "shards", "--to", "lmdb", "--out", out]),
     "export parquet": ("shards", lambda w, out: ["export", w / "shards", "--to", "parquet", "--out", out]),
