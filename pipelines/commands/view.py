@@ -14,7 +14,9 @@ from degrade_kit.wording import counted_noun
 @command("view", "Write a page to look through a data set")
 @click.argument("shards", metavar="SHARDS", type=PLACE)
 @word("--out", ": a folder for the page and its images", required=True)
-@option("--samples", type=click.IntRange(0), default=100, help="Samples that are shown, evenly spread; 0 shows all.")
+@option(
+    "--show", "samples", type=click.IntRange(0), default=100, help="Samples that are shown, evenly spread; 0 shows all."
+)
 @word("--cache-dir", unset="none", needs=url_of("shards"))
 def view_command(shards: str, out: Path, samples: int, cache_dir: Path | None) -> None:
     """Write a page to look through a data set: HQ and LQ at 1:1 under a slider, by kind, recipe and source.

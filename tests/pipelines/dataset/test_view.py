@@ -102,7 +102,7 @@ def test_a_folder_of_the_user_is_left_alone(made: Path, tmp_path: Path) -> None:
 
 
 def test_the_command_says_where_the_page_is(made: Path, tmp_path: Path) -> None:
-    result = CliRunner().invoke(main, ["view", str(made / "out"), "--out", str(tmp_path / "p"), "--samples", "2"])
+    result = CliRunner().invoke(main, ["view", str(made / "out"), "--out", str(tmp_path / "p"), "--show", "2"])
     assert result.exit_code == 0, result.output
     assert f"2 samples of 3, 4 LQ images: open {tmp_path / 'p' / 'index.html'}" in result.output
 
