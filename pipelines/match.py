@@ -26,7 +26,7 @@ from degrade_kit.pipelines.claim import Claim, Inputs, plain
 from degrade_kit.pipelines.distribution.analyze import Analysis, analyze
 from degrade_kit.pipelines.distribution.fit_bank import FittedBank
 from degrade_kit.pipelines.distribution.fit_recipe import fit_recipe
-from degrade_kit.pipelines.executor import ExecutorConfig
+from degrade_kit.pipelines.executor import WAIT_SECONDS, ExecutorConfig
 from degrade_kit.pipelines.html import data_uri, page
 from degrade_kit.pipelines.images import list_images
 from degrade_kit.pipelines.inputs.align import AlignConfig, align_sources
@@ -85,6 +85,7 @@ def match(
     dry_run: bool = False,
     workers: int | None = None,
     ray_address: str | None = None,
+    wait: float = WAIT_SECONDS,
     progress: Callable[[str], None] = lambda line: None,
 ) -> Matched:
     """Make a data set whose LQ images are like given photographs: `degrade-kit match`.
@@ -105,6 +106,7 @@ def match(
         dry_run: Report the plan with its time, and write nothing.
         workers: Worker processes, as for `synthesize`.
         ray_address: Ray cluster to join, as for `synthesize`.
+        wait: Seconds that a run on a cluster waits while no worker has a place there.
         progress: Told what is being done.
 
     Raises:
@@ -119,7 +121,7 @@ def match(
     inputs = [("--real", os.fspath(real)), ("--hq", os.fspath(hq))]
     photographs = list_images(os.fspath(real))
     aligned = _are_aligned(photographs, size)
-    run: dict[str, Any] = {"workers": workers, "ray_address": ray_address}
+    run: dict[str, Any] = {"workers": workers, "ray_address": ray_address, "wait": wait}
     fit: dict[str, Any] = {"kind": "bank", "size": size, "num_faces": num_faces, "seed": seed, "detector": detector}
     claim = _claim(photographs, inputs, {**fit, "hq": os.fspath(hq), "shards": place})
     # Before the work: a data set is gone on with, whichever it is, and `synthesize` says so if it is another one.
@@ -136,7 +138,7 @@ def match(
         if not aligned:
             progress(f"aligning {counted_noun(len(photographs), 'photograph')}")
             config = AlignConfig(input=near, out_dir=folder / "aligned", detector=detector, size=size)
-            align_sources(config, ExecutorConfig(workers=workers, ray_address=ray_address))
+            align_sources(config, ExecutorConfig(**run))
             near = str(folder / "aligned")
         fitted = None
         if not all((folder / name).is_file() for name in _RECIPE):
