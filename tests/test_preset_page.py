@@ -55,6 +55,12 @@ def test_every_recipe_has_its_picture_and_its_time() -> None:
     assert all(0.1 < time < 60_000 for time in times.values())
 
 
+def test_the_table_of_distances_has_every_preset() -> None:
+    told = generator.measured()
+    assert set(told) == set(preset_names()), "run python -m benchmarks.table for what is missing"
+    assert all(len(row.cells) == len(row.sets) == 3 for row in told.values())
+
+
 def test_numbers_of_two_passes_are_told_in_their_order() -> None:
     assert generator.numbers(preset("seesr")) == (
         "0.2-3, 0.2-1.5",
