@@ -84,7 +84,7 @@ PROMISES = (
         "Machines as they are: locked-down accounts, small containers, network file systems. See "
         "[machines](machines.md).",
         "Every command runs where calls fail as they do there.",
-        ("tests/pipelines/test_machines.py",),
+        ("tests/pipelines/test_machines.py", "tests/pipelines/test_network_file_systems.py"),
     ),
 )
 
