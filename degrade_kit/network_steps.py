@@ -53,7 +53,8 @@ class RandomFlipNet(BaseStep):
 
     name: ClassVar[str] = "flipnet"
     model: str = field(default="small", metadata={"check": text})
-    """Folder of a FlipNet in degradation mode, or `small` for the one that ships. Where it is changes no pixels."""
+    """Folder of a FlipNet in degradation mode, or the name of one that ships: `small`, `photos` for what photographs
+    have. Where it is changes no pixels."""
     digest: str = field(default="", metadata={"check": text})
     """Digest of the model; filled in, and checked where it is given."""
     prompt: str | dict[str, float] = field(default=OWN, metadata={"check": _prompt})

@@ -92,14 +92,17 @@ def _flipnet() -> list[Finding]:
         return []
     import torch
 
-    from degrade_kit.flipnet.folder import CONFIG_FILE, SMALL
+    from degrade_kit.flipnet.folder import CONFIG_FILE, SHIPPED
 
     count = torch.cuda.device_count()
     devices = [f"cuda:{i} {torch.cuda.get_device_name(i)}" for i in range(count)]
-    there = (SMALL / CONFIG_FILE).is_file()
+    models = {name: (folder, (folder / CONFIG_FILE).is_file()) for name, folder in SHIPPED.items()}
     return [
         Finding("torch devices", ", ".join([*devices, f"cpu, {torch.get_num_threads()} threads"])),
-        Finding("small FlipNet", str(SMALL) if there else "not in this installation", ok=there, optional=True),
+        *(
+            Finding(f"FlipNet {name}", str(folder) if there else "not in this installation", ok=there, optional=True)
+            for name, (folder, there) in models.items()
+        ),
     ]
 
 

@@ -19,36 +19,43 @@ else:
     import tomli as tomllib
 
 ROOT = Path(__file__).resolve().parents[1]
-SMALL_LICENSE = "degrade_kit/flipnet/small/LICENSE"
-NOTICE = (
-    "The weights of the small FlipNet are for non-commercial research use only: CC BY-NC 4.0, as far as the authors of "
-    "degrade-kit have rights in them, and in any case under the terms of the photographs that they were trained on."
-)
+SHIPPED_LICENSES = [f"degrade_kit/flipnet/{name}/LICENSE" for name in ("small", "photos")]
+NOTICES = {
+    name: (
+        f"The weights of {called} are for non-commercial research use only: CC BY-NC 4.0, as far as the authors of "
+        "degrade-kit have rights in them, and in any case under the terms of the photographs that they were trained on."
+    )
+    for name, called in (("small", "the small FlipNet"), ("photos", "the FlipNet `photos`"))
+}
+NOTICE = NOTICES["small"]
 ASKED_FOR = (
     "FFHQ CelebA-HQ LFW WIDER LOL SIDD RealBlur Dense-Haze PolyU VGG19 ArcFace LPIPS Inception BLIP astronaut Hopper"
 )
 
 
-def test_the_metadata_names_both_licences_and_their_files() -> None:
+def test_the_metadata_names_both_licences_and_all_of_their_files() -> None:
     project: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     assert project["license"] == "Apache-2.0 AND CC-BY-NC-4.0"
-    assert project["license-files"] == ["LICENSE", SMALL_LICENSE]
+    assert project["license-files"] == ["LICENSE", *SHIPPED_LICENSES]
     assert all((ROOT / name).is_file() for name in project["license-files"])
 
 
 def test_the_readme_names_both_licences() -> None:
     section = (ROOT / "README.md").read_text("utf-8").split("\n## Licence\n")[1]
     assert "[Apache-2.0](LICENSE)" in section
-    assert f"[non-commercial research]({SMALL_LICENSE})" in section
+    assert [name for name in SHIPPED_LICENSES if f"]({name})" not in section] == []
+    assert "non-commercial research" in section
 
 
-def test_the_licence_of_the_small_flipnet_begins_with_its_notice() -> None:
+@pytest.mark.parametrize(("name", "notice"), NOTICES.items())
+def test_the_licence_of_a_flipnet_that_ships_begins_with_its_notice(name: str, notice: str) -> None:
     pytest.importorskip("diffusers")
-    from degrade_kit.flipnet.folder import SMALL
+    from degrade_kit.flipnet.folder import SHIPPED
     from degrade_kit.pipelines.makers.networks import flipnet_recipe, flipnet_step, licences
 
-    assert licence_notice(SMALL) == NOTICE
-    assert licences(flipnet_recipe(flipnet_step("small"))) == [NOTICE]
+    assert list(SHIPPED) == list(NOTICES)
+    assert licence_notice(SHIPPED[name]) == notice
+    assert licences(flipnet_recipe(flipnet_step(name))) == [notice]
 
 
 def test_a_model_without_a_licence_file_has_no_notice(tmp_path: Path) -> None:

@@ -180,7 +180,7 @@ def continued_net(
     """Load a network to be trained further on other pairs; returns it with the reference that it is to be saved with.
 
     Args:
-        location: Folder of a FlipNet, or `small`.
+        location: Folder of a FlipNet, or the name of one that ships.
         stream: Pairs that its linear filter is fitted to anew: w, v and r of the head are those of the data.
         seed: Seed of the numbers of new words.
         words: Words that captions may hold; see `add_words`.

@@ -73,7 +73,7 @@ class Degrader:
         device: str | None = None,
         dtype: str = "float32",
     ) -> Degrader:
-        """Load a folder, or `small`; see `degrade_kit.flipnet.checkpoint.load`."""
+        """Load a folder, `small` or `photos`; see `degrade_kit.flipnet.checkpoint.load`."""
         return cls(load(location, base_model=base_model, download=download), device=device, dtype=dtype)
 
     def degrade(

@@ -9,7 +9,7 @@ import hashlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Final, cast
 
 from degrade_kit.checks import checked, each, number, of_kind
 from degrade_kit.errors import ConfigError
@@ -18,7 +18,11 @@ from degrade_kit.flipnet.config import FlipNetConfig, Mode, SamplingConfig, read
 from degrade_kit.sources import data_files
 
 SMALL = Path(__file__).parent / "small"
-"""The model that ships with this package: `--flipnet small`."""
+"""The FlipNet of 13 words that ships with this package: `--flipnet small`."""
+PHOTOS = Path(__file__).parent / "photos"
+"""The same, trained further on pairs of photographs: `--flipnet photos`."""
+SHIPPED: Final = {folder.name: folder for folder in (SMALL, PHOTOS)}
+"""The models that ship with this package, by name."""
 
 CONFIG_FILE = "flipnet.json"
 BASE_DIR = "base"
@@ -43,8 +47,8 @@ Prompts = tuple[tuple[str, float], ...]
 
 
 def model_folder(location: str | Path) -> Path:
-    """Find the folder of a model: `small`, or a path."""
-    return SMALL if str(location) == "small" else local_path(location)
+    """Find the folder of a model: a name of `SHIPPED`, or a path."""
+    return SHIPPED.get(str(location)) or local_path(location)
 
 
 def read_config(folder: Path) -> tuple[FlipNetConfig, BaseReference, Prompts, SamplingConfig]:
@@ -55,13 +59,14 @@ def read_config(folder: Path) -> tuple[FlipNetConfig, BaseReference, Prompts, Sa
     """
     path = folder / CONFIG_FILE
     if not path.exists():
-        if folder == SMALL:
+        if folder in SHIPPED.values():
             raise ConfigError(
-                f"the small FlipNet is not in this installation (expected in {folder}); give a folder that `"
+                f"the FlipNet {folder.name} is not in this installation (expected in {folder}); give a folder that `"
                 "degrade-kit train-degrade` wrote"
             )
         raise ConfigError(
-            f"{folder}: no {CONFIG_FILE}: not a FlipNet; give a folder that `degrade-kit train-degrade` wrote, or small"
+            f"{folder}: no {CONFIG_FILE}: not a FlipNet; give a folder that `degrade-kit train-degrade` wrote, or "
+            f"{' or '.join(SHIPPED)}"
         )
     fields = checked(read_json(path), of_kind(dict), str(path))
     reference = read_fields(BaseReference, fields.pop("base", None), f"{path}: base")
@@ -135,7 +140,7 @@ def check_model(location: str | Path, base_model: str | None = None, *, download
     """Make sure that a FlipNet and its base model are here, without reading their weights; return its folder.
 
     Args:
-        location: A folder, or `small` for the model that ships with this package.
+        location: A folder, or a name of `SHIPPED`.
         base_model: In place of the base model that the folder names.
         download: Whether a base model may be fetched from a hub.
 

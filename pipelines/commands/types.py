@@ -217,6 +217,12 @@ def _pair_kinds() -> Iterable[str]:
     return (f"{word}=" for word in (*DATA_SETS, *KINDS))
 
 
+def _flipnet_names() -> Iterable[str]:
+    from degrade_kit.flipnet.folder import SHIPPED
+
+    return SHIPPED
+
+
 def _upscaler_names() -> Iterable[str]:
     from degrade_kit.upscale_ops import UPSCALERS
 
@@ -234,7 +240,7 @@ NAMED_PLACE: Final = Text("place", parse=parse_place_assignment("NAME=PLACE"), f
 PHOTOS: Final = Text("place", parse=parse_photos, files=True)
 RECIPE: Final = Text("recipe", parse=_check_recipe, words=_preset_names, files=True, mappings=True)
 PRESET_NAME: Final = Text("preset", words=_preset_names)
-FLIPNET: Final = Text("model", parse=_parse_place, words=lambda: ("small",), files=True)
+FLIPNET: Final = Text("model", parse=_parse_place, words=_flipnet_names, files=True)
 MODEL: Final = Text("model", parse=_parse_place, files=True)
 BASE_MODEL: Final = Text("model", parse=_parse_place, files=True)
 FEATURES: Final = Text(

@@ -125,9 +125,9 @@ WORDS: Final[Mapping[str, Word]] = {
     ),
     # Models.
     "--flipnet": Word(
-        meaning="FlipNet that degrades: `small`, which ships, or a folder that `train-degrade` wrote",
+        meaning="FlipNet that degrades: `small` or `photos`, which ship, or a folder that `train-degrade` wrote",
         type=FLIPNET,
-        metavars=("small|DIR",),
+        metavars=("small|photos|DIR",),
     ),
     "--mix": Word(meaning="Share of the LQ images that the FlipNet makes, 0 to 1", type=click.FloatRange(0, 1)),
     "--base-model": Word(

@@ -48,7 +48,7 @@ def flipnet_step(
     """The step that the options of a command stand for.
 
     Args:
-        model: Folder, or `small`.
+        model: Folder, or the name of a model that ships: `small` or `photos`.
         prompts: With how often each is drawn, equally often where only names are given, or `captions`; the model's own
             where None.
         **settings: Of `RandomFlipNet`; None is the model's own.

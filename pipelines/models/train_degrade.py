@@ -114,8 +114,8 @@ class RunConfig:
     """A training run: a file of these sections."""
 
     start: str = ""
-    """FlipNet to train further: `small`, which ships, or a folder. Its base model and network are taken, its head's
-    linear filter is fitted to the pairs anew; empty for a new FlipNet."""
+    """FlipNet to train further: `small` or `photos`, which ship, or a folder. Its base model and network are taken, its
+    head's linear filter is fitted to the pairs anew; empty for a new FlipNet."""
     base_model: str = ""
     """Hub id or folder of the base model; empty for a new one, of the sizes in `base`."""
     revision: str | None = None

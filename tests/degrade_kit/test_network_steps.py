@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from degrade_kit.errors import ConfigError
-from degrade_kit.flipnet.folder import SMALL, folder_digest
+from degrade_kit.flipnet.folder import SHIPPED, folder_digest
 from degrade_kit.network_ops import FlipNetImage
 from degrade_kit.network_steps import RandomFlipNet
 from degrade_kit.recipe import Recipe, recipe_from_mapping
@@ -138,5 +138,10 @@ def test_a_slip_in_the_step_is_one_message(step: dict[str, Any], message: str) -
         recipe(step)
 
 
-def test_small_is_the_one_that_ships() -> None:
-    assert recipe({}).models == {folder_digest(SMALL): "small"}
+@pytest.mark.parametrize("name", SHIPPED)
+def test_a_flipnet_that_ships_is_called_by_its_name(name: str) -> None:
+    assert recipe({"model": name}).models == {folder_digest(SHIPPED[name]): name}
+
+
+def test_small_is_the_one_that_is_meant_where_none_is_named() -> None:
+    assert recipe({}).models == {folder_digest(SHIPPED["small"]): "small"}
