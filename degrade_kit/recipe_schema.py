@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 from degrade_kit.checks import Schema, schema_of
+from degrade_kit.files import decode_json
 from degrade_kit.steps import STEPS, Option, Step
 
 _TEXT: Schema = {"type": ["string", "null"]}
@@ -93,7 +94,7 @@ def _body(cls: type[Step] | type[Option]) -> Schema:
 def _default(field: dataclasses.Field[Any]) -> Any:  # noqa: ANN401 (a value of YAML)
     value = field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
     try:
-        return json.loads(json.dumps(value))
+        return decode_json(json.dumps(value))
     except TypeError:
         return None
 

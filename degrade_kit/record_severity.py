@@ -152,7 +152,7 @@ class _Place:
 
     scale: float
     share: float
-    """Of the image."""
+    """Share of the image that it covers."""
     seat: Seat
     side: int
 

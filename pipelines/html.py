@@ -22,7 +22,7 @@ img { background: #ddd }
 
 
 def page(title: str, body: str, *, style: str = "", script: str = "", files: bool = False) -> str:
-    """Write a page.
+    """Lay out a page.
 
     Args:
         title: Text.

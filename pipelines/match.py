@@ -44,7 +44,7 @@ _PROBED: Final = 16
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Matched(Report):
+class MatchReport(Report):
     """What a match made; or, of a dry run, what it would."""
 
     out: Path
@@ -87,7 +87,7 @@ def match(
     ray_address: str | None = None,
     wait: float = WAIT_SECONDS,
     progress: Callable[[str], None] = lambda line: None,
-) -> Matched:
+) -> MatchReport:
     """Make a data set whose LQ images are like given photographs: `degrade-kit match`.
 
     Align the photographs, find a bank of records near them, degrade the HQ faces by it, and compare: four commands in
@@ -132,7 +132,7 @@ def match(
         faces = counted_noun(len(list_images(os.fspath(hq))), "HQ face")
         first = f"a bank is found, then {faces} are degraded into {place}, {counted_noun(variants, 'variant')} each"
         planned = (first, *plan.planned)
-        return Matched(out=folder, fitted=None, made=None, analysis=None, seconds=0.0, planned=planned)
+        return MatchReport(out=folder, fitted=None, made=None, analysis=None, seconds=0.0, planned=planned)
     with claim.taken(LocalStore(folder)):
         near = os.fspath(real)
         if not aligned:
@@ -161,7 +161,7 @@ def match(
         )
         LocalStore(folder).write("index.html", utf8(_page(folder, near, place)))
     seconds = time.monotonic() - start
-    return Matched(out=folder, fitted=fitted, made=made, analysis=analysis, seconds=seconds)
+    return MatchReport(out=folder, fitted=fitted, made=made, analysis=analysis, seconds=seconds)
 
 
 def _claim(photographs: Sources, inputs: Inputs, settings: Mapping[str, Any]) -> Claim:

@@ -284,6 +284,7 @@ MISTAKES = {
         "--shards {nowhere} --config small --out {out}",
         "--shards {nowhere} --config {nowhere} --out {out}",
     ],
+    "import-recipe": ["{nowhere}"],
     "restore": ["--model {nowhere} --input {faces} --out {out}"],
 }
 """Wrong names, by command: each must be said before anything heavy is imported."""

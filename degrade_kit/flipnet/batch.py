@@ -67,7 +67,7 @@ class PixelBatch:
         return Batch(hq, lq, self.captions, self.hq_keys, self.lq_keys)
 
 
-def stack(pairs: Sequence[PairSample], *, keyed: bool = False) -> PixelBatch:
+def stack_pixels(pairs: Sequence[PairSample], *, keyed: bool = False) -> PixelBatch:
     """Stack pairs of one size; `keyed` adds the keys that a `LatentCache` needs."""
     hq, lq = (torch.from_numpy(np.stack([getattr(pair, name) for pair in pairs])) for name in ("hq", "lq"))
     hq_keys = [image_key(pair.hq) if keyed else b"" for pair in pairs]
@@ -77,7 +77,7 @@ def stack(pairs: Sequence[PairSample], *, keyed: bool = False) -> PixelBatch:
 
 def collate(pairs: Sequence[PairSample], *, keyed: bool = False) -> Batch:
     """Stack pairs of one size on the CPU; see `stack`."""
-    return stack(pairs, keyed=keyed).to(torch.device("cpu"))
+    return stack_pixels(pairs, keyed=keyed).to(torch.device("cpu"))
 
 
 def moved(tensor: Tensor, device: torch.device) -> Tensor:

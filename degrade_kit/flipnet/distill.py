@@ -29,7 +29,7 @@ from degrade_kit.flipnet.config import SamplingConfig
 from degrade_kit.flipnet.diffusion import one_step_estimate
 from degrade_kit.flipnet.loop import LoopConfig, Report, Trainee, TrainState, state_of, train_loop
 from degrade_kit.flipnet.network import FlipNet
-from degrade_kit.flipnet.sampling import few_timesteps, make_scheduler, prepare
+from degrade_kit.flipnet.sampling import few_timesteps, make_denoiser, make_scheduler
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -130,7 +130,7 @@ class DistillLoss(nn.Module):
         What the few-step solver begins with is the noise alone, whatever its first timestep is.
         """
         teacher = self._teacher[0]
-        evaluate = prepare(teacher, images, latents, prompts, self._sampling)
+        evaluate = make_denoiser(teacher, images, latents, prompts, self._sampling)
         scheduler, noisy = make_scheduler(teacher, self._sampling), noise
         states: dict[int, Tensor] = {}
         for timestep in map(int, scheduler.timesteps):

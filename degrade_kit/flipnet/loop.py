@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from degrade_kit.checks import COUNT, checked, fields
 from degrade_kit.errors import ConfigError, RunError
 from degrade_kit.files import decode_json, read_json, remove_folder, sweep_scratch, whole_folder, write_whole
-from degrade_kit.flipnet.batch import PairStream, PixelBatch, pair_generators, stack
+from degrade_kit.flipnet.batch import PairStream, PixelBatch, pair_generators, stack_pixels
 from degrade_kit.flipnet.sampling import choose_device
 from degrade_kit.flipnet.weights import check_shapes, read_weights, write_weights
 from degrade_kit.seeding import generator
@@ -524,7 +524,7 @@ class _Steps(torch.utils.data.IterableDataset[PixelBatch]):
                     # A step's numbers are its own whatever the sizes of the steps before it were.
                     first = step * STRIDE + (part * self._processes + self._process) * share
                     pairs_of_part = [self._stream.sample(first + offset, size) for offset in range(share)]
-                    yield stack(pairs_of_part, keyed=self._keyed)
+                    yield stack_pixels(pairs_of_part, keyed=self._keyed)
                 position += 1
 
 

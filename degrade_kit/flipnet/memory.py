@@ -19,7 +19,7 @@ SD_LEVELS: Final = (320, 640, 1280, 1280), 2
 SD_MILLIONS: Final = 1290
 """Numbers of Stable Diffusion 2.1: 866 of its U-Net, 84 of its autoencoder, 340 of its text model."""
 FIXED_GIGABYTES: Final = 1.5
-"""Of CUDA's context, its libraries and what an allocator cannot use."""
+"""Gigabytes of CUDA's context, its libraries and what an allocator cannot use."""
 _BLOCK_TENSORS: Final = 14
 """Tensors of the size of its input that a step back through one block keeps."""
 _DECODER: Final = {False: 3.6, True: 0.6}
@@ -39,9 +39,9 @@ class Training:
     trained: float
     """Numbers that do, millions: each has a gradient, two moments and an average."""
     channels: tuple[int, ...]
-    """Of the U-Net's levels."""
+    """Channels of the U-Net's levels."""
     layers: int
-    """Of the U-Net's levels."""
+    """Blocks in each level."""
     size: int
     """Side of the crops, pixels."""
     factor: int = 8

@@ -46,7 +46,7 @@ MISSING: Final = "listed, but not there"
 
 
 @dataclass(frozen=True, slots=True)
-class Tile:
+class SourceTile:
     """A square of both images of a pair."""
 
     top: int
@@ -67,7 +67,7 @@ class Pair:
     lq_path: Path
     split: Split
     """`test` for the official test splits, and for what is kept out of training otherwise."""
-    tile: Tile | None = None
+    tile: SourceTile | None = None
     """The part of the files that is the pair; all of them where None."""
 
 
@@ -209,7 +209,7 @@ def tiled(pairs: Iterable[Pair], side: int, seed: int) -> list[Pair]:
             found.append(pair)
             continue
         tiles = [
-            replace(pair, name=f"{pair.name}/{row}-{column}", tile=Tile(row * side, column * side, side))
+            replace(pair, name=f"{pair.name}/{row}-{column}", tile=SourceTile(row * side, column * side, side))
             for row in range(rows)
             for column in range(columns)
         ]

@@ -74,7 +74,7 @@ def sample(
     latents = net.encode_images(images)
     if noise.shape[1:] != latents.shape[1:]:
         raise ValueError(f"noise: expected shape {tuple(latents.shape[1:])} per target, got {tuple(noise.shape[1:])}")
-    evaluate = prepare(net, images, latents, prompts, config, extra)
+    evaluate = make_denoiser(net, images, latents, prompts, config, extra)
     noisy, scheduler = noise, make_scheduler(net, config)
     noisy = noisy * scheduler.init_noise_sigma
     timesteps = [int(timestep) for timestep in scheduler.timesteps]
@@ -157,7 +157,7 @@ def make_scheduler(net: FlipNet, config: SamplingConfig) -> Any:  # noqa: ANN401
 Evaluate = Callable[[Tensor, int], Tensor]
 
 
-def prepare(
+def make_denoiser(
     net: FlipNet,
     images: Tensor,
     latents: Tensor,

@@ -17,7 +17,7 @@ import numpy.typing as npt
 import torch
 
 from degrade_kit.errors import ConfigError
-from degrade_kit.files import write_whole
+from degrade_kit.files import decode_json, read_regular, write_whole
 from degrade_kit.flipnet.checkpoint import BaseReference, load
 from degrade_kit.flipnet.config import Mode, SamplingConfig
 from degrade_kit.flipnet.crops import POLICIES, apply_crop, draw_crop
@@ -313,7 +313,7 @@ def _choose_steps(model: Path, found: Sequence[Judgement]) -> None:
     passing = [row.num_steps for row in found if row.passes]
     chosen = min(passing) if passing else max(row.num_steps for row in found)
     path = model / "flipnet.json"
-    data: dict[str, Any] = json.loads(path.read_text("utf-8"))
+    data: dict[str, Any] = decode_json(read_regular(path))
     if data["sampling"]["num_steps"] != chosen:
         data["sampling"]["num_steps"] = chosen
         write_whole(path, json.dumps(data, indent=2) + "\n")

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import TypeVar
 
 from degrade_kit.errors import ConfigError
-from degrade_kit.files import local_path
+from degrade_kit.files import decode_json, local_path, read_regular
 from degrade_kit.flipnet.base_small import SmallBase
 from degrade_kit.flipnet.folder import BASE_DIR, model_folder, read_config
 from degrade_kit.flipnet.loop import LoopConfig
@@ -167,7 +166,7 @@ def _base_sizes(base_model: str, revision: str | None) -> tuple[tuple[tuple[int,
             return SD_LEVELS, SD_MILLIONS, 8
         folder = Path(cached).parent.parent
     try:
-        unet, vae = (json.loads((folder / part / "config.json").read_text("utf-8")) for part in ("unet", "vae"))
+        unet, vae = (decode_json(read_regular(folder / part / "config.json")) for part in ("unet", "vae"))
         levels = tuple(int(width) for width in unet["block_out_channels"]), int(unet.get("layers_per_block", 2))
         factor = int(vae.get("block_size", 2 ** (len(vae.get("block_out_channels", (0,))) - 1)))
         bytes_there = sum(path.stat().st_size for path in folder.glob("*/*.safetensors"))

@@ -313,5 +313,5 @@ def test_a_report_leaves_nothing_of_an_earlier_one(world: Path, tmp_path: Path) 
 def test_the_demo_takes_no_folder_of_the_user(world: Path) -> None:
     before = content(world)
     with pytest.raises(RunError, match="is not empty and was not made by this command"):
-        run_demo(world, 0, None)
+        run_demo(world, 0, None, 0.0)
     assert content(world) == before

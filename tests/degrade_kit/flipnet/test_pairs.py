@@ -16,7 +16,7 @@ from degrade_kit.errors import ConfigError, ImageError
 from degrade_kit.flipnet import registration
 from degrade_kit.flipnet.crops import CropPolicy, read_pair
 from degrade_kit.flipnet.mixture import RealPairs
-from degrade_kit.flipnet.pairs import Pair, Tile, draw_subset, kind_of, read_pairs
+from degrade_kit.flipnet.pairs import Pair, SourceTile, draw_subset, kind_of, read_pairs
 from degrade_kit.image import Pixels, encode_png
 
 REALBLUR_ROOT = "RealBlur-J_ECC_IMCORR_centroid_itensity_ref"
@@ -314,7 +314,7 @@ def test_large_images_give_tiles_that_are_pairs_of_their_own(tmp_path: Path) -> 
         for part, image in zip(read_pair(pair), whole[pair.lq_path], strict=True):
             assert np.array_equal(part, image[rows, columns])
             assert part.flags.c_contiguous
-    outside = replace(found.pairs[0], tile=Tile(80, 0, 32))
+    outside = replace(found.pairs[0], tile=SourceTile(80, 0, 32))
     with pytest.raises(ImageError, match="to lie within 130 x 100 pixels"):
         read_pair(outside)
 

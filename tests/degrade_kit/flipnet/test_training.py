@@ -14,7 +14,7 @@ from torch import Tensor
 
 from degrade_kit.errors import ConfigError, RunError
 from degrade_kit.flipnet import loop
-from degrade_kit.flipnet.batch import Batch, PixelBatch, collate, pair_generators, stack, to_images
+from degrade_kit.flipnet.batch import Batch, PixelBatch, collate, pair_generators, stack_pixels, to_images
 from degrade_kit.flipnet.checkpoint import BaseReference
 from degrade_kit.flipnet.config import FlipNetConfig, Mode
 from degrade_kit.flipnet.loop import (
@@ -387,7 +387,7 @@ def test_in_bf16_what_is_frozen_is_kept_short_and_validation_runs_so(tmp_path: P
 
 def test_a_batch_of_pixels_is_a_quarter_and_becomes_the_same_batch() -> None:
     pairs = [Stream().sample(number, 16) for number in range(3)]
-    pixels, batch = stack(pairs), collate(pairs)
+    pixels, batch = stack_pixels(pairs), collate(pairs)
     assert (pixels.hq.dtype, pixels.hq.nbytes * 4) == (torch.uint8, batch.hq.nbytes)
     found = pixels.to(torch.device("cpu"))
     assert torch.equal(found.hq, batch.hq)

@@ -75,7 +75,7 @@ def raw(tmp_path_factory: pytest.TempPathFactory, astronaut: npt.NDArray[np.uint
         write(f"noise/hq/{number}.png", crop)
         write(f"noise/lq/{number}.png", crop + np.random.default_rng(number).normal(0, 20, crop.shape))
         write(f"faces/{number}.png", crop)
-    write("faces/@eaDir/1.png/SYNOPHOTO_THUMB_M.jpg", crop)
+    write("faces/@eaDir/1.png/SYNOPHOTO_THUMB_M.jpg", bgr[:160, :160])
     return root
 
 
