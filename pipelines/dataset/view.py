@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, cast
 
+from degrade_kit import record_severity
 from degrade_kit.checks import whole
 from degrade_kit.files import decode_json, local_path, write_whole
 from degrade_kit.image import decode_image, encode_png
@@ -110,28 +111,29 @@ def _write_sample(reader: PairReader, place: int, folder: Path) -> Iterator[dict
             "width": int(pair.lq.shape[1]),
             "height": int(pair.lq.shape[0]),
             "thumbnail": data_uri(pair.lq, _THUMBNAIL, 80),
-            **_told(raw.info, variant),
+            **_told(raw.info, variant, min(decoded.pixels.shape[:2])),
         }
 
 
-def _told(info: dict[str, Any], variant: int) -> dict[str, Any]:
-    """What the JSON of a sample says of an LQ image."""
+def _told(info: dict[str, Any], variant: int, side: int) -> dict[str, Any]:
+    """What the JSON of a sample says of an LQ image, whose HQ image has this shorter side."""
     origin = str(info.get(f"lq{variant}_origin", "not told"))
     text = str(info.get(f"lq{variant}_record", ""))
     kinds, words, record = list[str](), "", ""
+    severity: float | None = None
     if text and origin != GIVEN:
         found = Record.from_json(text)
         plain = cast("dict[str, Any]", decode_json(text))
-        kinds = sorted({op.name for op in found.steps})
+        kinds = sorted(record_severity.kinds(found))
+        severity = round(record_severity.severity(found, side), 3)
         words = " ".join(caption(found))
         record = json.dumps(plain, indent=1, ensure_ascii=False)
-    severity = info.get(f"lq{variant}_severity")
     return {
         "recipe": clean_text(origin),
         "kinds": kinds,
         "caption": clean_text(words),
         "record": record,
-        "severity": severity if isinstance(severity, (int, float)) else None,
+        "severity": severity,
     }
 
 
