@@ -62,14 +62,29 @@ def degrade_segments(record: Record, hq: Pixels | Image | Canvas) -> Segments[Na
     return NativeLq(canvas, tail)
 
 
-def finish(native: Pixels, tail: tuple[Op, ...], size: tuple[int, int]) -> Pixels:
+def finish(native: Pixels, tail: tuple[Op, ...], size: tuple[int, int], scale: int = 1) -> Pixels:
     """Upsample a native LQ image and run the colour steps that follow: what a reader of shards does.
 
     Args:
         native: uint8, shape (native height, native width, 3).
         tail: From `Record.split`, or the `lq0_tail` field of a sample.
         size: Height and width of the HQ image.
+        scale: How many times smaller than HQ the LQ image becomes, for super-resolution. A native image of that size
+            is taken as it is, one that is smaller is enlarged to it by its own filter, and from any other the full
+            size is made and averaged over `scale` x `scale` pixels.
+
+    Raises:
+        ValueError: If the size is no multiple of `scale`.
     """
+    if scale > 1:
+        if size[0] % scale or size[1] % scale:
+            raise ValueError(f"{size[1]} x {size[0]} pixels are no multiple of {scale}, by which LQ is to be smaller")
+        small = size[0] // scale, size[1] // scale
+        enlarges = len(tail) == 1 and isinstance(tail[0], Resize)
+        if enlarges and native.shape[0] <= small[0] and native.shape[1] <= small[1]:
+            return finish(native, tail, small)
+        full = finish(native, tail, size)
+        return np.asarray(cv2.resize(full, small[::-1], interpolation=cv2.INTER_AREA), np.uint8)
     if not tail:
         return native
     if len(tail) == 1 and isinstance(tail[0], Resize):
@@ -85,15 +100,21 @@ def finish(native: Pixels, tail: tuple[Op, ...], size: tuple[int, int]) -> Pixel
     return canvas.pixels()
 
 
-def make_lq(record: Record, hq: Pixels | Image, network: Network | None = None) -> Pixels:
+def make_lq(record: Record, hq: Pixels | Image, network: Network | None = None, scale: int = 1) -> Pixels:
     """Make the LQ image of a record at the size of its HQ image, uint8: `degrade` and `finish` in one.
 
+    Args:
+        record: What is done.
+        hq: Height x width x 3.
+        network: Does the steps of a FlipNet, where there are any.
+        scale: How many times smaller than HQ it becomes; see `finish`.
+
     Raises:
-        ValueError: If the record ends at another size, as one that was altered may.
+        ValueError: If the record ends at another size, as one that was altered may, or HQ's is no multiple of `scale`.
     """
     native = degrade(record, hq, network)
-    made = finish(native.pixels, native.tail, (hq.shape[0], hq.shape[1]))
-    if made.shape[:2] != hq.shape[:2]:
+    made = finish(native.pixels, native.tail, (hq.shape[0], hq.shape[1]), scale)
+    if (made.shape[0] * scale, made.shape[1] * scale) != hq.shape[:2]:
         raise ValueError(f"the record ends at {made.shape[1]} x {made.shape[0]} pixels, not at the HQ image's size")
     return made
 

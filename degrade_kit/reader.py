@@ -253,14 +253,19 @@ class PairReader:
         return found
 
     @staticmethod
-    def stored_pair(raw: RawPair, variant: int) -> LoadedPair:
+    def stored_pair(raw: RawPair, variant: int, lq_scale: int = 1) -> LoadedPair:
         """The pair of a stored LQ image, equal to `Sample.pair`.
 
+        Args:
+            raw: From `read`.
+            variant: Number of the LQ image.
+            lq_scale: How many times smaller than HQ it becomes; see `degrade_kit.degradation.finish`.
+
         Raises:
-            ShardError: If anything of it is damaged.
+            ShardError: If anything of it is damaged, or HQ's size is no multiple of `lq_scale`.
         """
         hq = PairReader.decode_hq(raw)
-        lq = PairReader.finish_lq(raw, PairReader.decode_lq(raw), variant)
+        lq = PairReader.finish_lq(raw, PairReader.decode_lq(raw), variant, lq_scale)
         record = raw.info[f"lq{variant}_record"]
         if raw.info[f"lq{variant}_target"] != "[]":
             try:
@@ -270,12 +275,18 @@ class PairReader:
         return LoadedPair(hq, lq, record, raw.key, raw.info["source"], variant)
 
     @staticmethod
-    def fresh_pair(raw: RawPair, record: Record, network: Network | None = None) -> LoadedPair:
-        """A pair with an LQ image that is made now; a network does the steps of a FlipNet, where there are any."""
+    def fresh_pair(raw: RawPair, record: Record, network: Network | None = None, lq_scale: int = 1) -> LoadedPair:
+        """A pair with an LQ image that is made now; a network does the steps of a FlipNet, where there are any.
+
+        Raises:
+            ShardError: As `stored_pair`.
+        """
         hq = PairReader.decode_hq(raw)
-        return LoadedPair(
-            make_target(record, hq), make_lq(record, hq, network), record.to_json(), raw.key, raw.info["source"], -1
-        )
+        try:
+            lq = make_lq(record, hq, network, lq_scale)
+        except ValueError as error:
+            raise ShardError(f"{raw.where}: {error}") from error
+        return LoadedPair(make_target(record, hq), lq, record.to_json(), raw.key, raw.info["source"], -1)
 
     @staticmethod
     def points_of(raw: RawPair, target: str) -> FacePoints:
@@ -316,16 +327,16 @@ class PairReader:
         return _decode(raw.lq, raw.where, "LQ image")
 
     @staticmethod
-    def finish_lq(raw: RawPair, native: Pixels, variant: int) -> Pixels:
-        """The LQ image at its full size."""
+    def finish_lq(raw: RawPair, native: Pixels, variant: int, lq_scale: int = 1) -> Pixels:
+        """The LQ image at its full size, or so many times smaller."""
         if "height" not in raw.info:
             PairReader.decode_hq(raw)
         size = raw.info["height"], raw.info["width"]
         try:
-            lq = finish(native, _tail(raw.info[f"lq{variant}_tail"]), size)
+            lq = finish(native, _tail(raw.info[f"lq{variant}_tail"]), size, lq_scale)
         except ValueError as error:
             raise ShardError(f"{raw.where}: lq{variant}: {error}") from error
-        if lq.shape[:2] != size:
+        if (lq.shape[0] * lq_scale, lq.shape[1] * lq_scale) != size:
             raise ShardError(f"{raw.where}: lq{variant} has {lq.shape[0]} x {lq.shape[1]} pixels when finished")
         return lq
 

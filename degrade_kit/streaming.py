@@ -81,6 +81,9 @@ class PairOptions:
     """Whether mild and severe LQ images are equally likely; samples may then come several times in an epoch."""
     labels: bool = False
     """Whether each pair also has its `severity`, a number in [0, 1], and its `kinds`, a text of their names."""
+    lq_scale: int = 1
+    """How many times smaller than HQ the LQ image is, such as 4 for super-resolution by 4; see
+    `degrade_kit.degradation.finish`. The sizes of HQ, and `crop`, are multiples of it."""
     crop: int | None = None
     """Side of a square cut from the same random place of both images, pixels; None for whole images."""
     flip: bool = False
@@ -104,8 +107,11 @@ class PairOptions:
             raise ConfigError(f"curriculum: expected a number of epochs, 0 or more, got {self.curriculum}")
         if self.curriculum and high == 1:
             raise ConfigError("curriculum: expected a severity whose upper end is below 1, for it to grow")
-        if self.crop is not None and self.crop < 1:
-            raise ConfigError(f"crop: expected a side of at least 1 pixel, got {self.crop}")
+        if self.lq_scale < 1:
+            raise ConfigError(f"lq_scale: expected 1, 2, 4 or another whole number, got {self.lq_scale}")
+        if self.crop is not None and (self.crop < 1 or self.crop % self.lq_scale):
+            most = f" that is a multiple of lq_scale, {self.lq_scale}" if self.lq_scale > 1 else ""
+            raise ConfigError(f"crop: expected a side of at least 1 pixel{most}, got {self.crop}")
         if self.dtype not in ("uint8", "float32"):
             raise ConfigError(f'dtype: expected "uint8" or "float32", got {self.dtype!r}')
         if self.onthefly is not None and self.onthefly.models and self.network is None:
@@ -258,7 +264,7 @@ class PairMapDataset(Dataset[Pair]):
         recipe = self.options.onthefly
         if recipe is None or not draws.onthefly[item]:
             raw = self.reader.read(sample, variant)
-            return with_points(self.reader.stored_pair(raw, variant), raw, self.options)
+            return with_points(self.reader.stored_pair(raw, variant, self.options.lq_scale), raw, self.options)
         raw = self.reader.read(sample, None)
         rng = epoch_generator(self.options.seed, epoch, raw.info["source"], variant)
         caption = caption_of(raw, self.options.captions)
@@ -266,7 +272,8 @@ class PairMapDataset(Dataset[Pair]):
         if self.options.by_severity:
             wanted = severity_range(self.options.severity, epoch, self.options.curriculum)
             record = redrawn(record, functools.partial(recipe.draw, rng, caption), wanted, side_of(raw.info))
-        return with_points(self.reader.fresh_pair(raw, record, self.options.network), raw, self.options)
+        fresh = self.reader.fresh_pair(raw, record, self.options.network, self.options.lq_scale)
+        return with_points(fresh, raw, self.options)
 
 
 class PairDataset(IterableDataset[Pair]):
@@ -512,8 +519,11 @@ def with_points(loaded: LoadedPair, raw: RawPair, options: PairOptions) -> Loade
 
 def make_pair(loaded: LoadedPair, options: PairOptions, draws: Draws, item: int) -> Pair:
     """Make the pair of an item: cropped, mirrored and as tensors."""
-    sides = [_augment(pixels, options.crop, draws, item, loaded.key) for pixels in (loaded.hq, loaded.lq)]
-    hq, lq = (to_tensor(pixels, options.dtype) for pixels in sides)
+    box = _box(loaded, options, draws, item)
+    hq, lq = (
+        to_tensor(_augment(pixels, box, scale, bool(draws.flip[item])), options.dtype)
+        for pixels, scale in ((loaded.hq, 1), (loaded.lq, options.lq_scale))
+    )
     texts = {"record": loaded.record, "key": loaded.key, "source": loaded.source, "variant": loaded.variant}
     if options.labels:
         if not loaded.record:
@@ -528,10 +538,8 @@ def _points(loaded: LoadedPair, options: PairOptions, draws: Draws, item: int) -
     face = loaded.points
     if face is None:
         return {}
-    height, width = loaded.hq.shape[:2]
-    if options.crop is not None:
-        top, left = _place_of_crop(height, width, options.crop, draws, item)
-        face, width = face.moved(-left, -top), options.crop
+    top, left, _, width = _box(loaded, options, draws, item)
+    face = face.moved(-left, -top) if options.crop is not None else face
     mirrored = bool(draws.flip[item])
     if mirrored:
         face = face.mirrored(width)
@@ -539,9 +547,21 @@ def _points(loaded: LoadedPair, options: PairOptions, draws: Draws, item: int) -
     return {"points": torch.tensor(face.points), **squares, "mirrored": mirrored}
 
 
-def _place_of_crop(height: int, width: int, side: int, draws: Draws, item: int) -> tuple[int, int]:
-    """Top and left edge of the crop of an item."""
-    return int(draws.top[item] * (height - side + 1)), int(draws.left[item] * (width - side + 1))
+def _box(loaded: LoadedPair, options: PairOptions, draws: Draws, item: int) -> tuple[int, int, int, int]:
+    """Top and left edge, height and width of the part of HQ that an item shows; multiples of `lq_scale`."""
+    (height, width), side, step = loaded.hq.shape[:2], options.crop, options.lq_scale
+    if side is None:
+        return 0, 0, height, width
+    if min(height, width) < side:
+        raise ConfigError(
+            f"crop: sample {loaded.key} has {width} x {height} pixels, of which no {side} x {side} can be cut; give at "
+            f"most {min(height, width)}"
+        )
+    top, left = (
+        int(draw * ((extent - side) // step + 1)) * step
+        for draw, extent in ((draws.top[item], height), (draws.left[item], width))
+    )
+    return top, left, side, side
 
 
 _TRIES = 50
@@ -564,17 +584,11 @@ def redrawn(record: Record, draw: Callable[[], Record], wanted: tuple[float, flo
     return nearest
 
 
-def _augment(pixels: Pixels, side: int | None, draws: Draws, item: int, key: str) -> Pixels:
-    """The crop and the flip of an item, the same for both of its images."""
-    if side is not None:
-        if min(pixels.shape[:2]) < side:
-            raise ConfigError(
-                f"crop: sample {key} has {pixels.shape[1]} x {pixels.shape[0]} pixels, of which no {side} x {side} can "
-                f"be cut; give at most {min(pixels.shape[:2])}"
-            )
-        top, left = _place_of_crop(pixels.shape[0], pixels.shape[1], side, draws, item)
-        pixels = pixels[top : top + side, left : left + side]
-    return np.asarray(cv2.flip(pixels, 1), np.uint8) if draws.flip[item] else pixels
+def _augment(pixels: Pixels, box: tuple[int, int, int, int], scale: int, flip: bool) -> Pixels:
+    """The crop and the flip of an item, the same for both of its images, of which one is `scale` times smaller."""
+    top, left, height, width = (number // scale for number in box)
+    pixels = pixels[top : top + height, left : left + width]
+    return np.asarray(cv2.flip(pixels, 1), np.uint8) if flip else pixels
 
 
 def to_tensor(pixels: Pixels, dtype: Literal["uint8", "float32"] = "uint8") -> Tensor:

@@ -177,10 +177,12 @@ class _Pairs:
             if options.onthefly is not None and draws.onthefly[item]:
                 rng = epoch_generator(options.seed, epoch, raw.info["source"], variant)
                 record = options.onthefly.draw(rng, caption_of(raw, options.captions))
-                loaded = with_points(PairReader.fresh_pair(raw, record, options.network), raw, options)
+                loaded = with_points(
+                    PairReader.fresh_pair(raw, record, options.network, options.lq_scale), raw, options
+                )
             else:
                 chosen = RawPair(raw.key, raw.where, raw.info, raw.hq, lq[variant])
-                loaded = with_points(PairReader.stored_pair(chosen, variant), raw, options)
+                loaded = with_points(PairReader.stored_pair(chosen, variant, options.lq_scale), raw, options)
             yield make_pair(loaded, options, draws, item)
 
 

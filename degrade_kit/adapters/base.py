@@ -23,6 +23,7 @@ from degrade_kit.streaming import Pair, PairMapDataset, PairOptions, place_of_pr
 
 OPTIONS = {
     *("dataroot", "cache_dir", "variant", "onthefly", "onthefly_prob", "crop", "use_hflip", "seed"),
+    "lq_scale",
     *("severity", "curriculum", "balanced"),
 }
 """Options of every data set here; see `open_pairs`."""
@@ -45,8 +46,8 @@ def open_pairs(
         whose: Name of the trainer's data set, for messages.
         options: `dataroot`, the folder or URL of a finished data set; `onthefly`, a preset or the YAML file of a
             recipe; `use_hflip`, as `flip`; and as `PairOptions` and `PairMapDataset` have them: `variant`,
-            `onthefly_prob`, `severity`, a list of two numbers, `curriculum`, `balanced`, `crop`, `seed` and
-            `cache_dir`.
+            `onthefly_prob`, `severity`, a list of two numbers, `curriculum`, `balanced`, `lq_scale`, `crop`,
+            `seed` and `cache_dir`.
         also: Further options that may be there.
         landmarks: Whether the pairs have the points of the faces.
 
@@ -77,6 +78,7 @@ def open_pairs(
         severity=_pair_of_numbers(whose, options.get("severity", (0.0, 1.0))),
         curriculum=options.get("curriculum", 0),
         balanced=options.get("balanced", False),
+        lq_scale=options.get("lq_scale", 1),
         crop=options.get("crop"),
         flip=options.get("use_hflip", False),
         seed=options.get("seed", 0),

@@ -28,6 +28,7 @@ _PAIRS = Needs(met=lambda given: given["form"] != "lq-only", otherwise="with --t
     "`datasets` reads them; or shards without the HQ images, for `join`.",
 )
 @word("--variant", unset="all", needs=_PAIRS)
+@word("--lq-scale", default=1, needs=_PAIRS)
 @word("--cache-dir", unset="none, which is for local shards", needs=(_PAIRS, url_of("shards")))
 @word("--dry-run")
 def export_command(
@@ -35,20 +36,25 @@ def export_command(
     out: Path,
     form: Literal["folder", "lmdb", "parquet", "lq-only"],
     variant: int | None,
+    lq_scale: int,
     cache_dir: Path | None,
     dry_run: bool,
 ) -> None:
-    """Write pairs for trainers that read folders, LMDB or Parquet: HQ and LQ of one size under one name.
+    """Write pairs for trainers that read folders, LMDB or Parquet: HQ and LQ under one name, of one size.
 
     \b
     Examples:
       degrade-kit export out/ffhq --out pairs --variant 0
       degrade-kit export out/ffhq --out databases --to lmdb
+      degrade-kit export out/ffhq --out x4 --to lmdb --lq-scale 4
       degrade-kit export out/ffhq --out to_publish --to lq-only
 
     A name is the sample's key, with the variant behind it where all are written. HQ files are the stored ones; LQ files
     are PNG. records.jsonl, written last, has the source and the record of each pair. Run it again to finish what was
     stopped; a folder holds one export.
+
+    For super-resolution, `--lq-scale 4` writes LQ four times smaller than HQ: native images of that size as they are,
+    smaller ones enlarged to it, others averaged.
 
     `lq-only` writes shards as they are, but for the HQ images: for faces that you may not pass on.
     """  # noqa: D301 (click reads the \b itself)
@@ -71,7 +77,7 @@ def export_command(
         return
     from degrade_kit.pipelines.dataset.export import ExportConfig, export, plan_export
 
-    config = ExportConfig(shards=shards, out=out, to=form, variant=variant, cache_dir=cache_dir)
+    config = ExportConfig(shards=shards, out=out, to=form, variant=variant, lq_scale=lq_scale, cache_dir=cache_dir)
     if dry_run:
         total, size, effort = plan_export(config)
         click.echo(f"{total:,} pairs into {out}, as {form}")

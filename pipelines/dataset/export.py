@@ -1,8 +1,9 @@
 """`degrade-kit export`: shards in the forms that trainers without a reader for them take.
 
-All forms have one HQ and one LQ image of one size under one name for each pair: paired folders, BasicSR's pair of LMDB
-databases, and Parquet files for Hugging Face's `datasets`. HQ files are the stored ones, byte by byte, unless the
-recipe changes the target. `degrade_kit.pipelines.dataset.lq_only` writes shards without HQ images.
+All forms have one HQ and one LQ image, of one size unless LQ is to be smaller, under one name for each pair: paired
+folders, BasicSR's pair of LMDB databases, and Parquet files for Hugging Face's `datasets`. HQ files are the stored
+ones, byte by byte, unless the recipe changes the target. `degrade_kit.pipelines.dataset.lq_only` writes shards without
+HQ images.
 """
 
 from __future__ import annotations
@@ -46,6 +47,8 @@ class ExportConfig:
     to: Literal["folder", "lmdb", "parquet"] = "folder"
     variant: int | None = None
     """Number of the LQ image, None for all."""
+    lq_scale: int = 1
+    """How many times smaller than HQ the LQ images are; see `degrade_kit.degradation.finish`."""
     cache_dir: Path | None = None
     """Where whole shards are kept that come from a URL."""
 
@@ -60,7 +63,8 @@ class ExportedPair:
     hq_extension: str
     lq: bytes
     """PNG."""
-    size: tuple[int, int]
+    sizes: dict[str, tuple[int, int]]
+    """Height and width of each side."""
     note: dict[str, str]
     """Line of the image in `RECORDS`."""
 
@@ -86,7 +90,7 @@ def _export(
 ) -> int:
     """Write all pairs, in a folder that is this run's."""
     total = len(reader) * len(variants)
-    pairs = _pairs(reader, variants, named=config.variant is None)
+    pairs = _pairs(reader, variants, config.lq_scale, named=config.variant is None)
     write = {"folder": _to_folder, "lmdb": _to_lmdb, "parquet": _to_parquet}[config.to]
     with whole_file(store.target(RECORDS)) as scratch, scratch.open("w", encoding="utf-8") as file:
         for done, pair in enumerate(write(pairs, store), 1):
@@ -118,7 +122,7 @@ def plan_export(config: ExportConfig) -> tuple[int, float, Effort]:
         return total, manifest["bytes"] + 1e6 * area, effort  # a PNG has about a byte for each pixel
 
     def make(number: int) -> None:
-        pair = _pair(reader, number // len(variants), variants[number % len(variants)], named=True)
+        pair = _pair(reader, number // len(variants), variants[number % len(variants)], config.lq_scale, named=True)
         # In folders all LQ images of a face share its HQ file.
         copies = len(variants) if config.to == "folder" else 1
         sizes.append(len(pair.hq) // copies + len(pair.lq))
@@ -131,6 +135,8 @@ def plan_export(config: ExportConfig) -> tuple[int, float, Effort]:
 def _check(config: ExportConfig) -> tuple[PairReader, Sequence[int]]:
     """Open the data set, and make sure that its pairs can be written; returns the variants to write, too."""
     reader = PairReader(config.shards, cache_dir=config.cache_dir)
+    if config.lq_scale < 1:
+        raise ConfigError(f"lq_scale: expected 1, 2, 4 or another whole number, got {config.lq_scale}")
     if config.variant is not None and not 0 <= config.variant < reader.num_variants:
         raise ConfigError(f"variant: expected 0 to {reader.num_variants - 1}, got {config.variant}")
     _claim(config, reader).check(LocalStore(config.out))
@@ -145,28 +151,28 @@ def _claim(config: ExportConfig, reader: PairReader) -> Claim:
     return Claim(
         what="an export",
         file=SETTINGS,
-        resolved={"digest": reader.digest, "to": config.to, "variant": variant},
+        resolved={"digest": reader.digest, "to": config.to, "variant": variant, "lq_scale": config.lq_scale},
         inputs=[("SHARDS", config.shards)],
         results=[RECORDS, "data/train-*.parquet"],
     )
 
 
-def _pairs(reader: PairReader, variants: Sequence[int], *, named: bool) -> Iterator[ExportedPair]:
+def _pairs(reader: PairReader, variants: Sequence[int], lq_scale: int, *, named: bool) -> Iterator[ExportedPair]:
     for index in range(len(reader)):
         for variant in variants:
-            yield _pair(reader, index, variant, named=named)
+            yield _pair(reader, index, variant, lq_scale, named=named)
 
 
-def _pair(reader: PairReader, index: int, variant: int, *, named: bool) -> ExportedPair:
+def _pair(reader: PairReader, index: int, variant: int, lq_scale: int, *, named: bool) -> ExportedPair:
     raw = reader.read(index, variant)
-    pair = reader.stored_pair(raw, variant)
+    pair = reader.stored_pair(raw, variant, lq_scale)
     changed = raw.info[f"lq{variant}_target"] != "[]"
     return ExportedPair(
         f"{pair.key}_{variant}" if named else pair.key,
         encode_png(pair.hq) if changed else raw.hq,
         "png" if changed else reader.hq_extension,
         encode_png(pair.lq),
-        (pair.lq.shape[0], pair.lq.shape[1]),
+        {side: (pixels.shape[0], pixels.shape[1]) for side, pixels in (("hq", pair.hq), ("lq", pair.lq))},
         {
             "source": pair.source,
             "source_sha256": raw.info.get("source_sha256", ""),  # plain tars may not say
@@ -216,7 +222,7 @@ def _to_lmdb(pairs: Iterator[ExportedPair], out: LocalStore) -> Iterator[Exporte
         for number, pair in enumerate(pairs, 1):
             for side, data, extension in (("hq", pair.hq, pair.hq_extension), ("lq", pair.lq, "png")):
                 transactions[side].put(pair.name.encode(), data)
-                lines[side].append(f"{pair.name}.{extension} ({pair.size[0]},{pair.size[1]},3) 1\n")
+                lines[side].append(f"{pair.name}.{extension} ({pair.sizes[side][0]},{pair.sizes[side][1]},3) 1\n")
                 if number % _COMMIT_EVERY == 0:
                     transactions[side].commit()
                     transactions[side] = environments[side].begin(write=True)
@@ -273,7 +279,7 @@ tags: [blind-face-restoration, degradation, degrade-kit]
 
 # LQ/HQ face pairs
 
-Exported by degrade-kit. `hq` and `lq` have one size; `record` says how `lq` was made. The images are under the terms of
+Exported by degrade-kit. `record` says how `lq` was made. The images are under the terms of
 their sources: add those terms here before you share them.
 """
 

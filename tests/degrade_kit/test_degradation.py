@@ -504,3 +504,17 @@ def test_a_seed_that_is_no_whole_number_in_range_is_an_error(seed: str) -> None:
 def test_an_unknown_operation_is_named_with_those_that_are_known() -> None:
     with pytest.raises(ValueError, match=r"unknown operation 'jpg' in a record; known are blur, .*jpeg, .*uneven"):
         Record.from_json(GOOD.replace('"jpeg"', '"jpg"'))
+
+
+def test_a_smaller_lq_image_is_the_native_one_or_enlarged_or_averaged() -> None:
+    full = np.random.default_rng(0).integers(0, 256, (64, 96, 3), np.uint8)
+    quarter, tiny = full[:16, :24], full[:8, :12]
+    assert finish(quarter, (FULL,), (64, 96), 4) is quarter
+    assert np.array_equal(finish(tiny, (FULL,), (64, 96), 4), finish(tiny, (FULL,), (16, 24)))
+    averaged = full.reshape(16, 4, 24, 4, 3).mean((1, 3))
+    assert np.abs(finish(full, (), (64, 96), 4) - averaged).max() <= 0.5
+    large = full[:32, :48]
+    expected = finish(large, (FULL,), (64, 96)).reshape(16, 4, 24, 4, 3).mean((1, 3))
+    assert np.abs(finish(large, (FULL,), (64, 96), 4) - expected).max() <= 0.5
+    with pytest.raises(ValueError, match="66 x 64 pixels are no multiple of 4"):
+        finish(full, (), (64, 66), 4)

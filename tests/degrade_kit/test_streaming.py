@@ -306,6 +306,41 @@ def test_the_crop_and_the_flip_are_those_of_both_images(made: Path) -> None:
     assert {flip for _, _, flip in places} == {False, True}
 
 
+def test_lq_may_be_smaller_than_hq_by_a_whole_number(faces_dir: Path, tmp_path: Path) -> None:
+    shards = synthesized(faces_dir, tmp_path / "out", dk.preset("real-esrgan"))
+    whole, cut = (PairMapDataset(shards, PairOptions(lq_scale=4, flip=True, crop=crop)) for crop in (None, 32))
+    for item in range(SAMPLES):
+        pair, part = whole[item], cut[item]
+        sample = next(each for each in open_shards(shards).samples() if each.key == pair["key"])
+        native = sample.native_lq(pair["variant"])
+        assert native.shape == (16, 16, 3)
+        lq, hq = hwc(pair["lq"]), hwc(pair["hq"])
+        assert np.array_equal(lq, native) or np.array_equal(lq, native[:, ::-1])
+        places = [
+            (top, left)
+            for top in range(33)
+            for left in range(33)
+            if np.array_equal(hwc(part["hq"]), hq[top : top + 32, left : left + 32])
+        ]
+        assert len(places) == 1
+        top, left = (number // 4 for number in places[0])
+        assert places[0] == (4 * top, 4 * left)
+        assert np.array_equal(hwc(part["lq"]), lq[top : top + 8, left : left + 8])
+    fresh = PairMapDataset(shards, PairOptions(lq_scale=2, onthefly=dk.preset("gfpgan"), onthefly_prob=1))[0]
+    assert (tuple(fresh["lq"].shape), tuple(fresh["hq"].shape)) == ((3, 32, 32), (3, 64, 64))
+    streamed = next(iter(dk.webdataset(shards, PairOptions(lq_scale=4))))
+    assert tuple(streamed["lq"].shape) == (3, 16, 16)
+
+
+def test_sizes_that_no_smaller_lq_image_fits_are_errors(made: Path) -> None:
+    with pytest.raises(ConfigError, match="a multiple of lq_scale, 4, got 30"):
+        PairOptions(lq_scale=4, crop=30)
+    with pytest.raises(ConfigError, match="lq_scale: expected 1, 2, 4"):
+        PairOptions(lq_scale=0)
+    with pytest.raises(ShardError, match="64 x 64 pixels are no multiple of 5"):
+        PairMapDataset(made, PairOptions(lq_scale=5))[0]
+
+
 def test_a_crop_larger_than_the_images_is_an_error_before_any_is_read(made: Path) -> None:
     said = r"crop: .* has images of 64 x 64 pixels and more, of which no 65 x 65 can be cut; give at most 64"
     with pytest.raises(ConfigError, match=said):

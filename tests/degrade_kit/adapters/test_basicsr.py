@@ -61,6 +61,9 @@ for epoch in range(2):
             assert torch.equal(batch["lq"][n], expected[key]["lq"]), (epoch, key)
             assert torch.equal(batch["gt"][n], expected[key]["hq"]), (epoch, key)
 
+fourth = build_dataset({**opt, "lq_scale": 4})[0]
+assert (fourth["lq"].shape, fourth["gt"].shape) == ((3, 12, 12), (3, 48, 48))
+
 signed = build_dataset({**opt, "mean": [0.5] * 3, "std": [0.5] * 3})[0]
 plain = build_dataset(opt)[0]
 for name in ("lq", "gt"):

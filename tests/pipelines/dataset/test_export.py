@@ -97,6 +97,24 @@ def test_databases_have_the_layout_of_basicsr(made: Path, tmp_path: Path) -> Non
     assert len(lines(tmp_path / "records.jsonl")) == 6
 
 
+def test_lq_of_databases_may_be_smaller(made: Path, tmp_path: Path) -> None:
+    pytest.importorskip("lmdb")
+    words = ["export", str(made), "--out", str(tmp_path / "x"), "--to", "lmdb", "--variant", "0", "--lq-scale", "4"]
+    result = CliRunner().invoke(main, words)
+    assert result.exit_code == 0, result.output
+    for side, length in (("hq", 64), ("lq", 16)):
+        meta = (tmp_path / f"x/{side}.lmdb/meta_info.txt").read_text().splitlines()
+        assert meta == [f"{sample.key}.png ({length},{length},3) 1" for sample in samples(made)]
+        assert decode_image(open_sources(tmp_path / f"x/{side}.lmdb").read(0), min_side=1).pixels.shape == (
+            length,
+            length,
+            3,
+        )
+    other = CliRunner().invoke(main, [*words[:-1], "2"])
+    assert other.exit_code == 1
+    assert "lq_scale" in other.output, "another export is in the folder"
+
+
 def test_parquet_files_are_a_data_set_of_hugging_face(
     made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
