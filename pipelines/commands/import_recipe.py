@@ -33,7 +33,10 @@ def import_recipe_command(file: Path, out: Path | None) -> None:
     """  # noqa: D301 (click reads the \b itself)
     from degrade_kit.files import plain_yaml, write_whole
     from degrade_kit.foreign.reader import import_recipe
+    from degrade_kit.pipelines.claim import check_apart
 
+    if out is not None:
+        check_apart(out, [("FILE", file)])
     found = import_recipe(file)
     left = [f"not carried over: {line}" for line in found.left]
     text = "".join(f"# {line}\n" for line in left) + plain_yaml(found.recipe.to_mapping())

@@ -10,7 +10,12 @@ from degrade_kit.pipelines.commands.words import command
 
 @command("presets", "List the published recipes, or print one as YAML")
 @click.argument("name", required=False, metavar="[NAME]", type=PRESET_NAME)
-@click.option("--schema", is_flag=True, help="print the JSON Schema of recipes, by which editors complete and check")
+@click.option(
+    "--schema",
+    is_flag=True,
+    show_default="one or all presets",
+    help="Print the JSON Schema of recipes, by which editors complete and check.",
+)
 def presets_command(name: str | None, *, schema: bool) -> None:
     """List the published recipes, or print one as YAML to start your own from.
 

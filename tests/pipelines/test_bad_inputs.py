@@ -202,7 +202,7 @@ Check = Callable[[Box], None]
 ROWS: list[tuple[int, Check]] = []
 
 ELSEWHERE = {
-    18: ("`synth` takes no list of LQ images; evaluation will", ("lq", "pairs")),
+    18: ("`evaluate` and `synth --lq` have tests of their own for lists that do not fit each other", ()),
     25: ("`synth` loads no weights", ("checkpoint", "weights", "model")),
     26: ("`synth` loads no checkpoint", ("checkpoint", "weights", "model")),
     27: ("`synth` loads no checkpoint", ("checkpoint", "weights", "model")),

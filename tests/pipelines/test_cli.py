@@ -510,7 +510,7 @@ def test_the_demo_makes_a_verified_data_set(tmp_path: Path) -> None:
 def test_the_demo_says_how_to_add_flipnets_part_where_it_left_that_out(
     installed: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(degrade_kit.pipelines.demo, "run_demo", lambda out, workers, ray_address: [])
+    monkeypatch.setattr(degrade_kit.pipelines.demo, "run_demo", lambda *arguments: [])
     monkeypatch.setattr(degrade_kit.pipelines.demo, "flipnet_installed", lambda: installed)
 
     assert ("make demo-flipnet, or pip install 'degrade-kit[flipnet]'" in run("demo")) is not installed

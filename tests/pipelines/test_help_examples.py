@@ -187,6 +187,14 @@ class Things:
         for number, crop in enumerate(self._crops(SIZE, 43)):
             write(out / f"{number:05}.png", crop)
 
+    def _given_hq(self, out: Path) -> None:
+        for number, crop in enumerate(self._crops(SIZE, 3)):
+            write(out / f"{number:05}.png", crop)
+
+    def _given_lq(self, out: Path) -> None:
+        for number, crop in enumerate(self._crops(SIZE, 3)):
+            write(out / f"{number:05}.png", np.ascontiguousarray(crop[::2, ::2]))
+
     def _large_faces(self, out: Path) -> None:
         for number, crop in enumerate(self._crops(256, 8)):
             write(out / f"{number:05}.png", crop)
@@ -288,6 +296,8 @@ KINDS = {
     "my_photos": "faces",
     "out": "shards",
     "out/": "shards",
+    "pairs/hq": "given_hq",
+    "pairs/lq": "given_lq",
     "pairs/noise": "pairs",
     "photo_pairs/press": "pairs",
     "photos": "photographs",

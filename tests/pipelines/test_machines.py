@@ -55,6 +55,7 @@ def world(tmp_path_factory: pytest.TempPathFactory, astronaut: Pixels) -> Path:
     (root / "photos").mkdir()
     Image.fromarray(astronaut).save(root / "photos/a.png")
     points = [[200.0, 110.0], [245.0, 110.0], [222.0, 140.0], [205.0, 160.0], [240.0, 160.0]]
+    (root / "foreign.yml").write_text("downsample_range: [0.8, 8]\nnoise_range: [0, 20]\n")
     (root / "points.json").write_text(json.dumps({"a.png": points}))
     run(*COMMANDS["synth"](root, root / "shards"))
     run("export", root / "shards", "--to", "lq-only", "--out", root / "bare")
@@ -77,6 +78,7 @@ COMMANDS: dict[str, Callable[[Path, Path], list[object]]] = {
     "verify": lambda w, out: ["verify", w / "shards", "--workers", 0],
     "inspect": lambda w, out: ["inspect", w / "shards"],
     "view": lambda w, out: ["view", w / "shards", "--out", out],
+    "import-recipe": lambda w, out: ["import-recipe", w / "foreign.yml", "--out", out / "mine.yaml"],
     "replay": lambda w, out: ["replay", w / "shards", "000000000", "--out", out],
     "preview": lambda w, out: [
         "preview", "--hq", w / "faces", "--size", SIDE, "--num-faces", 2, "--out", out / "p.png"

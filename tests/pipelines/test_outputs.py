@@ -42,6 +42,9 @@ def made(tmp_path_factory: pytest.TempPathFactory, astronaut: npt.NDArray[np.uin
     run("synth", "--hq", root / "faces", "--shards", root / "shards", *fixed)
     run("export", root / "shards", "--to", "lq-only", "--out", root / "bare")
     run("evaluate", "--restored", root / "restored", "--out", root / "eval", "--workers", 0)
+    for place in ("foreign", "foreign/nested"):
+        (root / place).mkdir()
+        (root / place / "00.yaml").write_text("noise_range: [0, 20]\n")
     for side in ("hq", "lq"):
         (root / "pairs" / side).mkdir(parents=True)
         shutil.copyfile(root / "faces/00.png", root / "pairs" / side / "00.png")
@@ -148,6 +151,7 @@ COMMANDS: dict[str, tuple[str, Words]] = {
 """Commands that write a folder, each with one of its inputs."""
 FILES: dict[str, tuple[str, Words]] = {
     "preview": ("faces", lambda w, out: ["preview", "--hq", w / "faces", "--size", SIDE, "--out", out / "00.png"]),
+    "import-recipe": ("foreign", lambda w, out: ["import-recipe", out / "00.yaml", "--out", out / "00.yaml"]),
     "caption": ("faces", lambda w, out: ["caption", "--hq", w / "faces", "--out", out / "00.jsonl"]),
     "fit-recipe": (
         "restored",

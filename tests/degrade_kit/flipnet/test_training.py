@@ -3,7 +3,7 @@ from __future__ import annotations
 import json
 import math
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -368,6 +368,16 @@ def test_a_step_asks_the_device_for_its_numbers_once(tmp_path: Path, monkeypatch
     assert 0 <= lines[0]["data_wait"] <= 1
 
 
+@pytest.fixture
+def fresh_accelerator() -> Iterator[None]:
+    """Let a test train at another precision than those before it; a process of users' trains once."""
+    state: Any = pytest.importorskip("accelerate").state.AcceleratorState
+    state._reset_state(reset_partial_state=True)
+    yield
+    state._reset_state(reset_partial_state=True)
+
+
+@pytest.mark.usefixtures("fresh_accelerator")
 def test_in_bf16_what_is_frozen_is_kept_short_and_validation_runs_so(tmp_path: Path) -> None:
     seen: list[torch.dtype] = []
 

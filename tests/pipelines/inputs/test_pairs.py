@@ -146,7 +146,7 @@ def test_a_config_file_gives_lists(data: Path, tmp_path: Path) -> None:
     call("--config", tmp_path / "look.yaml", "--seed", 3)
     assert [source["train"] for source in report(tmp_path / "out").values()] == [3, 2]
     settings = json.loads((tmp_path / "out/pairs.json").read_bytes())["settings"]
-    assert settings == {"size": 32, "seed": 3, "registration": False, "limits": {"blur": 2}}
+    assert settings == {"size": 32, "seed": 3, "registration": False, "limits": {"blur": 2}, "tiles": {}}
     (tmp_path / "one.yaml").write_text(yaml.safe_dump({**config, "pairs": f"blur={data / 'blur'}"}))
     call("--config", tmp_path / "one.yaml")
     assert list(report(tmp_path / "out")) == ["blur"]
