@@ -16,8 +16,9 @@ PIP := -m pip --disable-pip-version-check
 PINNED_PIP := PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt $(BIN)/python $(PIP)
 FORMATTED := $(BIN)/ruff format --check . && $(BIN)/ruff check .
 TYPED := $(BIN)/pyright --pythonpath $(BIN)/python
-# One thread in each process of the tests: more would wait for each other.
-PARALLEL := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses=auto --maxprocesses=8 --dist=loadfile
+# One thread in each process of the tests: more would wait for each other. And Python keeps what it compiled, also where a
+# container's environment says otherwise: the tests start hundreds of processes.
+PARALLEL := env -u PYTHONDONTWRITEBYTECODE OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses=auto --maxprocesses=8 --dist=loadfile
 
 help: ## Show this text
 	@echo 'Usage: make TARGET [PYTHON=/path/to/python3]'
@@ -44,7 +45,7 @@ test: .venv/.dev ## Check format, lint rules and types, and run all tests but th
 	wait $$types; types=$$?; cat "$$log"; rm "$$log"; [ $$tests = 0 ] && [ $$types = 0 ]
 
 test-all: .venv/.dev ## Run all tests that need no GPU; before a release, or after a change of trainings or kills
-	$(PARALLEL) -m 'not gpu'
+	$(PARALLEL) -m 'not gpu' --hypothesis-profile=thorough
 
 test-latest: ## Run all tests on the newest release of every dependency, in .venv-latest
 	@$(check_python)

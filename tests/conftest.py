@@ -18,10 +18,11 @@ import skimage
 from hypothesis import settings
 from PIL import Image
 
-settings.register_profile("ci", deadline=None, derandomize=True, database=None, print_blob=True)
+settings.register_profile("ci", deadline=None, derandomize=True, database=None, print_blob=True, max_examples=40)
 settings.load_profile("ci")
-# For `make check`, by pytest's --hypothesis-profile.
+# For `make check` and `make test-all`, by pytest's --hypothesis-profile.
 settings.register_profile("quick", settings.get_profile("ci"), max_examples=10)
+settings.register_profile("thorough", settings.get_profile("ci"), max_examples=200)
 # Timings and memory of a test must not depend on the machine's cores; results do not depend on the number of threads.
 cv2.setNumThreads(1)
 

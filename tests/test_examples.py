@@ -91,7 +91,7 @@ def test_a_job_array_makes_one_data_set(slurm: dict[str, str], tmp_path: Path, f
     assert checked.exit_code == 0, checked.output
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_ray_cluster_in_one_job_makes_one_data_set(slurm: dict[str, str], tmp_path: Path, faces_dir: Path) -> None:
     pytest.importorskip("ray")
     with tempfile.TemporaryDirectory(prefix="dk-", dir="/tmp", ignore_cleanup_errors=True) as folder:

@@ -173,6 +173,7 @@ SEVERITIES: dict[str, Callable[[float], list[Op]]] = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", [*SEVERITIES, "low-light"])
 def test_the_distance_from_clean_grows_with_severity(kind: str, faces: list[Pixels], whitening: Whitening) -> None:
     levels = range(1, 7)

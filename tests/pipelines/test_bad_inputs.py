@@ -1138,7 +1138,7 @@ def box(tmp_path: Path, astronaut: Pixels, monkeypatch: pytest.MonkeyPatch) -> B
     return Box(tmp_path, astronaut, monkeypatch)
 
 
-LONG = {images_that_kill_the_worker, killed_driver, ctrl_c}
+LONG = {images_smaller_than_the_kernels, images_that_kill_the_worker, killed_driver, ctrl_c}
 
 
 @pytest.mark.slow

@@ -524,6 +524,7 @@ def test_a_worker_that_dies_while_it_makes_its_state_is_replaced(stateful_run: S
     assert outcome.result[1] == "a"
 
 
+@pytest.mark.long
 def test_workers_that_never_get_to_their_state_are_given_up(stateful_run: StatefulRun) -> None:
     (outcome,) = stateful_run.outcomes_without_a_state
 
@@ -531,6 +532,7 @@ def test_workers_that_never_get_to_their_state_are_given_up(stateful_run: Statef
     assert len(list(Path(outcome.task.notes).glob("setup.*"))) == MAX_RETRIES + 1
 
 
+@pytest.mark.long
 def test_what_stops_all_workers_is_raised(stateful_run: StatefulRun) -> None:
     unmade_error, gpu_error = stateful_run.raised
 

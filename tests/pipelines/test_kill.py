@@ -279,6 +279,7 @@ def test_sigterm_stops_at_once(start: Callable[[int], Run], expected: dict[str, 
     assert_whole(run.out, expected)
 
 
+@pytest.mark.long
 def test_ctrl_c_finishes_the_shards_in_work(start: Callable[[int], Run], expected: dict[str, bytes]) -> None:
     run = start(2)
     run.in_work()
@@ -318,6 +319,7 @@ def test_a_second_ctrl_c_drops_the_shards_in_work(start: Callable[[int], Run], e
     assert_whole(run.out, expected)
 
 
+@pytest.mark.long
 def test_ctrl_c_while_ray_starts_leaves_nothing_behind(start: Callable[[int], Run]) -> None:
     run = start(2)
     run.until(lambda: (run.out / ".degrade_kit" / "config.yaml").exists(), "the output was claimed")
@@ -329,6 +331,7 @@ def test_ctrl_c_while_ray_starts_leaves_nothing_behind(start: Callable[[int], Ru
     assert run.scratch() == {}
 
 
+@pytest.mark.long
 def test_sigterm_while_ray_starts_leaves_nothing_behind(start: Callable[[int], Run], temporary: Path) -> None:
     run = start(2)
     run.until(lambda: any(title.endswith("gcs_server") or "/gcs_server" in title for title in run.processes().values()),

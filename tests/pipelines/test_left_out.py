@@ -157,7 +157,7 @@ def test_fit_recipe(photos: Path, messy: Path, tmp_path: Path, say: Say) -> None
     say(SAID, 0, *options, "--workers", 0, "--dry-run")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_fitted_recipe(photos: Path, messy: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     options = ["fit-recipe", "--real", messy, "--hq", photos, "--out", tmp_path / "r.yaml", "--size", SIZE]
     options += ["--preset", "gfpgan", "--num-faces", 2, "--candidates", 2, "--images-per-candidate", 2, "--rounds", 0]

@@ -432,7 +432,8 @@ LOCKED_DOWN = ("synth", "verify", "export lmdb", "make-testset", "evaluate", "we
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "name", [*LOCKED_DOWN, "analyze-distribution", pytest.param("degrade", marks=pytest.mark.long)]
+    "name",
+    [*LOCKED_DOWN, *(pytest.param(name, marks=pytest.mark.long) for name in ("analyze-distribution", "degrade"))],
 )
 def test_an_account_without_name_home_or_other_places_to_write_can_work(name: str, nobody: Account) -> None:
     out = nobody.out / name

@@ -65,7 +65,7 @@ def test_a_url_needs_a_folder_for_the_rest(places: Path) -> None:
         match(places / "photos", places / "faces", "s3://bucket/set")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_run_that_was_stopped_behind_the_search_goes_on(places: Path, tmp_path: Path) -> None:
     out, work = tmp_path / "out", tmp_path / "out-match"
     words = ["match", "--real", places / "photos", "--hq", places / "faces", "--shards", out, "--size", SIDE,

@@ -118,7 +118,7 @@ def test_readers_of_pairs_say_what_is_missing(bare: Path, tmp_path: Path) -> Non
     assert run("inspect", bare).exit_code == 0
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("workers", [0, 2])
 def test_the_faces_make_it_the_old_one_byte_by_byte(
     bare: Path, whole: Path, faces: Path, tmp_path: Path, workers: int

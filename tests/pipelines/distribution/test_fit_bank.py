@@ -79,7 +79,7 @@ def found(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_what_the_photographs_tell_is_as_they_have_it_in_every_record(found: Path) -> None:
     bank = load_bank(found.with_suffix(".json"))
     assert bank.told == ("side", "file")
@@ -119,7 +119,7 @@ def test_the_report_says_who_judged(found: Path) -> None:
     assert not list(found.parent.glob(".mine.fit")), "what was kept for a rerun goes when all is there"
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_search_that_was_killed_goes_on_to_the_same_bytes(found: Path, world: Path, tmp_path: Path) -> None:
     words = ["fit-recipe", "--kind", "bank", "--real", world / "photos", "--hq", world / "hq", "--allow-resize",
              "--out", tmp_path / "mine.yaml", *SMALL_SEARCH]  # fmt: skip

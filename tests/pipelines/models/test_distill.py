@@ -37,7 +37,7 @@ def faces(tmp_path_factory: pytest.TempPathFactory, astronaut: npt.NDArray[np.ui
     return folder
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_flipnet_becomes_one_of_few_steps(teacher: Path, faces: Path, tmp_path: Path) -> None:
     out = tmp_path / "few"
     words = [
