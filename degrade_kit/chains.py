@@ -119,7 +119,7 @@ class ChainPass:
         """Blur by a kernel of the Gaussian family, or by a sinc."""
         if not self.blur_prob:
             return ()
-        kernels = {kind: weight for kind, weight in self.kernels.items() if weight}
+        kernels: dict[KernelKind, float] = {kind: weight for kind, weight in self.kernels.items() if weight}
         gaussian = RandomBlur(
             kernels=kernels,
             sigma=self.sigma,

@@ -129,12 +129,13 @@ class FacePoints:
             ValueError: If it is something else.
         """
         five = _array(points, (5, 2))
-        if not isinstance(components, dict) or set(cast("dict[str, Any]", components)) != set(COMPONENTS):
-            raise ValueError(f"expected squares of {', '.join(COMPONENTS)}, got {components!r:.80}")
-        squares = _array([cast("dict[str, Any]", components)[name] for name in COMPONENTS], (3, 3))
+        told = cast("dict[str, Any]", components)
+        if not isinstance(components, dict) or set(told) != set(COMPONENTS):
+            raise ValueError(f"expected squares of {', '.join(COMPONENTS)}, got {told!r:.80}")
+        squares = _array([told[name] for name in COMPONENTS], (3, 3))
         if (squares[:, 2] <= 0).any():
-            raise ValueError(f"expected squares with a side, got {components!r:.200}")
-        return cls(_pairs(five), cast("tuple[_Triple, ...]", tuple(map(tuple, squares.tolist()))))
+            raise ValueError(f"expected squares with a side, got {told!r:.200}")
+        return cls(_pairs(five), tuple((float(x), float(y), float(half)) for x, y, half in squares))
 
     @classmethod
     def from_fields(cls, fields: Mapping[str, Any]) -> FacePoints | None:

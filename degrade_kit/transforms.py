@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from PIL import Image as PilImage
@@ -102,8 +102,8 @@ def _pixels(image: Any) -> Pixels:  # noqa: ANN401 (an image of any kind)
     if isinstance(image, PilImage.Image):
         return np.asarray(image.convert("RGB"), np.uint8)
     planes = type(image).__module__.startswith("torch")
-    array = cast("Any", image.detach().cpu().numpy().transpose(1, 2, 0) if planes and image.ndim == 3 else image)
-    if not isinstance(array, np.ndarray) or array.ndim != 3 or array.shape[2] != 3:
+    array: Any = image.detach().cpu().numpy().transpose(1, 2, 0) if planes and image.ndim == 3 else image
+    if not hasattr(array, "__array_interface__") or array.ndim != 3 or array.shape[2] != 3:
         shape = getattr(image, "shape", "")
         raise TypeError(f"expected an image of PIL, an array (height, width, 3) or a tensor (3, height, width), got "
                         f"{type(image).__name__} {shape}")  # fmt: skip
@@ -116,8 +116,8 @@ def _like(image: Any, pixels: Pixels) -> Any:  # noqa: ANN401 (an image of any k
     """The pixels as an image of the same kind."""
     if isinstance(image, PilImage.Image):
         return PilImage.fromarray(pixels)
-    if isinstance(image, np.ndarray):
-        return pixels if image.dtype == np.uint8 else (pixels / np.float32(255)).astype(cast("Any", image.dtype))
+    if type(image).__module__ == "numpy":
+        return pixels if image.dtype == np.uint8 else (pixels / np.float32(255)).astype(image.dtype)
     torch: Any = sys.modules["torch"]
     tensor = torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
     made = tensor if image.dtype == torch.uint8 else tensor.to(image.dtype) / 255

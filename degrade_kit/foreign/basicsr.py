@@ -90,11 +90,13 @@ def _one_pass(options: Options) -> tuple[Step, ...]:
         unit, most = options.number("shift_unit", 1), options.number("shift_max_num", 32)
         steps.append(RandomShift(limit=int(unit * most), prob=shift))
     chain: list[Step] = []
-    size = options.get("blur_kernel_size", 41)
-    if isinstance(size, list) and len(cast("list[Any]", size)) == 2:  # RestoreFormer: 2 n + 1, n of these
+    size: Any = options.get("blur_kernel_size", 41)
+    if type(size) is list and len(cast("list[Any]", size)) == 2:  # RestoreFormer: 2 n + 1, n of these
         low, high = options.range("blur_kernel_size", (20, 20))
         size = [2 * half + 1 for half in range(int(low), int(high) + 1)]
-    chain.append(RandomBlur(kernels=_kernels(options), sigma=options.range("blur_sigma", (0.1, 10)), support=size))
+    chain.append(
+        RandomBlur(kernels=_kernels(options), sigma=options.range("blur_sigma", (0.1, 10)), support=cast("Any", size))
+    )
     if haze := options.number("hazy_prob", 0):
         chain.append(RandomHaze(alpha=options.range("hazy_alpha", (0.75, 0.95)), prob=haze))
     chain.append(RandomResize(scale=options.range("downsample_range", (1, 1))))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import math
-import operator
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, cast
 
@@ -42,11 +41,11 @@ _SILENT: Final = (
 """What loads, flips and packs, and is no degradation."""
 _CODECS: Final = {"libx264": "h264", "h264": "h264", "libx265": "h265", "mpeg4": "mpeg4", "mpeg2video": "mpeg2"}
 _OPERATORS: Final[Mapping[type[ast.operator], Callable[[float, float], float]]] = {
-    ast.Div: operator.truediv,
-    ast.FloorDiv: operator.floordiv,
-    ast.Mult: operator.mul,
-    ast.Add: operator.add,
-    ast.Sub: operator.sub,
+    ast.Div: lambda one, other: one / other,
+    ast.FloorDiv: lambda one, other: one // other,
+    ast.Mult: lambda one, other: one * other,
+    ast.Add: lambda one, other: one + other,
+    ast.Sub: lambda one, other: one - other,
 }
 _UNKNOWN: Final = "<an expression>"
 
@@ -93,7 +92,7 @@ def _value(node: ast.expr, known: Mapping[str, Any], depth: int) -> Any:  # noqa
     if isinstance(node, ast.Name):
         return known.get(node.id, _UNKNOWN)
     if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
-        number = _value(node.operand, known, depth + 1)
+        number: Any = _value(node.operand, known, depth + 1)
         return -number if isinstance(number, (int, float)) else _UNKNOWN
     if isinstance(node, ast.BinOp) and isinstance(node.op, tuple(_OPERATORS)):
         one, other = (_value(side, known, depth + 1) for side in (node.left, node.right))

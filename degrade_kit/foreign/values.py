@@ -98,7 +98,7 @@ class Options:
 
 def filters_of(names: Sequence[str], left: list[str], what: str) -> tuple[Filter, ...]:
     """Translate names of filters; those that are not here are left out and named, bilinear where none remains."""
-    known = tuple(dict.fromkeys(FILTERS[name] for name in names if name in FILTERS))
+    known: tuple[Filter, ...] = tuple(dict.fromkeys(FILTERS[name] for name in names if name in FILTERS))
     if unknown := [name for name in names if name not in FILTERS]:
         left.append(f"{what}: filters {', '.join(unknown)}")
     return known or ("linear",)

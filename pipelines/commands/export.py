@@ -28,7 +28,13 @@ _PAIRS = Needs(met=lambda given: given["form"] != "lq-only", otherwise="with --t
     "`datasets` reads them; or shards without the HQ images, for `join`.",
 )
 @word("--variant", unset="all", needs=_PAIRS)
-@word("--lq-scale", default=1, needs=_PAIRS)
+@option(
+    "--lq-scale",
+    type=click.IntRange(1),
+    default=1,
+    help="How many times smaller than HQ the LQ images are.",
+    needs=_PAIRS,
+)
 @word("--cache-dir", unset="none, which is for local shards", needs=(_PAIRS, url_of("shards")))
 @word("--dry-run")
 def export_command(

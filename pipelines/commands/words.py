@@ -153,7 +153,6 @@ WORDS: Final[Mapping[str, Word]] = {
         meaning="Fetch third-party files that are missing on this machine; nothing else fetches any", type=click.BOOL
     ),
     # Training.
-    "--lq-scale": Word(meaning="How many times smaller than HQ the LQ images are", type=_number(1)),
     "--steps": Word(meaning="Optimizer steps of each stage", type=_number(1), name="num_steps"),
     "--learning-rate": Word(meaning="Peak of AdamW's learning rate", type=click.FLOAT),
     "--mixed-precision": Word(meaning="Arithmetic of training", type=click.Choice(["no", "bf16", "fp16"])),

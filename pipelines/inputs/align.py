@@ -242,7 +242,7 @@ def _check_kept(config: AlignConfig, photos: Set[str]) -> None:
     Raises:
         RunError: If some are not.
     """
-    lines = [] if config.points_only else _read_lines(config.out_dir / LINES, config)
+    lines = list[dict[str, Any]]() if config.points_only else _read_lines(config.out_dir / LINES, config)
     gone = [line["output"] for line in lines if line["source"] not in photos]
     if there := [name for name in gone if LocalStore(config.out_dir).size(name) is not None]:
         raise RunError(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar, cast
 
 from degrade_kit.errors import ConfigError
 from degrade_kit.files import decode_json, local_path, read_regular
@@ -100,7 +100,7 @@ def device_gigabytes(device: str | None) -> float | None:
     if place.type == "cuda":
         import torch
 
-        return torch.cuda.get_device_properties(place).total_memory / 1e9
+        return cast("Any", torch.cuda).get_device_properties(place).total_memory / 1e9
     there = memory() if place.type == "cpu" else None
     return None if there is None else there / 1e9
 

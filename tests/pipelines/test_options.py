@@ -80,6 +80,7 @@ MAKES_IDLE: dict[tuple[str, str], tuple[str, ...]] = {
         )
     },
     ("export", "variant"): ("--to", "lq-only"),
+    ("export", "lq_scale"): ("--to", "lq-only"),
     ("fit-recipe", "preset"): ("--kind", "bank"),
     ("fit-recipe", "images_per_candidate"): ("--kind", "bank"),
     ("fit-recipe", "parts"): ("--kind", "bank"),

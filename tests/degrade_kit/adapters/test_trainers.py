@@ -20,7 +20,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create:User
 
 SIZE = 64
 CROP = 48
-OPTIONS = {"crop": CROP, "use_hflip": True, "onthefly": "codeformer", "onthefly_prob": 0.5, "seed": 3}
+OPTIONS: dict[str, Any] = {"crop": CROP, "use_hflip": True, "onthefly": "codeformer", "onthefly_prob": 0.5, "seed": 3}
 
 
 def expected(made: Path, epoch: int = 0) -> list[Pair]:
