@@ -56,10 +56,7 @@ class Scratches:
     def run(self, canvas: Canvas, seat: Seat) -> None:
         """Scratch the picture on the canvas."""
         planes = canvas.take_planes()
-        for colour, cover in self.layers(canvas.height, canvas.width, seat):
-            planes *= 1 - cover
-            for plane, level in zip(planes, colour, strict=True):
-                plane += np.float32(level) * cover
+        _lay_over(planes, self.layers(canvas.height, canvas.width, seat))
         canvas.set_planes(planes)
 
     def cover(self, height: int, width: int, seat: Seat) -> Planes:
@@ -115,6 +112,14 @@ def _layers(
     return layers
 
 
+def _lay_over(planes: Planes, layers: list[_Layer]) -> None:
+    """Hide an image behind layers, one on the other, in its own memory."""
+    for colour, cover in layers:
+        planes *= 1 - cover
+        for plane, level in zip(planes, colour, strict=True):
+            plane += np.float32(level) * cover
+
+
 def _together(layers: list[_Layer], height: int, width: int) -> Planes:
     """What several layers, one on the other, hide."""
     left = np.ones((height, width), np.float32)
@@ -143,9 +148,7 @@ class Creases:
         planes = canvas.take_planes()
         broken, shade = self.parts(canvas.height, canvas.width, seat)
         planes *= 1 + np.float32(0.45 * self.depth) * shade
-        planes *= 1 - broken
-        for plane, level in zip(planes, _PAPER, strict=True):
-            plane += np.float32(level) * broken
+        _lay_over(planes, [(_PAPER, broken)])
         canvas.set_planes(np.clip(planes, 0, 255, out=planes))
 
     def cover(self, height: int, width: int, seat: Seat) -> Planes:
@@ -212,10 +215,7 @@ class Dust:
     def run(self, canvas: Canvas, seat: Seat) -> None:
         """Strew dust over the canvas."""
         planes = canvas.take_planes()
-        for colour, cover in self.layers(canvas.height, canvas.width, seat):
-            planes *= 1 - cover
-            for plane, level in zip(planes, colour, strict=True):
-                plane += np.float32(level) * cover
+        _lay_over(planes, self.layers(canvas.height, canvas.width, seat))
         canvas.set_planes(planes)
 
     def cover(self, height: int, width: int, seat: Seat) -> Planes:

@@ -103,7 +103,7 @@ def _pixels(image: Any) -> Pixels:  # noqa: ANN401 (an image of any kind)
         return np.asarray(image.convert("RGB"), np.uint8)
     planes = type(image).__module__.startswith("torch")
     array: Any = image.detach().cpu().numpy().transpose(1, 2, 0) if planes and image.ndim == 3 else image
-    if not hasattr(array, "__array_interface__") or array.ndim != 3 or array.shape[2] != 3:
+    if not _is_array(array) or array.ndim != 3 or array.shape[2] != 3:
         shape = getattr(image, "shape", "")
         raise TypeError(f"expected an image of PIL, an array (height, width, 3) or a tensor (3, height, width), got "
                         f"{type(image).__name__} {shape}")  # fmt: skip
@@ -112,11 +112,16 @@ def _pixels(image: Any) -> Pixels:  # noqa: ANN401 (an image of any kind)
     return np.clip(np.rint(np.asarray(array, np.float64) * 255), 0, 255).astype(np.uint8)
 
 
+def _is_array(image: object) -> bool:
+    # Apart, since a type checker that sees it takes what is known of `Any` for unknown.
+    return isinstance(image, np.ndarray)
+
+
 def _like(image: Any, pixels: Pixels) -> Any:  # noqa: ANN401 (an image of any kind)
     """The pixels as an image of the same kind."""
     if isinstance(image, PilImage.Image):
         return PilImage.fromarray(pixels)
-    if type(image).__module__ == "numpy":
+    if _is_array(image):
         return pixels if image.dtype == np.uint8 else (pixels / np.float32(255)).astype(image.dtype)
     torch: Any = sys.modules["torch"]
     tensor = torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))

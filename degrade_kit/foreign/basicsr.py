@@ -91,7 +91,7 @@ def _one_pass(options: Options) -> tuple[Step, ...]:
         steps.append(RandomShift(limit=int(unit * most), prob=shift))
     chain: list[Step] = []
     size: Any = options.get("blur_kernel_size", 41)
-    if type(size) is list and len(cast("list[Any]", size)) == 2:  # RestoreFormer: 2 n + 1, n of these
+    if isinstance(size, list) and len(cast("list[Any]", size)) == 2:  # RestoreFormer: 2 n + 1, n of these
         low, high = options.range("blur_kernel_size", (20, 20))
         size = [2 * half + 1 for half in range(int(low), int(high) + 1)]
     chain.append(

@@ -17,7 +17,8 @@ from typing import Any, Final, cast
 from degrade_kit import record_severity
 from degrade_kit.checks import whole
 from degrade_kit.files import decode_json, local_path, write_whole
-from degrade_kit.image import decode_image, encode_png
+from degrade_kit.image import encode_png
+from degrade_kit.image_files import sniff
 from degrade_kit.pipelines.claim import report_claim
 from degrade_kit.pipelines.html import data_uri, page
 from degrade_kit.pipelines.sheet import caption
@@ -96,8 +97,7 @@ def _write_sample(reader: PairReader, place: int, folder: Path) -> Iterator[dict
         pair = reader.stored_pair(raw, variant)
         # Keys of plain tars may have folders; the page's files have none.
         name = f"{place:09d}"
-        decoded = decode_image(raw.hq, min_side=1)
-        hq = f"{name}.hq.{decoded.format}"
+        hq = f"{name}.hq.{sniff(raw.hq)}"
         if variant == 0:
             write_whole(folder / hq, raw.hq)
         lq = f"{name}.lq{variant}.png"
@@ -111,7 +111,7 @@ def _write_sample(reader: PairReader, place: int, folder: Path) -> Iterator[dict
             "width": int(pair.lq.shape[1]),
             "height": int(pair.lq.shape[0]),
             "thumbnail": data_uri(pair.lq, _THUMBNAIL, 80),
-            **_told(raw.info, variant, min(decoded.pixels.shape[:2])),
+            **_told(raw.info, variant, min(pair.hq.shape[:2])),
         }
 
 
