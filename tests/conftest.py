@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 # Before PyTorch is imported: on the small networks of the tests its threads cost more than they give, and results do
 # not depend on their number.
@@ -17,6 +20,9 @@ import pytest
 import skimage
 from hypothesis import settings
 from PIL import Image
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 settings.register_profile("ci", deadline=None, derandomize=True, database=None, print_blob=True, max_examples=40)
 settings.load_profile("ci")
@@ -90,3 +96,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if isinstance(item, pytest.Function) and STARTS_MUCH & set(item.fixturenames):
             item.add_marker(pytest.mark.slow)
+
+
+@pytest.fixture
+def browser() -> Iterator[Browser]:
+    """A headless Chromium that reaches no host; tests that need it are left out where there is none."""
+    sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright")
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        pytest.skip("needs the browser `chromium`")
+    with sync_api.sync_playwright() as playwright:
+        arguments = ["--no-sandbox", "--host-resolver-rules=MAP * 0.0.0.0"]
+        browser = playwright.chromium.launch(executable_path=chromium, args=arguments)
+        yield browser
+        browser.close()

@@ -4,8 +4,6 @@ import base64
 import html
 import json
 import re
-import shutil
-from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -152,19 +150,6 @@ def test_page_without_real_sets_or_thumbnails_is_written(tmp_path: Path) -> None
 
 
 # -------------------------------------------------------------------------------------------------------------- browser
-
-
-@pytest.fixture
-def browser() -> Iterator[Browser]:
-    sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright")
-    chromium = shutil.which("chromium")
-    if chromium is None:
-        pytest.skip("needs the browser `chromium`")
-    with sync_api.sync_playwright() as playwright:
-        arguments = ["--no-sandbox", "--host-resolver-rules=MAP * 0.0.0.0"]
-        browser = playwright.chromium.launch(executable_path=chromium, args=arguments)
-        yield browser
-        browser.close()
 
 
 # Pixels of a data point, in the window.

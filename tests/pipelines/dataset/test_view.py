@@ -6,7 +6,6 @@ import html
 import json
 import re
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -117,19 +116,6 @@ def test_given_pairs_and_plain_tars_are_shown_too(made: Path, tmp_path: Path) ->
         shutil.copy(tar, tmp_path / "plain")
     view(tmp_path / "plain", tmp_path / "plain-page")
     assert len(entries_of(tmp_path / "plain-page")) == 6
-
-
-@pytest.fixture
-def browser() -> Iterator[Browser]:
-    sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright")
-    chromium = shutil.which("chromium")
-    if chromium is None:
-        pytest.skip("needs the browser `chromium`")
-    with sync_api.sync_playwright() as playwright:
-        arguments = ["--no-sandbox", "--host-resolver-rules=MAP * 0.0.0.0"]
-        browser = playwright.chromium.launch(executable_path=chromium, args=arguments)
-        yield browser
-        browser.close()
 
 
 @pytest.mark.long
