@@ -6,10 +6,11 @@ one thread: some give other bytes on more.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, ClassVar, Final, Literal
@@ -196,6 +197,21 @@ def _context(name: str, mode: Literal["r", "w"], codec: VideoCodec) -> Any:  # n
     return context
 
 
+@contextlib.contextmanager
+def _same_scheduling() -> Iterator[None]:
+    """Give this thread its scheduling back: run by root, SVT-AV1 makes its caller real-time, which starves all else."""
+    if not hasattr(os, "sched_getscheduler"):  # not on Linux
+        yield
+        return
+    policy, priority = os.sched_getscheduler(0), os.sched_getparam(0)
+    try:
+        yield
+    finally:
+        if os.sched_getscheduler(0) != policy:
+            os.sched_setscheduler(0, policy, priority)
+
+
+@_same_scheduling()
 def _encode(codec: VideoCodec, clip: Sequence[_Planes], crf: int) -> _Stream:
     av = _pyav()
     encoder, _, options = _ENCODERS[codec]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import os
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -177,3 +179,24 @@ def test_a_codec_that_a_build_lacks_is_named_with_the_package_that_has_it(monkey
 def test_quality_is_told_in_one_way(keys: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match="video: expected exactly one of `crf` and `bitrate`"):
         recipe(**keys)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(os, "sched_getscheduler"), reason="needs Linux")
+def test_no_codec_changes_how_a_process_is_scheduled(face: Pixels, tmp_path: Path) -> None:
+    # In a new process: SVT-AV1 asks for real-time scheduling once in each, and gets it where root asks.
+    np.save(tmp_path / "face.npy", face)
+    code = f"""
+import os
+import numpy as np
+from degrade_kit.degradation import make_lq
+from degrade_kit.ops import Video
+from degrade_kit.record import Record
+from degrade_kit.video_ops import VIDEO_CODECS
+for codec in VIDEO_CODECS:
+    make_lq(Record(1, (Video(codec=codec, crf=30, before=1),)), np.load({str(tmp_path / "face.npy")!r}))
+    print(codec, os.sched_getscheduler(0) == {os.sched_getscheduler(0)})
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == [word for codec in VIDEO_CODECS for word in (codec, "True")]
