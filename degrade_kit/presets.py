@@ -91,20 +91,22 @@ MIXTURES: dict[str, dict[str, float]] = {
 
 
 def _flipnet_real() -> Recipe:
+    prompts = {"clean, press": 3.0, "slight blur, press": 2.0, "clean, crowd": 1.0, "slight noise, crowd": 3.0}
     return Recipe(
         name="flipnet-real",
         steps=(
             PhotoFrame(
                 side=(64, 224),
                 steps=(
-                    RandomFlipNet(model="small"),
+                    RandomFlipNet(model="photos", prompt=prompts),
                     RandomJpeg(quality=(60, 95), subsampling={"4:2:0": 0.8, "4:4:4": 0.2}),
                 ),
             ),
         ),
         source=(
-            "the small FlipNet at the size that faces have in photographs, 64 to 224 pixels, with a photograph's file "
-            "behind it; sizes, turn and qualities as in press and web photographs (LFW, RMFD)"
+            "the FlipNet photos at the size that faces have in photographs, 64 to 224 pixels, with a photograph's file "
+            "behind it; sizes, turn and qualities as in press and web photographs (LFW, RMFD), prompts of press and "
+            "crowds"
         ),
         notes=(
             "At the full size the same network's images are far from photographs, and without a codec behind it a "

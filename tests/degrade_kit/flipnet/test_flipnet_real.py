@@ -1,4 +1,4 @@
-"""The preset whose images the small FlipNet makes, at the size of faces in photographs."""
+"""The preset whose images a FlipNet makes, at the size of faces in photographs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import pytest
 from degrade_kit.degradation import degrade, finish, make_lq
 from degrade_kit.errors import ConfigError
 from degrade_kit.flipnet.degrader import Networks
-from degrade_kit.flipnet.folder import SMALL, folder_digest
+from degrade_kit.flipnet.folder import PHOTOS, degrading_model, folder_digest
+from degrade_kit.network_ops import FlipNetImage
 from degrade_kit.ops import Frame, Jpeg
 from degrade_kit.presets import preset
 from degrade_kit.recipe import recipe_from_mapping
@@ -17,14 +18,17 @@ from degrade_kit.record import Record
 from degrade_kit.seeding import generator
 
 
-def test_the_flipnet_of_real_photographs_is_small_and_has_a_file_behind_it() -> None:
+def test_the_flipnet_of_real_photographs_has_seen_some_and_has_a_file_behind_it() -> None:
     recipe = preset("flipnet-real")
     assert recipe_from_mapping(recipe.to_mapping(), recipe.name) == recipe
-    assert recipe.models == {folder_digest(SMALL): "small"}
+    assert recipe.models == {folder_digest(PHOTOS): "photos"}
     assert recipe.native_format() == "jpg"
     drawn = [recipe.draw(generator(0, "a.png", variant)) for variant in range(60)]
     sides = [frame.side for record in drawn if isinstance(frame := record.steps[0], Frame)]
     assert len(sides) == 60
+    prompts = {op.prompt for record in drawn for op in record.steps if isinstance(op, FlipNetImage)}
+    assert {prompt.rpartition(", ")[2] for prompt in prompts} == {"press", "crowd"}
+    assert prompts < dict(degrading_model("photos")[1]).keys()
     assert 64 <= min(sides) < 80 < 180 < max(sides) <= 224
     assert {record.steps[-2].subsampling for record in drawn if isinstance(record.steps[-2], Jpeg)} == {
         "4:2:0",
