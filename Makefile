@@ -14,11 +14,13 @@ PIP := -m pip --disable-pip-version-check
 # By variables and not by -c: older releases of pip take no constraint for the build backend from the command line, and
 # newer ones take it from the second variable alone.
 PINNED_PIP := PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt $(BIN)/python $(PIP)
+# It finds in seconds which releases fit together, for which pip takes half an hour where nothing is pinned.
+UV := uv==0.13.9
 FORMATTED := $(BIN)/ruff format --check . && $(BIN)/ruff check .
 TYPED := $(BIN)/pyright --pythonpath $(BIN)/python
 # One thread in each process of the tests: more would wait for each other. And Python keeps what it compiled, also where a
 # container's environment says otherwise: the tests start hundreds of processes.
-PARALLEL := env -u PYTHONDONTWRITEBYTECODE OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses=auto --maxprocesses=8 --dist=loadfile
+PARALLEL = env -u PYTHONDONTWRITEBYTECODE OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses=auto --maxprocesses=8 --dist=loadfile
 
 help: ## Show this text
 	@echo 'Usage: make TARGET [PYTHON=/path/to/python3]'
@@ -47,12 +49,13 @@ test: .venv/.dev ## Check format, lint rules and types, and run all tests but th
 test-all: .venv/.dev ## Run all tests that need no GPU; before a release, or after a change of trainings or kills
 	$(PARALLEL) -m 'not gpu' --hypothesis-profile=thorough
 
+test-latest: BIN := .venv-latest/bin
 test-latest: ## Run all tests on the newest release of every dependency, in .venv-latest
 	@$(check_python)
 	test -d .venv-latest || $(PYTHON) -m venv .venv-latest
-	.venv-latest/bin/python $(PIP) install --upgrade pip
-	.venv-latest/bin/python $(PIP) install --upgrade --upgrade-strategy eager --editable '.[dev,demo]'
-	.venv-latest/bin/python -m pytest -m 'not gpu'
+	$(BIN)/python $(PIP) install --quiet $(UV)
+	$(BIN)/uv pip install --python $(BIN)/python --upgrade --editable '.[dev,demo]'
+	$(PARALLEL) -m 'not gpu'
 
 # By file and not by test: all tests of a file share what they work on.
 chaos: .venv/.dev ## Stop every long command at 50 random moments (MOMENTS=50), rerun, compare; counts go to docs/
@@ -83,7 +86,7 @@ bench: .venv/.dev ## Measure every hot path against other implementations or the
 
 # Not with the other tools of the extra `dev`: that one cannot be installed while constraints.txt contradicts it.
 lock: .venv/.created ## Pin what pyproject.toml asks for in constraints.txt; UPGRADE=1 for the newest releases
-	$(BIN)/python $(PIP) install --quiet uv==0.13.9
+	$(BIN)/python $(PIP) install --quiet $(UV)
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.10 --no-python-downloads --extra dev --extra all \
 		$(if $(UPGRADE),--upgrade) --no-annotate --custom-compile-command 'make lock' \
 		--output-file constraints.txt pyproject.toml
