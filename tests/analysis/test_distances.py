@@ -96,6 +96,7 @@ def test_kid_of_equal_distributions_is_zero_on_average() -> None:
     assert abs(np.mean(values)) < 3 * np.std(values) / np.sqrt(200)
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None)
 @given(st.integers(0, 1000), st.integers(8, 30), st.integers(8, 30))
 def test_distances_are_symmetric_and_zero_to_themselves(seed: int, n: int, m: int) -> None:
@@ -117,6 +118,7 @@ def test_matched_frechet_does_not_depend_on_how_many_there_are() -> None:
     assert frechet(one[:100], many[:100]) > 2 * frechet(one, points(2, 2000)), "the bias that matching is for"
 
 
+@pytest.mark.slow
 def test_a_classifier_that_knows_faces_gains_nothing_from_them() -> None:
     """Both sets show the same faces, whose features differ far more than the sets do."""
     rng = np.random.default_rng(0)

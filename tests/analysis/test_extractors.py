@@ -62,6 +62,7 @@ def flipnet(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "size"), [("vae", 16), ("dinov2", 32), ("checkpoint", None)])
 def test_a_learned_space_is_loaded_and_sees_the_image(
     kind: str, size: int | None, face: Pixels, request: pytest.FixtureRequest

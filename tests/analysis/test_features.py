@@ -160,6 +160,7 @@ def scale_of(features: list[npt.NDArray[np.float64]]) -> npt.NDArray[np.float64]
     return np.std(features, axis=0) + 1e-9
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["clean", "motion blur", "jpeg", "noise, enlarged"])
 def test_mirroring_changes_features_little(astronaut: Pixels, kind: str) -> None:
     rng = np.random.default_rng(1)

@@ -110,6 +110,7 @@ def test_no_two_sets_look_alike_and_real_ones_differ_in_marker() -> None:
     assert len({look.color for look in usual}) == 8
 
 
+@pytest.mark.slow
 def test_many_sets_are_drawn_and_32_sources_look_different() -> None:
     figure = build_projection(plot_sets(14, 6, count=3), title="", note="")
     assert len(figure.axes) == 15
@@ -129,6 +130,7 @@ def test_one_point_in_each_set_is_drawn(tmp_path: Path) -> None:
         assert image.width == round(WIDTH * DPI)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["$x_1$ \\frac", "中文" * 60, "a\nb", "caf\udce9", "_hidden", "<b>&amp;"])
 def test_hostile_names_are_drawn_as_text(tmp_path: Path, name: str) -> None:
     sets = [plot_set(name, False), plot_set(name, True), plot_set("other", False)]

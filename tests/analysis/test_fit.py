@@ -62,6 +62,7 @@ def noise_of(recipe: Recipe, count: int, seed: int) -> Features:
     return np.stack([level, quality], axis=1)
 
 
+@pytest.mark.slow
 def test_a_mixture_is_found_that_is_nearer_by_far() -> None:
     start = Recipe(name="wide", steps=(RandomGaussianNoise(level=(0, 50)), RandomJpeg(quality=(10, 100))))
     one = Recipe(name="one", steps=(RandomGaussianNoise(level=(3, 6)), RandomJpeg(quality=(80, 95))))
@@ -89,6 +90,7 @@ def test_a_mixture_is_found_that_is_nearer_by_far() -> None:
     assert fitted.name == "wide-fitted"
 
 
+@pytest.mark.slow
 def test_equal_seeds_give_equal_recipes() -> None:
     start = Recipe(name="wide", steps=(RandomGaussianNoise(level=(0, 50)), RandomJpeg(quality=(10, 100))))
     photographs = noise_of(start, 50, 1)

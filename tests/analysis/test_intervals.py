@@ -66,6 +66,7 @@ def test_copies_of_an_image_make_no_interval_narrower() -> None:
     assert by_image < 0.65 * grouped
 
 
+@pytest.mark.slow
 def test_an_interval_of_kid_holds_the_truth() -> None:
     """Of 40 pairs of equal distributions, about 38 intervals should hold 0, with three variants of each face."""
     held = 0

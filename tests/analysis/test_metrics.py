@@ -197,6 +197,7 @@ def test_the_identity_angle_is_that_of_gfpgans_network(weights: Path) -> None:
         assert measure(hq, hq) == pytest.approx(0, abs=1e-3)
 
 
+@pytest.mark.slow
 def test_restoreformer_gives_the_networks_other_inputs(weights: Path) -> None:
     from degrade_kit.analysis.perceptual import identity_input, load_lpips
 

@@ -40,6 +40,7 @@ def grid(name: str, real: bool, left: float, labels: list[str], first: int = 0) 
     return PlotSet(name=name, real=real, points=points, labels=labels, thumbnails=thumbnails)
 
 
+@pytest.mark.slow
 def test_two_processes_write_the_same_bytes_and_keep_names_that_look_like_ids(tmp_path: Path) -> None:
     name = "0b81fb70-341e-4353-a7cc-182448aa6e9b"
     sets = [grid("real", True, 0.0, ["a", name]), grid("made", False, 1.0, ["b"])]
@@ -51,6 +52,7 @@ def test_two_processes_write_the_same_bytes_and_keep_names_that_look_like_ids(tm
     assert '"docid":"element-' in text
 
 
+@pytest.mark.slow
 def test_a_second_page_of_a_process_has_the_same_bytes_and_its_models_their_names(tmp_path: Path) -> None:
     sets = [grid("real", True, 0.0, ["a", "p1001"]), grid("made", False, 1.0, ["b"])]
     for name in ("one", "two"):
@@ -96,6 +98,7 @@ def source_data(text: str) -> dict[str, Any]:
     return data
 
 
+@pytest.mark.slow
 def test_page_names_nothing_to_load_and_forbids_it(tmp_path: Path) -> None:
     page.write_page(
         [grid("a", False, 0, HOSTILE), grid("b", True, 1, ["x"])], tmp_path / "umap.html", title="t", note="n"
@@ -106,6 +109,7 @@ def test_page_names_nothing_to_load_and_forbids_it(tmp_path: Path) -> None:
     assert "default-src 'none'" in text
 
 
+@pytest.mark.slow
 def test_hostile_names_are_escaped_everywhere(tmp_path: Path) -> None:
     for name in HOSTILE:
         sets = [grid(name, False, 0, HOSTILE), grid(name, True, 1, HOSTILE)]
@@ -119,6 +123,7 @@ def test_hostile_names_are_escaped_everywhere(tmp_path: Path) -> None:
         assert not any("<" in value for value in (*data["label"], *data["set"]))
 
 
+@pytest.mark.slow
 def test_thumbnails_are_capped_evenly_and_the_page_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(page, "MAX_THUMBNAILS", 20)
     sets = [

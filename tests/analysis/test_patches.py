@@ -31,6 +31,7 @@ def names(count: int) -> list[str]:
     return [str(number) for number in range(count)]
 
 
+@pytest.mark.slow
 def test_noise_is_told_and_the_same_kind_of_image_is_not(crops: list[Pixels]) -> None:
     first, second = crops[:24], crops[24:]
     told = compare_patches(noisy(first, 12), second, names(24), [f"r{name}" for name in names(24)], QUICK)
@@ -43,6 +44,7 @@ def test_noise_is_told_and_the_same_kind_of_image_is_not(crops: list[Pixels]) ->
     assert (told.synth.corners <= 40 - 24).all()
 
 
+@pytest.mark.slow
 def test_the_seed_decides_everything_and_the_process_keeps_its_generator(crops: list[Pixels]) -> None:
     import torch
 

@@ -284,6 +284,7 @@ def relative_errors(found: Landmarks, true: Landmarks) -> npt.NDArray[np.float64
     return np.hypot(*(found - true).T) / np.hypot(*(true[1] - true[0]))
 
 
+@pytest.mark.slow
 def test_detectors_find_the_points_in_our_order(detector: Detector, astronaut: npt.NDArray[np.uint8]) -> None:
     (found,) = detector(astronaut)
 
@@ -324,6 +325,7 @@ def test_detectors_find_nothing_in_a_blank_photo(detector: Detector, shape: tupl
     assert detector(np.full((*shape, 3), 90, np.uint8)) == []
 
 
+@pytest.mark.slow
 def test_the_packaged_detector_is_exact_to_a_few_pixels(packaged: Detector) -> None:
     for photo in DEMO_PHOTOS:
         (found,) = packaged(read_demo_photo(photo))
@@ -365,6 +367,7 @@ def test_an_opencv_that_computes_otherwise_is_refused() -> None:
         align._check_arithmetic(OtherNet())  # pyright: ignore[reportArgumentType]
 
 
+@pytest.mark.slow
 def test_yunet_says_which_weights_it_needs(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"no YuNet weights at .*none.onnx"):
         align.yunet_detector(tmp_path / "none.onnx")

@@ -156,6 +156,7 @@ def test_a_worker_draws_without_the_file(file: Path) -> None:
     assert pickle.loads(copied).draw(np.random.default_rng(4)) == expected
 
 
+@pytest.mark.slow
 def test_a_data_set_of_a_bank_is_made_again_from_its_records(file: Path, faces_dir: Path, tmp_path: Path) -> None:
     (tmp_path / "mine.yaml").write_text("name: mine\nsteps:\n  - bank: {file: " + str(file) + "}\n", "utf-8")
     made = dk.synthesize(

@@ -214,6 +214,7 @@ def test_both_ways_of_convolutions_are_the_naive_one(
     assert difference(CONVOLUTION_CHAINS[chain], random_pixels(height, width)) < WITHIN
 
 
+@pytest.mark.slow
 def test_all_four_ways_are_in_use(astronaut: Pixels, monkeypatch: pytest.MonkeyPatch) -> None:
     """The costs leave none of them aside; a way that is never taken would be dead weight."""
     taken: set[str] = set()

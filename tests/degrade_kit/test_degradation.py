@@ -96,6 +96,7 @@ def differences(records: list[Record], hq: Pixels) -> list[npt.NDArray[np.int_]]
     return [np.abs(lq(record, hq).astype(int) - naive.lq(record, hq)) for record in records]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_steady")
 @pytest.mark.parametrize("name", PLAIN_PRESETS)
 def test_chains_without_codecs_are_within_one_level_of_the_naive_ones(name: str, astronaut: Pixels) -> None:
@@ -170,6 +171,7 @@ def test_jpeg_equals_basicsrs(quality: int) -> None:
 # ------------------------------------------------------------------------------------------------ apply, parts, sizes
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PLAIN_PRESETS)
 @given(image=images(), variant=st.integers(0, 10**6))
 def test_lq_keeps_the_contract_and_its_parts_make_the_whole(name: str, image: Image, variant: int) -> None:
@@ -201,6 +203,7 @@ def test_a_record_that_ends_at_another_size_is_refused(astronaut: Pixels) -> Non
         apply(record, hq)
 
 
+@pytest.mark.slow
 def test_a_shared_canvas_is_not_used_up(astronaut: Pixels) -> None:
     canvas = Canvas(pixels=astronaut[:160, :128])
     for name in PLAIN_PRESETS:

@@ -59,6 +59,7 @@ def test_a_package_without_the_file_is_a_config_error() -> None:
         demo_photo_path(DemoPhoto("none", "skimage", "data/none.png", "", ()))
 
 
+@pytest.mark.slow
 def test_the_packages_are_found_without_importing_them() -> None:
     code = (
         "import sys; from degrade_kit.demo import *; "

@@ -36,6 +36,7 @@ def test_many_sizes_are_told_by_their_quantiles_and_few_by_themselves() -> None:
     assert quantiles_of([80]) == (80, 80, 80)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("step", "op"), [("photo_frame", Frame), ("resize", ResizeSide)])
 def test_a_recipe_draws_sizes_as_they_were_measured(step: str, op: type[Frame | ResizeSide], tmp_path: Path) -> None:
     sides = list(np.random.default_rng(0).lognormal(4.8, 0.4, 3000))

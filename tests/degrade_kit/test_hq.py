@@ -70,6 +70,7 @@ def test_other_formats_are_encoded_once_and_that_is_on_record(face: Pixels, kind
         assert np.array_equal(hq.pixels, decode_image(raw).pixels)
 
 
+@pytest.mark.slow
 @given(images(min_side=16, max_side=90), st.sampled_from(HQ_FORMATS), st.sampled_from([0, 16, 40]))
 def test_the_pixels_are_what_a_reader_decodes(image: npt.NDArray[np.float32], format: HqFormat, size: int) -> None:
     config = HqConfig(size=size, format=format, min_side=1)

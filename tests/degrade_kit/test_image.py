@@ -624,6 +624,7 @@ def test_pillows_settings_are_left_alone() -> None:
     assert (ImageFile.LOAD_TRUNCATED_IMAGES, pillow.MAX_IMAGE_PIXELS) == before == (False, pillow.MAX_IMAGE_PIXELS)
 
 
+@pytest.mark.slow
 def test_importing_the_module_does_not_import_pillow() -> None:
     program = "import sys, degrade_kit.image; sys.exit('PIL' in sys.modules)"
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}

@@ -93,6 +93,7 @@ def test_scans_of_a_jpeg_are_bounded_by_its_size() -> None:
     assert "to decode it takes about 832 MB, more than 500" in refusal(many, max_bytes=500_000_000)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("format", ["png", "jpg"])
 def test_parts_of_a_file_are_bounded(format: str) -> None:
     if format == "png":

@@ -108,6 +108,7 @@ def test_a_recipe_without_tables_draws_as_before() -> None:
     assert drawn == {True, False}
 
 
+@pytest.mark.slow
 def test_photographs_tables_go_from_align_to_a_data_set_that_is_made_again(faces_dir: Path, tmp_path: Path) -> None:
     file = tmp_path / "jpeg_tables.json"
     file.write_text(tables_to_json([CAMERA, CAMERA.replace("4:2:2", "4:4:4")]))

@@ -160,6 +160,7 @@ def test_bessel_function_equals_scipys(x: list[float]) -> None:
     np.testing.assert_allclose(kernels.bessel_j1(values), special.j1(values), atol=1e-13)
 
 
+@pytest.mark.slow
 def test_largest_sinc_that_a_recipe_may_ask_for_equals_scipys() -> None:
     np.testing.assert_allclose(kernels.sinc(255, math.pi), naive.sinc(255, math.pi), atol=1e-9)
 

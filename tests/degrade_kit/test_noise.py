@@ -77,6 +77,7 @@ def test_both_ways_of_looking_up_give_the_same(count: int, monkeypatch: pytest.M
     assert all(np.array_equal(field, fields[0]) for field in fields)
 
 
+@pytest.mark.slow
 def test_fields_are_normal() -> None:
     field = normals((3, 600, 600), bit_stream(11, (4,))).ravel().astype(np.float64)
     error = 1 / np.sqrt(field.size)

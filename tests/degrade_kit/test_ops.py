@@ -192,6 +192,7 @@ def test_every_operation_has_an_example() -> None:
     assert all(OPS[op.name] is type(op) for op in EXAMPLES)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("op", QUICK, ids=ids)
 @given(image=images(), seed=st.integers(0, 2**48 - 1))
 def test_operations_do_what_the_naive_ones_do(op: Op, image: npt.NDArray[np.float32], seed: int) -> None:
@@ -243,6 +244,7 @@ def test_operations_are_pure(op: Op, image: npt.NDArray[np.float32]) -> None:
     assert np.array_equal(results[0], results[1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "op",
     [op for op in EXAMPLES if op.name.endswith(("noise", "jitter", "shift")) or op.name in (*LOSSY, "clip")],

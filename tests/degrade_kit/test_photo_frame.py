@@ -68,6 +68,7 @@ def test_the_photograph_holds_the_whole_face_in_whole_blocks(size: tuple[int, in
     assert (np.abs(turned) <= np.array([width, height]) / 2 + 1e-6).all()
 
 
+@pytest.mark.slow
 def test_a_data_set_keeps_the_file_of_the_photograph(faces_dir: Path, tmp_path: Path) -> None:
     tried = framed({"blur": {"sigma": [0.3, 1.2]}}, {"jpeg": {"quality": [60, 95]}})
     assert tried.native_format() == "jpg"
@@ -100,6 +101,7 @@ def test_steps_of_the_whole_image_do_not_stand_in_a_photograph(inner: dict[str, 
         framed(inner)
 
 
+@pytest.mark.slow
 def test_sides_are_drawn_log_uniformly_or_as_they_were_measured() -> None:
     def drawn(side: Any) -> list[int]:  # noqa: ANN401 (as YAML has it)
         made = recipe({"resize": {"side": side}}, {"resize": {"scale": 1}})

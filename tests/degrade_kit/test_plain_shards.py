@@ -107,6 +107,7 @@ def test_hq_images_alone_need_a_recipe(tmp_path: Path) -> None:
         next(iter(dk.webdataset(folder)))
 
 
+@pytest.mark.slow
 def test_tars_of_synth_are_read_without_their_manifest(faces_dir: Path, tmp_path: Path) -> None:
     dk.synthesize(faces_dir, tmp_path / "out", preset="gfpgan", variants=2, size=64, workers=0)
     (tmp_path / "bare").mkdir()

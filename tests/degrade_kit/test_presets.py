@@ -209,6 +209,7 @@ def check_face_chain(chains: list[tuple[Op, ...]], face: Face) -> None:
     check_whole(qualities, *face.jpeg)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", list(FACES))
 def test_face_presets_draw_the_published_ranges(name: str) -> None:
     face = FACES[name]
@@ -282,6 +283,7 @@ def test_restoreformer_pp_shifts_hazes_and_splits_as_published() -> None:
     )
 
 
+@pytest.mark.slow
 def test_flipnet_draws_equation_9_twice() -> None:
     first = [record.steps[:5] for record in records("flipnet-paper")]
     again = [record.steps[5:] for record in records("flipnet-paper")]
@@ -497,6 +499,7 @@ def check_half(parts: list[Second], which: int, half: Half, base: float) -> None
     check_uniform([op.scale for op in poisson], *half.poisson_scale_range)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in DISTINCT_PRESETS if name in SECONDS])
 def test_chains_of_two_passes_draw_the_published_ranges(name: str) -> None:
     published = SECONDS[name]
@@ -546,6 +549,7 @@ def test_gcfsr_shrinks_by_powers_of_two() -> None:
     check_counts(scales, {"64": 4, "32": 2, "16": 2, "8": 1, "4": 1})
 
 
+@pytest.mark.slow
 def test_dasr_draws_three_levels() -> None:
     levels: dict[str, list[Record]] = {"weak": [], "standard": [], "severe": []}
     for record in records("dasr"):
@@ -567,6 +571,7 @@ def test_dasr_draws_three_levels() -> None:
         assert (min(qualities), max(qualities)) == jpeg
 
 
+@pytest.mark.slow
 def test_realbasicvsr_compresses_by_video_twice() -> None:
     codecs: Counter[str] = Counter()
     for record in records("realbasicvsr"):
@@ -580,6 +585,7 @@ def test_realbasicvsr_compresses_by_video_twice() -> None:
     check_counts(codecs, {"h264": 2, "mpeg4": 1})
 
 
+@pytest.mark.slow
 def test_vcisr_ends_with_a_video_in_19_of_20() -> None:
     videos = [op for record in records("vcisr") for op in record.steps if isinstance(op, Video)]
     check_share(len(videos), COUNT, 0.95)
@@ -625,6 +631,7 @@ def bsrgan_halves() -> tuple[list[tuple[Op, ...]], list[tuple[Op, ...]]]:
     return whole, halved
 
 
+@pytest.mark.slow
 def test_bsrgan_halves_first_in_one_of_four() -> None:
     whole, halved = bsrgan_halves()
     check_share(len(halved), COUNT, 0.25)
@@ -709,6 +716,7 @@ def test_bsrgan_clips_after_every_cubic_resize() -> None:
 # ------------------------------------------------------------------------------------------------------ for all of them
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", DISTINCT_PRESETS)
 def test_the_promised_format_is_that_of_every_record(name: str) -> None:
     promised = PRESETS[name].native_format()

@@ -29,6 +29,7 @@ def as_json(data: object) -> Any:  # noqa: ANN401 (parsed JSON)
     return json.loads(json.dumps(data))
 
 
+@pytest.mark.slow
 def test_it_is_a_schema_itself_and_describes_every_step() -> None:
     jsonschema.Draft202012Validator.check_schema(SCHEMA)
     assert set(SCHEMA["$defs"]) == {*STEPS, "step", "option"}

@@ -121,6 +121,7 @@ def test_usual_draws_of_a_face_recipe_are_in_the_middle() -> None:
     assert 0.35 < float(np.median(found)) < 0.75
 
 
+@pytest.mark.slow
 def test_every_operation_that_a_step_draws_has_a_row_in_the_table() -> None:
     rows = set(json.loads(TABLE.read_text())["kinds"])
     for name in STEPS:

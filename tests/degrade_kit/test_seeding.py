@@ -62,6 +62,7 @@ def test_draws_are_pinned(seed: int, path: str, variant: int, expected: float) -
     assert generator(seed, path, variant).random() == expected
 
 
+@pytest.mark.slow
 def test_draws_do_not_depend_on_the_locale() -> None:
     name = "M\u00fcller.png"
     code = f"from degrade_kit.seeding import generator; print(repr(generator(0, {name!a}, 0).random()))"

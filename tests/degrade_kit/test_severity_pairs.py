@@ -72,6 +72,7 @@ def test_a_curriculum_opens_up() -> None:
 # -------------------------------------------------------------------------------------------------------- of a data set
 
 
+@pytest.mark.slow
 def test_a_data_set_gives_pairs_of_the_range_alone_and_their_labels(made: Path) -> None:
     found = PairReader(made).severities()
     assert found.shape == (SAMPLES, 2)

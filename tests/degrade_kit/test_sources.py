@@ -144,6 +144,7 @@ def test_any_bytes_make_a_name(stems: set[bytes]) -> None:
     assert json.dumps([display_name(name) for name in sources.names], ensure_ascii=False).encode()
 
 
+@pytest.mark.slow
 def test_the_listing_does_not_depend_on_the_locale(tmp_path: Path) -> None:
     for name in ODD_NAMES:
         Path(os.fsdecode(os.fsencode(tmp_path) + b"/" + name)).write_bytes(b"")
@@ -726,6 +727,7 @@ def test_a_damaged_tar_among_whole_ones_is_counted_even_if_include_leaves_it_out
         sources.read(sources.names.index("2.tar/2.hq.png"))
 
 
+@pytest.mark.slow
 @settings(max_examples=60)
 @given(st.data())
 def test_a_tar_with_any_damage_is_listed_or_refused(data: st.DataObject) -> None:
@@ -905,6 +907,7 @@ def test_a_cut_lmdb_is_refused_and_never_ends_the_process(tmp_path: Path) -> Non
             open_sources(path).read(0)
 
 
+@pytest.mark.slow
 @settings(max_examples=100)
 @given(st.data())
 def test_an_lmdb_with_any_damage_gives_bytes_or_an_error(data: st.DataObject) -> None:
@@ -965,6 +968,7 @@ def test_display_names_are_plain_text_and_leave_good_names_alone() -> None:
         assert display_name(name) == name
 
 
+@pytest.mark.slow
 def test_listing_many_files_is_quick(tmp_path: Path) -> None:
     for folder in range(5):
         (tmp_path / f"{folder}").mkdir()

@@ -137,6 +137,7 @@ def test_the_same_generator_draws_the_same(name: str) -> None:
         assert draws(example(name), 50, seed=3) != draws(example(name), 50, seed=4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", list(EXAMPLES))
 def test_a_step_happens_with_its_probability(name: str) -> None:
     count = 2000
@@ -151,6 +152,7 @@ def test_what_is_certain_costs_no_number(name: str) -> None:
     assert draws(example(name, prob=1.0), 20) == draws(example(name), 20)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", list(EXAMPLES))
 def test_only_uniform_numbers_are_taken_from_the_generator(name: str) -> None:
     """NumPy promises the stream of `random` alone."""

@@ -246,6 +246,7 @@ def test_floats_are_the_pixels_in_0_to_1(made: Path) -> None:
         assert np.array_equal(hwc(floats[name]), to_float(hwc(exact[name])))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch_size", [2, None])
 def test_floats_of_whole_batches_are_those_of_the_pairs(made: Path, batch_size: int | None) -> None:
     pairs = PairDataset(made, PairOptions(dtype="float32", crop=40, flip=True, seed=3))
@@ -306,6 +307,7 @@ def test_the_crop_and_the_flip_are_those_of_both_images(made: Path) -> None:
     assert {flip for _, _, flip in places} == {False, True}
 
 
+@pytest.mark.slow
 def test_lq_may_be_smaller_than_hq_by_a_whole_number(faces_dir: Path, tmp_path: Path) -> None:
     shards = synthesized(faces_dir, tmp_path / "out", dk.preset("real-esrgan"))
     whole, cut = (PairMapDataset(shards, PairOptions(lq_scale=4, flip=True, crop=crop)) for crop in (None, 32))
@@ -438,6 +440,7 @@ def test_stored_and_fresh_pairs_are_mixed_per_sample(made: Path) -> None:
     assert 15 < fresh < 45
 
 
+@pytest.mark.slow
 def test_pairs_do_not_depend_on_rank_or_worker_or_order(made: Path) -> None:
     options = PairOptions(crop=32, flip=True, onthefly=dk.preset("gfpgan"), seed=9)
     expected = {pair["key"]: pair for pair in PairDataset(made, options, shuffle=False)}
@@ -482,6 +485,7 @@ def test_a_wrong_order_is_refused(made: Path, options: dict[str, Any], words: st
 # ---------------------------------------------------------------------------------------------------------- the loader
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("world_size", "num_workers"), [(1, 0), (1, 3), (2, 2), (4, 1)])
 def test_an_epoch_of_real_loaders_has_every_sample_once(made: Path, world_size: int, num_workers: int) -> None:
     seen = list[str]()
@@ -590,6 +594,7 @@ def test_a_state_after_the_last_batch_goes_on_with_the_next_epoch(made: Path) ->
     assert keys_of(list(second)) == keys_of(list(first))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, 1])
 def test_who_counts_the_batches_and_asks_for_no_more_sees_all_epochs(made: Path, workers: int) -> None:
     expected = PairLoader(PairDataset(made), batch_size=2)
@@ -608,6 +613,7 @@ def test_an_epoch_that_is_asked_for_again_is_given_again(made: Path) -> None:
     assert loader.epoch == 1
 
 
+@pytest.mark.slow
 def test_a_plain_loader_goes_on_with_the_count_of_its_consumer(made: Path) -> None:
     dataset = PairDataset(made, batch_size=2)
     dataset.set_epoch(1)

@@ -57,6 +57,7 @@ def test_what_is_no_image_is_refused(face: Pixels) -> None:
         dk.DegradeTransform("gfpgam")
 
 
+@pytest.mark.slow
 def test_a_data_set_is_mapped_to_pairs_by_number(face: Pixels) -> None:
     datasets = pytest.importorskip("datasets")
     rows = [PilImage.fromarray(np.roll(face, place, axis=0)) for place in range(3)]

@@ -99,6 +99,7 @@ def small(astronaut: Pixels) -> Pixels:
     return np.asarray(cv2.resize(astronaut[:288, 80:368], (48, 48), interpolation=cv2.INTER_AREA), np.uint8)
 
 
+@pytest.mark.slow
 def test_an_image_is_what_the_network_of_the_file_makes_of_it(onnx: Path, small: Pixels) -> None:
     made = enlarged(small, onnx, factor=2.0)
     assert made.shape == (96, 96, 3)
@@ -107,12 +108,14 @@ def test_an_image_is_what_the_network_of_the_file_makes_of_it(onnx: Path, small:
     assert np.array_equal(made, enlarged(small, onnx, factor=2.0))
 
 
+@pytest.mark.slow
 def test_what_is_asked_for_smaller_or_larger_is_resized(onnx: Path, small: Pixels) -> None:
     assert enlarged(small, onnx, factor=1.0).shape == (48, 48, 3)
     assert np.abs(enlarged(small, onnx, factor=1.0) - small * 0.5).max() <= 1
     assert enlarged(small, onnx, factor=3.1).shape == (149, 149, 3)
 
 
+@pytest.mark.slow
 def test_strength_goes_from_a_cubic_filter_to_the_network(onnx: Path, small: Pixels) -> None:
     plain = np.asarray(cv2.resize(small, (96, 96), interpolation=cv2.INTER_CUBIC), np.uint8)
     assert np.array_equal(enlarged(small, onnx, factor=2.0, strength=0.0), plain)
@@ -121,6 +124,7 @@ def test_strength_goes_from_a_cubic_filter_to_the_network(onnx: Path, small: Pix
     assert away == pytest.approx([share * away[-1] for share in shares], rel=0.05)
 
 
+@pytest.mark.slow
 def test_a_recipe_holds_the_digest_and_refuses_another_network(onnx: Path, astronaut: Pixels) -> None:
     recipe = step(onnx)
     digest = upscaler_digest(str(onnx))
@@ -146,6 +150,7 @@ def test_a_data_set_is_made_again_exactly(onnx: Path, faces_dir: Path, tmp_path:
     assert checked.identical == checked.replayed == 6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("content", "message"),
     [

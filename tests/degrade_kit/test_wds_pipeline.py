@@ -29,6 +29,7 @@ def told(pair: dict[str, Any]) -> tuple[str, int]:
     return pair["key"], pair["variant"]
 
 
+@pytest.mark.slow
 def test_pairs_are_those_of_the_data_set(shards: Path) -> None:
     options = dk.PairOptions(variant="all")
     expected = {told(pair): pair for pair in dk.PairDataset(shards, options)}
@@ -51,6 +52,7 @@ def test_stages_of_the_user_compose(shards: Path) -> None:
     assert isinstance(pipeline.shuffle(1), dk.PairPipeline)
 
 
+@pytest.mark.slow
 def test_workers_share_the_shards(shards: Path) -> None:
     pipeline = dk.webdataset(shards, dk.PairOptions(variant=0))
     loader = DataLoader(pipeline, batch_size=None, num_workers=2)

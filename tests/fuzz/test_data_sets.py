@@ -148,6 +148,7 @@ def place(request: pytest.FixtureRequest, made: Path, bare: Path, faces: Path, t
     return shutil.copytree(made if request.param == "made" else bare, tmp_path / request.param)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FILES)
 @pytest.mark.parametrize("place", READERS, indirect=True)
 def test_no_file_of_a_data_set_breaks_its_readers(place: Path, name: str) -> None:
@@ -162,6 +163,7 @@ def test_no_file_of_a_data_set_breaks_its_readers(place: Path, name: str) -> Non
     fuzz(f"{name} ({place.name})", mutations(document), read, 15)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", READERS, indirect=True)
 def test_no_json_of_a_sample_breaks_its_readers(place: Path) -> None:
     data = next(iterate_samples(place / f"{SHARD}.tar")).members["json"]

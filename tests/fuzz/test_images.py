@@ -192,6 +192,7 @@ PLACES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PLACES)
 def test_any_archive_or_list_is_read_or_refused(name: str) -> None:
     def check(content: bytes) -> None:
@@ -216,6 +217,7 @@ def test_any_archive_or_list_is_read_or_refused(name: str) -> None:
     fuzz(f"images in {name}", damaged(PLACES[name]), check, EXAMPLES // 3)
 
 
+@pytest.mark.slow
 def test_any_tar_of_pairs_is_read_or_refused() -> None:
     pairs = {f"{number}.{part}.png": IMAGES["png"] for number in range(2) for part in ("hq", "lq")}
 

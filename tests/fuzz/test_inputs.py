@@ -71,6 +71,7 @@ def fuzz_file(
     fuzz(reader, mutations(document), one, examples)
 
 
+@pytest.mark.slow
 def test_no_recipe_breaks_what_draws_it(tmp_path: Path) -> None:
     path = tmp_path / "recipe.yaml"
     path.write_text(to_yaml(preset("gfpgan").to_mapping()))
@@ -90,6 +91,7 @@ LAST_MILE = [
 ]
 
 
+@pytest.mark.slow
 def test_no_recipe_of_a_last_mile_breaks_what_draws_it(tmp_path: Path) -> None:
     path = tmp_path / "recipe.yaml"
     frame = {"photo_frame": {"side": [64, 70, 90], "steps": LAST_MILE}}
@@ -125,6 +127,7 @@ def test_no_configuration_file_breaks_a_command(tmp_path: Path, faces: Path) -> 
     fuzz_file("--config", path, read, yaml.safe_load, to_yaml, 25)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", ["train-degrade", "train-restore"])
 def test_no_configuration_of_a_training_breaks_its_command(command: str, tmp_path: Path) -> None:
     from degrade_kit.pipelines.claim import CONFIGS, read_run_config
@@ -173,6 +176,7 @@ def evaluation(faces: Path) -> Path:
     return out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["metrics.json", "per_image.csv"])
 def test_no_evaluation_breaks_compare(name: str, evaluation: Path, tmp_path: Path) -> None:
     other = shutil.copytree(evaluation, tmp_path / "other")
@@ -196,6 +200,7 @@ def test_no_evaluation_breaks_compare(name: str, evaluation: Path, tmp_path: Pat
     fuzz(name, damages(), one, 30)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["records.jsonl", "testset.yaml"])
 def test_no_file_of_a_test_set_breaks_its_continuation(name: str, faces: Path, tmp_path: Path) -> None:
     out = tmp_path / "set"

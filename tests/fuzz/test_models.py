@@ -53,6 +53,7 @@ def test_no_header_of_safetensors_breaks_its_reader(tmp_path: Path) -> None:
     fuzz("safetensors", mutations(header), one, 100)
 
 
+@pytest.mark.slow
 def test_no_torch_file_breaks_its_reader(tmp_path: Path) -> None:
     torch = pytest.importorskip("torch")
     from degrade_kit.analysis.tensors import read_tensors
@@ -99,6 +100,7 @@ def test_no_network_of_others_ends_the_process(tmp_path: Path) -> None:
     fuzz("onnx", damages(), one, 2)
 
 
+@pytest.mark.slow
 def test_no_description_of_a_face_embedding_breaks_its_reader(tmp_path: Path) -> None:
     pytest.importorskip("diffusers")
     from degrade_kit.restore.embeddings import FaceEmbedding, LatentSource, load_embedding, save_embedding

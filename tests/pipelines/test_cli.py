@@ -67,6 +67,7 @@ def made(faces_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 # --------------------------------------------------------------------------------------------------------------- synth
 
 
+@pytest.mark.slow
 def test_synth_makes_what_its_summary_says(faces_dir: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     output = synth(faces_dir, out, "--variants", 2)

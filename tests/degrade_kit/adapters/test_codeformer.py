@@ -83,6 +83,7 @@ def test_samples_keep_the_contract_of_codeformer(faces_dir: Path, tmp_path: Path
     assert "kept\n" in run(CONTRACT, str(out))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["basicsr", "codeformer"])
 def test_without_basicsr_the_import_says_how_to_install_it(name: str) -> None:
     code = (

@@ -70,6 +70,7 @@ def pairs_of(shards: Path, workers: int, **options: Any) -> Any:  # noqa: ANN401
     return PairDataModule(shards, PairOptions(dtype="float32", seed=1), **given)
 
 
+@pytest.mark.slow
 def test_a_trainer_sees_each_pair_once_an_epoch_in_new_orders(shards: Path, tmp_path: Path) -> None:
     restorer = module()
     trainer(tmp_path, max_epochs=3).fit(restorer, datamodule=pairs_of(shards, 0))
@@ -79,6 +80,7 @@ def test_a_trainer_sees_each_pair_once_an_epoch_in_new_orders(shards: Path, tmp_
     assert restorer.judged[-6:] == sorted(set(orders[0]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, 1])
 def test_a_checkpoint_within_an_epoch_goes_on_with_what_remained(shards: Path, tmp_path: Path, workers: int) -> None:
     whole = module()

@@ -49,6 +49,7 @@ def assert_same(sample: dict[str, Any], images: dict[str, torch.Tensor], texts: 
         assert torch.equal(sample[name], image), name
 
 
+@pytest.mark.slow
 def test_the_pairs_that_the_trainers_are_compared_with_are_no_trivial_ones(made: Path) -> None:
     pairs = expected(made)
     assert {pair["variant"] for pair in pairs} > {-1}, "stored and fresh LQ images"

@@ -45,6 +45,7 @@ def loads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return found
 
 
+@pytest.mark.slow
 def test_images_are_captioned_once_and_kept(
     tiny_blip: str, images: list[bytes], loads: list[str], tmp_path: Path
 ) -> None:
@@ -97,6 +98,7 @@ def test_each_image_gets_its_own_caption(monkeypatch: pytest.MonkeyPatch, tmp_pa
         assert found == [f"level {level}" for level in levels]
 
 
+@pytest.mark.slow
 def test_the_batch_size_does_not_change_the_captions(tiny_blip: str, images: list[bytes], tmp_path: Path) -> None:
     found = [
         blip_captions(images.__getitem__, 5, model=tiny_blip, cache=tmp_path / f"{size}.jsonl", batch_size=size)
@@ -105,6 +107,7 @@ def test_the_batch_size_does_not_change_the_captions(tiny_blip: str, images: lis
     assert found[0] == found[1]
 
 
+@pytest.mark.slow
 def test_a_run_that_was_stopped_goes_on(tiny_blip: str, images: list[bytes], tmp_path: Path) -> None:
     cache = tmp_path / "captions.jsonl"
     whole = blip_captions(images.__getitem__, 5, model=tiny_blip, cache=tmp_path / "whole.jsonl", batch_size=1)

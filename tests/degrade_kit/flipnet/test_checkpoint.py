@@ -98,6 +98,7 @@ def test_a_bundled_gated_model_comes_back_in_half_precision(tmp_path: Path) -> N
     assert before.std() > 0.05
 
 
+@pytest.mark.slow
 def test_the_base_model_is_known_again_in_another_precision(made: Path) -> None:
     assert load(made, dtype=torch.bfloat16).net.unet.dtype == torch.bfloat16
 
@@ -123,6 +124,7 @@ def test_the_same_lora_fused_gives_the_same_images(made: Path) -> None:
     assert (output(net) - before).abs().max() < 1e-5
 
 
+@pytest.mark.slow
 def test_another_base_model_is_refused(made: Path, tmp_path: Path) -> None:
     base = tiny_base()
     with torch.no_grad():
@@ -143,6 +145,7 @@ def put_nan(tensors: dict[str, Tensor]) -> None:
         tensors[name].view(-1)[-1] = torch.nan
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["boosthub.safetensors", "lora/adapter_model.safetensors"])
 def test_nan_weights_are_counted(model: Path, name: str) -> None:
     damage(model / name, put_nan)
@@ -151,6 +154,7 @@ def test_nan_weights_are_counted(model: Path, name: str) -> None:
         load(model)
 
 
+@pytest.mark.slow
 def test_nan_weights_of_the_base_model_are_told(tmp_path: Path) -> None:
     base = save_base(tiny_base(), tmp_path / "base")
     damage(base / "vae/diffusion_pytorch_model.safetensors", put_nan)
@@ -167,6 +171,7 @@ def test_nan_weights_are_not_saved(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_the_weights_of_another_network_are_told_in_short(model: Path) -> None:
     def widen(tensors: dict[str, Tensor]) -> None:
         for name in list(tensors)[:20]:
@@ -183,6 +188,7 @@ def test_the_weights_of_another_network_are_told_in_short(model: Path) -> None:
     assert len(message) < 800
 
 
+@pytest.mark.slow
 def test_a_base_model_with_missing_weights_is_refused(tmp_path: Path) -> None:
     base = save_base(tiny_base(), tmp_path / "base")
     damage(base / "unet/diffusion_pytorch_model.safetensors", lambda tensors: tensors.pop("conv_in.weight"))
@@ -190,6 +196,7 @@ def test_a_base_model_with_missing_weights_is_refused(tmp_path: Path) -> None:
         load_base(str(base))
 
 
+@pytest.mark.slow
 def test_a_base_model_of_another_kind_is_refused(tmp_path: Path) -> None:
     base = save_base(tiny_base(), tmp_path / "base")
     config = base / "vae/config.json"
@@ -214,6 +221,7 @@ def write_pickle(path: Path) -> None:
     torch.save({"a": torch.zeros(3)}, path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -261,6 +269,7 @@ def test_a_base_model_without_a_part_is_told(tmp_path: Path) -> None:
         load_base(str(base))
 
 
+@pytest.mark.slow
 def test_a_base_model_brings_its_words(base_dir: Path) -> None:
     found, made_here = load_base(str(base_dir)), tiny_base()
     text = "Strong noise, haze"
@@ -270,6 +279,7 @@ def test_a_base_model_brings_its_words(base_dir: Path) -> None:
     assert found.scheduler.config.prediction_type == "epsilon"
 
 
+@pytest.mark.slow
 def test_a_folder_as_stable_diffusion_has_it_is_read(tmp_path: Path) -> None:
     """CLIP's tokenizer in its own two files, as the published folders hold it."""
     base = tiny_base()
@@ -384,6 +394,7 @@ def test_the_digest_follows_the_weights_and_not_the_place(model: Path, made: Pat
     assert checkpoint.folder_digest(model) != checkpoint.folder_digest(made)
 
 
+@pytest.mark.slow
 def test_a_model_has_the_same_files_whatever_its_tokenizer_did_before(tmp_path: Path) -> None:
     net = gated_flipnet()
     for name in ("fresh", "used"):

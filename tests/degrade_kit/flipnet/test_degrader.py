@@ -35,6 +35,7 @@ def differ(first: Pixels, second: Pixels) -> int:
     return int(np.abs(first.astype(int) - second).max())
 
 
+@pytest.mark.slow
 def test_a_record_gives_the_same_pixels_alone_and_in_a_batch(degrader: Degrader, faces: list[Pixels]) -> None:
     records = [[degrader.record(prompt, 10 * i + j) for j, prompt in enumerate(("haze", ""))] for i in range(3)]
     together = degrader.run(faces, records)
@@ -47,12 +48,14 @@ def test_a_record_gives_the_same_pixels_alone_and_in_a_batch(degrader: Degrader,
     assert differ(together[0][0], together[0][1]) > 3
 
 
+@pytest.mark.slow
 def test_faces_may_have_any_number_of_records(degrader: Degrader, faces: list[Pixels]) -> None:
     records = [[], [degrader.record("", 1)], [degrader.record("", 2), degrader.record("", 3)]]
     assert [len(made) for made in degrader.run(faces, records)] == [0, 1, 2]
     assert degrader.run([], []) == []
 
 
+@pytest.mark.slow
 def test_records_of_one_face_may_differ_in_their_settings(degrader: Degrader, faces: list[Pixels]) -> None:
     records = [degrader.record("haze", 1), degrader.record("haze", 1, replace(SETTINGS, num_steps=5, solver="ddim"))]
     [made] = degrader.run(faces[:1], [records])
@@ -122,6 +125,7 @@ def test_prompts_are_drawn_by_weight() -> None:
     assert draw_prompt((), rng) == ""
 
 
+@pytest.mark.slow
 def test_an_array_gives_arrays_of_its_type(degrader: Degrader, faces: list[Pixels]) -> None:
     prompts = ["haze", ""]
     pixels = degrader.degrade(faces[0], prompts, seeds=[7, 8])

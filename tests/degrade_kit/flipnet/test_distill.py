@@ -29,6 +29,7 @@ def loss_of(net: FlipNet, config: DistillConfig, guidance: float = 1.0, size: in
     return loss
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["epsilon", "v_prediction"])
 def test_a_student_of_a_teacher_of_one_step_has_nothing_to_learn_but_its_guidance(kind: str) -> None:
     net = tiny_flipnet(prediction_type=kind)
@@ -81,6 +82,7 @@ def test_few_steps_begin_where_there_is_some_signal(build: Callable[[], FlipNet]
         assert found[0] == 999 or signal[found[0] + 1] < MIN_SIGNAL
 
 
+@pytest.mark.slow
 def test_a_solver_of_few_steps_makes_each_image_of_its_own_noise_alone() -> None:
     net = tiny_flipnet(FlipNetConfig(lora_rank=0, noise_offset=0.5))
     source = torch.Generator().manual_seed(0)

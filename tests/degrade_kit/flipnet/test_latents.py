@@ -20,6 +20,7 @@ def sources(count: int = 3, seed: int = 7) -> list[torch.Generator]:
     return [torch.Generator().manual_seed(seed + row) for row in range(count)]
 
 
+@pytest.mark.slow
 def test_samples_are_those_of_the_autoencoder() -> None:
     net = tiny_flipnet()
     cache = LatentCache(net.vae, 10**6)
@@ -37,6 +38,7 @@ def test_samples_are_those_of_the_autoencoder() -> None:
     assert not torch.equal(other, first), "each epoch draws its own sample"
 
 
+@pytest.mark.slow
 def test_the_least_recently_used_goes_first() -> None:
     net = tiny_flipnet()
     one = LatentCache(net.vae, 10**6)
@@ -62,6 +64,7 @@ def pairs(fresh: bool) -> list[PairSample]:
     return [PairSample(hq, rng.integers(0, 256, (16, 16, 3), np.uint8), "", "noise", fresh) for _ in range(2)]
 
 
+@pytest.mark.slow
 def test_training_encodes_each_lasting_image_once() -> None:
     net = tiny_flipnet()
     plain, cached = (DiffusionLoss(net, TrainConfig(latent_cache_gigabytes=size)) for size in (0.0, 0.001))

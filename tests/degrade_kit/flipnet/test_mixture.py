@@ -66,6 +66,7 @@ def test_a_sample_is_a_pair_of_crops_with_a_caption(mixture: Mixture) -> None:
         assert not np.array_equal(hq, lq)
 
 
+@pytest.mark.slow
 def test_samples_do_not_depend_on_order_cache_or_worker(
     mixture: Mixture, blurred: tuple[Pair, ...], faces_dir: Path
 ) -> None:
@@ -81,6 +82,7 @@ def test_samples_do_not_depend_on_order_cache_or_worker(
         assert all(map(equal, pool.map(tight.sample, numbers, repeat(SIZE)), expected))
 
 
+@pytest.mark.slow
 def test_samples_are_equal_in_other_processes(mixture: Mixture) -> None:
     numbers = range(12)
     with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
@@ -99,6 +101,7 @@ def kinds_of(mixture: Mixture, count: int = 300) -> Counter[str]:
     return Counter(mixture.sample(number, SIZE).kind for number in range(count))
 
 
+@pytest.mark.slow
 def test_every_pair_is_as_likely_unless_weights_say_otherwise(blurred: tuple[Pair, ...], faces_dir: Path) -> None:
     assert make(blurred, faces_dir).shares == (0.5, 0.5)
     assert make(blurred[:2], faces_dir).shares == (0.25, 0.75)
@@ -214,6 +217,7 @@ def test_the_cache_keeps_to_its_limit_and_drops_the_least_recently_used() -> Non
     assert (cache.num_bytes, len(cache)) == (600, 2)
 
 
+@pytest.mark.slow
 def test_sources_keep_what_they_read_in_a_cache_that_is_empty_at_first(
     blurred: tuple[Pair, ...], faces_dir: Path
 ) -> None:

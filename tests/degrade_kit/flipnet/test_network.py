@@ -30,6 +30,7 @@ def inputs(net: FlipNet, side: int = 8, width: int | None = None) -> dict[str, A
     }
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_a_new_flipnet_is_its_base_model() -> None:
     base = tiny_base()
@@ -42,6 +43,7 @@ def test_a_new_flipnet_is_its_base_model() -> None:
     assert (target - reference).abs().max() <= 1e-5
 
 
+@pytest.mark.slow
 @torch.no_grad()
 @pytest.mark.parametrize("build", [tiny_flipnet, gated_flipnet, fine_flipnet])
 def test_the_condition_never_reads_the_target(build: object) -> None:
@@ -54,6 +56,7 @@ def test_the_condition_never_reads_the_target(build: object) -> None:
     assert not torch.equal(first[0], second[0])
 
 
+@pytest.mark.slow
 @torch.no_grad()
 @pytest.mark.parametrize("build", [tiny_flipnet, gated_flipnet, fine_flipnet])
 @pytest.mark.parametrize("size", [(8, 8), (4, 12)])
@@ -93,6 +96,7 @@ def test_joint_equals_the_equations_on_one_layer() -> None:
     assert (joint - (own + 0.7 * read)).abs().max() <= 1e-5
 
 
+@pytest.mark.slow
 def test_every_self_attention_has_a_hub_that_starts_from_its_projections() -> None:
     base = tiny_base()
     weights = {name: tensor.clone() for name, tensor in base.unet.state_dict().items()}
@@ -116,6 +120,7 @@ def test_lora_is_in_eight_projections_of_each_block_and_in_no_hub() -> None:
     assert not re.fullmatch(LORA_TARGETS, "mid_block.attentions.0.transformer_blocks.0.attn1.processor.to_q")
 
 
+@pytest.mark.slow
 def test_gradients_reach_lora_and_hubs_alone() -> None:
     net = tiny_flipnet()
     trained = net.set_trainable()
@@ -127,6 +132,7 @@ def test_gradients_reach_lora_and_hubs_alone() -> None:
     assert all(".lora_" in name or ".attn1.processor." in name for name in names)
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_masked_extra_tokens_are_as_good_as_absent() -> None:
     net = tiny_flipnet()
@@ -142,6 +148,7 @@ def test_masked_extra_tokens_are_as_good_as_absent() -> None:
     assert (found[1] - plain).abs().max() > 1e-3
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_phi_scales_what_is_read() -> None:
     net = tiny_flipnet()

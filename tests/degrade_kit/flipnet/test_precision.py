@@ -50,6 +50,7 @@ def face(astronaut: Pixels) -> Pixels:
     return np.ascontiguousarray(astronaut[100:116, 200:216])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", Mode)
 def test_a_decoder_that_overflows_in_float16_is_an_error_and_no_black_image(mode: Mode, face: Pixels) -> None:
     net = overflowing(mode)
@@ -58,6 +59,7 @@ def test_a_decoder_that_overflows_in_float16_is_an_error_and_no_black_image(mode
         made_by(net, "float16", face)
 
 
+@pytest.mark.slow
 def test_force_upcast_keeps_the_decoder_in_full_precision(face: Pixels) -> None:
     wanted = made_by(overflowing(Mode.DEGRADE), "float32", face)
     found = made_by(overflowing(Mode.DEGRADE, upcast=True), "float16", face)
@@ -93,6 +95,7 @@ def test_a_validation_of_autoencoders_that_overflow_writes_no_sheet(tmp_path: Pa
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_short_weights_of_what_does_not_train_change_no_number_and_take_half() -> None:
     net = tiny_flipnet(FlipNetConfig(lora_rank=4))
     trained = {id(parameter) for parameter in net.set_trainable()}

@@ -90,6 +90,7 @@ def test_pairs_are_parted_by_what_is_wrong_with_them(astronaut: Pixels, tmp_path
     assert [pair.name for pair in check_pairs(pairs, registration=False)[0]] == ["whole.png", "moved.png"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("folder", ["Dense_Haze_NTIRE19", "LOLdataset", "SIDD_Medium_Srgb", "PolyU", "RealBlur"])
 def test_all_registered_sample_pairs_pass(shared_data: Path, folder: str) -> None:
     pairs = read_pairs("any", shared_data / "pairs" / folder).pairs
@@ -104,6 +105,7 @@ def levin(folder: Path, name: str) -> bool:
     return register_pair(hq, lq).aligned
 
 
+@pytest.mark.slow
 def test_levins_pairs_pass_aligned_and_most_do_not_as_they_come(shared_data: Path) -> None:
     root = shared_data / "pairs"
     names = sorted(path.stem for path in (root / "levin_aligned/gt").glob("*.png"))

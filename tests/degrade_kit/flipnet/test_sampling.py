@@ -135,6 +135,7 @@ def test_an_image_depends_on_its_own_noise_and_condition_alone() -> None:
         assert (alone[0] - together[row]).abs().max() < 1e-4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [(8, 8), (37, 50), (16, 100)])
 def test_any_size_is_made_at_its_size(size: tuple[int, int]) -> None:
     net = gated_flipnet()
@@ -144,6 +145,7 @@ def test_any_size_is_made_at_its_size(size: tuple[int, int]) -> None:
     assert made.abs().max() <= 1
 
 
+@pytest.mark.slow
 def test_phi_zero_ignores_the_condition() -> None:
     net = tiny_flipnet()
     images, noise = given(net, (16, 16), torch.float32)
@@ -168,6 +170,7 @@ def test_masked_extra_tokens_make_the_images_of_text_alone() -> None:
     assert (plain - seen).abs().max() > 1e-3
 
 
+@pytest.mark.slow
 def test_weights_that_give_no_numbers_are_reported() -> None:
     net = tiny_flipnet(FlipNetConfig(lora_rank=0))
     with torch.no_grad():

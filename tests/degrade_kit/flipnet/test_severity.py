@@ -64,6 +64,7 @@ CASES: dict[str, tuple[Degrade, tuple[float, ...]]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("side", SIDES)
 @pytest.mark.parametrize("field", CASES)
 def test_a_measure_follows_the_true_strength(astronaut: Pixels, field: str, side: int) -> None:
@@ -77,6 +78,7 @@ def test_a_measure_follows_the_true_strength(astronaut: Pixels, field: str, side
     assert len(set(medians)) == len(medians)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("side", [32, 64, 256])
 def test_the_noise_measured_is_the_noise_added(astronaut: Pixels, side: int) -> None:
     bright = astronaut // 2 + 64  # so that nothing is clipped

@@ -122,6 +122,7 @@ def test_the_weight_of_the_condition_is_the_weight_of_its_rows() -> None:
     assert half == pytest.approx((target + 0.5 * condition) / 1.5, rel=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["epsilon", "v_prediction"])
 def test_without_condition_noise_the_condition_is_clean(kind: str) -> None:
     net = tiny_flipnet(prediction_type=kind)
@@ -138,6 +139,7 @@ def test_without_condition_noise_the_condition_is_clean(kind: str) -> None:
     assert 2 * loss - alone == pytest.approx(error, rel=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("share", "low", "high"), [(0.0, 0, 0), (0.5, 75, 125), (1.0, 200, 200)])
 def test_captions_are_dropped_by_their_share(share: float, low: int, high: int) -> None:
     net = tiny_flipnet()
@@ -161,6 +163,7 @@ def test_a_condition_without_text_reads_the_null_prompt() -> None:
     assert torch.equal(found["condition_tokens"], net.encode_prompts([""] * PAIRS))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["epsilon", "v_prediction", "sample"])
 def test_min_snr_weights_are_those_of_the_paper(kind: str) -> None:
     net = tiny_flipnet(prediction_type=kind)
@@ -172,6 +175,7 @@ def test_min_snr_weights_are_those_of_the_paper(kind: str) -> None:
     assert np.allclose(found.numpy(), expected, rtol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changes", "message"),
     [({"channel_weighting": 1.0}, "only a BlockDCT's channels"), ({"loss_weighting": "posterior"}, "a gated head")],
@@ -211,6 +215,7 @@ def test_the_loss_of_one_batch_falls(build: Callable[[], FlipNet], changes: dict
     assert losses[-1] < factor * losses[0]
 
 
+@pytest.mark.slow
 def test_the_same_step_gives_the_same_loss() -> None:
     loss = DiffusionLoss(tiny_flipnet(), small())
     with torch.no_grad():
@@ -348,6 +353,7 @@ def test_data_workers_change_no_weight_and_a_stopped_run_goes_on_with_others(tmp
     assert all(torch.equal(a, b) for a, b in zip(everything(whole), everything(parts), strict=True))
 
 
+@pytest.mark.slow
 def test_a_step_asks_the_device_for_its_numbers_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[int] = []
     real = loop._read
@@ -377,6 +383,7 @@ def fresh_accelerator() -> Iterator[None]:
     state._reset_state(reset_partial_state=True)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("fresh_accelerator")
 def test_in_bf16_what_is_frozen_is_kept_short_and_validation_runs_so(tmp_path: Path) -> None:
     seen: list[torch.dtype] = []
@@ -406,6 +413,7 @@ def test_a_batch_of_pixels_is_a_quarter_and_becomes_the_same_batch() -> None:
     assert found.captions == batch.captions == [pair.caption for pair in pairs]
 
 
+@pytest.mark.slow
 def test_a_batch_that_cannot_be_shared_out_is_refused(tmp_path: Path) -> None:
     with pytest.raises(
         ConfigError, match=r"batch size 2: expected a multiple of processes times gradient_acc.*, 1 x 4"
@@ -413,6 +421,7 @@ def test_a_batch_that_cannot_be_shared_out_is_refused(tmp_path: Path) -> None:
         run(tmp_path, small(gradient_accumulation=4))
 
 
+@pytest.mark.slow
 def test_the_best_of_the_validations_is_kept(tmp_path: Path) -> None:
     scores = iter([3.0, 1.0, 2.0])
     seen: list[dict[str, Any]] = []
@@ -458,6 +467,7 @@ def test_a_run_whose_last_step_is_skipped_leaves_its_model(tmp_path: Path, monke
     assert (tmp_path / "model/flipnet.json").exists()
 
 
+@pytest.mark.slow
 def test_weights_that_are_no_numbers_any_more_are_not_saved(tmp_path: Path) -> None:
     net = tiny_flipnet()
     with torch.no_grad():
@@ -479,6 +489,7 @@ def break_loss(monkeypatch: pytest.MonkeyPatch, lost: set[int]) -> None:
     monkeypatch.setattr(DiffusionLoss, "forward", forward)
 
 
+@pytest.mark.slow
 def test_a_device_that_is_not_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="device cuda:99: cannot be used here"):
         train(tiny_flipnet(), Stream(), small(), tmp_path, BASE, device="cuda:99")
@@ -499,6 +510,7 @@ def saved(tmp_path: Path) -> Path:
     return save_checkpoint(new_state(tiny_flipnet(), small()), tmp_path, 2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["state.safetensors", "state.json"])
 def test_a_damaged_checkpoint_is_told_with_the_remedy(saved: Path, name: str) -> None:
     (saved / name).write_bytes((saved / name).read_bytes()[:-9])
@@ -508,6 +520,7 @@ def test_a_damaged_checkpoint_is_told_with_the_remedy(saved: Path, name: str) ->
         restore_checkpoint(new_state(tiny_flipnet(), small()), saved.parent.parent)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rank", [0, 8])
 def test_a_checkpoint_of_another_network_is_refused(saved: Path, rank: int) -> None:
     other = new_state(tiny_flipnet(FlipNetConfig(lora_rank=rank)), small())
@@ -515,6 +528,7 @@ def test_a_checkpoint_of_another_network_is_refused(saved: Path, rank: int) -> N
         restore_checkpoint(other, saved.parent.parent)
 
 
+@pytest.mark.slow
 def test_a_checkpoint_that_cannot_be_written_is_told(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
@@ -529,6 +543,7 @@ def test_a_checkpoint_that_cannot_be_written_is_told(saved: Path, monkeypatch: p
     assert state.step == 0
 
 
+@pytest.mark.slow
 def test_a_run_without_checkpoints_begins_at_the_start(tmp_path: Path) -> None:
     state = new_state(tiny_flipnet(), small())
     restore_checkpoint(state, tmp_path)

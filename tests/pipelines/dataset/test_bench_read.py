@@ -25,6 +25,7 @@ def made(faces_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch_size", [2, 8])
 def test_parts_and_loaders_are_timed(made: Path, batch_size: int) -> None:
     report = bench_read(ReadConfig(shards=str(made), samples=9, workers=1, batch_size=batch_size))
@@ -35,6 +36,7 @@ def test_parts_and_loaders_are_timed(made: Path, batch_size: int) -> None:
     assert all(rate > 0 for rate in report.rates.values())
 
 
+@pytest.mark.slow
 def test_the_command_prints_them(made: Path) -> None:
     result = CliRunner().invoke(main, ["bench-read", str(made), "--samples", "6", "--data-workers", "1"])
     assert result.exit_code == 0, result.output

@@ -43,6 +43,7 @@ def lines(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
 
 
+@pytest.mark.slow
 def test_folders_hold_the_pairs_of_the_shards(made: Path, tmp_path: Path) -> None:
     assert export(ExportConfig(shards=str(made), out=tmp_path)) == 12
     notes = {line["name"]: line for line in lines(tmp_path / "records.jsonl")}

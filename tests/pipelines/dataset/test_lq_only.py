@@ -76,6 +76,7 @@ def failures(folder: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (folder / ".degrade_kit/failures.jsonl").read_text("utf-8").splitlines()]
 
 
+@pytest.mark.slow
 def test_no_face_is_left(bare: Path, whole: Path) -> None:
     for path in bare.glob("*.tar"):
         with tarfile.open(path) as tar:
@@ -135,6 +136,7 @@ def test_the_faces_make_it_the_old_one_byte_by_byte(
     assert (verified.problems, verified.identical) == ([], 12)
 
 
+@pytest.mark.slow
 def test_the_command_says_so(bare: Path, faces: Path, tmp_path: Path) -> None:
     result = run("join", bare, "--hq", faces, "--out", tmp_path / "out", "--workers", "0")
     assert result.exit_code == 0, result.output
@@ -143,6 +145,7 @@ def test_the_command_says_so(bare: Path, faces: Path, tmp_path: Path) -> None:
     assert "3 shards kept from before" in again.output
 
 
+@pytest.mark.slow
 def test_files_may_lie_elsewhere(bare: Path, whole: Path, faces: Path, tmp_path: Path) -> None:
     flat = tmp_path / "flat"
     flat.mkdir()
@@ -152,6 +155,7 @@ def test_files_may_lie_elsewhere(bare: Path, whole: Path, faces: Path, tmp_path:
     assert contents(tmp_path / "out") == contents(whole)
 
 
+@pytest.mark.slow
 def test_another_encoder_gives_the_same_pixels_in_other_files(faces_dir: Path, tmp_path: Path) -> None:
     ours, theirs = tmp_path / "ours", tmp_path / "theirs"
     for folder in (ours, theirs):
@@ -173,6 +177,7 @@ def test_another_encoder_gives_the_same_pixels_in_other_files(faces_dir: Path, t
     assert sample.image("hq") == (theirs / "a.png").read_bytes()
 
 
+@pytest.mark.slow
 def test_missing_and_other_faces_are_left_out_and_told_and_may_come_later(
     bare: Path, whole: Path, faces: Path, tmp_path: Path
 ) -> None:
@@ -196,6 +201,7 @@ def test_missing_and_other_faces_are_left_out_and_told_and_may_come_later(
     assert contents(tmp_path / "out") == contents(whole)
 
 
+@pytest.mark.slow
 def test_faces_may_come_from_several_places_one_after_the_other(
     bare: Path, whole: Path, faces: Path, tmp_path: Path
 ) -> None:
@@ -232,6 +238,7 @@ def test_synth_does_not_add_faces_to_what_it_did_not_write(whole: Path, faces: P
         run_plan(make_plan(config), str(tmp_path / "bare"), HERE)
 
 
+@pytest.mark.slow
 def test_a_stopped_run_goes_on(bare: Path, whole: Path, faces: Path, tmp_path: Path) -> None:
     class Stop(Exception):
         pass
@@ -252,6 +259,7 @@ def test_a_stopped_run_goes_on(bare: Path, whole: Path, faces: Path, tmp_path: P
     assert contents(tmp_path / "bare") == contents(bare)
 
 
+@pytest.mark.slow
 def test_a_run_that_adds_faces_and_is_stopped_leaves_no_manifest(
     bare: Path, whole: Path, faces: Path, tmp_path: Path
 ) -> None:

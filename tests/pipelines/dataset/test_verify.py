@@ -160,6 +160,7 @@ def grey_levels(data: bytes) -> bytes:
     return encode_png(pixels)
 
 
+@pytest.mark.slow
 def test_a_data_set_that_was_not_touched_is_whole(made: Path) -> None:
     report = check(made, replay=1)
     assert report == VerifyReport(shards=3, samples=6, replayed=12, identical=12, problems=[])
@@ -170,6 +171,7 @@ def test_the_share_that_is_made_again_counts_over_all_shards(made: Path, share: 
     assert check(made, replay=share).replayed == 2 * samples
 
 
+@pytest.mark.slow
 def test_a_data_set_behind_a_url_is_checked_alike(plan: Plan, out: Path) -> None:
     url = "memory://verify-test/out"
     run_plan(plan, url, HERE)
@@ -314,6 +316,7 @@ REPACKED: dict[str, tuple[Change, str, bool]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", list(REPACKED))
 def test_tampering_is_found_where_all_hashes_were_made_to_fit(out: Path, name: str) -> None:
     change, words, by_replay = REPACKED[name]
@@ -393,6 +396,7 @@ def test_a_tar_in_the_place_of_an_empty_shard_is_found(made: Path, tmp_path: Pat
     assert check(out).problems == ["shard-000000.tar: not in manifest.json"]
 
 
+@pytest.mark.slow
 def test_the_configuration_and_the_failures_beside_the_shards_are_checked(out: Path) -> None:
     config = out / ".degrade_kit/config.yaml"
     fields = yaml.safe_load(config.read_text("utf-8"))
@@ -413,6 +417,7 @@ def test_the_configuration_and_the_failures_beside_the_shards_are_checked(out: P
     assert any("failures.jsonl is missing" in problem for problem in check(out).problems)
 
 
+@pytest.mark.slow
 def test_a_deep_or_endless_file_is_a_problem_at_once(out: Path) -> None:
     with time_limit(10):
         (out / ".degrade_kit/config.yaml").write_text("[" * 100_000)
@@ -444,6 +449,7 @@ def test_all_damaged_shards_are_named_and_a_long_list_is_shortened(out: Path) ->
     assert any("more problems; to make this shard again" in problem for problem in ours)
 
 
+@pytest.mark.slow
 def test_other_library_versions_may_round_another_way_but_not_make_another_picture(out: Path) -> None:
     repack(out, 1, replacing("lq0.png", grey_levels))
     assert any("lq0 is not what its record makes" in problem for problem in check(out, replay=1).problems)
@@ -459,6 +465,7 @@ def samples_of(out: Path) -> list[Sample]:
     return list(open_shards(out).samples())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["gfpgan", "codeformer", "real-esrgan", "flipnet-paper"])
 @pytest.mark.parametrize("lq_size", ["native", "full"])
 def test_replay_makes_the_stored_bytes(faces_dir: Path, tmp_path: Path, name: str, lq_size: Any) -> None:  # noqa: ANN401

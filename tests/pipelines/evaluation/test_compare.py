@@ -60,6 +60,7 @@ def evaluate(root: Path, name: str, restored: Path, reference: Path, *words: obj
     assert found.exit_code == 0, found.output
 
 
+@pytest.mark.slow
 def test_the_best_stands_out_in_every_format(root: Path, tmp_path: Path) -> None:
     found = run("compare", root / "eval" / "softer", f"Soft_1={root / 'eval' / 'soft'}", "--out", tmp_path)
     assert found.exit_code == 0, found.output
@@ -133,6 +134,7 @@ def test_lq_images_that_were_evaluated_too_are_shown_once_and_first(
         assert any(np.array_equal(strip[top : top + 208], shown) for top in range(len(strip) - 207)), folder
 
 
+@pytest.mark.slow
 def test_images_that_are_gone_cost_the_sheet_alone(root: Path, tmp_path: Path) -> None:
     image = root / "soft" / "00.png"
     gone = save(tmp_path / "gone", [decode_image(image.read_bytes()).pixels] * 8)

@@ -105,6 +105,7 @@ def test_numbers_are_means_of_what_each_image_has(
     assert (tmp_path / "out" / "sheet.png").is_file()
 
 
+@pytest.mark.slow
 def test_the_numbers_are_there_where_no_sheet_can_be_drawn(
     tmp_path: Path, images: dict[str, Pixels], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -158,6 +159,7 @@ def test_what_has_no_partner_is_listed_on_each_side(tmp_path: Path, hq: Path, re
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_a_missing_image_is_an_error_unless_it_is_allowed_and_then_counted(
     tmp_path: Path, hq: Path, restored: Path
 ) -> None:
@@ -201,6 +203,7 @@ def test_images_of_another_size_or_damaged_ones_are_an_error(
     assert len(metrics(tmp_path / "out")["test_set"]["missing"]) == 2
 
 
+@pytest.mark.slow
 def test_equal_images_are_counted_apart(tmp_path: Path, hq: Path, images: dict[str, Pixels]) -> None:
     out = save(tmp_path / "some", {name: image if name == "a" else blurred(image) for name, image in images.items()})
     found = evaluate(tmp_path / "out", "--restored", out, "--reference", hq)
@@ -213,6 +216,7 @@ def test_equal_images_are_counted_apart(tmp_path: Path, hq: Path, images: dict[s
     assert metrics(tmp_path / "same")["metrics"]["psnr"]["value"] is None
 
 
+@pytest.mark.slow
 def test_a_data_set_serves_as_reference(tmp_path: Path, hq: Path, restored: Path) -> None:
     made = run("synth", "--hq", hq, "--shards", tmp_path / "shards", "--size", SIDE, "--workers", 0)
     assert made.exit_code == 0, made.output
@@ -252,6 +256,7 @@ def test_real_sets_are_judged_without_references(tmp_path: Path, hq: Path, resto
     assert "give --hq" in metrics(tmp_path / "alone")["metrics"]["kid-degradation"]["status"]
 
 
+@pytest.mark.slow
 def test_a_sharper_set_is_nearer_to_sharp_faces(tmp_path: Path, hq: Path, images: dict[str, Pixels]) -> None:
     found: list[float] = []
     for sigma in (0.5, 1.0, 2.0):
@@ -262,6 +267,7 @@ def test_a_sharper_set_is_nearer_to_sharp_faces(tmp_path: Path, hq: Path, images
     assert found == sorted(found)
 
 
+@pytest.mark.slow
 def test_a_rerun_gives_the_same_bytes(tmp_path: Path, hq: Path, restored: Path) -> None:
     words = ("--restored", restored, "--reference", hq, "--suffix", "_00")
     assert evaluate(tmp_path / "one", *words).exit_code == evaluate(tmp_path / "two", *words).exit_code == 0
@@ -277,6 +283,7 @@ def test_a_report_within_what_it_judges_is_refused(hq: Path) -> None:
     assert "is inside the input --restored" in found.output
 
 
+@pytest.mark.slow
 def test_missing_weights_are_told_with_places_and_option(tmp_path: Path, hq: Path, restored: Path) -> None:
     evaluate(tmp_path / "out", "--restored", restored, "--reference", hq, "--suffix", "_00")
 
@@ -317,6 +324,7 @@ def test_vqfr_leaves_out_near_identical_faces_and_restoreformer_takes_radians() 
     assert [each.near_identical for each in (ours, vqfr, theirs)] == [1, 1, 1]
 
 
+@pytest.mark.slow
 def test_a_metric_is_added_by_one_entry(
     tmp_path: Path, hq: Path, restored: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

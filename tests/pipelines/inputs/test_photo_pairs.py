@@ -95,6 +95,7 @@ def command(folder: Path, script: str) -> str:
 # ---------------------------------------------------------------------------------------------------------------- pairs
 
 
+@pytest.mark.slow
 def test_lq_is_the_photo_as_it_is_on_its_jpeg_grid_and_hq_what_was_restored(
     config: PhotoPairsConfig, photos: Path
 ) -> None:
@@ -112,6 +113,7 @@ def test_lq_is_the_photo_as_it_is_on_its_jpeg_grid_and_hq_what_was_restored(
         assert line["caption"] == "clean, press"
 
 
+@pytest.mark.slow
 def test_the_folder_is_one_of_pairs_and_no_person_is_on_both_sides(config: PhotoPairsConfig) -> None:
     report = make_photo_pairs(config)
 
@@ -125,6 +127,7 @@ def test_the_folder_is_one_of_pairs_and_no_person_is_on_both_sides(config: Photo
     assert (kind.people, kind.train, kind.test) == (12, len(found.split("train")), len(found.split("test")))
 
 
+@pytest.mark.slow
 def test_a_person_of_two_sets_is_on_one_side(config: PhotoPairsConfig, photos: Path, tmp_path: Path) -> None:
     shutil.copytree(photos, tmp_path / "more")
     make_photo_pairs(replace(config, real=(*config.real, ("web", str(tmp_path / "more")))))
@@ -136,6 +139,7 @@ def test_a_person_of_two_sets_is_on_one_side(config: PhotoPairsConfig, photos: P
     assert all(len(found) == 1 for found in splits.values())
 
 
+@pytest.mark.slow
 def test_a_rerun_makes_what_is_missing_and_nothing_else(config: PhotoPairsConfig, photos: Path, tmp_path: Path) -> None:
     mine = tmp_path / "mine"
     shutil.copytree(photos, mine)
@@ -156,6 +160,7 @@ def test_a_rerun_makes_what_is_missing_and_nothing_else(config: PhotoPairsConfig
     assert (config.out_dir / other).stat().st_mtime_ns == before[other]
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on(config: PhotoPairsConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = make_photo_pairs(replace(config, out_dir=config.out_dir / "whole"))
     counts: list[int] = []
@@ -175,6 +180,7 @@ def test_a_killed_run_goes_on(config: PhotoPairsConfig, monkeypatch: pytest.Monk
         assert (config.out_dir / "cut" / name).read_bytes() == (config.out_dir / "whole" / name).read_bytes()
 
 
+@pytest.mark.slow
 def test_what_disagrees_is_refused_counted_shown_and_not_tried_again(config: PhotoPairsConfig, tmp_path: Path) -> None:
     dark = tmp_path / "dark.onnx"
     dark.write_bytes(network(4, 0.7))
@@ -194,6 +200,7 @@ def test_what_disagrees_is_refused_counted_shown_and_not_tried_again(config: Pho
     assert sheet.shape[0] > 6 * 128  # six of them, below each other
 
 
+@pytest.mark.slow
 def test_another_configuration_is_told_apart(config: PhotoPairsConfig, photos: Path) -> None:
     make_photo_pairs(config)
 
@@ -209,6 +216,7 @@ def test_another_configuration_is_told_apart(config: PhotoPairsConfig, photos: P
 # ------------------------------------------------------------------------------------------------------------ restorers
 
 
+@pytest.mark.slow
 def test_a_command_restores(config: PhotoPairsConfig, tmp_path: Path) -> None:
     text = command(tmp_path, "for path in source.iterdir():\n    shutil.copy(path, target / f'{path.stem}_out.png')")
 
@@ -280,6 +288,7 @@ def test_a_restoration_model_restores(config: PhotoPairsConfig, tmp_path: Path, 
 # -------------------------------------------------------------------------------------------------------------- command
 
 
+@pytest.mark.slow
 def test_the_command_says_what_there_is_and_what_comes_next(photos: Path, enlarger: Path, tmp_path: Path) -> None:
     words = ("pairs", "from-photos", "--real", f"press={photos}", "--restorer", enlarger, "--out", tmp_path / "out")
 

@@ -70,6 +70,7 @@ def test_a_flipnet_becomes_one_of_few_steps(teacher: Path, faces: Path, tmp_path
     assert run([*words, "--learning-rate", "0.5"]).exit_code == 1, "a run of another configuration"
 
 
+@pytest.mark.slow
 def test_the_null_is_that_of_equal_sets_and_tells_others() -> None:
     rng = np.random.default_rng(0)
     groups = rng.normal(0, 3, (40, 1, 4))

@@ -56,6 +56,7 @@ def whole(model: Path, faces_dir: Path, tmp_path_factory: pytest.TempPathFactory
     return out
 
 
+@pytest.mark.slow
 def test_a_folder_is_restored_under_its_own_names(whole: Path) -> None:
     names = {"astronaut.png", "astronaut_left.png", "astronaut_small.png"}
     assert made(whole).keys() == names | {f"nested/hopper{kind}.png" for kind in ("", "_wide", "_tiny")}
@@ -63,6 +64,7 @@ def test_a_folder_is_restored_under_its_own_names(whole: Path) -> None:
     assert (whole / ".degrade_kit" / "sheet.png").exists()
 
 
+@pytest.mark.slow
 def test_what_is_there_is_kept_and_what_is_not_is_made_to_the_same_pixels(
     whole: Path, model: Path, faces_dir: Path, tmp_path: Path
 ) -> None:
@@ -77,6 +79,7 @@ def test_what_is_there_is_kept_and_what_is_not_is_made_to_the_same_pixels(
     assert (out / "nested/hopper.png").stat().st_mtime_ns == kept
 
 
+@pytest.mark.slow
 def test_several_phi_give_a_folder_each(whole: Path, model: Path, faces_dir: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     result = restored(model, faces_dir / "astronaut.png", out, "--phi", 0, "--phi", 0.5, "--phi", 1)
@@ -86,6 +89,7 @@ def test_several_phi_give_a_folder_each(whole: Path, model: Path, faces_dir: Pat
     assert len(set(found.values())) == 3
 
 
+@pytest.mark.slow
 def test_the_lq_images_of_shards_are_restored_by_key(model: Path, shards: Path, tmp_path: Path) -> None:
     first, second = tmp_path / "first", tmp_path / "second"
     for out, variant in ((first, 0), (second, 1)):
@@ -98,6 +102,7 @@ def test_the_lq_images_of_shards_are_restored_by_key(model: Path, shards: Path, 
     assert "--variant: expected 0 to 1" in result.output
 
 
+@pytest.mark.slow
 def test_a_seed_steps_and_colours_change_the_image(whole: Path, model: Path, faces_dir: Path, tmp_path: Path) -> None:
     source = faces_dir / "astronaut.png"
     hashes = {
@@ -119,6 +124,7 @@ def test_other_settings_in_the_same_folder_are_refused(whole: Path, model: Path,
     assert made(whole) == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", ["other", "gone", "added", "mended", "moved"])
 def test_a_result_is_kept_where_its_input_is_the_same(
     change: str, model: Path, faces_dir: Path, tmp_path: Path
@@ -182,6 +188,7 @@ def test_a_data_set_whose_keys_lead_out_is_refused(key: str, model: Path, shards
     assert (tmp_path / "victim/photo.png").read_bytes() == b"mine"
 
 
+@pytest.mark.slow
 def test_an_input_that_cannot_be_used_is_told_and_the_others_are_made(
     model: Path, faces_dir: Path, tmp_path: Path
 ) -> None:
@@ -231,6 +238,7 @@ def test_actors_make_the_same_images(whole: Path, model: Path, faces_dir: Path, 
     assert made(tmp_path / "out") == made(whole)
 
 
+@pytest.mark.slow
 def test_inputs_that_cannot_be_listed_are_failures(model: Path, faces_dir: Path, tmp_path: Path) -> None:
     faces = shutil.copytree(faces_dir, tmp_path / "faces")
     (faces / "dangling.png").symlink_to("nowhere")

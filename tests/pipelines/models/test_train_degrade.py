@@ -313,6 +313,7 @@ def refusals(raw: Path, config: Path, tmp_path: Path) -> dict[str, list[str]]:
     }
 
 
+@pytest.mark.slow
 def test_a_dry_run_finds_what_would_stop_the_run(raw: Path, config: Path, tmp_path: Path) -> None:
     for told, arguments in refusals(raw, config, tmp_path).items():
         dry, real = run([*arguments, "--dry-run"]), run(arguments)

@@ -337,6 +337,7 @@ def test_larger_images_are_cropped_where_that_is_asked_for(shards: Path, tmp_pat
     assert Restorer.load(tmp_path / "run", device="cpu").size == 16
 
 
+@pytest.mark.slow
 def test_a_data_set_of_another_side_is_no_validation(
     shards: Path, config: Path, faces_dir: Path, tmp_path: Path
 ) -> None:

@@ -204,6 +204,7 @@ def shard_bytes(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.glob("*.tar")}
 
 
+@pytest.mark.slow
 def test_pixels_of_a_sample_are_its_own_whatever_shares_its_shard(config: SynthConfig, tmp_path: Path) -> None:
     synth(config, tmp_path / "two")
     synth(replace(config, samples_per_shard=5), tmp_path / "five")
@@ -241,6 +242,7 @@ def prompt_of(record: Record) -> str:
     return step.prompt
 
 
+@pytest.mark.slow
 def test_what_made_an_image_is_told_by_sample_card_and_inspect(
     config: SynthConfig, model: Path, tmp_path: Path
 ) -> None:
@@ -268,6 +270,7 @@ def test_what_made_an_image_is_told_by_sample_card_and_inspect(
     assert (manifest["recipe"], manifest["flipnet"]) == ("flipnet+flipnet-paper", digest)
 
 
+@pytest.mark.slow
 def test_the_licence_of_a_model_is_said_where_it_is_used_and_decides_no_bytes(
     config: SynthConfig, model: Path, faces_dir: Path, tmp_path: Path
 ) -> None:
@@ -291,6 +294,7 @@ def test_the_licence_of_a_model_is_said_where_it_is_used_and_decides_no_bytes(
     assert other.fingerprint == bare.fingerprint
 
 
+@pytest.mark.slow
 def test_a_card_of_flipnet_alone_shows_its_step_and_not_where_the_model_is(
     config: SynthConfig, model: Path, tmp_path: Path
 ) -> None:
@@ -301,12 +305,14 @@ def test_a_card_of_flipnet_alone_shows_its_step_and_not_where_the_model_is(
     assert str(model) not in card
 
 
+@pytest.mark.slow
 def test_verify_makes_images_of_both_kinds_again(config: SynthConfig, tmp_path: Path) -> None:
     synth(config, tmp_path / "out")
     report = verify(tmp_path / "out", workers=0, replay=1.0)
     assert (report.problems, report.replayed, report.identical) == ([], 18, 18)
 
 
+@pytest.mark.slow
 def test_verify_finds_a_changed_image_of_the_model(
     config: SynthConfig, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -321,6 +327,7 @@ def test_verify_finds_a_changed_image_of_the_model(
     assert len(wrong) == 6
 
 
+@pytest.mark.slow
 def test_verify_says_that_the_model_is_gone_and_checks_the_rest(
     config: SynthConfig, model: Path, tmp_path: Path
 ) -> None:
@@ -338,6 +345,7 @@ def test_verify_says_that_the_model_is_gone_and_checks_the_rest(
     assert (found.exit_code, "18 LQ images made again" in found.output) == (0, True)
 
 
+@pytest.mark.slow
 def test_replay_makes_either_kind_again(config: SynthConfig, tmp_path: Path) -> None:
     synth(config, tmp_path / "out")
     kinds: set[bool] = set()
@@ -351,6 +359,7 @@ def test_replay_makes_either_kind_again(config: SynthConfig, tmp_path: Path) -> 
     assert kinds == {False, True}
 
 
+@pytest.mark.slow
 def test_replay_refuses_another_model(config: SynthConfig, model: Path, tmp_path: Path) -> None:
     synth(replace(config, recipe=alone(model), variants=1), tmp_path / "out")
     other = tmp_path / "other"
@@ -362,6 +371,7 @@ def test_replay_refuses_another_model(config: SynthConfig, model: Path, tmp_path
     assert f"this is the FlipNet {folder_digest(other)}" in result.output
 
 
+@pytest.mark.slow
 def test_other_prompts_are_another_data_set(config: SynthConfig, model: Path, tmp_path: Path) -> None:
     synth(config, tmp_path / "out")
     changed = mixed_recipe(flipnet_step(str(model), ["haze"]), 0.5, preset("flipnet-paper"))
@@ -369,6 +379,7 @@ def test_other_prompts_are_another_data_set(config: SynthConfig, model: Path, tm
         synth(replace(config, recipe=changed), tmp_path / "out")
 
 
+@pytest.mark.slow
 def test_the_same_model_in_another_folder_goes_on(config: SynthConfig, model: Path, tmp_path: Path) -> None:
     first = synth(config, tmp_path / "out")
     moved = shutil.copytree(model, tmp_path / "moved")
@@ -377,6 +388,7 @@ def test_the_same_model_in_another_folder_goes_on(config: SynthConfig, model: Pa
     assert again.complete
 
 
+@pytest.mark.slow
 def test_an_unknown_or_restoring_model_is_one_message(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"^flipnet\.model: .*no flipnet\.json"):
         alone(tmp_path)
@@ -387,6 +399,7 @@ def test_an_unknown_or_restoring_model_is_one_message(tmp_path: Path) -> None:
         alone(tmp_path / "restores")
 
 
+@pytest.mark.slow
 def test_degrade_shows_what_synth_makes(faces_dir: Path, model: Path, config: SynthConfig, tmp_path: Path) -> None:
     config = replace(config, recipe=alone(model))
     synth(config, tmp_path / "out")
@@ -494,6 +507,7 @@ def test_a_killed_run_ends_in_the_same_bytes(victim: str, config: SynthConfig, m
     assert files_in(out) == files_in(tmp_path / "expected")
 
 
+@pytest.mark.slow
 def test_a_dry_run_measures_a_flipnet_by_three_steps_of_one_batch(
     faces_dir: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -155,6 +155,7 @@ def test_moving_the_folder_changes_no_byte(config: SynthConfig, faces_dir: Path,
     assert files_in(tmp_path / "there") == files_in(tmp_path / "here")
 
 
+@pytest.mark.slow
 def test_other_files_change_no_lq_image(config: SynthConfig, faces_dir: Path, tmp_path: Path) -> None:
     faces = tmp_path / "faces"
     shutil.copytree(faces_dir, faces)
@@ -201,6 +202,7 @@ def test_another_seed_changes_every_lq_image_and_no_hq_image(config: SynthConfig
         assert not {lq_of(three[source], i) for i in range(2)} & {lq_of(four[source], i) for i in range(2)}
 
 
+@pytest.mark.slow
 def test_full_size_is_native_size_finished(config: SynthConfig, tmp_path: Path) -> None:
     synth(config, tmp_path / "native")
     synth(replace(config, lq_size="full"), tmp_path / "full")
@@ -237,6 +239,7 @@ def test_a_range_beyond_the_shards_is_an_error(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_finished_shards_are_kept(config: SynthConfig, tmp_path: Path) -> None:
     out = tmp_path / "out"
     synth(config, out)
@@ -253,6 +256,7 @@ def test_finished_shards_are_kept(config: SynthConfig, tmp_path: Path) -> None:
     assert changed == {"shard-000001.tar"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", ["gone", "cut"])
 def test_a_shard_without_its_tar_is_made_again(config: SynthConfig, tmp_path: Path, damage: str) -> None:
     out = tmp_path / "out"
@@ -269,6 +273,7 @@ def test_a_shard_without_its_tar_is_made_again(config: SynthConfig, tmp_path: Pa
     assert files_in(out) == before
 
 
+@pytest.mark.slow
 def test_a_data_set_that_lacks_a_tar_is_not_called_whole(config: SynthConfig, tmp_path: Path) -> None:
     out = tmp_path / "out"
     synth(config, out)
@@ -280,6 +285,7 @@ def test_a_data_set_that_lacks_a_tar_is_not_called_whole(config: SynthConfig, tm
     assert not (out / "manifest.json").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "said"),
     [
@@ -323,6 +329,7 @@ def test_overwrite_removes_what_was_ours_alone(config: SynthConfig, tmp_path: Pa
 # ----------------------------------------------------------------------------------------------------------- the report
 
 
+@pytest.mark.slow
 def test_the_report_counts_what_was_made(config: SynthConfig, tmp_path: Path) -> None:
     report = synth(replace(config, image=HqConfig(size=64, min_side=64)), tmp_path / "out")
 
@@ -337,6 +344,7 @@ def test_the_report_counts_what_was_made(config: SynthConfig, tmp_path: Path) ->
     assert json.loads(failure)["source"] == "nested/hopper_tiny.png"
 
 
+@pytest.mark.slow
 def test_progress_is_told_of_every_shard(config: SynthConfig, tmp_path: Path) -> None:
     told: list[Progress] = []
     synth(config, tmp_path / "out", progress=told.append)
