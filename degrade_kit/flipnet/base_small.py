@@ -33,6 +33,10 @@ class SmallBase:
     """Channels of the levels of the U-Net, each half as fine as the one before."""
     block_size: int = BLOCK
     """Side of the block of pixels that is a token of the first level."""
+    lapped: bool = False
+    """Whether blocks overlap, so that what the network gets wrong shows no squares: see
+    `degrade_kit.flipnet.space.BlockDCT`. With `start`, a network whose blocks stand apart is brought to such ones, and
+    its weights are a beginning that a short training makes right."""
     first_attention: bool = False
     """Whether the first level has attention too, and BoostHub with it, as Stable Diffusion has. It costs the square of
     the tokens: for small images."""
@@ -62,7 +66,7 @@ def build_small_base(sizes: SmallBase, config: FlipNetConfig, words: Sequence[st
     """
     diffusers, transformers = foreign.diffusers(), foreign.transformers()
 
-    vae = BlockDCT(sizes.block_size, latent_channels=3 * sizes.block_size**2)
+    vae = BlockDCT(sizes.block_size, latent_channels=3 * sizes.block_size**2, lapped=sizes.lapped)
     vae.fit(images)
     channels, depth = vae.latent_channels, len(sizes.widths)
     out_channels = channels if config.head == "plain" else gated_head(channels, config).out_channels
@@ -176,6 +180,7 @@ def continued_net(
     crop_size: int,
     samples: int,
     download: bool,
+    lapped: bool = False,
 ) -> tuple[FlipNet, BaseReference]:
     """Load a network to be trained further on other pairs; returns it with the reference that it is to be saved with.
 
@@ -187,19 +192,28 @@ def continued_net(
         crop_size: Side of those pairs, pixels.
         samples: Number of them.
         download: Whether a base model may be fetched from a hub.
+        lapped: Whether its blocks, if they stand apart, shall overlap from now on: its space is then scaled by the
+            pairs.
 
     Raises:
-        ConfigError: If it cannot be loaded.
+        ConfigError: If it cannot be loaded, or has no blocks that could overlap.
     """
     torch.manual_seed(seed)  # pyright: ignore[reportUnknownMemberType]
     folder = model_folder(location)
     net = load(folder, download=download).net
     add_words(net, words)
-    if net.head is not None:
+    if lapped and not isinstance(net.vae, BlockDCT):
+        raise ConfigError(f"base: lapped: {folder} has no blocks that could overlap; leave it out")
+    lap = lapped and not net.vae.lapped
+    if lap or net.head is not None:
         batch = collate([stream.sample(2**40 + number, crop_size) for number in range(samples)])
         target, condition = net.config.mode.flip(batch.hq, batch.lq)
-        with torch.no_grad():
-            net.head.fit(net.encode_images(target), net.encode_images(condition))
+        if lap:
+            net.vae = BlockDCT(net.vae.block_size, latent_channels=net.vae.latent_channels, lapped=True)
+            net.vae.fit(target)
+        if net.head is not None:
+            with torch.no_grad():
+                net.head.fit(net.encode_images(target), net.encode_images(condition))
     return net, read_config(folder)[1]
 
 

@@ -92,6 +92,9 @@ class DataConfig:
     """Share of crops at native resolution by kind, in place of the built-in policy's; `*` is any other kind."""
     small_images: Literal["enlarge", "mirror"] = "enlarge"
     """What becomes of images that are smaller than a native crop: see `degrade_kit.flipnet.crops.CropPolicy.mirror`."""
+    grid: int = 8
+    """Native crops of pairs begin at multiples of this many pixels: 8 keeps the blocks of JPEG files where they are, so
+    that a network learns them; with 1 it cannot, and leaves them to the codec of a recipe."""
     source_words: bool = False
     """Whether captions end in the kind of their pairs, a word for where the photographs are from."""
     crops: int = 1
@@ -300,6 +303,8 @@ def plan_degrade_training(run: DegradeRun) -> DegradePlan:
         check_model(config.start, download=run.download)
         if config.network.mode is not Mode.DEGRADE:
             raise ConfigError(f"start: {config.start}: a FlipNet that restores; expected one that degrades")
+        if config.base.lapped and not config.train.train_base:
+            raise ConfigError("base: lapped: a network learns anew in other blocks; set train_base, or leave it out")
     else:
         check_base_choice(config.base_model, train_base=config.train.train_base)
     if config.base_model:
@@ -358,7 +363,9 @@ def pair_sources(
     sources: list[PairSource] = []
     for kind in kinds:
         chosen = [pair for pair in pairs if pair.kind == kind]
-        policy = dataclasses.replace(POLICIES.get(kind, DEFAULT_POLICY), mirror=config.small_images == "mirror")
+        policy = dataclasses.replace(
+            POLICIES.get(kind, DEFAULT_POLICY), mirror=config.small_images == "mirror", grid=config.grid
+        )
         native = config.native.get(kind, config.native.get("*"))
         if native is not None:
             policy = dataclasses.replace(policy, native=native)
@@ -403,6 +410,7 @@ def build_net(run: DegradeRun, stream: Mixture) -> tuple[FlipNet, BaseReference]
             crop_size=min(config.train.crop_sizes),
             samples=config.data.survey,
             download=run.download,
+            lapped=config.base.lapped,
         )
         if config.train.train_base:  # which is then saved with it
             base = BaseReference(location=BASE_DIR)

@@ -20,8 +20,11 @@ import pytest
 import torch
 import yaml
 
+from degrade_kit.flipnet.batch import from_images
 from degrade_kit.flipnet.checkpoint import load
+from degrade_kit.flipnet.mixture import ImageCache
 from degrade_kit.pipelines.commands.train_degrade import train_degrade_command
+from degrade_kit.pipelines.models.train_degrade import DataConfig, DegradeRun, RunConfig, pair_sources, read_data
 from tests.degrade_kit.flipnet.models import save_blip
 from tests.pipelines.models.runs import PATIENCE, metrics, run, weights_of
 from tests.processes import CommandProcess
@@ -408,6 +411,42 @@ def test_a_flipnet_is_trained_further_on_pairs_of_another_source(raw: Path, lice
 
     (licensed / "head.safetensors").write_bytes((tmp_path / "run/model/head.safetensors").read_bytes())
     assert "start: there" in run(pairs).output
+
+
+@pytest.mark.parametrize("grid", [8, 1])
+def test_native_crops_begin_on_the_grid_that_is_asked_for(grid: int, tmp_path: Path) -> None:
+    for side in ("hq", "lq"):
+        (tmp_path / side).mkdir()
+        assert cv2.imwrite(str(tmp_path / side / "0.png"), np.indices((96, 96, 1), np.uint8)[[0, 1, 2], ..., 0].T)
+    data = DataConfig(grid=grid, native={"*": 1.0}, held_out=0.0)
+    asked = DegradeRun(
+        config=RunConfig(data=data), pairs=(("press", str(tmp_path)),), faces=None, out_dir=tmp_path, registration=False
+    )
+    (source,) = pair_sources(asked, read_data(asked), ImageCache(10**6))
+    crops = [source.load(0, 64, *map(np.random.default_rng, (0, number))).hq for number in range(40)]
+    begins = {int(crop[..., channel].min()) for crop in crops for channel in (1, 2)}
+    assert begins <= set(range(0, 33, grid))
+    assert len(begins) >= {8: 5, 1: 20}[grid]
+
+
+@pytest.mark.slow
+def test_a_flipnet_trained_further_can_get_blocks_that_overlap(
+    raw: Path, licensed: Path, tmp_path: Path, astronaut: npt.NDArray[np.uint8]
+) -> None:
+    pairs = ["train-degrade", "--pairs", f"press={raw / 'noise'}", "--device", "cpu", "--out", str(tmp_path / "run")]
+    base = {"lapped": True}
+    held = further(licensed, tmp_path / "held.yaml", base=base, train={**CONFIG["train"], "train_base": False})
+    result = run([*pairs, "--config", str(held)])
+    assert result.exit_code == 2
+    assert "base: lapped: a network learns anew in other blocks; set train_base" in result.output
+
+    config = further(licensed, tmp_path / "lapped.yaml", base=base)
+    assert run([*pairs, "--config", str(config)]).exit_code == 0
+    before, after = load(licensed).net, load(tmp_path / "run" / "model").net
+    assert (before.vae.lapped, after.vae.lapped) == (False, True)
+    images = from_images(torch.from_numpy(astronaut[None, 64:128, 64:128].copy()))
+    assert (after.decode_latents(after.encode_images(images)) - images).abs().max() < 1e-3
+    assert not torch.equal(after.vae.scale, before.vae.scale)  # of these pairs, in these blocks
 
 
 @pytest.mark.slow
