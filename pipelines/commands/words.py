@@ -54,7 +54,7 @@ def _number(minimum: int = 0) -> click.IntRange:
 WORDS: Final[Mapping[str, Word]] = {
     # What goes in.
     "--hq": Word(
-        meaning="HQ (sharp) faces: a folder with all below it, a list (.txt), a .zip, tars or an LMDB",
+        meaning="HQ (sharp) faces: a folder with all below it, a list (.txt), a .zip, tars or an LMDB; or a URL",
         type=PLACE,
         metavars=("PLACE",),
     ),

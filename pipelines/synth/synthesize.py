@@ -178,7 +178,7 @@ def synthesize(
     and after any number of interruptions.
 
     Args:
-        hq: HQ faces: a folder tree, list file, zip, tars or LMDB.
+        hq: HQ faces: a folder tree, list file, zip, tars or LMDB, or a URL such as s3://bucket/faces.
         out: Where to write: a folder, or an fsspec URL such as s3://bucket/folder.
         lq: LQ images of these faces, under the same names but for endings: in place of making some, pairs are checked
             and stored. One place, or several with one LQ image of each face.

@@ -14,6 +14,7 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
 import degrade_kit.files
+from degrade_kit import remote
 from degrade_kit.errors import ConfigError, RunError, ShardError
 from degrade_kit.store import (
     SCRATCH,
@@ -237,8 +238,9 @@ class Refusing(MemoryFileSystem):
         raise RuntimeError("403 Forbidden")
 
 
-def test_a_server_that_refuses_is_found_before_any_work() -> None:
+def test_a_server_that_refuses_is_found_before_any_work(monkeypatch: pytest.MonkeyPatch) -> None:
     cast("Any", fsspec).register_implementation("refusing", Refusing, clobber=True)
+    monkeypatch.setattr(remote, "_WAITS", (0.0,))
     with pytest.raises(RunError, match=r"cannot write to refusing://bucket/x: 403 Forbidden"):
         check_writable(open_store("refusing://bucket/x"))
 
@@ -292,7 +294,8 @@ def test_a_remote_scratch_is_removed_when_publishing_fails(monkeypatch: pytest.M
         raise OSError("no connection")
 
     monkeypatch.setattr(MemoryFileSystem, "put_file", fail)
-    with pytest.raises(OSError, match="no connection"):
+    monkeypatch.setattr(remote, "_WAITS", (0.0,))
+    with pytest.raises(RunError, match=rf"{store.url}/a: no connection"):
         store.publish(scratch, "a")
     assert not scratch.parent.exists()
     assert store.names() == []

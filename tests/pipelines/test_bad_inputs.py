@@ -989,8 +989,14 @@ def evil_sources(box: Box) -> None:
 @row(30)
 def urls(box: Box) -> None:
     mark = box.folder / "ran"
-    for url in (f"pipe:touch {mark}", "http://127.0.0.1:9/a.tar", "https://127.0.0.1:9/a.tar", "file:///etc"):
-        box.run(*box.arguments(hq=url), code=2).says("URLs are not read")
+    for url, said in {
+        f"pipe:touch {mark}": "no URL that is read",
+        f"pipe://touch {mark}": "Protocol not known",
+        "file:///etc/hosts": "expected a folder of images",
+        "http://127.0.0.1:9/": "a folder of the web cannot be listed",
+        "memory://nowhere/at/all": "nothing is there",
+    }.items():
+        box.run(*box.arguments(hq=url), code=2).says(said)
     for url in (
         f"pipe:touch {mark}",
         f"pipe://touch {mark}",
@@ -1004,7 +1010,7 @@ def urls(box: Box) -> None:
             open_store(url)
     config = box.folder / "run.yaml"
     config.write_text(f"hq: 'pipe:touch {mark}'\nshards: {box.out}\n")
-    box.run("synth", "--config", config, code=2).says("URLs are not read")
+    box.run("synth", "--config", config, code=2).says("no URL that is read")
     assert not mark.exists()
     assert not box.out.exists()
 
