@@ -38,17 +38,20 @@ SIDE: Final = 192
 CLIP: Final = 4.0
 KNOTS: Final = 9
 
+
+def several(step: str, key: str, values: Sequence[float], **fixed: Any) -> dict[str, Any]:  # noqa: ANN401 (YAML)
+    """Make a step that takes one of several values."""
+    options = [{"weight": 1, "steps": [{step: {key: value, **fixed}}]} for value in values]
+    return {"one_of": {"options": options}}
+
+
 WIDE: Final[dict[str, dict[str, Any]]] = {
     "blur": {"blur": {"sigma": [0.3, 6], "kernels": {"iso": 1, "aniso": 1, "plateau_iso": 0.5}, "support": "full"}},
     "sinc_blur": {"sinc_blur": {"support": 21, "cutoff": [0.4, 3.0]}},
     "motion_blur": {"motion_blur": {"length": [0.5, 16]}},
     "resize": {"resize": {"scale": [1.05, 12], "filter": "area"}},
     "gaussian_noise": {"gaussian_noise": {"level": [1, 40], "gray_prob": 0.3}},
-    "covariance_noise": {
-        "one_of": {
-            "options": [{"weight": 1, "steps": [{"covariance_noise": {"level": level}}]} for level in (4, 10, 20, 40)]
-        }
-    },
+    "covariance_noise": several("covariance_noise", "level", (4, 10, 20, 40)),
     "poisson_noise": {"poisson_noise": {"scale": [0.1, 4], "gray_prob": 0.3}},
     "jpeg": {"jpeg": {"quality": [4, 98]}},
     "webp": {"webp": {"quality": [1, 98]}},
@@ -90,6 +93,25 @@ WIDE: Final[dict[str, dict[str, Any]]] = {
     "interlace weave": {"interlace": {"motion": [0.3, 8], "fields": "weave"}},
     "interlace blend": {"interlace": {"motion": [0.3, 4], "fields": "blend"}},
     "watermark": {"watermark": {"opacity": [0.03, 1]}},
+    "uniform_noise": {"uniform_noise": {"level": [1, 60], "gray_prob": 0.3}},
+    "speckle_noise": {"speckle_noise": {"level": [0.01, 0.4], "gray_prob": 0.3}},
+    "perlin_noise": {"perlin_noise": {"level": [1, 40]}},
+    "correlated_noise": {"correlated_noise": {"luma": [0.5, 24], "chroma": [0.5, 24]}},
+    "box_blur": {"box_blur": {"side": [1.2, 20]}},
+    "halo": {"halo": {"amount": [0.05, 8]}},
+    "outline": {"outline": {"opacity": [0.05, 1]}},
+    "levels": {"levels": {"low": [0, 100], "high": [140, 255], "gamma": [0.6, 1.6]}},
+    **{
+        f"channel_shift {space}": several("channel_shift", "limit", (0.3, 0.6, 1, 2, 4, 8), space=space)
+        for space in ("rgb", "ycc", "cmyk")
+    },
+    "chroma_subsampling": {"chroma_subsampling": {"sampling": {"4:2:2": 1, "4:2:0": 1, "4:1:1": 1, "quarter": 1}}},
+    "dither": {"dither": {"levels": [2, 64]}},
+    "uneven_light": {"uneven_light": {"strength": [0.02, 1]}},
+    "vignette": {"vignette": {"strength": [0.02, 0.95]}},
+    "reflection": {"reflection": {"strength": [0.01, 1]}},
+    "lens_distortion": {"lens_distortion": {"bend": [-0.2, 0.8], "target": False}},
+    "occlusion": {"occlusion": {"size": [0.03, 0.6]}},
 }
 """A step over a wide range for each row of the table."""
 ALONE: Final = {"low_light": ops.LowLight}
@@ -99,6 +121,7 @@ FIXED: Final = {"denoise median": 0.55, "ai_upscale": 0.6, "flipnet": 0.9}
 SEVERAL: Final = (
     *("blur", "camera_shake", "color_shift", "color_jitter", "tone", "isp", "snow", "creases", "fade"),
     *("halftone cmyk", "halftone black", "screen_capture", "interlace blend", "interference", "watermark"),
+    *("perlin_noise", "correlated_noise", "halo", "outline", "levels", "reflection", "occlusion"),
 )
 """Kinds whose distances follow from several terms."""
 MIXTURES: Final = ("gfpgan", "codeformer", "real-esrgan", "press-photo", "web-photo", "crowd", "old-print", "film")

@@ -24,6 +24,7 @@ import numpy.typing as npt
 
 from degrade_kit.errors import ConfigError, ImageError
 from degrade_kit.files import decode_json, parse_json, parse_json_lines, read_regular, sha256
+from degrade_kit.light_ops import LensDistortion
 
 COMPONENTS: Final = ("left_eye", "right_eye", "mouth")
 """Names of the squares, in order."""
@@ -72,6 +73,11 @@ class FacePoints:
             tuple((x + right, y + down) for x, y in self.points),
             tuple((x + right, y + down, half) for x, y, half in self.components),
         )
+
+    def bent(self, lens: LensDistortion, height: int, width: int) -> FacePoints:
+        """Follow an image of that size through a lens that bends lines; the squares keep their size."""
+        squares = [(*lens.moved(x, y, height, width), half) for x, y, half in self.components]
+        return FacePoints(tuple(lens.moved(x, y, height, width) for x, y in self.points), tuple(squares))
 
     def resized(self, factor: float) -> FacePoints:
         """Enlarge the image by a factor; pixel centres stay pixel centres."""

@@ -121,6 +121,23 @@ def disk(radius: float) -> Kernel:
     return _normalise(np.clip(radius + 0.5 - np.hypot(x, y), 0, 1))
 
 
+def box_taps(side: float) -> npt.NDArray[np.float64]:
+    """Sample the one-dimensional factor of a mean over a square of any side, pixels at its edge counted in part.
+
+    Args:
+        side: In pixels, >= 1.
+
+    >>> box_taps(2.0).tolist()
+    [0.25, 0.5, 0.25]
+    """
+    if side < 1:
+        raise ValueError(f"side must be >= 1, got {side}")
+    radius = math.ceil((side - 1) / 2)
+    offsets = np.abs(np.arange(-radius, radius + 1))
+    taps = np.clip((side + 1) / 2 - offsets, 0, 1)
+    return taps / taps.sum()
+
+
 def path(length: float, curl: float, rng: np.random.Generator) -> Kernel:
     """Draw the blur of a hand that shakes: a path with inertia, as a kernel centred at its mean.
 

@@ -43,6 +43,25 @@ def luma(planes: Planes) -> Planes:
     return (weights @ planes.reshape(3, -1)).reshape(planes.shape[1:])
 
 
+def to_chroma(planes: Planes) -> Planes:
+    """Y, Cb and Cr of red, green and blue, 0..255, the colours about 0; ITU-R BT.601 at full range, as JFIF has it."""
+    return (_CHROMA.astype(np.float32) @ planes.reshape(3, -1)).reshape(planes.shape)
+
+
+def from_chroma(planes: Planes) -> Planes:
+    """Red, green and blue of what `to_chroma` gives, not clipped."""
+    return (np.linalg.inv(_CHROMA).astype(np.float32) @ planes.reshape(3, -1)).reshape(planes.shape)
+
+
+_CHROMA = np.array(
+    [
+        LUMA,
+        [-LUMA[0] / 1.772, -LUMA[1] / 1.772, 0.5],
+        [0.5, -LUMA[1] / 1.402, -LUMA[2] / 1.402],
+    ]
+)
+
+
 def power(planes: Planes, exponent: float) -> Planes:
     """Planes to an exponent, ten times as fast as NumPy; OpenCV would drop an axis of one."""
     return np.asarray(cv2.pow(planes.reshape(3, -1), exponent), np.float32).reshape(planes.shape)

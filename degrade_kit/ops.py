@@ -19,11 +19,15 @@ from degrade_kit import kernels
 from degrade_kit.camera_ops import Aberration, CameraShake, Defocus, Denoise, Isp, Sharpen, Tone
 from degrade_kit.canvas import Canvas, Convolution, Separable
 from degrade_kit.codec_ops import Avif, Heic, Jpeg, WebP
+from degrade_kit.colour_ops import ChannelShift, ChromaSubsampling, Dither, Levels
+from degrade_kit.edge_ops import BoxBlur, Halo, Outline
 from degrade_kit.errors import ConfigError
 from degrade_kit.frame_ops import Frame, Unframe
+from degrade_kit.light_ops import LensDistortion, Occlusion, Reflection, UnevenLight, Vignette
 from degrade_kit.linear import AxisBlur, AxisDecimate, AxisResize, Filter, Planes
 from degrade_kit.network_ops import FlipNetImage, NetworkCall, Segments
 from degrade_kit.noise import normals, poisson_noise
+from degrade_kit.noise_ops import CorrelatedNoise, PerlinNoise, SpeckleNoise, UniformNoise
 from degrade_kit.op_tools import Seat, add_noise_field, luma
 from degrade_kit.print_ops import Creases, Dust, Fade, FilmGrain, Halftone, Scratches, Sepia
 from degrade_kit.screen_ops import Banding, Interference, Interlace, Palette, Pixelate, ScreenCapture, Watermark
@@ -448,6 +452,22 @@ Op: TypeAlias = (
     | ImpulseNoise
     | Pixelate
     | Interference
+    | UniformNoise
+    | SpeckleNoise
+    | PerlinNoise
+    | CorrelatedNoise
+    | BoxBlur
+    | Halo
+    | Outline
+    | Levels
+    | ChannelShift
+    | ChromaSubsampling
+    | Dither
+    | UnevenLight
+    | Vignette
+    | Reflection
+    | LensDistortion
+    | Occlusion
 )
 
 OPS: dict[str, type[Op]] = {
@@ -506,6 +526,22 @@ OPS: dict[str, type[Op]] = {
         ImpulseNoise,
         Pixelate,
         Interference,
+        UniformNoise,
+        SpeckleNoise,
+        PerlinNoise,
+        CorrelatedNoise,
+        BoxBlur,
+        Halo,
+        Outline,
+        Levels,
+        ChannelShift,
+        ChromaSubsampling,
+        Dither,
+        UnevenLight,
+        Vignette,
+        Reflection,
+        LensDistortion,
+        Occlusion,
     )
 }
 """Every operation by the name that a record gives it."""

@@ -28,7 +28,7 @@ from degrade_kit.face_points import FacePoints
 from degrade_kit.files import NO_LOCKS, file_sha256, local_path, regular_descriptor, sha256, sweep_scratch, whole_file
 from degrade_kit.image import Pixels, decode_image
 from degrade_kit.network_ops import Network
-from degrade_kit.ops import Op, Shift
+from degrade_kit.ops import LensDistortion, Op, Shift
 from degrade_kit.plain_shards import PlainTars, find_tars, index_tar, plain_info
 from degrade_kit.record import Record, ops_from_json
 from degrade_kit.record_severity import severity
@@ -294,21 +294,28 @@ class PairReader:
 
         Args:
             raw: From `read`.
-            target: JSON list of what makes the target of the HQ image, which may shift it.
+            target: JSON list of what makes the target of the HQ image, which may shift or bend it.
 
         Raises:
             ShardError: If it has none, or they are damaged.
         """
         try:
             found = FacePoints.from_fields(raw.info)
-            shifts = [op for op in _tail(target) if isinstance(op, Shift)]
+            moves = [op for op in _tail(target) if isinstance(op, (Shift, LensDistortion))]
         except ValueError as error:
             raise ShardError(f"{raw.where}: {error}") from error
         if found is None:
             raise ShardError(
                 f"{raw.where}: no landmarks; make the data set with `synth --landmarks`, of what `align` found"
             )
-        return found.moved(sum(op.right for op in shifts), sum(op.down for op in shifts))
+        for op in moves:
+            if isinstance(op, Shift):
+                found = found.moved(op.right, op.down)
+            else:
+                if "height" not in raw.info:
+                    PairReader.decode_hq(raw)
+                found = found.bent(op, raw.info["height"], raw.info["width"])
+        return found
 
     @staticmethod
     def decode_hq(raw: RawPair) -> Pixels:

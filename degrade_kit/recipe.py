@@ -30,6 +30,7 @@ from degrade_kit.steps import (
     RandomDecimate,
     RandomFlipNet,
     RandomJpeg,
+    RandomLensDistortion,
     RandomResize,
     RandomShift,
     RandomWebP,
@@ -69,7 +70,7 @@ class Recipe:
         for step in _walk(self.steps):
             inside = _walk(step.steps) if isinstance(step, PhotoFrame) else ()
             for inner in inside:
-                if isinstance(inner, (RandomShift, Uneven, PhotoFrame, FromBank)):
+                if isinstance(inner, (RandomShift, RandomLensDistortion, Uneven, PhotoFrame, FromBank)):
                     raise ConfigError(
                         f"recipe {self.name}: `{inner.name}` is a step of the whole image; put it before or behind "
                         "`photo_frame`, not in it"

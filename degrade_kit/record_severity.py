@@ -191,6 +191,8 @@ def table_key(op: ops.Op) -> str:
     """Name the row of the table that an operation has: its kind, or one of several ways to do it."""
     if isinstance(op, ops.Denoise):
         return f"denoise {op.method}"
+    if isinstance(op, ops.ChannelShift):
+        return f"channel_shift {op.space}"
     if isinstance(op, ops.Video):
         return f"video {op.codec}"
     if isinstance(op, ops.Halftone):
@@ -274,6 +276,11 @@ def _moire(op: ops.ScreenCapture) -> float:
     return 0.05 + op.contrast * math.exp(-2 * (math.pi / op.pitch / 3) ** 2) * float(np.sinc(0.7 / op.pitch))
 
 
+def _apart(op: ops.ChannelShift) -> float:
+    """How far three channels lie from their mean place, root of the mean square, pixels."""
+    return math.sqrt(float(np.var(op.right) + np.var(op.down)))
+
+
 def _covered(op: Any, seat: Seat) -> float:  # noqa: ANN401 (any operation that draws shapes)
     """Share of the image that shapes cover."""
     return float(op.cover(64, 64, seat).mean()) + 1e-6
@@ -292,6 +299,8 @@ _DRAWN: Final[Mapping[type[ops.Op], Callable[[Any, float, Seat], Terms]]] = {
     ops.Dust: lambda op, scale, seat: (_covered(op, seat), 0.0005 + op.size),
     ops.Watermark: lambda op, scale, seat: (_covered(op, seat), op.size, 0.05 + op.opacity),
     ops.Glare: lambda op, scale, seat: (_lit(op),),
+    ops.Reflection: lambda op, scale, seat: (_covered(op, seat), 0.002 + op.blur),
+    ops.Occlusion: lambda op, scale, seat: (_covered(op, seat), max(op.count, 1)),
 }
 """Terms of what is drawn from the seed."""
 
@@ -342,12 +351,39 @@ _TERMS: Final[Mapping[type[ops.Op], Callable[[Any, float], Terms]]] = {
     ops.ImpulseNoise: lambda op, scale: (op.share,),
     ops.Pixelate: lambda op, scale: (op.block * scale - 0.99,),
     ops.Interference: lambda op, scale: (op.level, op.period),
+    ops.UniformNoise: lambda op, scale: (op.level, math.e if op.gray else 1.0),
+    ops.SpeckleNoise: lambda op, scale: (op.level, math.e if op.gray else 1.0),
+    ops.PerlinNoise: lambda op, scale: (
+        op.level,
+        op.period,
+        op.octaves,
+        0.1 + op.persistence,
+        math.e if op.gray else 1.0,
+    ),
+    ops.CorrelatedNoise: lambda op, scale: (math.hypot(op.luma, 0.3 * op.chroma), 0.3 + op.size, 1 + op.length),
+    ops.BoxBlur: lambda op, scale: ((op.side - 1) * scale, 1 + op.busy),
+    ops.Halo: lambda op, scale: (op.amount, op.radius, 1 + op.threshold),
+    ops.Outline: lambda op, scale: (op.opacity, 20 + op.low, 20 + op.high, op.width, 1 + op.level / 100),
+    ops.Levels: lambda op, scale: (
+        op.low / 255,
+        1 - op.high / 255,
+        *_signed(math.log(op.gamma)),
+    ),
+    ops.ChannelShift: lambda op, scale: (_apart(op) * scale,),
+    ops.ChromaSubsampling: lambda op, scale: (
+        max(op.across * op.down * scale**2 - 1, 0),
+        math.e if op.enlarging == "nearest" else 1.0,
+    ),
+    ops.Dither: lambda op, scale: (1 / op.levels,),
+    ops.UnevenLight: lambda op, scale: (op.strength,),
+    ops.Vignette: lambda op, scale: (op.strength,),
+    ops.LensDistortion: lambda op, scale: _signed(op.bend),
     ops.Banding: lambda op, scale: (1 / op.levels,),
     ops.Palette: lambda op, scale: (1 / op.colours, math.e if op.dither else 1.0),
     ops.Interlace: lambda op, scale: (math.hypot(op.right, op.down),),
 }
 
-SUMS: Final = ("color_shift", "color_jitter", "tone", "rain", "fade")
+SUMS: Final = ("color_shift", "color_jitter", "tone", "rain", "fade", "levels", "lens_distortion")
 """Kinds whose terms are alternatives and add up; the others' are factors of one strength."""
 
 
@@ -383,8 +419,11 @@ def masks(record: Record, size: tuple[int, int]) -> dict[str, Planes]:
     return found
 
 
-_LOCAL = (ops.Rain, ops.Snow, ops.DepthHaze, ops.Glare, ops.Scratches, ops.Creases, ops.Dust, ops.Watermark)
-_MOVES = (*_SIZES, ops.Unframe, ops.Shift)
+_LOCAL = (
+    *(ops.Rain, ops.Snow, ops.DepthHaze, ops.Glare, ops.Scratches, ops.Creases, ops.Dust, ops.Watermark),
+    *(ops.UnevenLight, ops.Vignette, ops.Reflection, ops.Occlusion),
+)
+_MOVES = (*_SIZES, ops.Unframe, ops.Shift, ops.LensDistortion)
 
 
 def _cover(op: ops.Op, height: int, width: int, seat: Seat) -> Planes:

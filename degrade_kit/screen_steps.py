@@ -20,7 +20,17 @@ from degrade_kit.checks import (
 )
 from degrade_kit.errors import ConfigError
 from degrade_kit.screen_ops import MAX_TEXT, Fields
-from degrade_kit.step_base import BaseStep, Drawn, Rng, draw_weighted, draw_whole, happens, normal, uniform
+from degrade_kit.step_base import (
+    BaseStep,
+    Drawn,
+    Rng,
+    draw_log_whole,
+    draw_weighted,
+    draw_whole,
+    happens,
+    normal,
+    uniform,
+)
 from degrade_kit.weather_steps import turned
 
 
@@ -73,7 +83,7 @@ class RandomBanding(BaseStep):
     prob: float = field(default=1.0, metadata={"check": probability})
 
     def _draw(self, rng: Rng, drawn: Drawn) -> None:
-        drawn.steps.append(ops.Banding(levels=_log_whole(rng, self.levels)))
+        drawn.steps.append(ops.Banding(levels=draw_log_whole(rng, self.levels)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,7 +136,9 @@ class RandomPalette(BaseStep):
     prob: float = field(default=1.0, metadata={"check": probability})
 
     def _draw(self, rng: Rng, drawn: Drawn) -> None:
-        drawn.steps.append(ops.Palette(colours=_log_whole(rng, self.colours), dither=happens(rng, self.dither_prob)))
+        drawn.steps.append(
+            ops.Palette(colours=draw_log_whole(rng, self.colours), dither=happens(rng, self.dither_prob))
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -203,9 +215,3 @@ class RandomWatermark(BaseStep):
                 level=0 if happens(rng, self.dark_prob) else 255,
             )
         )
-
-
-def _log_whole(rng: Rng, ends: Range) -> int:
-    """One whole number, drawn log-uniformly, both ends included."""
-    low, high = math.log(math.ceil(ends[0]) - 0.499), math.log(math.floor(ends[1]) + 0.499)
-    return round(math.exp(uniform(rng, (low, high))))

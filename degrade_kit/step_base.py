@@ -81,6 +81,12 @@ def draw_whole(rng: Rng, ends: tuple[float, float]) -> int:
     return low + int(rng.random() * (high - low + 1))
 
 
+def draw_log_whole(rng: Rng, ends: Range) -> int:
+    """One whole number, drawn log-uniformly, both ends included."""
+    low, high = math.log(math.ceil(ends[0]) - 0.499), math.log(math.floor(ends[1]) + 0.499)
+    return round(math.exp(uniform(rng, (low, high))))
+
+
 def draw_side(rng: Rng, wanted: Sizes) -> int:
     """Pixels of a side: log-uniform between two ends, else by the quantiles that are given."""
     if len(wanted) == 2:

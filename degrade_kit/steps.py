@@ -51,11 +51,35 @@ from degrade_kit.codec_steps import (
     RandomWebP,
     Repost,
 )
+from degrade_kit.colour_steps import (
+    RandomChannelShift,
+    RandomChromaSubsampling,
+    RandomDither,
+    RandomLevels,
+)
+from degrade_kit.edge_steps import (
+    RandomBoxBlur,
+    RandomHalo,
+    RandomOutline,
+)
 from degrade_kit.errors import ConfigError
 from degrade_kit.face_sizes import sides
 from degrade_kit.frame_ops import WARP_FILTERS, WarpFilter
+from degrade_kit.light_steps import (
+    RandomLensDistortion,
+    RandomOcclusion,
+    RandomReflection,
+    RandomUnevenLight,
+    RandomVignette,
+)
 from degrade_kit.linear import FILTERS, Filter
 from degrade_kit.network_steps import RandomFlipNet
+from degrade_kit.noise_steps import (
+    RandomCorrelatedNoise,
+    RandomPerlinNoise,
+    RandomSpeckleNoise,
+    RandomUniformNoise,
+)
 from degrade_kit.print_steps import (
     RandomCreases,
     RandomDust,
@@ -643,6 +667,22 @@ Step: TypeAlias = (
     | RandomImpulseNoise
     | RandomPixelate
     | RandomInterference
+    | RandomUniformNoise
+    | RandomSpeckleNoise
+    | RandomPerlinNoise
+    | RandomCorrelatedNoise
+    | RandomBoxBlur
+    | RandomHalo
+    | RandomOutline
+    | RandomLevels
+    | RandomChannelShift
+    | RandomChromaSubsampling
+    | RandomDither
+    | RandomUnevenLight
+    | RandomVignette
+    | RandomReflection
+    | RandomLensDistortion
+    | RandomOcclusion
     | RandomFlipNet
     | Shuffle
     | OneOf
@@ -702,6 +742,22 @@ STEPS: dict[str, type[Step]] = {
         RandomImpulseNoise,
         RandomPixelate,
         RandomInterference,
+        RandomUniformNoise,
+        RandomSpeckleNoise,
+        RandomPerlinNoise,
+        RandomCorrelatedNoise,
+        RandomBoxBlur,
+        RandomHalo,
+        RandomOutline,
+        RandomLevels,
+        RandomChannelShift,
+        RandomChromaSubsampling,
+        RandomDither,
+        RandomUnevenLight,
+        RandomVignette,
+        RandomReflection,
+        RandomLensDistortion,
+        RandomOcclusion,
         RandomFlipNet,
         Shuffle,
         OneOf,

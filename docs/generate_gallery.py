@@ -206,6 +206,83 @@ STRIPS: dict[str, Strip] = {
     "impulse_noise": series("share", [0.002, 0.01, 0.03, 0.1]),
     "pixelate": series("block", [2, 4, 8, 16], " px"),
     "interference": series("level", [4, 10, 20, 40], period=12),
+    "uniform_noise": series("level", [6, 15, 30, 60]),
+    "speckle_noise": series("level", [0.03, 0.08, 0.2, 0.5]),
+    "perlin_noise": series("level", [5, 10, 20, 40], period=0.12, octaves=4, persistence=0.6, gray_prob=0),
+    "correlated_noise": Strip(
+        panels={
+            "luma 10": {"luma": 10, "chroma": 0, "size": 0},
+            "colour 15, size 2 px": {"luma": 3, "chroma": 15, "size": 2},
+            "streaks": {"luma": 12, "chroma": 4, "size": 0.5, "length": 12, "angle": 0},
+            "both 20, size 1 px": {"luma": 20, "chroma": 20, "size": 1},
+        },
+        grows=False,
+    ),
+    "box_blur": Strip(
+        panels={
+            "side 3 px": {"side": 3},
+            "side 7 px": {"side": 7},
+            "side 15 px": {"side": 15},
+            "busy parts, 9 px": {"side": 9, "busy_prob": 1, "busy": 0.4},
+        },
+        grows=False,
+    ),
+    "halo": series("amount", [0.5, 1.5, 4, 12], radius=1.5, threshold=2),
+    "outline": Strip(
+        panels={
+            f"from {low}, {opacity:.0%}": {"low": low, "above": 60, "opacity": opacity, "width": 1, "white_prob": 0}
+            for low, opacity in ((160, 0.4), (100, 0.7), (60, 1), (20, 1))
+        },
+    ),
+    "levels": Strip(
+        panels={
+            f"{low} to {high}": {"low": low, "high": high, "gamma": 1}
+            for low, high in ((16, 235), (32, 210), (64, 190), (90, 160))
+        },
+    ),
+    "channel_shift": Strip(
+        panels={
+            f"{space}, {limit} px": {"space": space, "limit": limit}
+            for space, limit in (("rgb", 2), ("ycc", 8), ("cmyk", 2), ("cmyk", 5))
+        },
+        grows=False,
+    ),
+    "chroma_subsampling": Strip(
+        panels={
+            f"{sampling}, {way}": {"sampling": {sampling: 1}, "enlarging": {way: 1}}
+            for sampling, way in (
+                ("4:2:0", "linear"),
+                ("4:1:1", "nearest"),
+                ("quarter", "linear"),
+                ("quarter", "nearest"),
+            )
+        },
+        grows=False,
+    ),
+    "dither": Strip(
+        panels={
+            f"{method.replace('_', ' ')}, {levels}": {"levels": levels, "method": method}
+            for method, levels in (("floyd_steinberg", 8), ("atkinson", 6), ("ordered", 5), ("riemersma", 5))
+        },
+        grows=False,
+    ),
+    "uneven_light": Strip(panels=series("strength", [0.3, 0.6, 0.85, 1], angle=0.3).panels, whole=True),
+    "vignette": Strip(panels=series("strength", [0.2, 0.5, 0.75, 0.95]).panels, whole=True),
+    "reflection": Strip(
+        panels={
+            f"strength {strength}": {"strength": strength, "blur": 0.008, "ghost": 0.03, "warmth": 0.3}
+            for strength in (0.05, 0.15, 0.35, 0.8)
+        },
+        whole=True,
+    ),
+    "lens_distortion": Strip(panels=series("bend", [-0.15, 0.1, 0.3, 0.8]).panels, whole=True, grows=False),
+    "occlusion": Strip(
+        panels={
+            f"{count}, size {size}": {"count": count, "size": size, "ellipse_prob": shape}
+            for count, size, shape in ((1, 0.15, 0), (2, 0.25, 1), (3, 0.35, 0), (4, 0.5, 1))
+        },
+        whole=True,
+    ),
     "flipnet": Strip(
         panels={prompt: {"prompt": prompt} for prompt in ("strong blur", "strong noise", "dense haze", "very dark")},
         grows=False,
@@ -240,110 +317,137 @@ class Peer:
     source: str
     """Repository and commit, or package and version, where the names stand."""
     kinds: dict[str, str]
-    """Its names, by the step here that does the like."""
+    """The steps that do the like here, one or several with commas, by its name of the kind."""
     lacking: str = ""
-    """What it has that no step here does."""
+    """What it has that no step here does, and why."""
 
 
 PEERS: dict[str, Peer] = {
     "WTP Dataset Destroyer": Peer(
-        source="[umzi2/wtp_dataset_destroyer](https://github.com/umzi2/wtp_dataset_destroyer) at ec42ce6, "
+        source="[umzi2/wtp_dataset_destroyer](https://github.com/umzi2/wtp_dataset_destroyer) at ec42ce694c13, "
         "`src/process`",
         kinds={
-            "blur": "blur gauss, random",
-            "defocus": "blur lens",
-            "motion_blur": "blur motion",
-            "denoise": "blur median",
-            "resize": "resize",
-            "enlarge": "resize up_down, down_up",
-            "gaussian_noise": "noise gauss, scale",
-            "jpeg": "compress jpeg, subsampling",
-            "webp": "compress webp",
-            "video": "compress h264, hevc, mpeg2, mpeg4, vp9",
-            "sharpen": "halo",
-            "tone": "color",
-            "color_jitter": "saturation",
-            "halftone": "screentone",
-            "aberration": "shift",
-            "impulse_noise": "noise salt, pepper, salt_and_pepper",
+            "blur: gauss, random": "blur",
+            "blur: box": "box_blur",
+            "blur: lens": "defocus",
+            "blur: motion": "motion_blur",
+            "blur: median": "denoise",
+            "noise: gauss": "gaussian_noise",
+            "noise: uniform": "uniform_noise",
+            "noise: perlin, perlinsuflet, simplex, opensimplex, supersimplex": "perlin_noise",
+            "noise: salt, pepper, salt_and_pepper": "impulse_noise",
+            "noise: y_noise, uv_noise, scale, motion": "correlated_noise",
+            "compress: jpeg": "jpeg",
+            "compress: webp": "webp",
+            "compress: h264, hevc, mpeg2, mpeg4, vp9": "video",
+            "subsampling": "chroma_subsampling",
+            "halo: unsharp_mask": "sharpen",
+            "halo: unsharp_gray, unsharp_halo": "halo",
+            "color": "levels",
+            "saturation": "color_jitter",
+            "dithering: quantize": "banding",
+            "dithering: floydsteinberg, jarvisjudiceninke, stucki, atkinson, burkes, sierra, tworowsierra, sierraLite, "
+            "order, riemersma": "dither",
+            "screentone": "halftone",
+            "shift: rgb, yuv, cmyk": "channel_shift",
+            "sin": "interference",
             "pixelate": "pixelate",
-            "interference": "sin",
-            "palette": "dithering",
-            "banding": "dithering quantize",
-            "one_of": "or",
-            "shuffle": "and",
+            "canny": "outline",
+            "resize": "resize",
+            "resize: up_down, down_up, down_down": "enlarge",
+            "or": "one_of",
+            "and": "shuffle",
         },
-        lacking="box blur; uniform, Perlin and simplex noise; shifts of YUV and CMYK channels; canny, drawn edges",
+        lacking="screens of lines, crosses and ellipses; resizing by nearest, Lanczos and other filters and in linear "
+        "light",
     ),
     "RealRestorer": Peer(
-        source="[yfyang007/RealRestorer](https://github.com/yfyang007/RealRestorer) at 99fd214, `degradation_pipeline`",
+        source="[yfyang007/RealRestorer](https://github.com/yfyang007/RealRestorer) at 99fd2148ae80, "
+        "`degradation_pipeline/pipeline.py`",
         kinds={
-            "blur": "blur",
-            "sinc_blur": "blur sinc",
-            "gaussian_noise": "noise",
-            "poisson_noise": "noise poisson",
-            "resize": "sr",
-            "jpeg": "blur, noise, sr: JPEG",
-            "depth_haze": "haze (depth by MiDaS)",
-            "rain": "rain (depth by MiDaS)",
-            "screen_capture": "moire (a network)",
+            "blur: gaussian": "blur",
+            "blur, noise: sinc": "sinc_blur",
+            "noise: gaussian": "gaussian_noise",
+            "noise: poisson": "poisson_noise",
+            "noise: s&p": "impulse_noise",
+            "noise: granular": "correlated_noise",
+            "noise: density averaging": "box_blur",
+            "sr, blur, noise: resize": "resize",
+            "sr, blur, noise: JPEG": "jpeg",
+            "haze (depth by MiDaS), fog textures": "depth_haze",
+            "rain (depth by MiDaS), rain textures": "rain",
+            "moire (a network)": "screen_capture",
+            "reflection: focused, defocused, ghosting (a network and other pictures)": "reflection",
         },
-        lacking="reflection of another picture, by a network",
+        lacking="depth that a network estimates, and textures and pictures of other people: here they are drawn",
     ),
     "mmagic": Peer(
-        source="[open-mmlab/mmagic](https://github.com/open-mmlab/mmagic) at 269995a, "
-        "`mmagic/datasets/transforms/random_degradations.py`",
+        source="[open-mmlab/mmagic](https://github.com/open-mmlab/mmagic) at 0a560bba9b79, "
+        "`mmagic/datasets/transforms`",
         kinds={
-            "blur": "RandomBlur",
-            "sinc_blur": "RandomBlur sinc",
-            "resize": "RandomResize",
-            "gaussian_noise": "RandomNoise gaussian",
-            "poisson_noise": "RandomNoise poisson",
-            "jpeg": "RandomJPEGCompression",
-            "video": "RandomVideoCompression",
-            "shuffle": "DegradationsWithShuffle",
+            "RandomBlur": "blur",
+            "RandomBlur: sinc": "sinc_blur",
+            "RandomResize": "enlarge",
+            "RandomDownSampling, MATLABLikeResize": "resize",
+            "RandomNoise: gaussian": "gaussian_noise",
+            "RandomNoise: poisson": "poisson_noise",
+            "RandomJPEGCompression": "jpeg",
+            "RandomVideoCompression": "video",
+            "UnsharpMasking": "sharpen",
+            "ColorJitter": "color_jitter",
+            "DegradationsWithShuffle": "shuffle",
         },
     ),
     "ofiq-syngen": Peer(
         source="the package ofiq-syngen 0.5.2, `components.py`",
         kinds={
-            "blur": "Sharpness: blur",
-            "motion_blur": "Sharpness: motion blur",
-            "gaussian_noise": "Sharpness: noise",
-            "jpeg": "CompressionArtifacts",
-            "low_light": "UnderExposurePrevention, LuminanceMean",
-            "tone": "OverExposurePrevention, DynamicRange, NaturalColour",
-            "shift": "crops and margins",
-            "photo_frame": "HeadSize, InterEyeDistance, HeadPoseRoll",
+            "BackgroundUniformity": "perlin_noise",
+            "IlluminationUniformity": "uneven_light",
+            "LuminanceMean, UnderExposurePrevention": "low_light",
+            "OverExposurePrevention": "tone",
+            "LuminanceVariance": "levels",
+            "DynamicRange": "banding",
+            "Sharpness: blur": "blur",
+            "Sharpness: motion blur": "motion_blur",
+            "Sharpness: noise": "gaussian_noise",
+            "CompressionArtifacts": "jpeg",
+            "NaturalColour": "color_shift",
+            "RadialDistortion": "lens_distortion, vignette",
+            "FaceOcclusionPrevention, EyesVisible, MouthOcclusionPrevention": "occlusion",
+            "InterEyeDistance, HeadSize, HeadPoseRoll": "photo_frame",
+            "crops and margins": "shift",
         },
-        lacking="what changes the person or the scene, and is no degradation: closed eyes, open mouth, covers, "
-        "expression, yaw and pitch, a second face, backgrounds; uneven light; barrel distortion",
+        lacking="what changes the person, and not the picture: closed eyes, open mouth, expression, yaw and pitch, "
+        "head coverings, a second face; and which part is the face or the background",
     ),
 }
 """Names of what others make, as facts: read in their sources in November 2026, nothing copied."""
 
 
 def comparison() -> str:
-    """Write the table of steps beside the kinds of other tools."""
+    """Write each tool's kinds beside the steps that do the like."""
+    parts = [_BESIDE.format(count=len(STEPS))]
     for name, peer in PEERS.items():
-        if unknown := peer.kinds.keys() - STEPS.keys():
+        if unknown := {step for found in peer.kinds.values() for step in found.split(", ")} - STEPS.keys():
             raise SystemExit(f"{name}: no such steps: {unknown}")
-    head = f"| step | {' | '.join(PEERS)} |\n|---|{'---|' * len(PEERS)}"
-    rows = [f"| `{step}` | {' | '.join(peer.kinds.get(step, '') for peer in PEERS.values())} |" for step in STEPS]
-    counted = ", ".join(f"{sum(bool(kind) for kind in peer.kinds.values())} in {name}" for name, peer in PEERS.items())
-    sources = "\n".join(
-        f"- {name}: {peer.source}." + (f" Not here: {peer.lacking}." if peer.lacking else "")
-        for name, peer in PEERS.items()
+        rows = [
+            f"| {kind} | {', '.join(f'[`{step}`](#{step})' for step in found.split(', '))} |"
+            for kind, found in peer.kinds.items()
+        ]
+        lacking = f" Not here: {peer.lacking}." if peer.lacking else ""
+        head = f"### {name}\n\n{peer.source[0].upper()}{peer.source[1:]}.{lacking}\n\n| theirs | here |\n|---|---|"
+        parts.append("\n".join([head, *rows, ""]))
+    alone = sorted(
+        STEPS.keys() - {step for peer in PEERS.values() for kind in peer.kinds.values() for step in kind.split(", ")}
     )
-    return f"""## Beside other tools
+    parts.append(f"In none of the four: {', '.join(f'`{step}`' for step in alone)}.\n")
+    return "\n".join(parts)
 
-{len(STEPS)} steps; of them, something like it is found for {counted}, by these names.
-An empty cell: the tool has no such kind.
 
-{head}
-{chr(10).join(rows)}
+_BESIDE = """\
+## Beside other tools
 
-{sources}
+{count} steps; what each of four other tools degrades by, and the steps that do the like here.
 """
 
 

@@ -18,6 +18,7 @@ from PIL import Image as PillowImage
 from scipy import special
 
 from degrade_kit import kernels, ops
+from degrade_kit.colour_ops import DIFFUSIONS
 from degrade_kit.noise import bit_stream, normals, poisson_noise
 from degrade_kit.op_tools import Seat
 from degrade_kit.record import Record
@@ -227,6 +228,76 @@ def step(op: ops.Op, image: Floats, seed: int, position: tuple[int, ...], full: 
             return np.where(odd, moved, image) if op.fields == "weave" else (image + moved) / 2
         case ops.Watermark():
             return blended(image, (op.level,) * 3, op.cover(height, width, seat))
+        case ops.UniformNoise():
+            shape = (height, width) if op.gray else (3, height, width)
+            raw = np.asarray(bits.random_raw((math.prod(shape) + 3) // 4), "<u8").view("<u2")[: math.prod(shape)]
+            noise = ((raw + 0.5) / 32768 - 1).reshape(-1, height, width).transpose(1, 2, 0)
+            return np.clip(image + op.level * noise, 0, 255)
+        case ops.SpeckleNoise():
+            factors = 1 + normals((1 if op.gray else 3, height, width), bits, op.level).transpose(1, 2, 0)
+            return np.clip(np.clip(image, 0, 255) * factors, 0, 255)
+        case ops.PerlinNoise():
+            return np.clip(image + op.level * clouds(op, height, width, bits), 0, 255)
+        case ops.CorrelatedNoise():
+            grain: Any = np.pad(kernels.motion(2 * math.ceil(op.length / 2) + 1, op.length, op.angle), 12)
+            if op.size > 0.2:  # cut at three deviations
+                shape = kernels.gaussian(2 * math.ceil(3 * op.size) + 1, op.size, op.size)
+                grain = cv2.filter2D(grain, -1, shape, borderType=cv2.BORDER_CONSTANT)
+            field = normals((3, height, width), bits).transpose(1, 2, 0)
+            radius = grain.shape[0] // 2
+            while radius and not grain[0].any() and not grain[:, 0].any() and not grain[-1].any():
+                grain, radius = grain[1:-1, 1:-1], radius - 1
+            field = cv2.filter2D(field, -1, grain / math.sqrt((grain**2).sum()))
+            y, cb, cr = (field * (op.luma, op.chroma, op.chroma)).transpose(2, 0, 1)
+            return np.clip(
+                image + np.stack([y + 1.402 * cr, y - 0.344136 * cb - 0.714136 * cr, y + 1.772 * cb], 2), 0, 255
+            )
+        case ops.BoxBlur():
+            return boxed(op, image)
+        case ops.Halo():
+            gray = image @ GRAY
+            more = gray - np.asarray(cv2.GaussianBlur(gray, (0, 0), op.radius)).reshape(gray.shape)
+            return np.clip(image + op.amount * np.maximum(more - op.threshold, 0)[..., None], 0, 255)
+        case ops.Outline():
+            edges = cv2.Canny(rounded(image @ GRAY), op.low, op.high, L2gradient=True)
+            lines = cv2.dilate(edges, np.ones((op.width, op.width), np.uint8)) > 0
+            return np.where(lines[..., None], image * (1 - op.opacity) + op.level * op.opacity, image)
+        case ops.Levels():
+            return op.low + (op.high - op.low) * (np.clip(image, 0, 255) / 255) ** op.gamma
+        case ops.ChannelShift():
+            return np.clip(registered(op, image.astype(np.float64)), 0, 255)
+        case ops.ChromaSubsampling():
+            y = image @ GRAY
+            size = (math.ceil(width / op.across), math.ceil(height / op.down))
+            way = cv2.INTER_LINEAR if op.enlarging == "linear" else cv2.INTER_NEAREST_EXACT
+            cb, cr = (
+                cv2.resize(cv2.resize(plane, size, interpolation=cv2.INTER_AREA), (width, height), interpolation=way)
+                for plane in ((image[..., 2] - y) / 1.772, (image[..., 0] - y) / 1.402)
+            )
+            cb, cr = cb.reshape(height, width), cr.reshape(height, width)
+            return np.clip(np.stack([y + 1.402 * cr, y - 0.344136 * cb - 0.714136 * cr, y + 1.772 * cb], 2), 0, 255)
+        case ops.Dither():
+            return dithered(op, np.clip(image, 0, 255) / 255 * (op.levels - 1)) * 255 / (op.levels - 1)
+        case ops.UnevenLight() | ops.Vignette():
+            return encoded(linear(image) * (1 - op.cover(height, width, seat))[..., None])
+        case ops.Reflection():
+            tint = np.array([1 + 0.3 * op.warmth, 1, 1 - 0.4 * op.warmth])
+            return encoded(linear(image) + tint * op.cover(height, width, seat)[..., None])
+        case ops.LensDistortion():
+            rows, columns = np.indices((height, width), np.float64)
+            x, y = columns - (width - 1) / 2, rows - (height - 1) / 2
+            factor = 1 + op.bend * (x**2 + y**2) / ((height**2 + width**2) / 4)
+            factor /= 1 + op.bend * (1 if op.bend > 0 else min(height, width) ** 2 / (height**2 + width**2))
+            places = (
+                (x * factor + (width - 1) / 2).astype(np.float32),
+                (y * factor + (height - 1) / 2).astype(np.float32),
+            )
+            return cv2.remap(image, *places, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE).reshape(image.shape)
+        case ops.Occlusion():
+            patches, colours = op._patches(seat, height, width)
+            for points, colour in zip(patches, colours, strict=True):
+                image = blended(image, colour, op._drawn(points[None], height, width))
+            return image
         case ops.FlipNetImage():
             raise AssertionError("a model makes it")
         case ops.Video() | ops.AiUpscale():
@@ -235,6 +306,124 @@ def step(op: ops.Op, image: Floats, seed: int, position: tuple[int, ...], full: 
 
 def blended(image: npt.NDArray[Any], colour: npt.ArrayLike, cover: Floats) -> npt.NDArray[Any]:
     return image * (1 - cover[..., None]) + np.asarray(colour) * cover[..., None]
+
+
+def clouds(op: ops.PerlinNoise, height: int, width: int, bits: np.random.SFC64) -> Square:
+    """Gradient noise pixel by pixel: four corners' slopes, weighted by Perlin's curve."""
+    rng = np.random.Generator(bits)
+    heights = [op.persistence**octave for octave in range(op.octaves)]
+    total = np.zeros((height, width, 1 if op.gray else 3))
+    for channel in range(total.shape[2]):
+        for octave, value in enumerate(heights):
+            period = max(min(height, width) * op.period / 2**octave, 1.0)
+            cells = [int((side - 0.5) / period) + 2 for side in (height, width)]
+            angles = rng.random(cells) * 2 * math.pi
+            for row in range(height):
+                for column in range(width):
+                    y, x = (row + 0.5) / period, (column + 0.5) / period
+                    above, left = int(y), int(x)
+                    mixed = 0.0
+                    for down in (0, 1):
+                        for right in (0, 1):
+                            angle = angles[above + down, left + right]
+                            slope = math.cos(angle) * (x - left - right) + math.sin(angle) * (y - above - down)
+                            weight = 1.0
+                            for place, far in ((x - left, right), (y - above, down)):
+                                faded = 6 * place**5 - 15 * place**4 + 10 * place**3
+                                weight *= faded if far else 1 - faded
+                            mixed += weight * slope
+                    total[row, column, channel] += value * mixed
+    return total / (0.215 * math.sqrt(sum(value**2 for value in heights)))
+
+
+def boxed(op: ops.BoxBlur, image: Floats) -> npt.NDArray[Any]:
+    """The mean over a square that covers the outermost pixels in part."""
+    reach = math.ceil((op.side - 1) / 2)
+    places = np.arange(-reach, reach + 1)
+    part = np.minimum(places + 0.5, op.side / 2) - np.maximum(places - 0.5, -op.side / 2)
+    square = np.outer(part, part) / op.side**2
+    blurred = cv2.filter2D(image, -1, square).reshape(image.shape)
+    if not op.busy:
+        return blurred
+    gray = (image @ GRAY).astype(np.float64)
+    variance = cv2.filter2D(gray**2, -1, square) - cv2.filter2D(gray, -1, square) ** 2
+    return np.where((variance > op.busy * variance.mean()).reshape(gray.shape)[..., None], blurred, image)
+
+
+def registered(op: ops.ChannelShift, image: Square) -> Square:
+    def moved(planes: Square) -> Square:
+        out = np.empty_like(planes)
+        for channel, (right, down) in enumerate(zip(op.right, op.down, strict=True)):
+            matrix = np.array([[1, 0, right], [0, 1, down]])
+            plane = planes[..., channel].astype(np.float32)
+            out[..., channel] = cv2.warpAffine(plane, matrix, plane.shape[::-1], borderMode=cv2.BORDER_REPLICATE)
+        return out
+
+    image = np.clip(image, 0, 255)
+    if op.space == "rgb":
+        return moved(image)
+    if op.space == "cmyk":
+        cyan = 255 - image
+        black = cyan.min(axis=2, keepdims=True)
+        return 255 - black - moved(cyan - black)
+    y = image @ GRAY
+    y, cb, cr = moved(np.stack([y, (image[..., 2] - y) / 1.772, (image[..., 0] - y) / 1.402], 2)).transpose(2, 0, 1)
+    return np.stack([y + 1.402 * cr, y - 0.344136 * cb - 0.714136 * cr, y + 1.772 * cb], 2)
+
+
+def dithered(op: ops.Dither, values: npt.NDArray[Any]) -> Square:
+    """Pixel by pixel, in the order of the sources."""
+    most = op.levels - 1
+    height, width = values.shape[:2]
+    left, few = values.astype(np.float32), np.zeros(values.shape)
+    if op.method == "ordered":
+        for row in range(height):
+            for column in range(width):
+                # Bits of column and of column xor row, in turns, from the lowest up.
+                crossed, rank = row % 8 ^ column % 8, 0
+                for bit in range(3):
+                    rank = rank * 4 + 2 * (crossed >> bit & 1) + (row >> bit & 1)
+                few[row, column] = np.clip(np.floor(values[row, column] + (rank + 0.5) / 64), 0, most)
+        return few
+    if op.method == "riemersma":
+        fading = (1 / 16) ** (np.arange(16) / 15)
+        for top in range(0, height, 32):
+            for start in range(0, width, 32):
+                block = np.pad(values, ((0, 32), (0, 32), (0, 0)), mode="edge")[top : top + 32, start : start + 32]
+                errors: list[Any] = []
+                for place in range(1024):
+                    x, y = hilbert(place)
+                    wanted = block[y, x] + sum((w * e for w, e in zip(fading, errors, strict=False)), np.zeros(3))
+                    chosen = np.clip(np.rint(wanted), 0, most)
+                    errors = [block[y, x] - chosen, *errors][:16]
+                    if top + y < height and start + x < width:
+                        few[top + y, start + x] = chosen
+        return few
+    taps, divisor = DIFFUSIONS[op.method]
+    for row in range(height):
+        for column in range(width):
+            few[row, column] = np.clip(np.rint(left[row, column]), 0, most)
+            error = left[row, column] - few[row, column]
+            for down, right, weight in taps:
+                if row + down < height and 0 <= column + right < width:
+                    left[row + down, column + right] += np.float32(weight / divisor) * error
+    return few
+
+
+def hilbert(place: int) -> tuple[int, int]:
+    """Where Hilbert's curve in a square of 32 is at a step; Warren, Hacker's Delight, 16.1."""
+    x = y = 0
+    side = 1
+    while side < 32:
+        right, down = place // 2 & 1, (place ^ place // 2) & 1
+        if not down:
+            if right:
+                x, y = side - 1 - x, side - 1 - y
+            x, y = y, x
+        x, y = x + side * right, y + side * down
+        place //= 4
+        side *= 2
+    return x, y
 
 
 def linear(image: Floats) -> Square:

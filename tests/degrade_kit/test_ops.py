@@ -3,6 +3,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Sequence
+from typing import get_args
 
 import cv2
 import numpy as np
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 
 from degrade_kit import ops
 from degrade_kit.canvas import Canvas
+from degrade_kit.colour_ops import ChannelSpace, DitherMethod
 from degrade_kit.errors import ConfigError
 from degrade_kit.linear import Planes
 from degrade_kit.ops import (
@@ -21,16 +23,21 @@ from degrade_kit.ops import (
     Avif,
     Banding,
     Blur,
+    BoxBlur,
     CameraShake,
+    ChannelShift,
+    ChromaSubsampling,
     Clip,
     ColorJitter,
     ColorShift,
+    CorrelatedNoise,
     CovarianceNoise,
     Creases,
     Decimate,
     Defocus,
     Denoise,
     DepthHaze,
+    Dither,
     Dust,
     Fade,
     FilmGrain,
@@ -40,19 +47,26 @@ from degrade_kit.ops import (
     Glare,
     Gray,
     Halftone,
+    Halo,
     Haze,
     ImpulseNoise,
     Interference,
     Interlace,
     Isp,
     Jpeg,
+    LensDistortion,
+    Levels,
     LowLight,
     MotionBlur,
+    Occlusion,
     Op,
+    Outline,
     Palette,
+    PerlinNoise,
     Pixelate,
     PoissonNoise,
     Rain,
+    Reflection,
     Rescale,
     Resize,
     ResizeSide,
@@ -64,9 +78,13 @@ from degrade_kit.ops import (
     Shift,
     SincBlur,
     Snow,
+    SpeckleNoise,
     Tone,
     Uneven,
+    UnevenLight,
     Unframe,
+    UniformNoise,
+    Vignette,
     Watermark,
     WebP,
 )
@@ -131,6 +149,32 @@ EXAMPLES: tuple[Op, ...] = (
     ImpulseNoise(share=0.1, white=0.3),
     Pixelate(block=3.4),
     Interference(level=12.0, period=7.0, angle=0.3, phase=1.0),
+    UniformNoise(level=20.0),
+    UniformNoise(level=12.0, gray=True),
+    SpeckleNoise(level=0.2),
+    SpeckleNoise(level=0.1, gray=True),
+    PerlinNoise(level=12.0, period=0.3, octaves=2),
+    PerlinNoise(level=9.0, period=0.1, gray=False),
+    CorrelatedNoise(luma=8.0, chroma=14.0, size=1.3),
+    CorrelatedNoise(luma=8.0, chroma=0.0, length=5.0, angle=0.4),
+    BoxBlur(side=3.4),
+    BoxBlur(side=5.0, busy=0.6),
+    Halo(amount=1.5, radius=1.2, threshold=2.0),
+    Outline(low=60.0, high=150.0, width=2, opacity=0.7),
+    Levels(low=20.0, high=220.0, gamma=1.3),
+    ChannelShift(space="rgb", right=(1.5, 0.0, -2.0), down=(0.0, 0.0, 1.0)),
+    ChannelShift(space="ycc", right=(0.0, 2.5, -1.0), down=(0.0, 0.5, 0.0)),
+    ChannelShift(space="cmyk", right=(1.0, -1.5, 0.0), down=(0.5, 0.0, -1.0)),
+    ChromaSubsampling(across=4, down=1),
+    ChromaSubsampling(across=2, down=2, enlarging="nearest"),
+    *(Dither(levels=3 + place, method=method) for place, method in enumerate(get_args(DitherMethod))),
+    UnevenLight(strength=0.7, angle=0.4),
+    Vignette(strength=0.6),
+    Reflection(strength=0.4, blur=0.02, right=0.03, down=0.01, warmth=0.4),
+    LensDistortion(bend=0.3),
+    LensDistortion(bend=-0.15),
+    Occlusion(count=2, size=0.4),
+    Occlusion(count=1, size=0.6, ellipses=True, opacity=0.5),
     Palette(colours=12),
     Palette(colours=30, dither=False),
     Interlace(right=2.3, down=0.4),
@@ -167,7 +211,20 @@ EXAMPLES: tuple[Op, ...] = (
     ),
 )
 LOSSY = ("jpeg", "webp", "avif")
-SEEDED = (Rain, Snow, Scratches, Creases, Dust, DepthHaze, Watermark, Halftone)
+SEEDED = (
+    Rain,
+    Snow,
+    Scratches,
+    Creases,
+    Dust,
+    DepthHaze,
+    Watermark,
+    Halftone,
+    PerlinNoise,
+    Dither,
+    Reflection,
+    Occlusion,
+)
 """Those that draw shapes, which takes milliseconds: they are tried on few images."""
 QUICK = [op for op in EXAMPLES if not isinstance(op, SEEDED)]
 
@@ -224,7 +281,7 @@ def test_operations_that_draw_do_what_the_naive_ones_do(op: Op, size: tuple[int,
     np.testing.assert_allclose(found, expected, atol=0.6 if isinstance(op, Halftone) else 0.01)
     assert np.array_equal(image, before)
     assert np.array_equal(found, run([op], image, 7))
-    if op.name not in ("watermark", "halftone") and min(size) > 8:
+    if op.name not in ("watermark", "halftone", "dither") and min(size) > 8:
         assert not np.array_equal(found, run([op], image, 8)), "the seed decides where"
 
 
@@ -298,6 +355,22 @@ def test_operations_that_clip_leave_nothing_outside(op: Op, image: npt.NDArray[n
         ImpulseNoise(share=0.0),
         Pixelate(block=1.0),
         Interference(level=0.0, period=9.0),
+        UniformNoise(level=0.0),
+        SpeckleNoise(level=0.0),
+        PerlinNoise(level=0.0, period=0.2),
+        CorrelatedNoise(luma=0.0, chroma=0.0, size=1.0),
+        BoxBlur(side=1.0),
+        BoxBlur(side=1.0, busy=0.5),
+        Halo(amount=0.0, radius=1.0),
+        Outline(low=40.0, high=90.0, opacity=0.0),
+        Levels(low=0.0, high=255.0),
+        *(ChannelShift(space=space, right=(0.0,) * 3, down=(0.0,) * 3) for space in get_args(ChannelSpace)),
+        ChromaSubsampling(across=1, down=1),
+        UnevenLight(strength=0.0, angle=1.0),
+        Vignette(strength=0.0),
+        Reflection(strength=0.0, blur=0.01),
+        LensDistortion(bend=0.0),
+        Occlusion(count=0, size=0.3),
         Watermark(text="Sample", opacity=0.0, size=0.2),
         Shift(right=0, down=0),
         Uneven(side=0.5, left=0.5, top=0.5, inside=(), outside=()),

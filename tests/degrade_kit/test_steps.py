@@ -50,6 +50,9 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "covariance_noise": {},
     "poisson_noise": {"scale": (0, 1)},
     "impulse_noise": {"share": (0.01, 0.1)},
+    "uniform_noise": {"level": (0, 9)},
+    "speckle_noise": {"level": (0, 0.1)},
+    "box_blur": {"side": (1, 9)},
     "jpeg": {"quality": (30, 90)},
     "webp": {"quality": (30, 90)},
     "avif": {"quality": (30, 90)},
@@ -70,6 +73,8 @@ EXAMPLES: dict[str, dict[str, Any]] = {
             *("low_light", "rain", "snow", "depth_haze", "glare"),
             *("scratches", "creases", "dust", "fade", "sepia", "film_grain", "halftone"),
             *("aberration", "pixelate", "interference"),
+            *("perlin_noise", "correlated_noise", "halo", "outline", "levels", "channel_shift", "chroma_subsampling"),
+            *("dither", "uneven_light", "vignette", "reflection", "lens_distortion", "occlusion"),
             *("screen_capture", "banding", "palette", "interlace", "watermark"),
         )
     },
