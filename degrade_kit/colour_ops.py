@@ -70,7 +70,7 @@ class ChannelShift:
     down: tuple[float, ...]
 
     def run(self, canvas: Canvas, seat: Seat) -> None:
-        """Move the channels."""
+        """Shift each channel on the canvas to its place."""
         del seat
         planes = canvas.take_planes()
         np.clip(planes, 0, 255, out=planes)
@@ -133,7 +133,7 @@ class Dither:
 
     name: ClassVar[str] = "dither"
     levels: int
-    """Of each channel, 2 to 256."""
+    """How many each channel has, 2 to 256."""
     method: DitherMethod = "floyd_steinberg"
 
     def run(self, canvas: Canvas, seat: Seat) -> None:

@@ -129,7 +129,7 @@ def make_target(record: Record, hq: Pixels) -> Pixels:
 
 
 def apply(record: Record, hq: Image, network: Network | None = None) -> Image:
-    """Make the LQ image of `record` at the size of `hq`, exactly as a reader of shards gets it.
+    """Make the LQ image of `record`, exactly as a reader of shards gets it.
 
     Args:
         record: What to do.
@@ -137,14 +137,14 @@ def apply(record: Record, hq: Image, network: Network | None = None) -> Image:
         network: Does the steps of a FlipNet, where the record has any.
 
     Returns:
-        Float32 in [0, 1], in steps of 1/255, the shape of `hq`.
+        Float32 in [0, 1], in steps of 1/255, of the size of `hq`, or `record.lq_scale` times smaller.
 
     Raises:
-        ValueError: If `hq` breaks the image contract.
+        ValueError: If `hq` breaks the image contract, or its size is no multiple of `record.lq_scale`.
         ConfigError: If the record has a FlipNet's step and the network is not its.
     """
     check_image(hq, "hq")
-    return to_float(make_lq(record, hq, network))
+    return to_float(make_lq(record, hq, network, record.lq_scale))
 
 
 def _canvas(hq: Pixels | Image) -> Canvas:

@@ -157,7 +157,7 @@ class LensDistortion:
     """Above 0 a barrel, whose corners stay; below 0 a pincushion, whose nearest edges do."""
 
     def run(self, canvas: Canvas, seat: Seat) -> None:
-        """Bend the canvas."""
+        """Warp the canvas, edges kept inside."""
         del seat
         planes = canvas.take_planes()
         height, width = planes.shape[1:]

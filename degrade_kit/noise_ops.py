@@ -50,7 +50,7 @@ class SpeckleNoise:
     """One n for the three channels of a pixel."""
 
     def run(self, canvas: Canvas, seat: Seat) -> None:
-        """Multiply the canvas."""
+        """Add the noise to the canvas, as factors."""
         planes = canvas.take_planes()
         np.clip(planes, 0, 255, out=planes)
         factors = normals((1 if self.gray else 3, canvas.height, canvas.width), seat.bits(), self.level)

@@ -30,7 +30,7 @@ from degrade_kit.image import Pixels, decode_image
 from degrade_kit.network_ops import Network
 from degrade_kit.ops import LensDistortion, Op, Shift
 from degrade_kit.plain_shards import PlainTars, find_tars, index_tar, plain_info
-from degrade_kit.record import Record, ops_from_json
+from degrade_kit.record import Record, lq_scale_of, ops_from_json
 from degrade_kit.record_severity import severity
 from degrade_kit.shards import LQ_ONLY, MAX_MEMBER_BYTES, READABLE, Sample, ShardSet, Sidecar, open_shards
 from degrade_kit.step_base import NOMINAL_SIDE
@@ -79,7 +79,7 @@ class LoadedPair:
     hq: Pixels
     """The training target."""
     lq: Pixels
-    """Of the same size."""
+    """Of the same size, or `lq_scale` times smaller."""
     record: str
     """How `lq` was made, as JSON."""
     key: str
@@ -89,6 +89,11 @@ class LoadedPair:
     """Number of the stored LQ image, -1 where it was made on the fly."""
     points: FacePoints | None = None
     """Points of the face in `hq`; None in a data set without landmarks, or where nobody has asked for them."""
+
+    @property
+    def lq_scale(self) -> int:
+        """How many times smaller than HQ the LQ image is."""
+        return self.hq.shape[0] // self.lq.shape[0]
 
 
 def side_of(info: Mapping[str, Any]) -> int:
@@ -253,18 +258,21 @@ class PairReader:
         return found
 
     @staticmethod
-    def stored_pair(raw: RawPair, variant: int, lq_scale: int = 1) -> LoadedPair:
+    def stored_pair(raw: RawPair, variant: int, lq_scale: int | None = None) -> LoadedPair:
         """The pair of a stored LQ image, equal to `Sample.pair`.
 
         Args:
             raw: From `read`.
             variant: Number of the LQ image.
-            lq_scale: How many times smaller than HQ it becomes; see `degrade_kit.degradation.finish`.
+            lq_scale: How many times smaller than HQ it becomes; see `degrade_kit.degradation.finish`. None: as its
+                record says, which for most is 1.
 
         Raises:
             ShardError: If anything of it is damaged, or HQ's size is no multiple of `lq_scale`.
         """
         hq = PairReader.decode_hq(raw)
+        if lq_scale is None:
+            lq_scale = PairReader.lq_scale_of(raw, variant)
         lq = PairReader.finish_lq(raw, PairReader.decode_lq(raw), variant, lq_scale)
         record = raw.info[f"lq{variant}_record"]
         if raw.info[f"lq{variant}_target"] != "[]":
@@ -275,7 +283,21 @@ class PairReader:
         return LoadedPair(hq, lq, record, raw.key, raw.info["source"], variant)
 
     @staticmethod
-    def fresh_pair(raw: RawPair, record: Record, network: Network | None = None, lq_scale: int = 1) -> LoadedPair:
+    def lq_scale_of(raw: RawPair, variant: int) -> int:
+        """How many times smaller than HQ an LQ image is by its record; 1 for most.
+
+        Raises:
+            ShardError: If its record is damaged.
+        """
+        try:
+            return lq_scale_of(raw.info[f"lq{variant}_record"])
+        except ValueError as error:
+            raise ShardError(f"{raw.where}: lq{variant}: {error}") from error
+
+    @staticmethod
+    def fresh_pair(
+        raw: RawPair, record: Record, network: Network | None = None, lq_scale: int | None = None
+    ) -> LoadedPair:
         """A pair with an LQ image that is made now; a network does the steps of a FlipNet, where there are any.
 
         Raises:
@@ -283,7 +305,7 @@ class PairReader:
         """
         hq = PairReader.decode_hq(raw)
         try:
-            lq = make_lq(record, hq, network, lq_scale)
+            lq = make_lq(record, hq, network, lq_scale or record.lq_scale)
         except ValueError as error:
             raise ShardError(f"{raw.where}: {error}") from error
         return LoadedPair(make_target(record, hq), lq, record.to_json(), raw.key, raw.info["source"], -1)

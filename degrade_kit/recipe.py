@@ -12,11 +12,12 @@ from typing import Any, cast
 
 import numpy as np
 
+from degrade_kit.checks import whole
 from degrade_kit.errors import ConfigError, nearest
 from degrade_kit.files import MAX_YAML_BYTES, local_path, parse_yaml, read_regular, sha256
 from degrade_kit.network_steps import CAPTIONS
-from degrade_kit.ops import Jpeg, Op, WebP
-from degrade_kit.record import Record
+from degrade_kit.ops import Jpeg, Op, Resize, WebP
+from degrade_kit.record import MAX_LQ_SCALE, Record
 from degrade_kit.step_base import merged
 from degrade_kit.steps import (
     STEPS,
@@ -58,11 +59,21 @@ class Recipe:
     """Where the numbers come from: paper, file and keys."""
     notes: str = ""
     """Where it departs from its source, and why."""
+    lq_scale: int = 1
+    """How many times smaller than HQ its LQ images are, such as 4 for super-resolution by 4: its steps end at that
+    size. Whoever wants LQ as large as HQ gets it enlarged by a cubic filter."""
 
     def __post_init__(self) -> None:
         if not self.steps:
             raise ConfigError(f"recipe {self.name}: expected at least one step")
-        if not _ends_at_full_size(self.steps, start=True):
+        whole(1, MAX_LQ_SCALE)(self.lq_scale, f"recipe {self.name}: lq_scale")
+        if self.lq_scale > 1 and not _ends_at(self.steps, self.lq_scale, start=False):
+            raise ConfigError(
+                f"recipe {self.name}: its last resize must go to HQ's size over lq_scale, since its LQ images are "
+                f"{self.lq_scale} times smaller; end it with `- resize: {{scale: {self.lq_scale}}}`, and put only what "
+                "keeps the size behind that"
+            )
+        if self.lq_scale == 1 and not _ends_at(self.steps, 1, start=True):
             raise ConfigError(
                 f"recipe {self.name}: its last resize must go back to the full size, since LQ and HQ reach a trainer "
                 f"at one size; end it with `- resize: {{scale: 1}}`"
@@ -75,7 +86,7 @@ class Recipe:
                         f"recipe {self.name}: `{inner.name}` is a step of the whole image; put it before or behind "
                         "`photo_frame`, not in it"
                     )
-            if isinstance(step, Uneven) and _resizes(step.steps) and not _ends_at_full_size(step.steps, start=False):
+            if isinstance(step, Uneven) and _resizes(step.steps) and not _ends_at(step.steps, 1, start=False):
                 raise ConfigError(
                     f"recipe {self.name}: the steps of `uneven` must go back to the full size, since the square and "
                     f"the rest are drawn apart and fit together at one size; end them with `- resize: {{scale: 1}}`"
@@ -95,11 +106,13 @@ class Recipe:
         for step in self.steps:
             step.draw(rng, drawn)
         seed = int(rng.bit_generator.random_raw()) >> 16
-        return Record(seed=seed, steps=tuple(drawn.steps), target=tuple(drawn.target))
+        if self.lq_scale > 1:
+            drawn.steps.append(Resize(scale=1.0, filter="cubic"))
+        return Record(seed, tuple(drawn.steps), tuple(drawn.target), self.lq_scale)
 
     def native_format(self) -> str | None:
         """Return `jpg` or `webp` if the native part of every record ends with that file, else None."""
-        return _last_format(self.steps)
+        return _last_format(self.steps) if self.lq_scale == 1 else _file_at_end(self.steps)
 
     def libraries(self) -> dict[str, str]:
         """List the libraries that its steps need beyond the base's, with their versions: codecs decide pixels.
@@ -122,7 +135,8 @@ class Recipe:
     def to_mapping(self) -> dict[str, Any]:
         """Convert to plain lists and dictionaries, as in a YAML file; defaults are left out."""
         head = {key: value for key in ("name", "source", "notes") if (value := getattr(self, key))}
-        return {**head, "steps": [_step_to_plain(step) for step in self.steps]}
+        ends = {"lq_scale": self.lq_scale} if self.lq_scale > 1 else {}
+        return {**head, **ends, "steps": [_step_to_plain(step) for step in self.steps]}
 
     def digest(self) -> str:
         """Hash of everything that changes pixels: twelve hexadecimal digits."""
@@ -131,7 +145,7 @@ class Recipe:
     @functools.cached_property
     def _digest(self) -> str:
         steps = json.dumps(without_places(self.to_mapping()["steps"]), sort_keys=True)
-        return sha256(steps)[:12]
+        return sha256(steps if self.lq_scale == 1 else f"{steps}\nlq_scale {self.lq_scale}")[:12]
 
 
 def load_recipe(path: str | Path) -> Recipe:
@@ -168,12 +182,13 @@ def _locate_banks(data: Any, folder: Path) -> None:  # noqa: ANN401 (parsed YAML
 def recipe_from_mapping(data: Any, where: str) -> Recipe:  # noqa: ANN401 (parsed YAML)
     """Build a recipe from what `Recipe.to_mapping` gives or a YAML file holds; `where` starts every error message."""
     mapping = _mapping(data, where)
-    _refuse_unknown(mapping, ("name", "source", "notes", "steps"), where)
+    _refuse_unknown(mapping, ("name", "source", "notes", "lq_scale", "steps"), where)
     for key in ("name", "steps"):
         if key not in mapping:
             raise ConfigError(f"{where}: `{key}` is missing")
     texts = {key: _text(mapping, key, where) for key in ("name", "source", "notes")}
-    return Recipe(steps=_steps_from_plain(mapping["steps"], f"{where}: steps"), **texts)
+    lq_scale = whole(1, MAX_LQ_SCALE)(mapping.get("lq_scale", 1), f"{where}: lq_scale")
+    return Recipe(steps=_steps_from_plain(mapping["steps"], f"{where}: steps"), lq_scale=lq_scale, **texts)
 
 
 def without_places(steps: Any) -> Any:  # noqa: ANN401 (parsed YAML)
@@ -278,27 +293,27 @@ def _fields_to_plain(step: Step | Option) -> dict[str, Any]:
     return plain
 
 
-def _ends_at_full_size(steps: Sequence[Step], *, start: bool) -> bool:
-    """Whether an image at the full size (or not: `start`) is sure to be at the full size after `steps`."""
-    full = start
+def _ends_at(steps: Sequence[Step], scale: int, *, start: bool) -> bool:
+    """Whether an image at HQ's size over `scale` (or not: `start`) is sure to have that size after `steps`."""
+    there = start
     for step in steps:
-        # A step that may be left out brings nothing to the full size for sure, but may take it away.
-        full = _leaves_full_size(step, start=full) and (full or step.prob == 1.0)
-    return full
+        # A step that may be left out brings nothing to the size for sure, but may take it away.
+        there = _leaves_at(step, scale, start=there) and (there or step.prob == 1.0)
+    return there
 
 
-def _leaves_full_size(step: Step, *, start: bool) -> bool:
+def _leaves_at(step: Step, scale: int, *, start: bool) -> bool:
     """Do the same for one step that does happen."""
     if isinstance(step, Uneven):
-        return _ends_at_full_size(step.steps, start=start)
+        return _ends_at(step.steps, scale, start=start)
     if isinstance(step, Shuffle):
-        return start and all(_ends_at_full_size((inner,), start=True) for inner in step.steps)
+        return start and all(_ends_at((inner,), scale, start=True) for inner in step.steps)
     if isinstance(step, OneOf):
-        return all(_ends_at_full_size(option.steps, start=start) for option in step.options if option.weight)
+        return all(_ends_at(option.steps, scale, start=start) for option in step.options if option.weight)
     if isinstance(step, (PhotoFrame, FromBank)):
-        return True
+        return scale == 1
     if isinstance(step, RandomResize):
-        return step.scale == (1.0, 1.0) or step.factor == (1.0, 1.0)
+        return step.scale == (scale, scale) or step.factor == (1 / scale, 1 / scale)
     return start and not isinstance(step, (RandomDecimate, Enlarge, RandomAiUpscale, Repost))
 
 

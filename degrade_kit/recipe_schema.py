@@ -18,6 +18,7 @@ from typing import Any, cast
 
 from degrade_kit.checks import Schema, schema_of
 from degrade_kit.files import decode_json
+from degrade_kit.record import MAX_LQ_SCALE
 from degrade_kit.steps import STEPS, Option, Step
 
 _TEXT: Schema = {"type": ["string", "null"]}
@@ -51,6 +52,13 @@ def recipe_schema() -> Schema:
             "name": {"type": "string", "minLength": 1, "description": "Lower case, words joined by dashes."},
             "source": {**_TEXT, "description": "Where the numbers come from."},
             "notes": {**_TEXT, "description": "Where it departs from its source, and why."},
+            "lq_scale": {
+                "type": "integer",
+                "minimum": 1,
+                "maximum": MAX_LQ_SCALE,
+                "default": 1,
+                "description": "How many times smaller than HQ its LQ images are; its steps end at that size.",
+            },
             "steps": {"type": "array", "items": {"$ref": "#/$defs/step"}, "minItems": 1},
         },
         "required": ["name", "steps"],

@@ -19,6 +19,8 @@ _READER_FILTERS = ("linear", "cubic", "area")
 _MAX_BYTES: Final = 1 << 20
 _LARGEST: Final = 1e9
 """No number of a record is larger, so that sums and squares stay numbers."""
+MAX_LQ_SCALE: Final = 16
+"""LQ images are at most so many times smaller than HQ."""
 _MAX_OPS: Final = 1000
 """Operations of a record, those inside others too."""
 LIMITS: Final[Mapping[str, tuple[float, float]]] = {
@@ -216,6 +218,9 @@ class Record:
     """What makes the LQ image from the HQ image, in order."""
     target: tuple[Op, ...] = ()
     """What makes the training target from the HQ image; nothing in most recipes."""
+    lq_scale: int = 1
+    """How many times smaller than HQ the LQ image is where nobody asks for another size: the native image, which the
+    last step enlarges for whoever wants the full size. 1 in most recipes."""
 
     @property
     def by_model(self) -> bool:
@@ -240,6 +245,8 @@ class Record:
     def to_json(self) -> str:
         """Write compact JSON with the steps in order; `from_json` gives an equal record, floats to the last bit."""
         fields = {"seed": self.seed, "steps": ops_to_plain(self.steps), "target": ops_to_plain(self.target)}
+        if self.lq_scale != 1:  # left out where it is 1: records of before stay as they were, to the byte
+            fields["lq_scale"] = self.lq_scale
         return json.dumps(fields, separators=(",", ":"))
 
     @classmethod
@@ -255,9 +262,22 @@ class Record:
             seed = _value(data["seed"], int, "seed")
             if not 0 <= seed < 2**48:
                 raise ValueError(f"seed: expected a whole number within [0, 2**48), got {seed}")
-            return cls(seed, ops_from_plain(data["steps"]), ops_from_plain(data["target"]))
-        except (KeyError, TypeError, RecursionError) as error:
+            lq_scale = _value(data.get("lq_scale", 1), int, "lq_scale")
+            if not 1 <= lq_scale <= MAX_LQ_SCALE:
+                raise ValueError(f"lq_scale: expected a whole number within [1, {MAX_LQ_SCALE}], got {lq_scale}")
+            return cls(seed, ops_from_plain(data["steps"]), ops_from_plain(data["target"]), lq_scale)
+        except (AttributeError, KeyError, TypeError, RecursionError) as error:
             raise ValueError(f"not a degradation record ({error!r}): {text[:200]}") from error
+
+
+def lq_scale_of(record: str) -> int:
+    """Tell from a record's JSON how many times smaller than HQ its LQ image is; 1 for no record.
+
+    Raises:
+        ValueError: If it says so and is no record.
+    """
+    # Nearly all are as large as HQ, and a reader asks for each image.
+    return Record.from_json(record).lq_scale if '"lq_scale"' in record else 1
 
 
 def ops_to_json(ops: tuple[Op, ...]) -> str:

@@ -26,7 +26,7 @@ from degrade_kit.face_points import FacePoints
 from degrade_kit.files import open_regular, parse_json, parse_json_lines, sha256, utf8
 from degrade_kit.hq import MAX_SIDE
 from degrade_kit.image import Pixels, decode_image
-from degrade_kit.record import Record, ops_from_json
+from degrade_kit.record import Record, lq_scale_of, ops_from_json
 from degrade_kit.statistics import Statistics
 from degrade_kit.store import LocalStore, Store, open_store
 
@@ -470,16 +470,20 @@ class Sample:
             raise ShardError(f"sample {self.key}: {error}") from error
 
     def pair(self, variant: int) -> tuple[Pixels, Pixels]:
-        """Decode training target and LQ image, both uint8 of shape (height, width, 3)."""
+        """Decode training target and LQ image, uint8, (height, width, 3); LQ may be smaller, as its record says."""
         info = self.info
         try:
             tail = ops_from_json(info[f"lq{variant}_tail"])
+            lq_scale = lq_scale_of(info[f"lq{variant}_record"])
         except ValueError as error:
             raise ShardError(f"sample {self.key}: lq{variant}: {error}") from error
         hq, size = self.hq(), (info["height"], info["width"])
         if hq.shape[:2] != size:
             raise ShardError(f"sample {self.key}: the HQ image has shape {hq.shape[:2]}, its JSON says {size}")
-        lq = finish(self.native_lq(variant), tail, size)
+        try:
+            lq = finish(self.native_lq(variant), tail, size, lq_scale)
+        except ValueError as error:
+            raise ShardError(f"sample {self.key}: lq{variant}: {error}") from error
         return make_target(self.record(variant), hq), lq
 
     def image(self, name: str) -> bytes:

@@ -81,9 +81,10 @@ class PairOptions:
     """Whether mild and severe LQ images are equally likely; samples may then come several times in an epoch."""
     labels: bool = False
     """Whether each pair also has its `severity`, a number in [0, 1], and its `kinds`, a text of their names."""
-    lq_scale: int = 1
+    lq_scale: int | None = None
     """How many times smaller than HQ the LQ image is, such as 4 for super-resolution by 4; see
-    `degrade_kit.degradation.finish`. The sizes of HQ, and `crop`, are multiples of it."""
+    `degrade_kit.degradation.finish`. The sizes of HQ, and `crop`, are multiples of it. None: as the recipe says that
+    made the image, which for most is 1."""
     crop: int | None = None
     """Side of a square cut from the same random place of both images, pixels; None for whole images."""
     flip: bool = False
@@ -107,10 +108,11 @@ class PairOptions:
             raise ConfigError(f"curriculum: expected a number of epochs, 0 or more, got {self.curriculum}")
         if self.curriculum and high == 1:
             raise ConfigError("curriculum: expected a severity whose upper end is below 1, for it to grow")
-        if self.lq_scale < 1:
+        scale = 1 if self.lq_scale is None else self.lq_scale
+        if scale < 1:
             raise ConfigError(f"lq_scale: expected 1, 2, 4 or another whole number, got {self.lq_scale}")
-        if self.crop is not None and (self.crop < 1 or self.crop % self.lq_scale):
-            most = f" that is a multiple of lq_scale, {self.lq_scale}" if self.lq_scale > 1 else ""
+        if self.crop is not None and (self.crop < 1 or self.crop % scale):
+            most = f" that is a multiple of lq_scale, {self.lq_scale}" if scale > 1 else ""
             raise ConfigError(f"crop: expected a side of at least 1 pixel{most}, got {self.crop}")
         if self.dtype not in ("uint8", "float32"):
             raise ConfigError(f'dtype: expected "uint8" or "float32", got {self.dtype!r}')
@@ -522,7 +524,7 @@ def make_pair(loaded: LoadedPair, options: PairOptions, draws: Draws, item: int)
     box = _box(loaded, options, draws, item)
     hq, lq = (
         to_tensor(_augment(pixels, box, scale, bool(draws.flip[item])), options.dtype)
-        for pixels, scale in ((loaded.hq, 1), (loaded.lq, options.lq_scale))
+        for pixels, scale in ((loaded.hq, 1), (loaded.lq, loaded.lq_scale))
     )
     texts = {"record": loaded.record, "key": loaded.key, "source": loaded.source, "variant": loaded.variant}
     if options.labels:
@@ -548,14 +550,18 @@ def _points(loaded: LoadedPair, options: PairOptions, draws: Draws, item: int) -
 
 
 def _box(loaded: LoadedPair, options: PairOptions, draws: Draws, item: int) -> tuple[int, int, int, int]:
-    """Top and left edge, height and width of the part of HQ that an item shows; multiples of `lq_scale`."""
-    (height, width), side, step = loaded.hq.shape[:2], options.crop, options.lq_scale
+    """Top and left edge, height and width of the part of HQ that an item shows; multiples of LQ's scale."""
+    (height, width), side, step = loaded.hq.shape[:2], options.crop, loaded.lq_scale
     if side is None:
         return 0, 0, height, width
     if min(height, width) < side:
         raise ConfigError(
             f"crop: sample {loaded.key} has {width} x {height} pixels, of which no {side} x {side} can be cut; give at "
             f"most {min(height, width)}"
+        )
+    if side % step:
+        raise ConfigError(
+            f"crop: sample {loaded.key} has LQ {step} times smaller than HQ: expected a multiple of {step}, got {side}"
         )
     top, left = (
         int(draw * ((extent - side) // step + 1)) * step

@@ -15,14 +15,16 @@ from degrade_kit.image import Pixels
 from degrade_kit.network_ops import Network
 from degrade_kit.presets import resolve_recipe
 from degrade_kit.recipe import Recipe
+from degrade_kit.record import Record
 from degrade_kit.seeding import generator
 
 
 class DegradeTransform:
-    """A callable that makes an LQ image of an HQ image, of the same kind and size, by a new draw each time.
+    """A callable that makes an LQ image of an HQ image, of the same kind, by a new draw each time.
 
     Images are PIL's; arrays, (height, width, 3), uint8 or float in [0, 1]; or torch tensors, (3, height, width),
-    likewise. So it stands in `torchvision.transforms.v2.Compose` and in `albumentations.Lambda(image=...)`.
+    likewise. LQ is as large as HQ, or smaller where the recipe says so. So it stands in
+    `torchvision.transforms.v2.Compose` and in `albumentations.Lambda(image=...)`.
 
     Args:
         recipe: Name of a preset, a recipe file, or a recipe.
@@ -51,7 +53,7 @@ class DegradeTransform:
             TypeError: If it is no image of a kind that is known.
         """
         pixels = _pixels(image)
-        return _like(image, make_lq(self.recipe.draw(self._generator()), pixels, self.network))
+        return _like(image, _made(self.recipe.draw(self._generator()), pixels, self.network))
 
     def _generator(self) -> np.random.Generator:
         torch = None if self._own else sys.modules.get("torch")
@@ -93,8 +95,12 @@ class _MapPairs:
         image = example[self.column]
         pixels = _pixels(image)
         record = self.recipe.draw(generator(self.seed, str(index), 0))
-        lq, hq = make_lq(record, pixels, self.network), make_target(record, pixels)
+        lq, hq = _made(record, pixels, self.network), make_target(record, pixels)
         return {"hq": _like(image, hq), "lq": _like(image, lq), "record": record.to_json()}
+
+
+def _made(record: Record, pixels: Pixels, network: Network | None) -> Pixels:
+    return make_lq(record, pixels, network, record.lq_scale)
 
 
 def _pixels(image: Any) -> Pixels:  # noqa: ANN401 (an image of any kind)

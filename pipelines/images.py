@@ -79,7 +79,7 @@ class ShardImages:
 
     def read(self, place: int) -> Pixels:
         """Read an image; see `Images`."""
-        pair = self.reader.stored_pair(self.reader.read(place, self.variant), self.variant)
+        pair = self.reader.stored_pair(self.reader.read(place, self.variant), self.variant, lq_scale=1)
         return pair.hq if self.side == "hq" else pair.lq
 
 

@@ -78,7 +78,7 @@ def open_pairs(
         severity=_pair_of_numbers(whose, options.get("severity", (0.0, 1.0))),
         curriculum=options.get("curriculum", 0),
         balanced=options.get("balanced", False),
-        lq_scale=options.get("lq_scale", 1),
+        lq_scale=options.get("lq_scale"),
         crop=options.get("crop"),
         flip=options.get("use_hflip", False),
         seed=options.get("seed", 0),

@@ -31,8 +31,9 @@ _PAIRS = Needs(met=lambda given: given["form"] != "lq-only", otherwise="with --t
 @option(
     "--lq-scale",
     type=click.IntRange(1),
-    default=1,
+    default=None,
     help="How many times smaller than HQ the LQ images are.",
+    unset="as their recipe says, which for most is 1",
     needs=_PAIRS,
 )
 @word("--cache-dir", unset="none, which is for local shards", needs=(_PAIRS, url_of("shards")))
@@ -42,7 +43,7 @@ def export_command(
     out: Path,
     form: Literal["folder", "lmdb", "parquet", "lq-only"],
     variant: int | None,
-    lq_scale: int,
+    lq_scale: int | None,
     cache_dir: Path | None,
     dry_run: bool,
 ) -> None:

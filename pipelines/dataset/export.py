@@ -47,8 +47,9 @@ class ExportConfig:
     to: Literal["folder", "lmdb", "parquet"] = "folder"
     variant: int | None = None
     """Number of the LQ image, None for all."""
-    lq_scale: int = 1
-    """How many times smaller than HQ the LQ images are; see `degrade_kit.degradation.finish`."""
+    lq_scale: int | None = None
+    """How many times smaller than HQ the LQ images are; see `degrade_kit.degradation.finish`. None: as their recipe
+    says, which for most is 1."""
     cache_dir: Path | None = None
     """Where whole shards are kept that come from a URL."""
 
@@ -135,7 +136,7 @@ def plan_export(config: ExportConfig) -> tuple[int, float, Effort]:
 def _check(config: ExportConfig) -> tuple[PairReader, Sequence[int]]:
     """Open the data set, and make sure that its pairs can be written; returns the variants to write, too."""
     reader = PairReader(config.shards, cache_dir=config.cache_dir)
-    if config.lq_scale < 1:
+    if config.lq_scale is not None and config.lq_scale < 1:
         raise ConfigError(f"lq_scale: expected 1, 2, 4 or another whole number, got {config.lq_scale}")
     if config.variant is not None and not 0 <= config.variant < reader.num_variants:
         raise ConfigError(f"variant: expected 0 to {reader.num_variants - 1}, got {config.variant}")
@@ -157,13 +158,13 @@ def _claim(config: ExportConfig, reader: PairReader) -> Claim:
     )
 
 
-def _pairs(reader: PairReader, variants: Sequence[int], lq_scale: int, *, named: bool) -> Iterator[ExportedPair]:
+def _pairs(reader: PairReader, variants: Sequence[int], lq_scale: int | None, *, named: bool) -> Iterator[ExportedPair]:
     for index in range(len(reader)):
         for variant in variants:
             yield _pair(reader, index, variant, lq_scale, named=named)
 
 
-def _pair(reader: PairReader, index: int, variant: int, lq_scale: int, *, named: bool) -> ExportedPair:
+def _pair(reader: PairReader, index: int, variant: int, lq_scale: int | None, *, named: bool) -> ExportedPair:
     raw = reader.read(index, variant)
     pair = reader.stored_pair(raw, variant, lq_scale)
     changed = raw.info[f"lq{variant}_target"] != "[]"

@@ -94,7 +94,7 @@ def _write_sample(reader: PairReader, place: int, folder: Path) -> Iterator[dict
     """Write the images of a sample; yields what the page says of each of its LQ images."""
     for variant in range(min(reader.num_variants, _VARIANTS)):
         raw = reader.read(place, variant)
-        pair = reader.stored_pair(raw, variant)
+        pair = reader.stored_pair(raw, variant, lq_scale=1)
         # Keys of plain tars may have folders; the page's files have none.
         name = f"{place:09d}"
         hq = f"{name}.hq.{sniff(raw.hq)}"

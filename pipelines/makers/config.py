@@ -58,6 +58,11 @@ class SynthConfig:
             raise ConfigError(f"samples_per_shard: expected 0 (automatic) or more, got {self.samples_per_shard}")
         choice(("native", "full"))(self.lq_size, "lq_size")
         choice(("auto", *HQ_FORMATS))(self.hq_format, "hq_format")
+        if self.image.size % self.recipe.lq_scale:
+            raise ConfigError(
+                f"size: expected a multiple of {self.recipe.lq_scale}, which is the lq_scale of the recipe "
+                f"{self.recipe.name}, got {self.image.size}"
+            )
 
     @property
     def licence(self) -> str:

@@ -64,7 +64,7 @@ def degrade_image(
     face, canvas = Prepared(image.name, hq, told), Canvas(pixels=hq)
     records = [draw_record(config, face, number) for number in range(variants)]
     natives = run_together([degrade_segments(record, canvas) for record in records], network)
-    made = [finish(native.pixels, native.tail, canvas.full_size) for native in natives]
+    made = [finish(native.pixels, native.tail, canvas.full_size, recipe.lq_scale) for native in natives]
     tiles = [Tile(hq, ("HQ",)), *(Tile(pixels, caption(record)) for record, pixels in zip(records, made, strict=True))]
     title = f"{display_name(image.name)} by {recipe.name}; seed {seed}"
     rows = [tiles[i : i + 6] for i in range(0, len(tiles), 6)]

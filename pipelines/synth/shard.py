@@ -181,6 +181,7 @@ def _faces(
             raw = task.sources.read(offset)
             caption = None if captions is None else captions.of(raw)
             hq = prepare(raw, task.config.image)
+            _check_size(hq, task.config.recipe.lq_scale)
             points = _points(task, shown, hq)
             full = task.config.lq_size == "full"
             given = given_variants(task.given, offset, raw, hq, task.config.image, task.lq_extension, full=full)
@@ -190,6 +191,13 @@ def _faces(
         source = SourceNote(shown, sha256(raw), changes_to_json(hq.changes))
         taken.append(_Taken(sample_key(task.first + offset), source, hq, points, given))
         yield Prepared(name, hq.pixels, caption)
+
+
+def _check_size(hq: HqImage, lq_scale: int) -> None:
+    """Refuse an image of which no LQ image can be so many times smaller."""
+    height, width = hq.pixels.shape[:2]
+    if height % lq_scale or width % lq_scale:
+        raise ImageError("size not a multiple of lq_scale", f"{width} x {height}, lq_scale {lq_scale}")
 
 
 def _points(task: ShardTask, name: str, hq: HqImage) -> FacePoints | None:

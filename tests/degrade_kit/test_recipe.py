@@ -168,7 +168,7 @@ WRONG_RECIPES: list[tuple[Any, str]] = [
     ({"name": "x"}, r"mine\.yaml: `steps` is missing"),
     ({"name": "x", "step": ["gray"]}, r"mine\.yaml: unknown key `step`; did you mean `steps`\?"),
     ({"nmae": "x", "steps": ["gray"]}, "unknown key `nmae`; did you mean `name`"),
-    ({"name": "x", "steps": ["gray"], "qqq": 1}, "unknown key `qqq`; known are name, source, notes, steps"),
+    ({"name": "x", "steps": ["gray"], "qqq": 1}, "unknown key `qqq`; known are name, source, notes, lq_scale, steps"),
     ({"name": "x", "steps": ["gray"], 3: 1}, "unknown key `3`"),
     ({"name": "x", "steps": []}, "recipe x: expected at least one step"),
     ({"name": "x", "steps": None}, r"mine\.yaml: steps: expected a list of steps, got None"),

@@ -10,7 +10,7 @@ import torch
 from torch.utils.data import DataLoader, RandomSampler
 
 import degrade_kit as dk
-from degrade_kit.adapters import daefr, difface, diffbir, pmrf, restoreformer
+from degrade_kit.adapters import daefr, difface, diffbir, pmrf, restoreformer, stablesr
 from degrade_kit.adapters.base import CountedPairs
 from degrade_kit.errors import ConfigError
 from degrade_kit.streaming import Pair, PairMapDataset, PairOptions
@@ -64,6 +64,16 @@ def test_restoreformer_and_daefr_get_signed_pairs(kind: type[CountedPairs], made
     dataset = kind(dataroot=str(made), **OPTIONS)
     for index, pair in enumerate(expected(made)):
         assert_same(dataset[index], {"lq": signed(pair["lq"]), "gt": signed(pair["hq"])}, {"gt_path": pair["key"]})
+
+
+def test_stablesr_gets_pairs_and_may_have_small_ones(made: Path) -> None:
+    dataset = stablesr.DegradeKitPairs({"dataroot": str(made), **OPTIONS})
+    for index, pair in enumerate(expected(made)):
+        assert_same(dataset[index], {"lq": pair["lq"], "gt": pair["hq"]}, {})
+    small = stablesr.DegradeKitPairs({"dataroot": str(made), "crop": CROP, "lq_scale": 4})[0]
+    assert {name: tuple(image.shape) for name, image in small.items()} == {"lq": (3, 12, 12), "gt": (3, CROP, CROP)}
+    with pytest.raises(ConfigError, match="unknown option `queue_size`"):
+        stablesr.DegradeKitPairs({"dataroot": str(made), "queue_size": 180})
 
 
 def test_the_lq_codebook_of_daefr_gets_lq_images_as_ground_truth(made: Path) -> None:
