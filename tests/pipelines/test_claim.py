@@ -147,6 +147,7 @@ with Claim(what="a run", file="settings.yaml", resolved={"seed": 1}).taken(open_
 
 
 @pytest.mark.slow
+@pytest.mark.slow
 def test_an_output_that_a_run_works_in_is_refused_until_that_ends(tmp_path: Path) -> None:
     ours, out = Claim(what="a run", file="settings.yaml", resolved={"seed": 1}), open_store(tmp_path / "out")
     with subprocess.Popen(

@@ -68,6 +68,7 @@ def made(faces_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
+@pytest.mark.slow
 def test_synth_makes_what_its_summary_says(faces_dir: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     output = synth(faces_dir, out, "--variants", 2)
@@ -138,6 +139,7 @@ def test_a_recipe_file_works_as_the_preset_that_it_came_from(faces_dir: Path, tm
         assert tree(tmp_path / kind) == tree(tmp_path / "name")
 
 
+@pytest.mark.slow
 def test_config_gives_all_options_and_the_command_line_wins(faces_dir: Path, tmp_path: Path) -> None:
     config = {
         "hq": str(faces_dir),
@@ -195,6 +197,7 @@ def test_dry_run_tells_the_plan_and_writes_nothing(faces_dir: Path, made: Path, 
     assert tree(made) == before
 
 
+@pytest.mark.slow
 def test_full_size_lq_images_are_the_finished_native_ones(faces_dir: Path, made: Path, tmp_path: Path) -> None:
     synth(faces_dir, tmp_path / "full", "--variants", 2, "--lq-size", "full")
     native = samples_of(made)
@@ -207,6 +210,7 @@ def test_full_size_lq_images_are_the_finished_native_ones(faces_dir: Path, made:
     assert smaller >= 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("format", ["png", "jpg", "webp"])
 def test_all_hq_images_have_the_format_asked_for(faces_dir: Path, tmp_path: Path, format: str) -> None:
     synth(faces_dir, tmp_path / "out", "--hq-format", format)
@@ -230,6 +234,7 @@ def test_small_sources_that_are_allowed_can_decide_on_the_format(faces_dir: Path
     assert samples_of(tmp_path / "out")["a.jpg"].members["hq.jpg"] == (tmp_path / "small/a.jpg").read_bytes()
 
 
+@pytest.mark.slow
 def test_the_size_0_keeps_every_image_whole(faces_dir: Path, tmp_path: Path) -> None:
     synth(faces_dir, tmp_path / "out", "--size", 0)
     samples = samples_of(tmp_path / "out")
@@ -275,6 +280,7 @@ def test_max_failures_decides_between_status_0_and_3(faces_dir: Path, tmp_path: 
     assert (tmp_path / "out/manifest.json").exists()
 
 
+@pytest.mark.slow
 def test_include_and_min_side_choose_the_sources(faces_dir: Path, tmp_path: Path) -> None:
     synth(faces_dir, tmp_path / "out", "--include", "nested/*.png")
     assert set(samples_of(tmp_path / "out")) == {"nested/hopper.png", "nested/hopper_tiny.png"}
@@ -282,6 +288,7 @@ def test_include_and_min_side_choose_the_sources(faces_dir: Path, tmp_path: Path
     assert "nested/hopper_tiny.png" not in samples_of(tmp_path / "large")
 
 
+@pytest.mark.slow
 def test_ranges_of_shards_add_up_to_the_whole(faces_dir: Path, made: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     first = synth(faces_dir, out, "--variants", 2, "--shard-range", "2:3")
@@ -304,6 +311,7 @@ def test_a_wrong_shard_range_is_refused_before_anything_is_written(faces_dir: Pa
     assert not any(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_what_nothing_else_is_asked_for_is_like_photographs_in_the_wild(faces_dir: Path, tmp_path: Path) -> None:
     run("synth", "--hq", faces_dir, "--shards", tmp_path / "out", "--size", 64, "--workers", 0, "--variants", 4)
     shown = run("inspect", tmp_path / "out", "--json")
@@ -334,6 +342,7 @@ def test_another_configuration_is_refused_and_the_difference_shown(faces_dir: Pa
     assert tree(made) == before
 
 
+@pytest.mark.slow
 def test_overwrite_replaces_the_data_set_and_leaves_other_files(faces_dir: Path, made: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     shutil.copytree(made, out)
@@ -346,6 +355,7 @@ def test_overwrite_replaces_the_data_set_and_leaves_other_files(faces_dir: Path,
 # --------------------------------------------------------------------------------------------------- the other commands
 
 
+@pytest.mark.slow
 def test_presets_are_listed_and_printed_as_recipes_that_load(tmp_path: Path) -> None:
     listed = run("presets")
     for name, recipe in PRESETS.items():
@@ -372,6 +382,7 @@ def test_preview_shows_what_synth_will_write(faces_dir: Path, tmp_path: Path) ->
         assert any(np.array_equal(strip[top : top + 208], pixels) for top in range(len(strip) - 207)), number
 
 
+@pytest.mark.slow
 def test_counts_of_one_are_not_said_in_the_plural(faces_dir: Path, tmp_path: Path) -> None:
     one = ["--include", "astronaut.png"]
     plan = run("synth", "--hq", faces_dir, "--shards", tmp_path / "x", *one, "--size", 64, "--workers", 0, "--dry-run")
@@ -470,6 +481,7 @@ def test_a_flipnet_is_refused_for_a_data_set_without_one(made: Path, tmp_path: P
     assert not (tmp_path / "x").exists()
 
 
+@pytest.mark.slow
 def test_doctor_names_versions_and_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     output = run("doctor", "--folder", tmp_path)
     assert f"numpy {np.__version__}" in output
@@ -566,6 +578,7 @@ def test_usage_errors_have_status_2(faces_dir: Path, tmp_path: Path) -> None:
     assert not any(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_workers_without_ray_are_refused_with_advice(
     faces_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -574,6 +587,7 @@ def test_workers_without_ray_are_refused_with_advice(
     assert "all made now" in run("synth", "--hq", faces_dir, "--shards", tmp_path / "in process", "--size", 64)
 
 
+@pytest.mark.slow
 def test_debug_shows_where_an_error_came_from(tmp_path: Path) -> None:
     arguments = ["synth", "--hq", tmp_path, "--shards", tmp_path / "out"]
     plain, debug = run(*arguments, code=2), run("--debug", *arguments, code=2)
@@ -584,6 +598,7 @@ def test_debug_shows_where_an_error_came_from(tmp_path: Path) -> None:
     assert plain.splitlines()[-1] == debug.splitlines()[-1]
 
 
+@pytest.mark.slow
 def test_the_command_is_installed_and_starts_without_the_heavy_packages() -> None:
     code = (
         "import degrade_kit.pipelines.cli, sys; "

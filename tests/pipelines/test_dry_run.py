@@ -129,6 +129,7 @@ def test_a_dry_run_finds_that_the_output_holds_something_else(name: str, world: 
     assert snapshot(tmp_path) == before
 
 
+@pytest.mark.slow
 def test_a_dry_run_counts_what_is_left_to_do(world: Path, tmp_path: Path) -> None:
     words = ["synth", "--hq", world / "faces", "--shards", tmp_path / "out", "--size", SIDE, "--workers", 0]
     run(*words, "--shard-range", "0:4")

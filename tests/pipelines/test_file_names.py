@@ -110,6 +110,7 @@ def test_preview(odd: Path, place: Callable[[str], Path]) -> None:
     run(0, "preview", "--hq", odd, "--out", place("p.png"), "--size", SIZE, "--num-faces", len(NAMES), "--variants", 1)
 
 
+@pytest.mark.slow
 def test_align(odd: Path, place: Callable[[str], Path]) -> None:
     landmarks = place("landmarks.json")
     points = [[20, 25], [44, 25], [32, 38], [24, 48], [40, 48]]
@@ -130,6 +131,7 @@ def test_evaluate(odd: Path, place: Callable[[str], Path]) -> None:
     run(0, "compare", f"a={place('out0')}", f"b={place('out1')}", "--out", place("compared"))
 
 
+@pytest.mark.slow
 def test_make_testset(odd: Path, place: Callable[[str], Path]) -> None:
     options = ["make-testset", "--hq", odd, "--count", len(NAMES), "--size", SIZE, "--preset", "gfpgan"]
     for _ in range(2):
@@ -147,10 +149,12 @@ def test_analyze_distribution(odd: Path, shards: Path, place: Callable[[str], Pa
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_pairs(odd: Path, place: Callable[[str], Path]) -> None:
     run(0, "pairs", "--hq", odd, "--preset", "gfpgan", "--out", place("look"), "--size", 32, "--shown", 2)
 
 
+@pytest.mark.slow
 def test_a_configuration_file_of_an_odd_name(odd: Path, place: Callable[[str], Path]) -> None:
     config = place("c.yaml")
     config.write_text(f"variants: 2\nsize: {SIZE}\n")
@@ -175,6 +179,7 @@ def test_restoration_plans_every_name(odd: Path, tmp_path: Path) -> None:
         (tmp_path / f"{name}.png").touch()
 
 
+@pytest.mark.slow
 def test_a_name_that_no_result_can_have_costs_one_image(astronaut: Pixels, place: Callable[[str], Path]) -> None:
     folder = place("list")
     folder.mkdir()

@@ -52,6 +52,7 @@ def test_every_option_that_takes_a_place_writes_it_out(home: Path) -> None:
     assert checked > 60
 
 
+@pytest.mark.slow
 def test_the_command_line_and_its_files_write_it_out(home: Path) -> None:
     run("synth", "--hq=~/faces", "--shards=~/out", "--size=32", "--workers=0")
     (home / "given.yaml").write_text("hq: ~/faces\nshards: ~/again\nsize: 32\nworkers: 0\n")
@@ -66,6 +67,7 @@ def test_the_command_line_and_its_files_write_it_out(home: Path) -> None:
     assert not list(Path().iterdir()), "nothing was made in a folder named ~"
 
 
+@pytest.mark.slow
 def test_python_writes_it_out(home: Path) -> None:
     report = dk.synthesize("~/faces", "~/out", size=32, workers=0)
     assert dk.open_shards("~/out").manifest["digest"] == report.digest

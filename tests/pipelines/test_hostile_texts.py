@@ -152,6 +152,7 @@ def card_set(faces_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_shards(faces_dir, tmp_path_factory.mktemp("card") / "set")
 
 
+@pytest.mark.slow
 def test_synth_writes_such_a_card(faces_dir: Path, tmp_path: Path) -> None:
     recipe = {"name": HOSTILE[0], "source": f"{HOSTILE[2]}\n{HOSTILE[6]}", "steps": [{"blur": {"sigma": [1, 2]}}]}
     (tmp_path / "theirs.yaml").write_text(yaml.safe_dump(recipe))

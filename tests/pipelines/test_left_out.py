@@ -74,6 +74,7 @@ def say(caplog: pytest.LogCaptureFixture) -> Say:
     return run
 
 
+@pytest.mark.slow
 def test_synth_and_inspect(messy: Path, tmp_path: Path, say: Say) -> None:
     options = ["synth", "--hq", messy, "--shards", tmp_path / "out", "--size", SIZE, "--workers", 0]
     say(SAID, 0, *options, "--dry-run")
@@ -84,6 +85,7 @@ def test_synth_and_inspect(messy: Path, tmp_path: Path, say: Say) -> None:
     assert CliRunner().invoke(main, ["verify", str(tmp_path / "out"), "--workers", "0"]).exit_code == 0
 
 
+@pytest.mark.slow
 def test_a_tidy_folder_is_not_spoken_of(photos: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     options = ["synth", "--hq", str(photos), "--shards", str(tmp_path / "out"), "--size", str(SIZE), "--workers", "0"]
     assert CliRunner().invoke(main, options).exit_code == 0
@@ -91,6 +93,7 @@ def test_a_tidy_folder_is_not_spoken_of(photos: Path, tmp_path: Path, caplog: py
     assert "left_out" not in json.loads((tmp_path / "out/manifest.json").read_text())
 
 
+@pytest.mark.slow
 def test_a_manifest_of_an_odd_count_is_refused(photos: Path, tmp_path: Path) -> None:
     options = ["synth", "--hq", str(photos), "--shards", str(tmp_path / "out"), "--size", str(SIZE), "--workers", "0"]
     assert CliRunner().invoke(main, options).exit_code == 0
@@ -101,6 +104,7 @@ def test_a_manifest_of_an_odd_count_is_refused(photos: Path, tmp_path: Path) -> 
         assert (result.exit_code, "manifest.json: field left_out" in result.output) == (1, True)
 
 
+@pytest.mark.slow
 def test_preview(messy: Path, tmp_path: Path, say: Say) -> None:
     say(SAID, 0, "preview", "--hq", messy, "--out", tmp_path / "p.png", "--size", SIZE, "--num-faces", 2)
 
@@ -113,6 +117,7 @@ def test_align(messy: Path, tmp_path: Path, say: Say) -> None:
     say(SAID, 3, *options, "--workers", 0)
 
 
+@pytest.mark.slow
 def test_evaluate(photos: Path, tidy_but_for_a_nas: Path, tmp_path: Path, say: Say) -> None:
     options = ["evaluate", "--restored", tidy_but_for_a_nas, "--reference", photos, "--out", tmp_path / "out"]
     say(NEVER_DATA, 0, *options, "--workers", 0)
@@ -167,6 +172,7 @@ def test_a_fitted_recipe(photos: Path, messy: Path, tmp_path: Path, caplog: pyte
     assert f"photographs ({messy.name}; {SAID}); whitened KID" in load_recipe(tmp_path / "r.yaml").source
 
 
+@pytest.mark.slow
 def test_join(photos: Path, messy: Path, tmp_path: Path, say: Say) -> None:
     shards, bare = str(tmp_path / "shards"), str(tmp_path / "bare")
     made = ["synth", "--hq", str(photos), "--shards", shards, "--size", str(SIZE), "--workers", "0"]

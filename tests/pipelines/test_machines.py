@@ -342,6 +342,7 @@ def test_a_lost_handle_of_a_network_file_is_opened_again(world: Path, monkeypatc
     assert failed
 
 
+@pytest.mark.slow
 def test_files_that_a_server_keeps_for_open_ones_are_no_obstacle(world: Path, tmp_path: Path) -> None:
     """NFS renames an open file that is removed to `.nfs0000...`, which cannot be removed."""
     out = tmp_path / "out"

@@ -179,6 +179,7 @@ def idle_options() -> list[tuple[str, ConditionalOption]]:
     return [(name, option) for name, command in COMMANDS.items() for option in options_of(command) if option.needs]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "option"), idle_options(), ids=lambda value: getattr(value, "name", value))
 def test_an_option_without_effect_is_refused(
     name: str, option: ConditionalOption, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
