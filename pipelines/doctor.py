@@ -20,7 +20,7 @@ from degrade_kit.flipnet.config import PACKAGES
 from degrade_kit.pipelines.machine import memory, processors, shared_memory
 
 DISTRIBUTION: Final = "degrade-kit"
-_NOT_FOR_USERS: Final = ("all", "dev")
+_NOT_FOR_USERS: Final = ("all", "dev", "docs")
 _OPENCV: Final = (
     "opencv-python-headless",
     "opencv-python",

@@ -38,7 +38,7 @@ NOT_IMPORTED = {
     "s3fs": "what fsspec reads s3:// with",
     "scikit-image": "holds the demo's photographs, which are found without an import",
 }
-NOT_FOR_USERS = {"all", "dev"}
+NOT_FOR_USERS = {"all", "dev", "docs"}
 
 
 def project() -> dict[str, Any]:

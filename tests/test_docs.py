@@ -39,6 +39,7 @@ NOT_OURS = {
     "export": "built into the shell",
     "git": "run by tests/test_first_hour.py",
     "hf": "the command of huggingface_hub",
+    "kubectl": "the command of Kubernetes",
     "mkdir": "a command of every system",
     "ray": "the command of Ray",
     "torchrun": "launches a trainer of another repository",
