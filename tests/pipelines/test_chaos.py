@@ -37,7 +37,7 @@ PATIENCE = 240.0
 SCRATCH = re.compile(r"\..*\.(tmp|old)|lock", re.DOTALL)
 JOURNALS = (".records.partial.jsonl", ".align.partial.jsonl", "metrics.jsonl")
 """Files that grow by lines while a command works."""
-TRAINERS = ("train-degrade", "train-restore")
+TRAINERS = ("train-degrade", "train-restore", "distill")
 LOOP = {"num_steps": 4, "checkpoint_steps": 2, "validation_steps": 2, "crop_sizes": [SIDE], "batch_size": 2}
 
 
@@ -101,6 +101,10 @@ COMMANDS: dict[str, Callable[[Path, Path], list[object]]] = {
         *["train-restore", "--shards", w / "shards", "--config", w / "restore.yaml", "--out", out],
         *[*ON_CPU, "--threads", 1],
     ],
+    "distill": lambda w, out: [
+        *["distill", "--hq", w / "faces", "--flipnet", w / "flipnet/model", "--out", out, *ON_CPU, "--threads", 1],
+        *["--solver-steps", 1, "--teacher-steps", 2, "--steps", 4, "--batch-size", 2, "--size", SIDE, "--images", 20],
+    ],
     "restore": lambda w, out: [
         *["restore", "--model", w / "restorer", "--input", w / "faces", "--out", out, "--batch-size", 2],
         *[*ON_CPU, *HERE],
@@ -132,10 +136,10 @@ COMMANDS: dict[str, Callable[[Path, Path], list[object]]] = {
         *["--num-faces", 2, "--candidates", 2, "--images-per-candidate", 2, "--rounds", 0, *HERE],
     ],
 }  # fmt: skip
-LONG = ("train-degrade", "train-restore", "analyze-distribution", "export parquet", "fit-recipe")
+LONG = ("train-degrade", "train-restore", "distill", "analyze-distribution", "export parquet", "fit-recipe")
 """Commands that take half a minute or more to be stopped five times."""
-STATUS = {"fit-recipe": {0, 1}}
-"""Exit statuses of a run that nothing disturbs: a recipe that fits no better is told by 1."""
+STATUS = {"fit-recipe": {0, 1}, "distill": {0, 3}}
+"""Exit statuses of a run that nothing disturbs: a recipe that fits no better is told by 1, a student by 3."""
 
 
 @pytest.fixture(scope="module")
@@ -257,7 +261,8 @@ class Bench:
 
 def timeless(data: bytes) -> bytes:
     lines = [json.loads(line) for line in data.splitlines()]
-    return json.dumps([{key: line[key] for key in line if key != "steps_per_second"} for line in lines]).encode()
+    times = {"steps_per_second", "data_wait"}
+    return json.dumps([{key: line[key] for key in line if key not in times} for line in lines]).encode()
 
 
 def session(pid: int) -> list[str]:
