@@ -7,7 +7,8 @@ For each set of photographs and each source, faces in HQ become as small as its 
 own sides; the source degrades them there, a JPEG file of quality 60 to 95 follows, and they are enlarged. `--frame`
 names the sets that an aligner framed: these go through a `photo_frame`, the others are enlarged by a cubic filter. A
 source is a FlipNet's folder or name, `blur` (sigma 0.3 to 1.2, no network) or `none`; a FlipNet whose prompts end in
-the name of a set is asked for those. Judged by AUC of a linear classifier, KID and coverage in the whitened space of
+the name of a set is asked for those, and `MODEL+like=PLACE` for images like photographs, `{real}` in the place standing
+for the name of the set. Judged by AUC of a linear classifier, KID and coverage in the whitened space of
 the handcrafted features, and AUC of a network on patches: 95 % intervals over faces and people, as
 `degrade-kit analyze-distribution`. What is made and measured is kept in the folder, and not made again.
 """
@@ -54,6 +55,9 @@ def source_steps(source: str, real: str, solver_steps: int) -> list[Mapping[str,
     """What a source does at the native size."""
     if source in NO_NETWORK:
         return NO_NETWORK[source]
+    source, _, like = source.partition("+like=")
+    if like:
+        return [{"flipnet": {"model": source, "like": like.format(real=real), "steps": solver_steps}}]
     prompts = dict(degrading_model(source)[1])
     own = {prompt: weight for prompt, weight in prompts.items() if prompt.rpartition(", ")[2] == real}
     return [{"flipnet": {"model": source, "prompt": own or "own", "steps": solver_steps}}]
@@ -139,7 +143,9 @@ def main() -> None:
     parser.add_argument("--most", type=int, default=160, help="most photographs of a set")
     parser.add_argument("--frame", action="append", default=[], metavar="NAME", help="set that was aligned")
     parser.add_argument("--sizes", action="append", default=[], metavar="NAME=FILE", help="sizes.json of `align`")
-    parser.add_argument("--source", action="append", default=[], metavar="NAME=MODEL", help="or blur, none")
+    parser.add_argument(
+        "--source", action="append", default=[], metavar="NAME=MODEL[+like=PLACE]", help="or blur, none"
+    )
     parser.add_argument("--solver-steps", type=int, default=12)
     parser.add_argument("--patch-steps", type=int, default=220, help="of the network on patches; 0 leaves it out")
     parser.add_argument("--out", type=Path, required=True, help="folder for images, features and numbers")

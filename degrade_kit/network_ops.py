@@ -9,12 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal, Protocol, TypeAlias, TypeVar
+from typing import ClassVar, Final, Literal, Protocol, TypeAlias, TypeVar
 
 from degrade_kit.canvas import Canvas
 from degrade_kit.errors import ConfigError
 from degrade_kit.image import Pixels
 from degrade_kit.op_tools import Seat
+
+DESCRIPTION_LIMIT: Final = 50.0
+"""No number of a description of a photograph is larger."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -34,6 +37,9 @@ class FlipNetImage:
     solver: Literal["ddim", "dpm++", "lcm"] = "ddim"
     guidance: float = 1.0
     phi: float = 1.0
+    later: ClassVar[tuple[str, ...]] = ("description",)
+    description: tuple[float, ...] = ()
+    """Describes the photograph that the image is degraded like; empty where there is none."""
 
     def run(self, canvas: Canvas, seat: Seat) -> None:
         """Refuse: a network is needed, which a record does not hold."""

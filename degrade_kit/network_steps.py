@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Final, Literal, cast
 
 from degrade_kit.checks import choice, number, one_or_several, optional, probability, telling, text, whole
 from degrade_kit.errors import ConfigError
-from degrade_kit.network_ops import FlipNetImage
+from degrade_kit.network_ops import DESCRIPTION_LIMIT, FlipNetImage
 from degrade_kit.step_base import BaseStep, Drawn, Rng, draw_weighted
 
 OWN: Final = "own"
@@ -32,6 +33,31 @@ def _prompt(value: Any, key: str) -> str | dict[str, float]:  # noqa: ANN401 (us
         raise ConfigError(f"{key}: expected a positive weight for at least one prompt, got {value!r:.200}")
     return weights
 
+
+def _like(value: Any, key: str) -> str | tuple[tuple[float, ...], ...]:  # noqa: ANN401 (user input)
+    """Check of where exemplars are, or of their descriptions, as a saved recipe has them."""
+    if isinstance(value, os.PathLike):
+        value = os.fspath(cast("os.PathLike[str]", value))
+    if value is None or isinstance(value, str):
+        return value or ()
+    if not isinstance(value, (list, tuple)) or not all(
+        isinstance(entry, (list, tuple)) for entry in cast("Any", value)
+    ):
+        raise ConfigError(f"{key}: expected a photograph, a folder of them, or their descriptions, got {value!r:.200}")
+    check = number(-DESCRIPTION_LIMIT, DESCRIPTION_LIMIT)
+    rows = cast("Sequence[Sequence[Any]]", value)
+    return tuple(tuple(check(entry, key) for entry in row) for row in rows)
+
+
+telling(
+    _like,
+    {
+        "anyOf": [
+            {"type": ["string", "null"]},
+            {"type": "array", "items": {"type": "array", "items": {"type": "number"}, "minItems": 1}},
+        ]
+    },
+)
 
 telling(
     _prompt,
@@ -60,6 +86,9 @@ class RandomFlipNet(BaseStep):
     prompt: str | dict[str, float] = field(default=OWN, metadata={"check": _prompt})
     """A text, several with how often each is drawn, `captions` for that of the HQ image, `own` for the model's list;
     empty is the null prompt."""
+    like: str | tuple[tuple[float, ...], ...] = field(default=(), metadata={"check": _like})
+    """A photograph that the image is degraded like, or a folder, of which one is drawn for each image; described when
+    the recipe is read, which then holds the descriptions. With it `own` prompts are none."""
     negative: str | None = field(default=None, metadata={"check": optional(text)})
     """What guidance leads away from."""
     guidance: float | None = field(default=None, metadata={"check": optional(number(0, 100))})
@@ -84,9 +113,10 @@ class RandomFlipNet(BaseStep):
             raise ConfigError(f"flipnet.model: {error}{known}") from error
         if self.digest not in ("", digest):
             raise ConfigError(f"flipnet.model: {self.model}: expected the FlipNet {self.digest}, found {digest}")
-        own = dict(prompts) or ""
+        own = "" if self.like else dict(prompts) or ""
         found = {
             "digest": digest,
+            "like": self._described(),
             "prompt": own if self.prompt == OWN else self.prompt,
             "negative": sampling.negative_prompt if self.negative is None else self.negative,
             "guidance": sampling.guidance if self.guidance is None else self.guidance,
@@ -96,6 +126,22 @@ class RandomFlipNet(BaseStep):
         }
         for name, value in found.items():
             object.__setattr__(self, name, value)
+
+    def _described(self) -> tuple[tuple[float, ...], ...]:
+        """The descriptions of the exemplars, each of as many numbers as the model takes."""
+        if not self.like:
+            return ()
+        from degrade_kit.flipnet.description import describe_place, read_space
+        from degrade_kit.flipnet.folder import model_folder
+
+        try:
+            space = read_space(model_folder(self.model))
+            found = describe_place(space, self.like) if isinstance(self.like, str) else self.like
+        except ConfigError as error:
+            raise ConfigError(f"flipnet.like: {error}") from error
+        if any(len(row) != space.size for row in found):
+            raise ConfigError(f"flipnet.like: expected descriptions of {space.size} numbers, got {found!r:.80}")
+        return found
 
     def _draw(self, rng: Rng, drawn: Drawn) -> None:
         if self.prompt == CAPTIONS:
@@ -107,6 +153,7 @@ class RandomFlipNet(BaseStep):
             prompt = drawn.caption
         else:
             prompt = self.prompt if isinstance(self.prompt, str) else draw_weighted(rng, self.prompt)
+        described = cast("tuple[tuple[float, ...], ...]", self.like)
         settings: dict[str, Any] = {name: getattr(self, name) for name in ("solver", "guidance", "phi")}
         drawn.steps.append(
             FlipNetImage(
@@ -114,6 +161,7 @@ class RandomFlipNet(BaseStep):
                 prompt=prompt,
                 negative_prompt=cast("str", self.negative),
                 num_steps=cast("int", self.steps),
+                description=described[int(rng.random() * len(described))] if described else (),
                 **settings,
             )
         )

@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Final, cast
 
 import numpy as np
 
@@ -160,23 +160,30 @@ def load_recipe(path: str | Path) -> Recipe:
     except OSError as error:
         raise ConfigError(f"cannot read recipe {path}: {error.strerror or error}") from error
     data = parse_yaml(text, path.name)
-    _locate_banks(data, path.parent)
+    _locate_files(data, path.parent)
     return recipe_from_mapping(data, path.name)
 
 
-def _locate_banks(data: Any, folder: Path) -> None:  # noqa: ANN401 (parsed YAML)
-    """Let a bank that is named without a folder be the one beside the recipe, where there is one."""
+def _locate_files(data: Any, folder: Path) -> None:  # noqa: ANN401 (parsed YAML)
+    """Let a bank or exemplars that are named relative be those beside the recipe, where there are such."""
     if isinstance(data, list):
         for entry in cast("list[Any]", data):
-            _locate_banks(entry, folder)
+            _locate_files(entry, folder)
     elif isinstance(data, dict):
         for key, entry in cast("dict[Any, Any]", data).items():
-            file = cast("dict[Any, Any]", entry).get("file") if key == "bank" and isinstance(entry, dict) else None
-            if isinstance(file, str) and file.endswith(".json") and not Path(file).is_absolute():
-                beside = folder / file
-                if beside.is_file():
-                    entry["file"] = str(beside)
-            _locate_banks(entry, folder)
+            if isinstance(entry, dict) and key in _FILES:
+                field = _FILES[cast("str", key)]
+                file = cast("dict[Any, Any]", entry).get(field)
+                # A bank that ships is called by its name alone.
+                if isinstance(file, str) and file and (key != "bank" or file.endswith(".json")):
+                    beside = folder / file
+                    if not Path(file).is_absolute() and beside.exists():
+                        entry[field] = str(beside)
+            _locate_files(entry, folder)
+
+
+_FILES: Final = {"bank": "file", "flipnet": "like"}
+"""Fields of steps that name a file or a folder."""
 
 
 def recipe_from_mapping(data: Any, where: str) -> Recipe:  # noqa: ANN401 (parsed YAML)
@@ -286,7 +293,7 @@ def _fields_to_plain(step: Step | Option) -> dict[str, Any]:
         elif field.name == "options":
             value = [_fields_to_plain(option) for option in value]
         elif isinstance(value, tuple):
-            value = list(cast("tuple[Any, ...]", value))
+            value = [list(entry) if isinstance(entry, tuple) else entry for entry in cast("tuple[Any, ...]", value)]
         elif isinstance(value, dict):  # a copy: YAML would write what two steps share as an alias
             value = dict(cast("dict[Any, Any]", value))
         plain[field.name] = value

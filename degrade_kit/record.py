@@ -195,6 +195,7 @@ LIMITS: Final[Mapping[str, tuple[float, float]]] = {
     "flipnet.num_steps": (1, 1000),
     "flipnet.guidance": (0, 100),
     "flipnet.phi": (0, 100),
+    "flipnet.description": (0, 24),
     "color_jitter.order": (0, 4),
     "covariance_noise.covariance": (9, 9),
 }

@@ -42,7 +42,7 @@ def packaged_configs(command: str) -> list[str]:
     """Names of the configurations that come with the package for a command.
 
     >>> packaged_configs("train-degrade"), packaged_configs("train-restore")
-    (['photos', 'sd21', 'small'], ['sd21', 'small'])
+    (['exemplars', 'photos', 'sd21', 'small'], ['sd21', 'small'])
     """
     return sorted(path.stem.removeprefix(f"{command}-") for path in CONFIGS.glob(f"{command}-*.yaml"))
 

@@ -32,9 +32,13 @@ ABOVE_FEATURES = {"commands", "cli.py", "demo.py", "match.py"}
 NOT_INSTALLED = {"tests", "benchmarks", "docs"}
 RUNS_A_FLIPNET = {
     ("degrade_kit/network_steps.py", "degrade_kit.flipnet.folder.degrading_model"),
+    ("degrade_kit/network_steps.py", "degrade_kit.flipnet.folder.model_folder"),
+    ("degrade_kit/network_steps.py", "degrade_kit.flipnet.description.describe_place"),
+    ("degrade_kit/network_steps.py", "degrade_kit.flipnet.description.read_space"),
     ("degrade_kit/adapters/base.py", "degrade_kit.flipnet.degrader.Networks"),
 }
-"""A recipe's step asks a FlipNet's folder what it is, which needs no torch; a trainer's options name recipes alone."""
+"""A recipe's step asks a FlipNet's folder what it is and how photographs are described, which needs no torch; a
+trainer's options name recipes alone."""
 TORCH_FAMILY = {"torch", "torchvision", "diffusers", "peft", "transformers", "accelerate"}
 IMPORT_CALLS = {"importlib.import_module", "import_module", "__import__"}
 

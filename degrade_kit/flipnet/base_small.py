@@ -16,6 +16,7 @@ from degrade_kit.flipnet.batch import PairStream, collate
 from degrade_kit.flipnet.captions import WORDS
 from degrade_kit.flipnet.checkpoint import BASE_DIR, BaseModel, BaseReference, load, load_base
 from degrade_kit.flipnet.config import FlipNetConfig
+from degrade_kit.flipnet.description import DescriptionSpace
 from degrade_kit.flipnet.folder import model_folder, read_config
 from degrade_kit.flipnet.network import FlipNet, gated_head
 from degrade_kit.flipnet.space import BLOCK, BlockDCT
@@ -181,6 +182,7 @@ def continued_net(
     samples: int,
     download: bool,
     lapped: bool = False,
+    space: DescriptionSpace | None = None,
 ) -> tuple[FlipNet, BaseReference]:
     """Load a network to be trained further on other pairs; returns it with the reference that it is to be saved with.
 
@@ -194,6 +196,7 @@ def continued_net(
         download: Whether a base model may be fetched from a hub.
         lapped: Whether its blocks, if they stand apart, shall overlap from now on: its space is then scaled by the
             pairs.
+        space: How exemplars are described, for a network that knew none; one that did keeps its own.
 
     Raises:
         ConfigError: If it cannot be loaded, or has no blocks that could overlap.
@@ -205,6 +208,9 @@ def continued_net(
     if lapped and not isinstance(net.vae, BlockDCT):
         raise ConfigError(f"base: lapped: {folder} has no blocks that could overlap; leave it out")
     lap = lapped and not net.vae.lapped
+    if space is not None and net.describer is None:
+        net.add_describer(space.size)
+        net.space = space
     if lap or net.head is not None:
         batch = collate([stream.sample(2**40 + number, crop_size) for number in range(samples)])
         target, condition = net.config.mode.flip(batch.hq, batch.lq)
@@ -239,6 +245,7 @@ def new_net(
     sizes: SmallBase,
     download: bool,
     samples: int = 2000,
+    space: DescriptionSpace | None = None,
 ) -> tuple[FlipNet, BaseReference]:
     """Build a network before its training; returns it with the folder or hub id of its base model.
 
@@ -253,6 +260,7 @@ def new_net(
         sizes: Of a new base model.
         download: Whether a hub id may be fetched.
         samples: Pairs for that scale.
+        space: How exemplars are described, where `network` knows them.
     """
     # Of new weights alone: training draws from generators of its own.
     torch.manual_seed(seed)  # pyright: ignore[reportUnknownMemberType]
@@ -263,13 +271,16 @@ def new_net(
             revision=revision,
             fingerprint=network_fingerprint(base.unet),
         )
-        return FlipNet(base.unet, base.vae, base.text_encoder, base.tokenizer, base.scheduler, network), reference
+        net = FlipNet(base.unet, base.vae, base.text_encoder, base.tokenizer, base.scheduler, network)
+        net.space = space
+        return net, reference
     check_base_choice(base_model, train_base=train_base)
     # Samples of their own numbers, beyond those of the run.
     batch = collate([stream.sample(2**40 + number, crop_size) for number in range(samples)])
     target, condition = network.mode.flip(batch.hq, batch.lq)
     base = build_small_base(sizes, network, WORDS, target)
     net = FlipNet(base.unet, base.vae, base.text_encoder, base.tokenizer, base.scheduler, network)
+    net.space = space
     if net.head is not None:
         net.head.fit(net.encode_images(target), net.encode_images(condition))
     return net, BaseReference(location=BASE_DIR)

@@ -40,6 +40,8 @@ class Batch:
     hq_keys: list[bytes]
     """A key of each image; see `LatentCache.sample`."""
     lq_keys: list[bytes]
+    descriptions: list[tuple[float, ...]]
+    """Say how each LQ image is degraded, see `PairSample.description`; empty ones where nobody asked for it."""
 
     def to(self, device: torch.device) -> Batch:
         """Move the images to a device; returns a new batch."""
@@ -56,6 +58,7 @@ class PixelBatch:
     captions: list[str]
     hq_keys: list[bytes]
     lq_keys: list[bytes]
+    descriptions: list[tuple[float, ...]]
 
     def pin_memory(self) -> PixelBatch:
         """Copy the images to memory that a GPU reads by itself; what PyTorch's loader calls."""
@@ -64,7 +67,7 @@ class PixelBatch:
     def to(self, device: torch.device) -> Batch:
         """Make the batch on a device; from pinned memory without waiting for it."""
         hq, lq = (from_images(images.to(device, non_blocking=True)) for images in (self.hq, self.lq))
-        return Batch(hq, lq, self.captions, self.hq_keys, self.lq_keys)
+        return Batch(hq, lq, self.captions, self.hq_keys, self.lq_keys, self.descriptions)
 
 
 def stack_pixels(pairs: Sequence[PairSample], *, keyed: bool = False) -> PixelBatch:
@@ -72,7 +75,8 @@ def stack_pixels(pairs: Sequence[PairSample], *, keyed: bool = False) -> PixelBa
     hq, lq = (torch.from_numpy(np.stack([getattr(pair, name) for pair in pairs])) for name in ("hq", "lq"))
     hq_keys = [image_key(pair.hq) if keyed else b"" for pair in pairs]
     lq_keys = [image_key(pair.lq) if keyed and not pair.fresh else b"" for pair in pairs]
-    return PixelBatch(hq, lq, [pair.caption for pair in pairs], hq_keys, lq_keys)
+    descriptions = [pair.description for pair in pairs]
+    return PixelBatch(hq, lq, [pair.caption for pair in pairs], hq_keys, lq_keys, descriptions)
 
 
 def collate(pairs: Sequence[PairSample], *, keyed: bool = False) -> Batch:

@@ -3,6 +3,8 @@
     flipnet.json             configuration, where the base model is, its fingerprint, prompts to sample with
     boosthub.safetensors     the BoostHubs
     head.safetensors         what a gated head was fitted to; absent where the head is plain
+    description.json         how an exemplar is described, and description.safetensors, what the network makes of that;
+                             absent where it was trained without exemplars
     lora/                    the LoRA in peft's own format; absent where the rank is 0
     base/                    the base model in diffusers' layout, where it is bundled: unet/, vae/, text_encoder/,
                              tokenizer/, scheduler/
@@ -28,6 +30,7 @@ from degrade_kit.errors import ConfigError, RunError
 from degrade_kit.files import expand_home, read_json, whole_folder
 from degrade_kit.flipnet import foreign
 from degrade_kit.flipnet.config import SamplingConfig
+from degrade_kit.flipnet.description import SPACE_FILE, read_space
 from degrade_kit.flipnet.folder import (
     BASE_DIR,
     CONFIG_FILE,
@@ -54,6 +57,7 @@ log = logging.getLogger(__name__)
 
 BOOSTHUB_FILE = "boosthub.safetensors"
 HEAD_FILE = "head.safetensors"
+DESCRIBER_FILE = "description.safetensors"
 LORA_DIR = "lora"
 _PEFT_PREFIX = "base_model.model."
 
@@ -166,6 +170,12 @@ def save(
                     {name: _stored(tensor, half=False) for name, tensor in net.head.state_dict().items()},
                     scratch / HEAD_FILE,
                 )
+            if net.describer is not None:
+                assert net.space is not None, "a network that knows descriptions, and not how they are made"
+                learned = {name: _stored(tensor, half=half) for name, tensor in net.describer.state_dict().items()}
+                check_finite(learned, "the weights to save")
+                write_weights(learned, scratch / DESCRIBER_FILE)
+                (scratch / SPACE_FILE).write_text(net.space.to_json(), encoding="utf-8")
             if net.config.lora_rank:
                 _save_lora(net, scratch / LORA_DIR, half=half)
             print_ = network_fingerprint(_bare_unet(net)) if base.location == BASE_DIR else base.fingerprint
@@ -230,6 +240,13 @@ def load(
     _load_hubs(net, hubs, str(folder / BOOSTHUB_FILE))
     if net.head is not None:
         load_weights(net.head, folder / HEAD_FILE)
+    if net.describer is not None:
+        load_weights(net.describer, folder / DESCRIBER_FILE)
+        net.space = read_space(folder)
+        if net.space.size != config.description:
+            raise ConfigError(
+                f"{folder}: expected descriptions of {config.description} numbers, {SPACE_FILE} makes {net.space.size}"
+            )
     if config.lora_rank:
         _load_lora(net, folder / LORA_DIR)
     net.requires_grad_(False)

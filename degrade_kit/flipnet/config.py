@@ -86,6 +86,9 @@ class FlipNetConfig:
     head_smooth: tuple[int, ...] = ()
     """Sides, in tokens, of the squares over which a gated head may average what is seen of the target, odd; 0 is
     the whole image. Of the channels in `noise_offset_channels`: low light and haze move mean colours smoothly."""
+    description: int = 0
+    """How many numbers the description of an exemplar has, a photograph that the target is to be degraded like; see
+    `degrade_kit.flipnet.description`. 0 is a network that knows none."""
 
     def __post_init__(self) -> None:
         if self.lora_rank < 0:
@@ -98,6 +101,8 @@ class FlipNetConfig:
             raise ConfigError(f"condition_text: expected same or null, got {self.condition_text!r}")
         if any(side and side % 2 == 0 for side in self.head_smooth):
             raise ConfigError(f"head_smooth: expected odd numbers or 0, got {list(self.head_smooth)}")
+        if not 0 <= self.description <= 24:
+            raise ConfigError(f"description: expected 0 to 24 numbers, got {self.description}")
         for name, value in (("noise_offset", self.noise_offset), ("noise_gain", self.noise_gain)):
             if value < 0:
                 raise ConfigError(f"{name}: expected 0 or more, got {value}")

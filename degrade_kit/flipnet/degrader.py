@@ -10,8 +10,9 @@ dark, hazy = degrader.degrade(hq, ["dark, strong noise", "light haze"], seeds=[7
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -21,6 +22,7 @@ from degrade_kit.errors import ConfigError
 from degrade_kit.flipnet.batch import from_images, to_images
 from degrade_kit.flipnet.checkpoint import Loaded, Prompts, load
 from degrade_kit.flipnet.config import Mode
+from degrade_kit.flipnet.description import Description, describe_place
 from degrade_kit.flipnet.network import FlipNet
 from degrade_kit.flipnet.precision import shorten_frozen
 from degrade_kit.flipnet.sampling import SamplingConfig, autocast, choose_device, latent_size, sample
@@ -29,6 +31,10 @@ from degrade_kit.network_ops import FlipNetImage, NetworkCall
 from degrade_kit.op_tools import Seat
 from degrade_kit.recipe import Recipe
 from degrade_kit.record import Record
+from degrade_kit.seeding import generator
+
+Exemplar: TypeAlias = str | os.PathLike[str] | ImageOrPixels
+"""A photograph, or where one is, or a folder of them."""
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 _MOST_ROWS, _PIXELS = 4, 4 * 192**2
@@ -81,6 +87,7 @@ class Degrader:
         hq: ImageOrPixels,
         prompts: str | Sequence[str] = "",
         *,
+        like: Exemplar | None = None,
         seeds: Sequence[int] | None = None,
         sampling: SamplingConfig | None = None,
     ) -> list[ImageOrPixels]:
@@ -89,6 +96,8 @@ class Degrader:
         Args:
             hq: Shape (height, width, 3), RGB; uint8, or float32 in [0, 1].
             prompts: One for each LQ image; "" is the null prompt.
+            like: A photograph that they are to be degraded like, as a file or as its pixels, or a folder of them, of
+                which each seed takes one.
             seeds: Of the noise of each; 0, 1, ... where None.
             sampling: How they are made; the model's own settings where None.
 
@@ -96,19 +105,43 @@ class Degrader:
             Images of the size and type of `hq`, in the order of the prompts; float32 comes in steps of 1/255.
 
         Raises:
-            ValueError: If there are not as many seeds as prompts, or `hq` breaks the image contract.
+            ConfigError: If there is no photograph, one cannot be read, or the model was not trained with exemplars.
+            ValueError: If there are not as many seeds as prompts, or an image breaks the image contract.
         """
         prompts = [prompts] if isinstance(prompts, str) else list(prompts)
         seeds = range(len(prompts)) if seeds is None else seeds
         if len(seeds) != len(prompts):
             raise ValueError(f"seeds: expected {len(prompts)}, one for each prompt, got {len(seeds)}")
-        records = [self.record(prompt, seed, sampling) for prompt, seed in zip(prompts, seeds, strict=True)]
+        choices = self.describe(like) if like is not None else ((),)
+        records = [
+            self.record(prompt, seed, sampling, choices[int(generator(seed, "like", 0).integers(len(choices)))])
+            for prompt, seed in zip(prompts, seeds, strict=True)
+        ]
         [made] = self.run([pixels_of(hq, "hq")], [records])
         return [of_type(pixels, hq) for pixels in made]
 
-    def record(self, prompt: str, seed: int, sampling: SamplingConfig | None = None) -> Record:
+    def describe(self, like: Exemplar) -> tuple[Description, ...]:
+        """Describe how a photograph is degraded, or each of a folder, as records hold it.
+
+        Args:
+            like: As for `degrade`: the photograph's own pixels, not enlarged.
+
+        Raises:
+            ConfigError: As `degrade`.
+            ValueError: As `degrade`.
+        """
+        space = self.net.space
+        if space is None:
+            raise ConfigError("like: this FlipNet was not trained with exemplars; give one that was")
+        if isinstance(like, np.ndarray):
+            return (space.describe(pixels_of(like, "like")),)
+        return describe_place(space, like)
+
+    def record(
+        self, prompt: str, seed: int, sampling: SamplingConfig | None = None, description: Description = ()
+    ) -> Record:
         """Write the record of one image of this model; settings are the model's own where none are given."""
-        return flipnet_record(self.digest, prompt, seed, sampling or self.sampling)
+        return flipnet_record(self.digest, prompt, seed, sampling or self.sampling, description)
 
     def run(self, hq: Sequence[Pixels], records: Sequence[Sequence[Record]]) -> list[list[Pixels]]:
         """Make the LQ images of some faces.
@@ -165,7 +198,12 @@ class Degrader:
         noise = torch.stack([seat_noise(self.net, call.seat, *size) for call in calls])
         with autocast(self.device, self.dtype):
             found = sample(
-                self.net, images.to(self.device), noise.to(self.device), [call.op.prompt for call in calls], sampling
+                self.net,
+                images.to(self.device),
+                noise.to(self.device),
+                [call.op.prompt for call in calls],
+                sampling,
+                descriptions=[call.op.description for call in calls],
             )
         shapes = [call.pixels.shape for call in calls]
         return [
@@ -282,9 +320,12 @@ def _extended(pixels: Pixels, size: tuple[int, int]) -> Pixels:
     return np.pad(pixels, ((0, size[0] - height), (0, size[1] - width), (0, 0)), mode="edge")
 
 
-def flipnet_record(digest: str, prompt: str, seed: int, sampling: SamplingConfig) -> Record:
+def flipnet_record(
+    digest: str, prompt: str, seed: int, sampling: SamplingConfig, description: Description = ()
+) -> Record:
     """Write a record whose only step is an image of the model with this digest."""
-    return Record(seed, (FlipNetImage(model=digest, prompt=prompt, **dataclasses.asdict(sampling)),))
+    step = FlipNetImage(model=digest, prompt=prompt, description=description, **dataclasses.asdict(sampling))
+    return Record(seed, (step,))
 
 
 def start_noise(net: FlipNet, seed: int, height: int, width: int) -> Tensor:

@@ -24,7 +24,7 @@ from degrade_kit.degradation import make_lq, make_target
 from degrade_kit.errors import ConfigError, ImageError
 from degrade_kit.flipnet import severity
 from degrade_kit.flipnet.captions import source_caption, template_caption
-from degrade_kit.flipnet.crops import DEFAULT_POLICY, POLICIES, CropPolicy, apply_crop, draw_crop, read_pair
+from degrade_kit.flipnet.crops import DEFAULT_POLICY, POLICIES, Crop, CropPolicy, apply_crop, draw_crop, read_pair
 from degrade_kit.flipnet.pairs import Pair
 from degrade_kit.hq import MAX_SIDE, HqConfig, prepare_pixels
 from degrade_kit.image import Pixels
@@ -50,6 +50,13 @@ class PairSample(NamedTuple):
     kind: str
     fresh: bool = False
     """Whether `lq` was made for this sample, and will not come again."""
+    description: tuple[float, ...] = ()
+    """Says how `lq` is degraded, by another part of its photograph or another image that was degraded alike; empty
+    where nobody asked for it."""
+
+
+Describe = Callable[[Pixels], tuple[float, ...]]
+"""Makes the description of an image; see `degrade_kit.flipnet.description.DescriptionSpace.describe`."""
 
 
 class PairSource(Protocol):
@@ -131,6 +138,8 @@ class RealPairs:
         policy: How to crop; that of the kind where None.
         cache: May be shared between sources.
         source_words: Whether captions that tell the measured degradation end in the kind; see `source_caption`.
+        describe: Describes another part of a pair's LQ image, at its own resolution, so that the content of the crop
+            is not told; nothing is described where None.
 
     Raises:
         ConfigError: If there are no pairs, pairs of several kinds or of the test split, or captions for another number
@@ -145,6 +154,7 @@ class RealPairs:
         policy: CropPolicy | None = None,
         cache: ImageCache | None = None,
         source_words: bool = False,
+        describe: Describe | None = None,
     ) -> None:
         kinds = {pair.kind for pair in pairs}
         if len(kinds) != 1:
@@ -160,7 +170,8 @@ class RealPairs:
         self._policy = policy or POLICIES.get(self.kind, DEFAULT_POLICY)
         self._whole = dataclasses.replace(self._policy, native=1.0)
         self._cache = ImageCache(0) if cache is None else cache
-        self._describe = source_caption if source_words else template_caption
+        self._caption = source_caption if source_words else template_caption
+        self._describe = describe
 
     def __len__(self) -> int:
         """Count the pairs of the source."""
@@ -175,9 +186,44 @@ class RealPairs:
         # A tile shows a part at native resolution already: enlarged, noise would be that of no camera.
         policy = self._policy if pair.tile is None else self._whole
         crop = draw_crop(hq.shape[0], hq.shape[1], size, policy, crop_rng)
+        description = () if self._describe is None else self._describe(other_part(crop, lq, crop_rng))
         hq, lq = apply_crop(crop, hq), apply_crop(crop, lq)
-        caption = self._describe(hq, lq, self.kind) if self._captions is None else self._captions[index]
-        return PairSample(hq, lq, caption, self.kind)
+        caption = self._caption(hq, lq, self.kind) if self._captions is None else self._captions[index]
+        return PairSample(hq, lq, caption, self.kind, description=description)
+
+
+_PART: Final = 48
+"""Least side of a part that is described, pixels, where the image has as many."""
+_PARTS: Final = 8
+"""Parts that are drawn, of which the one is taken that shares least with the crop."""
+
+
+def other_part(crop: Crop, pixels: Pixels, rng: np.random.Generator) -> Pixels:
+    """Cut another part out of the image that a crop is of, on its grid of 8 pixels: of some, that which shares least.
+
+    Args:
+        crop: Of the image.
+        pixels: The image.
+        rng: The same count of draws is taken from it whatever the sizes.
+    """
+    height, width = pixels.shape[:2]
+    parts: list[tuple[float, tuple[int, int, int, int]]] = []
+    for tall, wide, down, right in rng.random((_PARTS, 4)):
+        rows, columns = (
+            side if side <= _PART else _PART + int(share * ((side - _PART) // 8 + 1)) * 8
+            for share, side in ((tall, height), (wide, width))
+        )
+        top, left = (
+            int(share * (room // 8 + 1)) * 8 for share, room in ((down, height - rows), (right, width - columns))
+        )
+        shared = _shared(top, rows, crop.top, crop.side) * _shared(left, columns, crop.left, crop.side)
+        parts.append((shared / (rows * columns), (top, left, rows, columns)))
+    top, left, rows, columns = min(parts)[1]
+    return np.ascontiguousarray(pixels[top : top + rows, left : left + columns])
+
+
+def _shared(start: int, length: int, other: int, other_length: int) -> int:
+    return max(0, min(start + length, other + other_length) - max(start, other))
 
 
 class FacePairs:
@@ -192,6 +238,7 @@ class FacePairs:
         captions: One for each face that `names` lists; where None, the measured degradation in words.
         policy: How to crop.
         cache: May be shared between sources; it holds faces, not what became of them.
+        describe: Describes another face that is degraded by the same record; nothing is described where None.
 
     Raises:
         ConfigError: If `face_size` is outside of [16, 4096] pixels, or the captions are for another number of faces.
@@ -210,6 +257,7 @@ class FacePairs:
         captions: Sequence[str] | None = None,
         policy: CropPolicy = POLICIES[FACE],
         cache: ImageCache | None = None,
+        describe: Describe | None = None,
     ) -> None:
         self._config = HqConfig(size=face_size)
         order = sorted(range(len(sources)), key=lambda i: generator(seed, f"face\0{sources.names[i]}", 0).random())
@@ -220,6 +268,7 @@ class FacePairs:
         self._captions = captions
         self._policy = policy
         self._cache = ImageCache(0) if cache is None else cache
+        self._describe = describe
         self._last: tuple[tuple[int, Record], Pixels] | None = None
         self._token = object()  # so that faces of equal names from other places do not meet in a shared cache
 
@@ -283,7 +332,11 @@ class FacePairs:
         crop = draw_crop(face.shape[0], face.shape[1], size, self._policy, crop_rng)
         hq, lq = apply_crop(crop, make_target(record, face)), apply_crop(crop, lq)
         caption = template_caption(hq, lq, FACE) if self._captions is None else self._captions[index]
-        return PairSample(hq, lq, caption, FACE, fresh=True)
+        description: tuple[float, ...] = ()
+        if self._describe is not None:
+            other = self.face((index + 1 + int(rng.integers(max(len(self) - 1, 1)))) % len(self))
+            description = self._describe(make_lq(record, other))
+        return PairSample(hq, lq, caption, FACE, fresh=True, description=description)
 
 
 def _check_size(size: int, largest: int) -> None:

@@ -10,6 +10,7 @@ HQ. Shapes: B conditions, V target rows for each, C latent channels, h x w laten
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -18,8 +19,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from degrade_kit.errors import ConfigError
 from degrade_kit.flipnet.boosthub import BoostContext, BoostHub, Pass, Written, attach_boosthubs, token_grids
 from degrade_kit.flipnet.config import FlipNetConfig
+from degrade_kit.flipnet.description import DescriptionSpace
 from degrade_kit.flipnet.diffusion import PredictionType, check_prediction_type, draw_noise, signal_noise
 from degrade_kit.flipnet.precision import full_range
 from degrade_kit.flipnet.text import encode_prompts
@@ -165,6 +168,43 @@ def gaussian_blur(images: Tensor, sigma: float) -> Tensor:
     return blurred.view(images.shape)
 
 
+class DescriptionEmbedding(nn.Module):
+    """Turns descriptions of exemplars into what is added to the embedding of the timestep.
+
+    No layer has a bias, and the last one begins at zero: a row without a description adds nothing, as does a network
+    that has not learned from exemplars yet.
+
+    Args:
+        numbers: How many numbers a description has.
+        width: Of the embedding of the timestep.
+    """
+
+    def __init__(self, numbers: int, width: int) -> None:
+        super().__init__()
+        self.numbers = numbers
+        self.first = nn.Linear(numbers + 1, 128, bias=False)
+        self.last = nn.Linear(128, width, bias=False)
+        nn.init.zeros_(self.last.weight)
+
+    def rows(self, descriptions: Sequence[Sequence[float]]) -> Tensor:
+        """Write descriptions as rows (B, numbers + 1), with a 1 at the end; an empty one is a row of zeros.
+
+        Raises:
+            ConfigError: If one has another count of numbers.
+        """
+        made = torch.zeros(len(descriptions), self.numbers + 1)
+        for row, description in zip(made, descriptions, strict=True):
+            if len(description) not in (0, self.numbers):
+                raise ConfigError(f"description: expected {self.numbers} numbers, got {len(description)}")
+            if description:
+                row[:] = torch.tensor([*description, 1.0])
+        return made
+
+    def forward(self, rows: Tensor) -> Tensor:
+        """Compute what is added, (B, width), for the rows of `rows`."""
+        return self.last(F.silu(self.first(rows.to(self.first.weight.dtype))))
+
+
 class FlipNet(nn.Module):
     """A base model with BoostHubs and LoRA.
 
@@ -197,6 +237,13 @@ class FlipNet(nn.Module):
         self.context = BoostContext()
         self.hubs: dict[str, BoostHub] = attach_boosthubs(unet, self.context, config.boost_window)
         self.head = gated_head(unet.config.in_channels, config) if config.head == "gated" else None
+        self.describer: DescriptionEmbedding | None = None
+        self.space: DescriptionSpace | None = None
+        """How descriptions are made; kept beside the weights."""
+        self._shift: Tensor | None = None
+        unet.time_embedding.register_forward_hook(self._add_shift)
+        if config.description:
+            self.add_describer(config.description)
         expected = unet.config.in_channels if self.head is None else self.head.out_channels
         if unet.config.out_channels != expected or (self.head is not None and self.prediction_type != "sample"):
             raise ValueError(
@@ -209,6 +256,16 @@ class FlipNet(nn.Module):
         if getattr(unet, "add_embedding", None) is not None:
             # It pools all tokens, and has no mask for the extra ones that are behind the text's.
             unet.add_embedding.register_forward_pre_hook(self._text_alone)
+
+    def add_describer(self, numbers: int) -> None:
+        """Let exemplars be learned from; nothing changes until they are."""
+        width = self.unet.time_embedding.linear_2.out_features
+        self.config = dataclasses.replace(self.config, description=numbers)
+        self.describer = DescriptionEmbedding(numbers, width).to(self.unet.device)
+
+    def _add_shift(self, module: nn.Module, arguments: tuple[Tensor, ...], output: Tensor) -> Tensor:
+        del module, arguments
+        return output if self._shift is None else output + self._shift.to(output.dtype)
 
     def _text_alone(self, module: nn.Module, arguments: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         del module
@@ -248,6 +305,8 @@ class FlipNet(nn.Module):
         if base:
             self.unet.requires_grad_(True)
             self.text_encoder.requires_grad_(True)
+        if self.describer is not None:
+            self.describer.requires_grad_(True)
         return [parameter for parameter in self.parameters() if parameter.requires_grad]
 
     def encode_images(
@@ -281,6 +340,24 @@ class FlipNet(nn.Module):
         """Encode prompts to cross-attention tokens (B, T, D)."""
         return encode_prompts(self.tokenizer, self.text_encoder, prompts)
 
+    def encode_descriptions(self, descriptions: Sequence[Sequence[float]]) -> Tensor | None:
+        """Compute what descriptions add to the embedding of the timestep, (B, width); None where none is given.
+
+        Each is computed alone: the last bit must not depend on those beside it.
+
+        Args:
+            descriptions: One for each row; an empty one adds nothing.
+
+        Raises:
+            ConfigError: If one is given to a network that knows none, or has another count of numbers.
+        """
+        if not any(len(description) for description in descriptions):
+            return None
+        if self.describer is None:
+            raise ConfigError("description: this FlipNet was not trained with exemplars")
+        rows = self.describer.rows(descriptions).to(self.unet.device)
+        return torch.cat([self.describer(row[None]) for row in rows])
+
     def draw_noise(self, shape: Sequence[int], generator: torch.Generator) -> Tensor:
         """Draw noise as this network was trained with, (B, C, h, w); see `degrade_kit.flipnet.diffusion.draw_noise`."""
         return draw_noise(
@@ -307,6 +384,7 @@ class FlipNet(nn.Module):
         mask: Tensor | None = None,
         condition_mask: Tensor | None = None,
         copies: Tensor | None = None,
+        shift: Tensor | None = None,
         phi: float = 1.0,
     ) -> tuple[Tensor, Tensor]:
         """Predict both branches in one call, as in training.
@@ -321,6 +399,7 @@ class FlipNet(nn.Module):
             mask: Which of the tokens the targets may read, (B * V, T); all where None.
             condition_mask: Of the conditions, (B, T).
             copies: From `copies`, where the head is gated.
+            shift: Of descriptions, for the targets, (B * V, width); see `encode_descriptions`.
             phi: Enhance weight.
 
         Returns:
@@ -333,6 +412,7 @@ class FlipNet(nn.Module):
             torch.cat([timesteps, condition_timesteps]),
             torch.cat([tokens, condition_tokens]),
             None if mask is None or condition_mask is None else torch.cat([mask, condition_mask]),
+            None if shift is None else torch.cat([shift, shift.new_zeros(batch, shift.shape[1])]),
         )
         target, of_condition = output[:rows], output[rows:]
         if self.head is None:
@@ -363,18 +443,19 @@ class FlipNet(nn.Module):
         *,
         mask: Tensor | None = None,
         copies: Tensor | None = None,
+        shift: Tensor | None = None,
         phi: float = 1.0,
     ) -> Tensor:
         """Predict target rows, (B * V, C, h, w), that read what `write` kept of B conditions.
 
-        With `phi` 0, or nothing kept, this is the base model.
+        `shift` is as in `predict_joint`. With `phi` 0, or nothing kept, this is the base model.
         """
         off = store is None or phi == 0
         batch = noisy.shape[0] if store is None else next(iter(store.values()))[0].shape[0]
         self._enter(Pass.OFF if off else Pass.READ, phi, noisy.shape[0] // batch, noisy)
         self.context.store = store or {}
         try:
-            output = self._unet(noisy, timesteps, tokens, mask)
+            output = self._unet(noisy, timesteps, tokens, mask, shift)
         finally:
             self.context.store = {}
         if self.head is None:
@@ -391,15 +472,21 @@ class FlipNet(nn.Module):
         levels = len(self.unet.config.block_out_channels)
         self.context.grids = token_grids(like.shape[-2], like.shape[-1], levels)
 
-    def _unet(self, rows: Tensor, timesteps: Tensor, tokens: Tensor, mask: Tensor | None) -> Tensor:
+    def _unet(
+        self, rows: Tensor, timesteps: Tensor, tokens: Tensor, mask: Tensor | None, shift: Tensor | None = None
+    ) -> Tensor:
         dtype = self.unet.dtype
-        output = self.unet(
-            rows.to(dtype),
-            timesteps,
-            encoder_hidden_states=tokens.to(dtype),
-            encoder_attention_mask=mask,
-            return_dict=False,
-        )[0]
+        self._shift = shift
+        try:
+            output = self.unet(
+                rows.to(dtype),
+                timesteps,
+                encoder_hidden_states=tokens.to(dtype),
+                encoder_attention_mask=mask,
+                return_dict=False,
+            )[0]
+        finally:
+            self._shift = None
         return _full_precision(output)
 
 

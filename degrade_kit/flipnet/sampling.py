@@ -49,6 +49,7 @@ def sample(
     config: SamplingConfig,
     *,
     extra: ExtraTokens | None = None,
+    descriptions: Sequence[Sequence[float]] | None = None,
 ) -> Tensor:
     """Make V target images for each condition image.
 
@@ -59,11 +60,13 @@ def sample(
         prompts: One for each target, B * V.
         config: How.
         extra: Tokens for all targets of a condition, and for the condition.
+        descriptions: Of the photograph that each target is to be degraded like; an empty one is none.
 
     Returns:
         (B * V, 3, H, W) in [-1, 1].
 
     Raises:
+        ConfigError: If the network knows no descriptions, or others.
         RunError: If the network gives no finite numbers.
     """
     batch, rows = images.shape[0], noise.shape[0]
@@ -74,7 +77,7 @@ def sample(
     latents = net.encode_images(images)
     if noise.shape[1:] != latents.shape[1:]:
         raise ValueError(f"noise: expected shape {tuple(latents.shape[1:])} per target, got {tuple(noise.shape[1:])}")
-    evaluate = make_denoiser(net, images, latents, prompts, config, extra)
+    evaluate = make_denoiser(net, images, latents, prompts, config, extra, descriptions)
     noisy, scheduler = noise, make_scheduler(net, config)
     noisy = noisy * scheduler.init_noise_sigma
     timesteps = [int(timestep) for timestep in scheduler.timesteps]
@@ -164,6 +167,7 @@ def make_denoiser(
     prompts: Sequence[str],
     config: SamplingConfig,
     extra: ExtraTokens | None = None,
+    descriptions: Sequence[Sequence[float]] | None = None,
 ) -> Evaluate:
     """Run the condition; returns a function of noisy targets and a timestep that predicts.
 
@@ -174,6 +178,7 @@ def make_denoiser(
         prompts: As in `sample`.
         config: As in `sample`.
         extra: As in `sample`.
+        descriptions: As in `sample`; guidance does not touch them.
     """
     batch, rows = latents.shape[0], len(prompts)
     texts = _encode_distinct(net, [*prompts, config.negative_prompt, ""])
@@ -181,6 +186,7 @@ def make_denoiser(
     # With equal prompts e_u + g (e_c - e_u) is e_u, whatever g is.
     guided = config.guidance != 1 and not torch.equal(positive, negative.expand_as(positive))
     copies = net.copies(latents, images)
+    shift = None if descriptions is None else net.encode_descriptions(descriptions)
 
     def branch(text: Tensor) -> Evaluate:
         """One prompt for each target; what the condition reads follows it, or is the null prompt."""
@@ -203,7 +209,7 @@ def make_denoiser(
 
         def evaluate(noisy: Tensor, timestep: int) -> Tensor:
             timesteps = torch.full((rows,), timestep, dtype=torch.long, device=noisy.device)
-            return net.read(noisy, timesteps, tokens, store, mask=mask, copies=fold_copies, phi=config.phi)
+            return net.read(noisy, timesteps, tokens, store, mask=mask, copies=fold_copies, shift=shift, phi=config.phi)
 
         return evaluate
 

@@ -42,6 +42,11 @@ class TrainConfig(LoopConfig):
     """Target rows for each pair, each with its own timestep and noise; the condition runs once for all of them."""
     caption_dropout: float = 0.5
     """Share of pairs whose prompt is empty."""
+    description_dropout: float = 0.3
+    """Share of pairs whose exemplar is not shown, so that prompts work alone too; of a network that knows exemplars."""
+    description_noise: float = 0.15
+    """Standard deviation of what is added to a description's numbers, which are of unit deviation over kinds of
+    degradation: few photographs would be known by their numbers."""
     condition_noise: float = 1.0
     """Share of pairs whose condition is noised at a timestep of its own, as in the paper; the others see it clean, as
     in sampling."""
@@ -65,7 +70,9 @@ class TrainConfig(LoopConfig):
             raise ConfigError(f"noise_draws: expected 1 or more, got {self.noise_draws}")
         if not self.latent_cache_gigabytes >= 0:
             raise ConfigError(f"latent_cache_gigabytes: expected 0 or more, got {self.latent_cache_gigabytes}")
-        for name in ("caption_dropout", "condition_noise"):
+        if not 0 <= self.description_noise <= 10:
+            raise ConfigError(f"description_noise: expected a number within [0, 10], got {self.description_noise}")
+        for name in ("caption_dropout", "condition_noise", "description_dropout"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(f"{name}: expected a share within [0, 1], got {getattr(self, name)}")
 
@@ -152,6 +159,7 @@ class DiffusionLoss(nn.Module):
             tokens = net.encode_prompts(captions)
             same = net.config.condition_text == "same"
             condition_tokens = tokens if same else net.encode_prompts([""]).expand_as(tokens)
+        shift = self._shift(batch.descriptions, random)
         tokens, mask = with_extra(tokens.repeat_interleave(draws, dim=0), extra, condition.shape[0])
         condition_tokens, condition_mask = with_extra(condition_tokens, extra, condition.shape[0])
         prediction, of_condition = net.predict_joint(
@@ -164,6 +172,7 @@ class DiffusionLoss(nn.Module):
             mask=mask,
             condition_mask=condition_mask,
             copies=copies,
+            shift=None if shift is None else shift.repeat_interleave(draws, dim=0),
         )
         loss = self._error(prediction, training_target(net.prediction_type, target, noise, a, s), timesteps)
         if config.condition_loss:
@@ -173,6 +182,18 @@ class DiffusionLoss(nn.Module):
             rows, more = target.shape[0], condition.shape[0] * config.condition_loss
             loss = (rows * loss + more * error) / (rows + more)
         return Predicted(loss, one_step_estimate(net.prediction_type, prediction, noisy, a, s), timesteps)
+
+    def _shift(self, descriptions: Sequence[tuple[float, ...]], random: _Random) -> Tensor | None:
+        """What descriptions add to the embedding of the timestep, (B, width); those that are not shown add nothing."""
+        describer = self.net.describer
+        if describer is None:
+            return None
+        dropped = random.chances(self.config.description_dropout)
+        noise = random.normal(describer.numbers) * self.config.description_noise
+        shown = [() if drop else description for drop, description in zip(dropped, descriptions, strict=True)]
+        rows = describer.rows(shown)
+        rows[:, :-1] += noise * rows[:, -1:]  # where there is one
+        return describer(moved(rows, self.net.unet.device))
 
     def _encode(self, images: Tensor, keys: Sequence[bytes], generators: Sequence[torch.Generator]) -> Tensor:
         if self.latents is None:
@@ -207,6 +228,10 @@ class _Random:
     def chances(self, share: float) -> list[bool]:
         """Draw for each pair whether it is in this share."""
         return [bool(torch.rand((), generator=source) < share) for source in self._sources]
+
+    def normal(self, count: int) -> Tensor:
+        """Draw `count` normal numbers for each pair, (B, count), on the CPU."""
+        return torch.stack([torch.randn(count, generator=source) for source in self._sources])
 
     def timesteps(self, net: FlipNet, count: int) -> Tensor:
         """Draw the timesteps of `count` rows, equally many for each pair."""

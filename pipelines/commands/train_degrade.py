@@ -54,7 +54,11 @@ def _train_shown(run: Any) -> None:  # noqa: ANN401 (a DegradeRun, imported wher
     files=ConfigFiles(
         sections=_SECTIONS,
         packaged="train-degrade",
-        names={**ConfigFiles().names, "photos": "the small FlipNet, further, on `pairs from-photos`"},
+        names={
+            **ConfigFiles().names,
+            "photos": "the small FlipNet, further, on `pairs from-photos`",
+            "exemplars": "`photos`, further, to degrade like a photograph",
+        },
         saved=_saved_options,
     ),
 )

@@ -136,6 +136,11 @@ WORDS: Final[Mapping[str, Word]] = {
         metavars=("ID|DIR",),
     ),
     "--prompt": Word(meaning="Text prompt; `null` is the empty one", type=PROMPT, metavars=("TEXT[=WEIGHT]", "TEXT")),
+    "--like": Word(
+        meaning="Photograph to degrade like, at its own size, or a folder of them, of which each image takes one",
+        type=PLACE,
+        metavars=("PHOTO|PLACE",),
+    ),
     "--captions": Word(
         meaning="Captions that `caption` wrote, as prompts",
         type=LocalPath(path_type=Path, exists=True, dir_okay=False),

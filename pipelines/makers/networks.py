@@ -59,7 +59,7 @@ def flipnet_step(
     from degrade_kit.flipnet.config import require_packages
 
     require_packages()
-    chosen = {} if prompts is None else {"prompt": _given(prompts)}
+    chosen: dict[str, Any] = {} if prompts is None else {"prompt": _given(prompts)}
     return RandomFlipNet(model=model, **chosen, **settings)
 
 

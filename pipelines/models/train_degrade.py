@@ -27,6 +27,7 @@ from degrade_kit.flipnet.checkpoint import BaseReference, Prompts
 from degrade_kit.flipnet.config import FlipNetConfig, Mode, read_fields, section
 from degrade_kit.flipnet.crops import DEFAULT_POLICY, POLICIES, CropPolicy
 from degrade_kit.flipnet.degrader import start_noise
+from degrade_kit.flipnet.description import SHIPPED_SPACE, SPACE_FILE, DescriptionSpace, read_space
 from degrade_kit.flipnet.folder import BASE_DIR, check_base, check_model, folder_digest, model_folder, read_config
 from degrade_kit.flipnet.licence import copy_licence
 from degrade_kit.flipnet.loop import Report
@@ -88,6 +89,9 @@ class DataConfig:
     weights: Mapping[str, float] = field(default_factory=dict[str, float])
     """Share of each kind, `face` among them, and of those alone that are there; every pair and face alike where
     empty."""
+    face_share: float = 0.0
+    """Share of the samples that are faces, where there are faces and pairs and no `weights`; 0 counts each of them as
+    likely as a pair."""
     native: Mapping[str, float] = field(default_factory=dict[str, float])
     """Share of crops at native resolution by kind, in place of the built-in policy's; `*` is any other kind."""
     small_images: Literal["enlarge", "mirror"] = "enlarge"
@@ -97,6 +101,9 @@ class DataConfig:
     that a network learns them; with 1 it cannot, and leaves them to the codec of a recipe."""
     source_words: bool = False
     """Whether captions end in the kind of their pairs, a word for where the photographs are from."""
+    exemplars: bool = False
+    """Whether the network learns to degrade like a photograph that it is shown as a description: of another part of
+    the LQ image, or of another face that was degraded alike."""
     crops: int = 1
     """Crops in a row of one image."""
     held_out: float = 0.125
@@ -184,7 +191,18 @@ def degrade_run_config(sections: Mapping[str, Any], overrides: Mapping[str, Any]
                 f"{'base_model' if config.base_model else 'network'}, or start"
             )
         network = theirs
-    return dataclasses.replace(config, network=network or FlipNetConfig())
+    network = network or FlipNetConfig()
+    if config.data.exemplars:
+        network = dataclasses.replace(network, description=_space(config).size)
+    elif network.description and not config.start:
+        raise ConfigError(f"{where}: network: description: set `data: {{exemplars: true}}`, which sets it")
+    return dataclasses.replace(config, network=network)
+
+
+def _space(config: RunConfig) -> DescriptionSpace:
+    """How a run describes exemplars: as the model that it begins with, or as is shipped."""
+    folder = model_folder(config.start) if config.start else None
+    return read_space(folder if folder is not None and (folder / SPACE_FILE).is_file() else SHIPPED_SPACE.parent)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -313,6 +331,8 @@ def plan_degrade_training(run: DegradeRun) -> DegradePlan:
         check_captions(config.data.captions, run.out_dir, download=run.download)
     data = read_data(run)
     weights, unused = kind_weights(config.data.weights, data.counts())
+    if config.data.face_share and weights is None:
+        weights = face_weights(data.counts(), config.data.face_share)
     largest, least = max(*config.train.crop_sizes, config.validation_size), min(config.data.face_sizes)
     if data.faces is not None and largest > least:
         raise ConfigError(
@@ -321,6 +341,24 @@ def plan_degrade_training(run: DegradeRun) -> DegradePlan:
         )
     _claim(run, data).check(LocalStore(run.out_dir))
     return DegradePlan(data=data, weights=weights, unused=unused)
+
+
+def face_weights(counts: Mapping[str, int], share: float) -> Mapping[str, float] | None:
+    """Give faces a share of the samples, and the pairs the rest, each as likely; None where one of both is lacking.
+
+    >>> face_weights({"press": 30, "web": 10, "face": 500}, 0.6)
+    {'press': 0.3, 'web': 0.1, 'face': 0.6}
+
+    Raises:
+        ConfigError: If it is no share.
+    """
+    if not 0 < share < 1:
+        raise ConfigError(f"data: face_share: expected a share within [0, 1), got {share}")
+    pairs = {kind: count for kind, count in counts.items() if kind != FACE}
+    if not pairs or FACE not in counts:
+        return None
+    total = sum(pairs.values())
+    return {**{kind: (1 - share) * count / total for kind, count in pairs.items()}, FACE: share}
 
 
 def kind_weights(
@@ -361,6 +399,7 @@ def pair_sources(
     pairs, faces = (data.held_out, data.held_out_faces) if held_out else (data.training, data.faces)
     kinds = sorted({pair.kind for pair in pairs})
     sources: list[PairSource] = []
+    describe = _space(run.config).describe if config.exemplars else None
     for kind in kinds:
         chosen = [pair for pair in pairs if pair.kind == kind]
         policy = dataclasses.replace(
@@ -376,7 +415,14 @@ def pair_sources(
             of_file = dict(zip(files, captions, strict=True))
             captions = [of_file[pair.hq_path] for pair in chosen]
         sources.append(
-            RealPairs(chosen, captions=captions, policy=policy, cache=cache, source_words=config.source_words)
+            RealPairs(
+                chosen,
+                captions=captions,
+                policy=policy,
+                cache=cache,
+                source_words=config.source_words,
+                describe=describe,
+            )
         )
     if faces is not None:
         for name in config.presets:
@@ -388,8 +434,9 @@ def pair_sources(
                     face_size=side,
                     limit=config.face_limit,
                     seed=run.config.train.seed,
-                    policy=CropPolicy(native=config.native.get(FACE, 1.0)),
+                    policy=CropPolicy(native=config.native.get(FACE, 1.0), grid=config.grid),
                     cache=cache,
+                    describe=describe,
                 )
                 drawn = make()
                 what = "faces, held out" if held_out else "faces"
@@ -401,6 +448,7 @@ def pair_sources(
 def build_net(run: DegradeRun, stream: Mixture) -> tuple[FlipNet, BaseReference]:
     """The network of a run, new, and where its base model is."""
     config = run.config
+    space = _space(config) if config.data.exemplars else None
     if config.start:
         net, base = continued_net(
             config.start,
@@ -411,6 +459,7 @@ def build_net(run: DegradeRun, stream: Mixture) -> tuple[FlipNet, BaseReference]
             samples=config.data.survey,
             download=run.download,
             lapped=config.base.lapped,
+            space=space,
         )
         if config.train.train_base:  # which is then saved with it
             base = BaseReference(location=BASE_DIR)
@@ -426,6 +475,7 @@ def build_net(run: DegradeRun, stream: Mixture) -> tuple[FlipNet, BaseReference]
         sizes=config.base,
         download=run.download,
         samples=config.data.survey,
+        space=space,
     )
 
 
@@ -542,7 +592,14 @@ class Validator:
             noise = torch.stack([start_noise(net, start + i, height, width) for i in range(len(batch.captions))])
             condition = self._run.config.network.mode.flip(batch.hq, batch.lq)[1]
             made += to_images(
-                sample(net, condition.to(device), noise.to(device), batch.captions, self._run.config.sampling)
+                sample(
+                    net,
+                    condition.to(device),
+                    noise.to(device),
+                    batch.captions,
+                    self._run.config.sampling,
+                    descriptions=batch.descriptions,
+                )
             )
         true = features_of([(pair.hq, pair.lq) for pair in self._samples])
         found = features_of([(pair.hq, lq) for pair, lq in zip(self._samples, made, strict=True)])

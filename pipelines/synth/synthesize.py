@@ -141,6 +141,7 @@ def synthesize(
     flipnet: str | os.PathLike[str] = "small",
     base_model: str | os.PathLike[str] | None = None,
     prompts: Mapping[str, float] | Sequence[str] | None = None,
+    like: str | os.PathLike[str] | None = None,
     solver_steps: int | None = None,
     solver: Literal["ddim", "dpm++", "lcm"] | None = None,
     guidance: float | None = None,
@@ -188,7 +189,10 @@ def synthesize(
         mix: In the mode `mix`, the FlipNet's share, in [0, 1].
         flipnet: `small`, which ships, or a folder that `degrade-kit train-degrade` wrote.
         base_model: Folder in place of the FlipNet's own base model.
-        prompts: Of the FlipNet, with how often each is drawn; "" is the null prompt. The model's own where None.
+        prompts: Of the FlipNet, with how often each is drawn; "" is the null prompt. The model's own where None, or
+            beside `like` none.
+        like: Photograph that the FlipNet is to degrade like, at its own size, or a folder of them, of which each image
+            takes one.
         solver_steps: Steps of the solver, 1 to 1000; the model's where None, as in what follows.
         solver: Solver.
         guidance: Classifier-free guidance; 1 is none.
@@ -241,6 +245,7 @@ def synthesize(
             preset,
             model=os.fspath(flipnet),
             prompts=prompts,
+            like=like,
             steps=solver_steps,
             solver=solver,
             guidance=guidance,

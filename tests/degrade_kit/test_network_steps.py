@@ -12,10 +12,12 @@ import numpy as np
 import pytest
 
 from degrade_kit.errors import ConfigError
+from degrade_kit.files import parse_yaml, plain_yaml
+from degrade_kit.flipnet.description import SHIPPED_SPACE, describe_place, read_space
 from degrade_kit.flipnet.folder import SHIPPED, folder_digest
 from degrade_kit.network_ops import FlipNetImage
 from degrade_kit.network_steps import RandomFlipNet
-from degrade_kit.recipe import Recipe, recipe_from_mapping
+from degrade_kit.recipe import Recipe, load_recipe, recipe_from_mapping
 
 
 @pytest.fixture(scope="module")
@@ -145,3 +147,81 @@ def test_a_flipnet_that_ships_is_called_by_its_name(name: str) -> None:
 
 def test_small_is_the_one_that_is_meant_where_none_is_named() -> None:
     assert recipe({}).models == {folder_digest(SHIPPED["small"]): "small"}
+
+
+@pytest.fixture
+def shown(model: Path, tmp_path: Path) -> Path:
+    """A folder of a model that knows exemplars."""
+    folder = shutil.copytree(model, tmp_path / "shown")
+    shutil.copy(SHIPPED_SPACE, folder)
+    return folder
+
+
+@pytest.fixture
+def photographs(tmp_path: Path, faces_dir: Path) -> Path:
+    folder = tmp_path / "photographs"
+    folder.mkdir()
+    for name in ("astronaut.png", "nested/hopper.png"):
+        shutil.copy(faces_dir / name, folder)
+    return folder
+
+
+def test_photographs_become_descriptions_of_which_each_image_takes_one(shown: Path, photographs: Path) -> None:
+    made = recipe({"model": str(shown), "like": str(photographs)})
+    expected = describe_place(read_space(shown), photographs)
+    assert len(set(expected)) == 2
+    ops = [drawn(made, seed) for seed in range(40)]
+    assert {op.description for op in ops} == set(expected)
+    assert 10 < [op.description for op in ops].count(expected[0]) < 30
+    assert {op.prompt for op in ops} == {""}, "in place of words"
+    assert drawn(recipe({"model": str(shown), "like": str(photographs), "prompt": "dark"})).prompt == "dark"
+    one = recipe({"model": str(shown), "like": str(photographs / "hopper.png")})
+    assert drawn(one).description == expected[1]
+    assert not drawn(recipe({"model": str(shown), "like": None})).description
+
+
+def test_a_saved_recipe_needs_no_photograph(shown: Path, photographs: Path, tmp_path: Path) -> None:
+    made = recipe({"model": str(shown), "like": str(photographs)})
+    moved = Path(shutil.move(photographs, tmp_path / "elsewhere"))
+    assert recipe({"model": str(shown), "like": str(moved)}).digest() == made.digest()
+    assert recipe({"model": str(shown), "like": str(moved / "astronaut.png")}).digest() != made.digest()
+    shutil.rmtree(moved)
+    text = plain_yaml(made.to_mapping())
+    assert "astronaut" not in text
+    again = recipe_from_mapping(parse_yaml(text, "saved"), "saved")
+    assert again == made
+    assert [drawn(again, seed) for seed in range(9)] == [drawn(made, seed) for seed in range(9)]
+    assert "like" not in recipe({"model": str(shown)}).to_mapping()["steps"][0]["flipnet"]
+
+
+def test_photographs_beside_a_recipe_are_found(shown: Path, photographs: Path, tmp_path: Path) -> None:
+    inside = f"name: beside\nsteps:\n- photo_frame:\n    side: 64\n    steps:\n    - flipnet: {{model: {shown}, like: "
+    (tmp_path / "mine.yaml").write_text(f"{inside}{photographs.name}}}\n")
+    [_, op, *_] = load_recipe(tmp_path / "mine.yaml").draw(np.random.default_rng(0)).steps
+    assert isinstance(op, FlipNetImage)
+    assert op.description in describe_place(read_space(shown), photographs)
+    (tmp_path / "wrong.yaml").write_text(f"{inside}nowhere}}\n")
+    with pytest.raises(
+        ConfigError, match=r"wrong\.yaml: steps\[0\]\.photo_frame\.steps\[0\]\.flipnet\.like: nowhere: "
+    ):
+        load_recipe(tmp_path / "wrong.yaml")
+
+
+@pytest.mark.parametrize(
+    ("like", "message"),
+    [
+        (3, "expected a photograph, a folder of them, or their descriptions, got 3"),
+        ([1.0, 2.0], "expected a photograph, a folder of them, or their descriptions, got"),
+        ([[1.0, 2.0]], "expected descriptions of 10 numbers"),
+        ([["x"] * 10], "expected a number within"),
+        ([[1e9] * 10], "expected a number within"),
+    ],
+)
+def test_a_slip_in_the_exemplars_is_one_message(like: Any, message: str, shown: Path) -> None:  # noqa: ANN401
+    with pytest.raises(ConfigError, match=rf"flipnet\.like: {message}"):
+        recipe({"model": str(shown), "like": like})
+
+
+def test_a_model_that_knows_no_exemplars_says_so(model: Path, photographs: Path) -> None:
+    with pytest.raises(ConfigError, match=r"flipnet\.like: .*cannot degrade like a photograph"):
+        recipe({"model": str(model), "like": str(photographs)})

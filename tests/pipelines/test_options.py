@@ -75,7 +75,7 @@ MAKES_IDLE: dict[tuple[str, str], tuple[str, ...]] = {
     **{
         ("degrade", name): ("--preset", "gfpgan")
         for name in (
-            *("flipnet", "prompt", "solver_steps", "solver", "guidance", "phi", "negative_prompt"),
+            *("flipnet", "prompt", "like", "solver_steps", "solver", "guidance", "phi", "negative_prompt"),
             *("captions", "base_model", "batch_size", "device", "dtype", "download"),
         )
     },

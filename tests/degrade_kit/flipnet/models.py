@@ -12,6 +12,7 @@ from degrade_kit.flipnet import foreign
 from degrade_kit.flipnet.base_small import SmallBase, build_small_base, word_tokenizer
 from degrade_kit.flipnet.checkpoint import BaseModel
 from degrade_kit.flipnet.config import FlipNetConfig
+from degrade_kit.flipnet.description import SHIPPED_SPACE, read_space
 from degrade_kit.flipnet.network import FlipNet
 
 WORDS = ("low light", "strong noise", "haze", "clean")
@@ -72,8 +73,9 @@ def tiny_flipnet(
     return assemble(base, config or FlipNetConfig(lora_rank=4), randomize=randomize)
 
 
-def gated_flipnet(*, randomize: bool = True, window: int = 3) -> FlipNet:
-    """As the one that ships: block cosines, a gated head, windows."""
+def gated_flipnet(*, randomize: bool = True, window: int = 3, exemplars: bool = False) -> FlipNet:
+    """As the one that ships: block cosines, a gated head, windows; `exemplars`: one that knows descriptions."""
+    space = read_space(SHIPPED_SPACE.parent) if exemplars else None
     config = FlipNetConfig(
         lora_rank=0,
         head="gated",
@@ -84,11 +86,16 @@ def gated_flipnet(*, randomize: bool = True, window: int = 3) -> FlipNet:
         noise_gain=0.2,
         noise_offset=0.3,
         noise_offset_channels=(0, 64, 128),
+        description=0 if space is None else space.size,
     )
     torch.manual_seed(0)
     images = torch.rand(4, 3, 64, 64) * 2 - 1
     base = build_small_base(SmallBase(widths=(32, 32, 64), text_width=32, text_layers=1), config, WORDS, images)
-    return assemble(base, config, randomize=randomize)
+    net = assemble(base, config, randomize=randomize)
+    net.space = space
+    if net.describer is not None and randomize:
+        nn.init.normal_(net.describer.last.weight, std=0.3)
+    return net
 
 
 def fine_flipnet(*, randomize: bool = True) -> FlipNet:

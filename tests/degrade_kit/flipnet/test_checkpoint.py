@@ -412,3 +412,30 @@ def test_a_model_that_is_loaded_and_saved_has_the_same_files_wherever_it_lay(tmp
         save(load(tmp_path / name).net, tmp_path / f"again_{name}", BaseReference(location="base"))
     assert checkpoint.folder_digest(tmp_path / "again_first") == checkpoint.folder_digest(tmp_path / "again_elsewhere")
     assert str(tmp_path) not in "".join(path.read_text("utf-8") for path in tmp_path.glob("again_first/**/*.json"))
+
+
+@pytest.mark.slow
+def test_what_a_network_learned_of_exemplars_comes_back(tmp_path: Path) -> None:
+    net = gated_flipnet(exemplars=True)
+    save(net, tmp_path / "model", BaseReference(location="base"))
+    found = load(tmp_path / "model").net
+    assert found.describer is not None
+    assert net.describer is not None
+    assert found.space is not None
+    assert net.space is not None
+    assert found.space.to_json() == net.space.to_json()
+    for name, tensor in net.describer.state_dict().items():
+        assert torch.equal(found.describer.state_dict()[name], tensor)
+    digest = checkpoint.folder_digest(tmp_path / "model")
+    space = json.loads((tmp_path / "model" / "description.json").read_text())
+    space["matrix"] = [row[:-1] for row in space["matrix"]]
+    (tmp_path / "model" / "description.json").write_text(json.dumps(space))
+    assert checkpoint.folder_digest(tmp_path / "model") != digest
+    with pytest.raises(ConfigError, match=r"expected descriptions of 10 numbers, description\.json makes 9"):
+        load(tmp_path / "model")
+    (tmp_path / "model" / "description.json").unlink()
+    with pytest.raises(ConfigError, match="cannot degrade like a photograph"):
+        load(tmp_path / "model")
+    (tmp_path / "model" / "description.safetensors").unlink()
+    with pytest.raises(ConfigError, match=r"description\.safetensors: cannot be read"):
+        load(tmp_path / "model")

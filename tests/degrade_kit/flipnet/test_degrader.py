@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from degrade_kit.flipnet.checkpoint import Loaded
 from degrade_kit.flipnet.config import FlipNetConfig, Mode
 from degrade_kit.flipnet.degrader import Degrader, choose_device, draw_prompt, flipnet_record, start_noise
 from degrade_kit.flipnet.sampling import SamplingConfig, latent_size
-from degrade_kit.image import Pixels, to_float
+from degrade_kit.image import Pixels, encode_png, to_float
 from degrade_kit.network_ops import FlipNetImage
 from degrade_kit.ops import Clip
 from degrade_kit.record import Record
@@ -29,6 +30,13 @@ def degrader() -> Degrader:
 def faces(astronaut: Pixels) -> list[Pixels]:
     corners = ((0, 128, 64, 64), (64, 192, 64, 64), (0, 200, 72, 96))
     return [np.ascontiguousarray(astronaut[y : y + h, x : x + w]) for y, x, h, w in corners]
+
+
+@pytest.fixture(scope="module")
+def shown() -> Degrader:
+    """A model that knows exemplars."""
+    net = gated_flipnet(exemplars=True)
+    return Degrader(Loaded(net=net, prompts=(), sampling=SETTINGS, digest="4567"), device="cpu")
 
 
 def differ(first: Pixels, second: Pixels) -> int:
@@ -144,3 +152,55 @@ def test_each_prompt_has_a_seed(degrader: Degrader, faces: list[Pixels]) -> None
         degrader.degrade(faces[0], ["haze", "dark"], seeds=[1])
     with pytest.raises(ValueError, match="hq: expected an RGB image"):
         degrader.degrade(to_float(faces[0]) * 2, "haze")
+
+
+@pytest.mark.slow
+def test_an_exemplar_is_described_in_the_record(shown: Degrader, faces: list[Pixels], tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(encode_png(faces[0]))
+    (tmp_path / "b.png").write_bytes(encode_png(faces[2]))
+    [first], [second] = shown.describe(faces[0]), shown.describe(tmp_path / "b.png")
+    assert shown.describe(tmp_path) == (first, second)
+    assert shown.describe(to_float(faces[0])) == (first,)
+    record = Record.from_json(shown.record("", 3, None, second).to_json())
+    [[recorded]] = shown.run([faces[1]], [[record]])
+    for like in (faces[2], tmp_path / "b.png"):
+        np.testing.assert_array_equal(shown.degrade(faces[1], like=like, seeds=[3])[0], recorded)
+    [plain] = shown.degrade(faces[1], seeds=[3])
+    assert differ(plain, recorded) > 3
+    made = shown.degrade(faces[1], [""] * 4, like=tmp_path)
+    ones = [[shown.degrade(faces[1], like=like, seeds=[seed])[0] for like in (faces[0], faces[2])] for seed in range(6)]
+    taken = [[differ(image, one) == 0 for one in both] for image, both in zip(made, ones, strict=True)]
+    assert {tuple(row) for row in taken} == {(True, False), (False, True)}, "each seed takes one"
+
+
+@pytest.mark.slow
+def test_exemplars_in_a_batch_change_no_other_image(shown: Degrader, faces: list[Pixels]) -> None:
+    [described] = shown.describe(faces[2])
+    other = tuple(-value for value in described)
+    records = [[shown.record("", seed, None, given) for seed, given in enumerate((described, (), other, described))]]
+    [together] = shown.run(faces[:1], records)
+    for record, image in zip(records[0], together, strict=True):
+        [[alone]] = shown.run(faces[:1], [[record]])
+        np.testing.assert_array_equal(alone, image)
+
+
+def test_a_record_without_an_exemplar_stays_as_it_was(shown: Degrader) -> None:
+    assert "description" not in shown.record("haze", 1).to_json()
+    assert '"description":[1.0,2.5]' in flipnet_record("0123", "", 1, SETTINGS, (1.0, 2.5)).to_json()
+    with pytest.raises(ValueError, match=r"flipnet\.description: expected a number within \[0, 24\]"):
+        Record.from_json(flipnet_record("0123", "", 1, SETTINGS, (0.0,) * 25).to_json())
+
+
+def test_an_exemplar_needs_a_model_that_knows_them(
+    degrader: Degrader, shown: Degrader, faces: list[Pixels], tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match="like: this FlipNet was not trained with exemplars"):
+        degrader.degrade(faces[0], like=faces[1])
+    with pytest.raises(ConfigError, match="description: this FlipNet was not trained with exemplars"):
+        degrader.run(faces[:1], [[flipnet_record("0123", "", 1, SETTINGS, (1.0,))]])
+    with pytest.raises(ConfigError, match="description: expected 10 numbers, got 1"):
+        shown.run(faces[:1], [[flipnet_record("4567", "", 1, SETTINGS, (1.0,))]])
+    with pytest.raises(ConfigError, match="nowhere"):
+        shown.degrade(faces[0], like=tmp_path / "nowhere")
+    with pytest.raises(ValueError, match="like"):
+        shown.degrade(faces[0], like=np.zeros((8, 8), np.uint8))

@@ -15,8 +15,8 @@ import numpy.typing as npt
 import pytest
 
 from degrade_kit.errors import ConfigError, ImageError
-from degrade_kit.flipnet.crops import CropPolicy
-from degrade_kit.flipnet.mixture import FacePairs, ImageCache, Mixture, PairSample, RealPairs
+from degrade_kit.flipnet.crops import Crop, CropPolicy
+from degrade_kit.flipnet.mixture import FacePairs, ImageCache, Mixture, PairSample, RealPairs, other_part
 from degrade_kit.flipnet.pairs import Pair, read_pairs
 from degrade_kit.image import encode_png
 from degrade_kit.presets import preset
@@ -57,10 +57,11 @@ def equal(a: PairSample, b: PairSample) -> bool:
 
 def test_a_sample_is_a_pair_of_crops_with_a_caption(mixture: Mixture) -> None:
     for number in range(30):
-        hq, lq, caption, kind, fresh = mixture.sample(number, SIZE)
+        hq, lq, caption, kind, fresh, description = mixture.sample(number, SIZE)
         assert hq.shape == lq.shape == (SIZE, SIZE, 3)
         assert hq.dtype == lq.dtype == np.uint8
         assert kind in ("blur", "face")
+        assert description == (), "nobody asked for one"
         assert fresh == (kind == "face"), "a face is degraded anew each time"
         assert kind == "face" or "blur" in caption
         assert not np.array_equal(hq, lq)
@@ -240,3 +241,46 @@ def test_the_cache_gives_read_only_images_and_keeps_none_beyond_its_limit() -> N
     assert (len(cache), cache.num_bytes) == (0, 0)
     copy = pickle.loads(pickle.dumps(cache))
     assert (copy.max_bytes, len(copy)) == (100, 0)
+
+
+def test_what_is_described_is_another_part(astronaut: Pixels) -> None:
+    """Marks each pixel by its place, so that a part tells where it is from."""
+    places = np.zeros((160, 96, 3), np.uint8)
+    places[..., 0], places[..., 1] = np.arange(160)[:, None], np.arange(96)[None]
+    rng = np.random.default_rng(0)
+    for top in (0, 40, 96):
+        crop = Crop(top=top, left=0, side=64, size=64, flip=False)
+        part = other_part(crop, places, rng)
+        assert min(part.shape[:2]) >= 48
+        assert tuple(part[0, 0, :2] % 8) == (0, 0), "on the grid of a JPEG file"
+        rows = set(range(top, top + 64)) & set(part[:, 0, 0].tolist())
+        columns = set(range(64)) & set(part[0, :, 1].tolist())
+        assert len(rows) * len(columns) <= 0.5 * part.shape[0] * part.shape[1]
+    small = Crop(top=0, left=0, side=32, size=32, flip=False)
+    np.testing.assert_array_equal(other_part(small, places[:40, :30], rng), places[:40, :30])
+
+
+def test_samples_are_described_by_other_images_and_stay_what_they_were(
+    blurred: tuple[Pair, ...], faces_dir: Path
+) -> None:
+    seen: list[Pixels] = []
+
+    def describe(pixels: Pixels) -> tuple[float, ...]:
+        seen.append(pixels)
+        return (float(pixels.mean()), float(len(seen)))
+
+    def made(asked: bool) -> Mixture:
+        given = {"describe": describe if asked else None}
+        faces = FacePairs(open_sources(faces_dir), preset("gfpgan"), face_size=64, **given)
+        return Mixture([RealPairs(blurred, **given), faces], seed=5)
+
+    kinds: set[str] = set()
+    for number in range(12):
+        seen.clear()
+        plain, found = made(False).sample(number, SIZE), made(True).sample(number, SIZE)
+        assert equal(plain, found._replace(description=()))
+        assert plain.description == ()
+        assert found.description == (float(seen[0].mean()), 1.0)
+        assert seen[0].shape[0] >= 48
+        kinds.add(found.kind)
+    assert kinds == {"blur", "face"}

@@ -10,6 +10,7 @@ from torch import Tensor
 from degrade_kit.flipnet.boosthub import Pass, windowed_attention
 from degrade_kit.flipnet.config import FlipNetConfig, Mode
 from degrade_kit.flipnet.network import LORA_TARGETS, FlipNet, gaussian_blur
+from degrade_kit.flipnet.sampling import SamplingConfig, latent_size, sample
 from degrade_kit.flipnet.text import join_tokens
 from tests.degrade_kit.flipnet.models import assemble, fine_flipnet, gated_flipnet, tiny_base, tiny_flipnet
 
@@ -202,3 +203,24 @@ def test_modes_flip_the_pair() -> None:
 def test_a_head_that_does_not_fit_the_network_is_refused() -> None:
     with pytest.raises(ValueError, match="expected a network with 12 output channels that predicts the sample, got 4"):
         assemble(tiny_base(), FlipNetConfig(lora_rank=0, head="gated"), randomize=False)
+
+
+@pytest.mark.slow
+def test_exemplars_that_were_not_learned_change_nothing() -> None:
+    plain, shown = gated_flipnet(), gated_flipnet(exemplars=True)
+    assert shown.describer is not None
+    torch.nn.init.zeros_(shown.describer.last.weight)
+    source = torch.Generator().manual_seed(3)
+    image = torch.rand(2, 3, 64, 64, generator=source) * 2 - 1
+    noise = torch.randn(2, *latent_size(plain, 64, 64), generator=source)
+    config = SamplingConfig(num_steps=2, guidance=2.0)
+    prompts = ["haze", "clean"]
+    expected = sample(plain, image, noise, prompts, config)
+    description = [float(number) for number in range(shown.describer.numbers)]
+    found = sample(shown, image, noise, prompts, config, descriptions=[description, ()])
+    assert torch.equal(found, expected)
+    torch.nn.init.normal_(shown.describer.last.weight, std=0.3)
+    found = sample(shown, image, noise, prompts, config, descriptions=[description, ()])
+    assert not torch.equal(found[0], expected[0])
+    assert torch.equal(found[1], expected[1]), "an image without an exemplar"
+    assert torch.equal(sample(shown, image, noise, prompts, config), expected)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import shutil
@@ -7,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, cast
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -15,8 +17,9 @@ from torch import Tensor
 from degrade_kit.errors import ConfigError, RunError
 from degrade_kit.flipnet import loop
 from degrade_kit.flipnet.batch import Batch, PixelBatch, collate, pair_generators, stack_pixels, to_images
-from degrade_kit.flipnet.checkpoint import BaseReference
+from degrade_kit.flipnet.checkpoint import BaseReference, load
 from degrade_kit.flipnet.config import FlipNetConfig, Mode
+from degrade_kit.flipnet.description import SHIPPED_SPACE, read_space
 from degrade_kit.flipnet.loop import (
     TrainState,
     averaged,
@@ -29,6 +32,7 @@ from degrade_kit.flipnet.mixture import PairSample
 from degrade_kit.flipnet.network import FlipNet
 from degrade_kit.flipnet.sampling import SamplingConfig, latent_size, sample
 from degrade_kit.flipnet.training import DiffusionLoss, TrainConfig, new_state, train
+from degrade_kit.image import Pixels
 from tests.degrade_kit.flipnet.models import gated_flipnet, tiny_flipnet
 
 BASE = BaseReference(location="a base model")
@@ -607,3 +611,95 @@ def test_pixels_come_back_from_tensors() -> None:
     assert float(batch.hq.abs().max()) <= 1
     for number, image in enumerate(to_images(batch.hq)):
         assert np.array_equal(image, Stream().sample(number, 16).hq)
+
+
+# ------------------------------------------------------------------------------------------------------ exemplars
+
+
+def described(*descriptions: tuple[float, ...]) -> Batch:
+    pairs = [Stream().sample(number, 64)._replace(description=given) for number, given in enumerate(descriptions)]
+    return collate(pairs)
+
+
+@pytest.mark.slow
+def test_exemplars_are_shown_and_left_out_by_their_share() -> None:
+    net = gated_flipnet(exemplars=True)
+    assert net.describer is not None
+    numbers = net.describer.numbers
+    batch = described(*[(1.0,) * numbers] * 40, ())
+    found: dict[str, Any] = {}
+    original = net.describer.forward
+
+    def forward(rows: Tensor) -> Tensor:
+        found["rows"] = rows
+        return original(rows)
+
+    net.describer.forward = forward
+    config = small(description_dropout=0.4, description_noise=0.1, noise_draws=2)
+    DiffusionLoss(net, config)(batch, pair_generators(0, 0, 0, 41))
+    rows = found["rows"].numpy()
+    shown = rows[:, -1] == 1
+    assert 15 <= shown.sum() <= 33
+    assert not rows[~shown].any(), "one that is not shown says nothing"
+    assert not shown[-1], "there was none"
+    assert 0.07 < (rows[shown, :-1] - 1).std() < 0.13
+    none = small(description_dropout=1.0)
+    DiffusionLoss(net, none)(batch, pair_generators(0, 0, 0, 41))
+    assert not found["rows"].any()
+
+
+class TwoKinds:
+    """Random blocks, noisy or blurred; the caption says nothing, and the description is of other blocks."""
+
+    def __init__(self) -> None:
+        self.space = read_space(SHIPPED_SPACE.parent)
+
+    def sample(self, number: int, size: int) -> PairSample:
+        noisy = number % 2 == 1
+        hq, lq = self.pair(number, size, noisy)
+        return PairSample(hq, lq, "", "both", description=self.describe(number + 10**6, noisy))
+
+    def describe(self, number: int, noisy: bool) -> tuple[float, ...]:
+        return self.space.describe(self.pair(number, 64, noisy)[1])
+
+    @staticmethod
+    def pair(number: int, size: int, noisy: bool) -> tuple[Pixels, Pixels]:
+        rng = np.random.default_rng(number)
+        hq = np.kron(rng.integers(40, 216, (size // 8, size // 8, 3)), np.ones((8, 8, 1)))
+        lq = hq + rng.normal(0, 20, hq.shape) if noisy else cv2.GaussianBlur(hq, (0, 0), 2.5)
+        return hq.astype(np.uint8), np.clip(lq, 0, 255).astype(np.uint8)
+
+
+@pytest.mark.slow
+@pytest.mark.long
+def test_a_trained_network_knows_a_pair_better_by_its_exemplar_and_worse_by_another(tmp_path: Path) -> None:
+    stream = TwoKinds()
+    net = gated_flipnet(randomize=False, exemplars=True)
+    assert net.head is not None
+    pairs = collate([stream.sample(number, 64) for number in range(64)])
+    net.head.fit(net.encode_images(pairs.lq), net.encode_images(pairs.hq))
+    config = small(
+        batch_size=8,
+        crop_sizes=(32,),
+        num_steps=100,
+        learning_rate=2e-3,
+        loss_weighting="posterior",
+        train_base=True,
+        description_dropout=0.0,
+        condition_noise=0.0,
+        condition_loss=0.0,
+        ema_decay=0.9,
+    )
+    train(net, stream, config, tmp_path, BaseReference(location="base"), device="cpu")
+    model = load(tmp_path / "model").net
+    unseen = collate([stream.sample(5000 + number, 64) for number in range(8)])
+    swapped = [unseen.descriptions[number ^ 1] for number in range(8)]
+    measured = dataclasses.replace(config, description_noise=0.0)
+
+    @torch.no_grad()
+    def loss(descriptions: list[tuple[float, ...]]) -> float:
+        batch = dataclasses.replace(unseen, descriptions=descriptions)
+        made = DiffusionLoss(model, measured)
+        return float(np.mean([float(made(batch, pair_generators(1, step, 0, 8))) for step in range(4)]))
+
+    assert loss(unseen.descriptions) < loss([()] * 8) < loss(swapped)

@@ -471,3 +471,46 @@ def test_the_photos_configuration_begins_with_the_small_flipnet(raw: Path, tmp_p
     assert "pairs to train on: 4 press" in plan
     assert "base model: that of the FlipNet small, which is trained further; all of it trains" in plan
     assert "1,000 steps of [12, 6] pairs at [64, 96] pixels" in plan
+
+
+@pytest.mark.slow
+@pytest.mark.long
+def test_a_flipnet_learns_from_exemplars_and_a_killed_run_ends_alike(raw: Path, licensed: Path, tmp_path: Path) -> None:
+    data = {"native": {"*": 1.0}, "source_words": True, "survey": 20, "exemplars": True, "face_share": 0.5}
+    data |= {"presets": ["gfpgan"], "face_sizes": [64], "held_out": 0.25}
+    config = further(licensed, tmp_path / "exemplars.yaml", data=data)
+    pairs = ["train-degrade", "--pairs", f"press={raw / 'noise'}", "--hq", str(raw / "faces"), "--config", str(config)]
+    pairs += ["--device", "cpu"]
+    plan = run([*pairs, "--out", str(tmp_path / "run"), "--dry-run"]).output
+    assert "of the samples: press 50%, face 50%" in plan
+    assert run([*pairs, "--out", str(tmp_path / "run")]).exit_code == 0
+    found = load(tmp_path / "run" / "model").net
+    assert found.config.description == 10
+    assert found.describer is not None
+    assert found.describer.last.weight.abs().max() > 0, "it trained"
+    assert found.space is not None
+
+    assert run([*pairs, "--out", str(tmp_path / "again"), "--steps", "1"]).exit_code == 0
+    assert run([*pairs, "--out", str(tmp_path / "again")]).exit_code == 0
+    again = load(tmp_path / "again" / "model").net
+    for name, tensor in found.state_dict().items():
+        assert torch.equal(again.state_dict()[name], tensor), name
+
+    begun = further(tmp_path / "run" / "model", tmp_path / "more.yaml", data={**data, "exemplars": False})
+    words = [*pairs[:5], "--config", str(begun), "--device", "cpu", "--out", str(tmp_path / "more")]
+    assert run(words).exit_code == 0
+    kept = load(tmp_path / "more" / "model").net
+    assert kept.describer is not None
+    assert kept.space is not None
+
+
+def test_a_description_is_asked_for_by_its_data(raw: Path, tmp_path: Path) -> None:
+    path = tmp_path / "wrong.yaml"
+    path.write_text(yaml.safe_dump({**CONFIG, "network": {**CONFIG["network"], "description": 10}}))
+    result = run(words(raw, path, tmp_path / "run", "--dry-run"))
+    assert result.exit_code == 2
+    assert "network: description: set `data: {exemplars: true}`" in result.output
+    path.write_text(yaml.safe_dump({**CONFIG, "data": {**CONFIG["data"], "weights": {}, "face_share": 1.5}}))
+    result = run(words(raw, path, tmp_path / "run", "--dry-run"))
+    assert result.exit_code == 2
+    assert "face_share: expected a share within [0, 1), got 1.5" in result.output

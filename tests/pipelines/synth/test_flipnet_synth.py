@@ -540,3 +540,72 @@ def test_where_a_flipnet_runs_is_decided_without_loading_it(
     few, many = synth_effort(plan, 1, 1), synth_effort(plan, 10**6, 1000)
     assert many.seconds > 10**5 * few.seconds
     assert many.setup == few.setup > 0
+
+
+@pytest.fixture(scope="module")
+def shown(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small FlipNet with random weights that knows exemplars."""
+    folder = tmp_path_factory.mktemp("shown") / "model"
+    settings = SamplingConfig(num_steps=2, guidance=1.0)
+    save(gated_flipnet(exemplars=True), folder, BaseReference(location="base"), sampling=settings, half=True)
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.long
+def test_exemplars_give_the_same_bytes_for_any_workers_and_batch_and_need_no_photograph_again(
+    shown: Path, faces_dir: Path, config: SynthConfig, tmp_path: Path
+) -> None:
+    photographs = tmp_path / "photographs"
+    photographs.mkdir()
+    for name in ("astronaut.png", "nested/hopper.png"):
+        shutil.copy(faces_dir / name, photographs)
+    inside = [{"flipnet": {"model": str(shown), "like": str(photographs)}}, {"jpeg": {"quality": [60, 95]}}]
+    framed = {"name": "alike", "steps": [{"photo_frame": {"side": [20, 60], "steps": inside}}]}
+    recipe = recipe_from_mapping(framed, "alike")
+    shutil.rmtree(photographs)
+    config = replace(config, recipe=recipe, network=NetworkSettings(device="cpu", batch_size=8))
+    synth(config, tmp_path / "here")
+    expected = files_in(tmp_path / "here")
+    for workers, batch in ((0, 1), (1, 8), (2, 1)):
+        out = tmp_path / f"{workers}-{batch}"
+        synth(replace(config, network=replace(config.network, batch_size=batch)), out, ExecutorConfig(workers=workers))
+        assert files_in(out) == expected, (workers, batch)
+    report = verify(tmp_path / "here", workers=0, replay=1.0)
+    assert (report.problems, report.replayed, report.identical) == ([], 18, 18)
+    records = [sample.record(number) for sample in samples_in(tmp_path / "here").values() for number in range(3)]
+    taken = {op.description for record in records for op in record.steps if isinstance(op, FlipNetImage)}
+    assert len(taken) == 2
+    assert not any(b"photographs" in data for name, data in expected.items() if name.endswith((".yaml", ".json")))
+
+
+@pytest.mark.slow
+@pytest.mark.long
+def test_like_goes_everywhere(shown: Path, faces_dir: Path, tmp_path: Path) -> None:
+    photo, face = faces_dir / "nested" / "hopper.png", faces_dir / "astronaut.png"
+    given = ["--flipnet", shown, "--size", "64", "--device", "cpu"]
+    made = run("synth", "--hq", faces_dir, "--shards", tmp_path / "out", "--mode", "flipnet", "--like", photo, *given)
+    assert made.exit_code == 0, made.output
+    again = run("replay", tmp_path / "out", "000000001", "--out", tmp_path / "again")
+    assert again.exit_code == 0, again.output
+    alike = run("degrade", face, "--like", photo, *given, "--variants", "1", "--out", tmp_path / "alike")
+    plain = run("degrade", face, *given, "--variants", "1", "--out", tmp_path / "plain")
+    assert alike.exit_code == plain.exit_code == 0, alike.output
+    images = [decode_image((tmp_path / name / "lq0.png").read_bytes()).pixels for name in ("alike", "plain")]
+    assert np.abs(images[0].astype(int) - images[1]).max() > 3
+    (tmp_path / "mine.yaml").write_text(f"name: mine\nsteps:\n- flipnet: {{model: {shown}, like: {photo}}}\n")
+    words = ["--preset", tmp_path / "mine.yaml", "--size", "64", "--device", "cpu", "--out", tmp_path / "look.png"]
+    assert run("preview", "--hq", faces_dir, *words).exit_code == 0
+
+
+def test_what_cannot_be_like_is_one_message(shown: Path, model: Path, faces_dir: Path, tmp_path: Path) -> None:
+    face = faces_dir / "astronaut.png"
+    for flipnet, like, expected in (
+        (model, face, "flipnet.like"),
+        (model, face, "cannot degrade like a photograph"),
+        (shown, tmp_path, "no image found"),
+    ):
+        result = run("degrade", face, "--flipnet", flipnet, "--like", like, "--out", tmp_path / "look")
+        assert result.exit_code == 2
+        assert expected in result.output
+        assert "Traceback" not in result.output
