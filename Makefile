@@ -4,7 +4,7 @@
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo demo-flipnet check test test-all test-latest chaos lint format bench lock clean fuzz
+.PHONY: help demo demo-flipnet check test test-all test-latest chaos lint format bench docs lock clean fuzz
 
 # The interpreter that the environment is made with: the first here that runs and is new enough.
 PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11 python3.10; do \
@@ -73,6 +73,9 @@ lint: .venv/.dev ## Check format, lint rules and types
 format: .venv/.dev ## Format the code and fix what the linter can fix by itself
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+docs: .venv/.dev ## Build the documentation as a site in build/site; each warning is an error
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 bench: .venv/.dev ## Measure every hot path against other implementations or the naive way
 	$(BIN)/python -m benchmarks.degrade

@@ -25,8 +25,8 @@ def replay_command(shards: str, key: str, variant: int, flipnet: str | None, out
     Example:
       degrade-kit replay out/ffhq 000000042 --variant 1 --out again
 
-    Writes hq.png, lq.png (as a reader gives it), lq_native.png and record.json. Exit status 1 if the stored LQ image differs;
-    one of a network may by a level on average, as other processors round.
+    Writes hq.png, lq.png (as a reader gives it), lq_native.png and record.json. Exit status 1 if the stored LQ image
+    differs; one of a network may by a level on average, as other processors round.
     """  # noqa: D301 (click reads the \b itself)
     from degrade_kit.image import encode_png
     from degrade_kit.pipelines.claim import report_claim

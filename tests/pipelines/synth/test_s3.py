@@ -15,7 +15,7 @@ import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
@@ -121,11 +121,11 @@ PASSED = {
 @pytest.fixture(scope="module")
 def server() -> Iterator[tuple[str, int]]:
     """A server in this process that speaks S3's protocol."""
-    pytest.importorskip("s3fs")
+    pytest.importorskip("s3fs", reason="needs the extra s3")
     logging.getLogger("werkzeug").disabled = True
-    from moto.server import ThreadedMotoServer
-
-    running = cast("Any", ThreadedMotoServer)(ip_address="127.0.0.1", port=0, verbose=False)
+    running = pytest.importorskip("moto.server", reason="needs moto").ThreadedMotoServer(
+        ip_address="127.0.0.1", port=0, verbose=False
+    )
     running.start()
     yield running.get_host_and_port()
     running.stop()
@@ -139,9 +139,7 @@ def network(server: tuple[str, int], monkeypatch: pytest.MonkeyPatch) -> Iterato
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    import s3fs
-
-    cast("Any", s3fs).S3FileSystem.clear_instance_cache()  # one knows the endpoint that it began with
+    pytest.importorskip("s3fs").S3FileSystem.clear_instance_cache()  # one knows the endpoint that it began with
     yield passing
     passing.shutdown()
     passing.server_close()
@@ -246,9 +244,7 @@ def test_no_access_and_no_credentials_are_said(
         monkeypatch.delenv(name)
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     monkeypatch.setenv("HOME", str(tmp_path))
-    import s3fs
-
-    cast("Any", s3fs).S3FileSystem.clear_instance_cache()
+    pytest.importorskip("s3fs").S3FileSystem.clear_instance_cache()
     unknown = command("synth", "--hq", f"{bucket}/faces", *options, code=1)
     assert "Unable to locate credentials: no access. Set AWS_PROFILE" in unknown.output
 
