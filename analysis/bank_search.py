@@ -37,12 +37,16 @@ TRIALS: Final = _PROPOSED * _TRIED
 """Images by which what is proposed is tried, for each record of the bank."""
 _NEAR: Final = 0.02
 """How much a record's squared distance to its photograph counts beside the mean and the spread of all."""
-_BRIGHT: Final = {"exposure": 0.4, "gamma": 0.25, "contrast": 0.2, "red": 0.12, "blue": 0.2, "saturation": 0.25}
-"""Most that a tone may be away from none, by field: stops, or the factor's logarithm. What is bright in one portrait is
-dark in another, so what a photograph asks of one face would spoil the next."""
-
+_LIGHT: Final = {
+    "exposure": 0.3, "gamma": 0.1, "contrast": 0.06, "red": 0.03, "blue": 0.07, "saturation": 0.06,
+}  # fmt: skip
+"""Standard deviations of a tone: stops, or the factor's logarithm. On portraits they give faces the spread of light and
+colour that they have in photographs; colour varies little, since it varies as much in portraits."""
+_LIT: Final = 2.5
+"""Most that a tone as a whole may be away from none, in these deviations: several that make a face darker or redder add
+up, and what a photograph asks of one face would spoil the next."""
 _NOISY: Final = {"gaussian_noise": ("level", 8.0), "isp": ("shot", 0.006)}
-"""Strongest noise of a record, for the same reason: one loud picture would stand for the spread of many."""
+"""Strongest noise of a record: one loud picture would stand for the spread of many."""
 _LARGEST: Final = 1024
 """Largest side of a face in a photograph, pixels."""
 
@@ -174,7 +178,7 @@ def search_bank(
             pool.append(_child(start, told_by[photograph], config.width, rng))
         else:
             drawn = language.draw(rng)
-            pool.append(Record(drawn.seed, told_by[photograph].apply(drawn.steps)))
+            pool.append(Record(drawn.seed, told_by[photograph].apply(_bounded(drawn.steps))))
     points = measure(pool)
     told = gaps(told_by, pool)
     width = config.width
@@ -272,20 +276,26 @@ def balance(
 
 
 def _child(record: Record, facts: Facts, width: float, rng: np.random.Generator) -> Record:
-    ops = [_bounded(op) if isinstance(op, Tone) else _quiet(op) for op in varied(record.steps, width, rng)]
-    return Record(int(rng.integers(1 << 48)), facts.apply(ops))
+    # The features hardly see light and colour, so nothing would stop variations of variations from going astray.
+    return Record(int(rng.integers(1 << 48)), facts.apply(_bounded(varied(record.steps, width, rng, ("tone",)))))
 
 
-def _bounded(tone: Tone) -> Tone:
-    """A tone within bounds; variations of variations would leave them."""
-    changes: dict[str, float] = {}
-    for name, most in _BRIGHT.items():
-        value = getattr(tone, name)
-        if name == "exposure":
-            changes[name] = min(max(value, -most), most)
-        else:
-            changes[name] = math.exp(min(max(math.log(max(value, 1e-3)), -most), most))
-    return dataclasses.replace(tone, **changes)
+def _bounded(ops: Sequence[Op]) -> list[Op]:
+    """Operations whose tone and noise are within bounds."""
+    return [_lit(op) if isinstance(op, Tone) else _quiet(op) for op in ops]
+
+
+def _lit(tone: Tone) -> Tone:
+    """A tone within bounds: nearer to none as a whole where it is not."""
+    logs = {name: math.log(max(getattr(tone, name), 1e-3)) for name in _LIGHT if name != "exposure"}
+    logs["exposure"] = tone.exposure
+    away = math.hypot(*(value / _LIGHT[name] for name, value in logs.items()))
+    if away <= _LIT:
+        return tone
+    share = _LIT / away
+    return Tone(
+        **{name: share * value if name == "exposure" else math.exp(share * value) for name, value in logs.items()}
+    )
 
 
 def _quiet(op: Op) -> Op:
@@ -346,8 +356,8 @@ def language(sides: Sequence[float] = (40, 256)) -> Recipe:
                         "side": list(sides),
                         "steps": [
                             {"tone": {
-                                "exposure": 0.2, "gamma": 0.12, "contrast": 0.1, "white_balance": 0.08,
-                                "saturation": 0.15, "prob": 0.6,
+                                **{name: _LIGHT[name] for name in ("exposure", "gamma", "contrast", "saturation")},
+                                "white_balance": _LIGHT["blue"], "prob": 0.6,
                             }},
                             {"one_of": {"options": [
                                 {"weight": 5, "steps": [{"blur": {"sigma": [0.3, 1.4]}}]},

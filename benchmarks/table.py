@@ -180,7 +180,7 @@ class Bench:
 
     def rows(self, reals: Mapping[str, Photographs], sources: Sequence[str], *, patches: bool) -> Iterator[Row]:
         """Compare every source with every set of photographs."""
-        points = {name: self._points(real.images) for name, real in reals.items()}
+        points = {name: self.points(real.images) for name, real in reals.items()}
         sets = {
             name: ImageSet(
                 name=name,
@@ -197,15 +197,15 @@ class Bench:
             yield self._ideal(real, reals[name], patches)
             plain = [middle(face, self.size) for face in faces_of[reals[name].share]]
             labels = tuple(map(str, range(len(plain))))
-            faces = ImageSet(name=HQ, kind="hq", points=self._points(plain), labels=labels, groups=self.people)
+            faces = ImageSet(name=HQ, kind="hq", points=self.points(plain), labels=labels, groups=self.people)
             yield self._row(faces, plain, real, reals[name], patches)
         for source in sources:
             recipe = resolve_recipe(source)
-            made = {share: self._made(recipe, faces_of[share], patches) for share in shares}
+            made = {share: self.made(recipe, faces_of[share], pictures=patches) for share in shares}
             for name, real in sets.items():
                 yield self._row(*made[reals[name].share], real, reals[name], patches)
 
-    def _made(self, recipe: Recipe, faces: Sequence[Pixels], patches: bool) -> tuple[ImageSet, list[Pixels]]:
+    def made(self, recipe: Recipe, faces: Sequence[Pixels], *, pictures: bool) -> tuple[ImageSet, list[Pixels]]:
         """The images of a recipe on these faces, measured; they themselves only where they are asked for."""
         order, records = self.draws(recipe)
         by_face: dict[int, list[Record]] = {}
@@ -214,21 +214,21 @@ class Bench:
         groups = tuple(self.people[face] for face in by_face for _ in by_face[face])
         network = _network(recipe)
         images: list[Pixels] = []
-        if patches or network:
+        if pictures or network:
             pairs = [(record, faces[face]) for face in by_face for record in by_face[face]]
             # Together, since a network takes nearly as long for one image as for a few.
             natives = run_together([degrade_segments(record, face) for record, face in pairs], network)
             size = faces[0].shape[0], faces[0].shape[1]
             images = [middle(finish(native.pixels, native.tail, size), self.size) for native in natives]
         if network:
-            points = self._points(images)
+            points = self.points(images)
         else:
             measured = self.measure(by_face, faces)
             points = self.whitening(np.concatenate([measured[face] for face in by_face]))
         labels = tuple(map(str, range(len(groups))))
         return ImageSet(name=recipe.name, kind="synth", points=points, labels=labels, groups=groups), images
 
-    def _points(self, images: Sequence[Pixels]) -> Features:
+    def points(self, images: Sequence[Pixels]) -> Features:
         def measure(image: Pixels) -> Features:
             key = hashlib.sha256(image.tobytes() + Extractor(DEGRADATION).key().encode()).hexdigest()
             return cached(self.cache, key, lambda: degradation_features(image))

@@ -21,7 +21,7 @@ import numpy as np
 from degrade_kit.checks import checked, choice, each, fields
 from degrade_kit.errors import ConfigError, nearest
 from degrade_kit.files import read_json, sha256
-from degrade_kit.ops import Frame, Jpeg, Op, Rescale, Resize, ResizeSide, Unframe, WebP
+from degrade_kit.ops import Frame, Jpeg, Op, Rescale, Resize, ResizeSide, Tone, Unframe, WebP
 from degrade_kit.record import limited, ops_from_plain, ops_to_plain
 from degrade_kit.step_base import normal, uniform
 
@@ -31,8 +31,8 @@ _MAX_BYTES: Final = 16 << 20
 _FORMAT: Final = 1
 
 
-Told = Literal["side", "file"]
-"""The size of the face in the photograph, or quality and subsampling of the photograph's own file."""
+Told = Literal["side", "file", "tone"]
+"""The size of the face in the photograph, quality and subsampling of the photograph's own file, or light and colour."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ class Bank:
     records: tuple[tuple[Op, ...], ...]
     """The operations of each; each ends at the full size."""
     told: tuple[Told, ...] = ()
-    """What the photographs themselves told: it is as they have it in every record, and is not varied."""
+    """What is not varied: size and file where the photographs told them, and the light, which is bounded as it is."""
     licence: str = ""
     """Under which terms the bank can be passed on, and what the terms of the photographs are."""
 
@@ -119,7 +119,7 @@ def _read(path: Path) -> Bank:
 
 _CHECK: Final = fields(
     {"format": int, "name": str, "source": str, "records": each(each(dict))},
-    may={"licence": str, "told": each(choice(("side", "file")))},
+    may={"licence": str, "told": each(choice(("side", "file", "tone")))},
 )
 
 
@@ -139,7 +139,7 @@ def varied(ops: Sequence[Op], width: float, rng: np.random.Generator, told: Coll
         ops: The record's operations.
         width: Standard deviation of the factors' logarithm; 0 changes only where the blocks of a codec lie.
         rng: Draws the variation.
-        told: What stays as it is: the side of the photograph, or its last file.
+        told: What stays as it is: the side of the photograph, its last file, or its tone.
     """
     varied_ops: list[Op] = []
     frame: Frame | None = None
@@ -156,7 +156,12 @@ def varied(ops: Sequence[Op], width: float, rng: np.random.Generator, told: Coll
         elif isinstance(op, Unframe) and frame is not None:
             same = {name: getattr(frame, name) for name in ("side", "angle", "right", "down")}
             varied_ops.append(dataclasses.replace(op, **same))
-        elif isinstance(op, Resize) or place == file or (isinstance(op, ResizeSide) and "side" in told):
+        elif (
+            isinstance(op, Resize)
+            or place == file
+            or (isinstance(op, ResizeSide) and "side" in told)
+            or (isinstance(op, Tone) and "tone" in told)
+        ):
             varied_ops.append(op)
         else:
             varied_ops.append(_varied(op, width, rng))

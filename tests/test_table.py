@@ -10,12 +10,14 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from benchmarks import splits, table
+from benchmarks import banks, splits, table
+from degrade_kit.bank import load_bank, shipped_banks
 from degrade_kit.degradation import make_lq
 from degrade_kit.files import plain_yaml
 from degrade_kit.flipnet.checkpoint import BaseReference, save
 from degrade_kit.flipnet.sampling import SamplingConfig
 from degrade_kit.image import Pixels, encode_png
+from degrade_kit.pipelines.commands.fit_recipe import fit_recipe_command
 from degrade_kit.presets import preset
 from degrade_kit.recipe import recipe_from_mapping
 from degrade_kit.seeding import generator
@@ -106,3 +108,33 @@ def test_nobody_is_fitted_to_and_judges(tmp_path: Path) -> None:
     fitted, judging = splits.split("web", tmp_path)
     assert [path.stem for path in fitted] == ["0_0_ada_0001", "0_0_cleo_0004", "0_0_cleo_0009", "1_0_ada_0002"]
     assert [path.stem for path in judging] == ["0_0_bea_0001"]
+
+
+@pytest.mark.parametrize("name", banks.FITS)
+def test_the_commands_that_find_the_banks_are_commands(name: str, tmp_path: Path) -> None:
+    fit = banks.FITS[name]
+    program, command, *words = fit.words(tmp_path, tmp_path / f"{name}.yaml", {"press-photo": "mine.json"})
+    assert (program, command) == ("degrade-kit", "fit-recipe")
+    found = fit_recipe_command.make_context(command, words).params
+    assert found["pool"] == (tuple("mine.json" if bank == "press-photo" else bank for bank in fit.pool) or ("none",))
+    assert (found["size"], found["records"], found["allow_resize"]) == (banks.SIZE, fit.records, fit.cut)
+    assert found["held_out"] == str(tmp_path / f"{fit.photographs}_test.txt"), "people of no fit"
+
+
+def test_the_banks_that_ship_state_the_terms_that_a_fit_gives_them() -> None:
+    assert sorted(banks.FITS) == shipped_banks()
+    for name in shipped_banks():
+        bank = load_bank(name)
+        made = banks.as_shipped(name, bank)
+        assert (made.licence, made.digest) == (bank.licence, bank.digest)
+        assert made.source.startswith(f"{len(bank.records)} records near")
+        assert made.source.split(" near ")[1].split(",")[0] in bank.source
+
+
+def test_shares_go_to_what_covers() -> None:
+    rng = np.random.default_rng(0)
+    real = rng.normal(0, 1, (60, 2))
+    made = {"near": rng.normal(0, 1, (60, 2)), "far": rng.normal(9, 1, (60, 2))}
+    shares = ({"near": 1.0, "far": 0.0}, {"near": 1.0, "far": 1.0}, {"near": 0.0, "far": 1.0})
+    alone, mixed, away = (banks._covered(mixture, made, real) for mixture in shares)
+    assert alone > mixed > away == 0

@@ -72,6 +72,14 @@ from degrade_kit.pipelines.commands.words import command, not_with, only_with, o
     needs=only_with("kind", "bank"),
     help="Photographs of other people that judge a bank.",
 )
+@option(
+    "--pool",
+    metavar="BANK",
+    multiple=True,
+    unset="every bank that ships",
+    needs=only_with("kind", "bank"),
+    help="Bank whose records are varied beside new ones, by name or file, several times for several; or none.",
+)
 @word(
     "--detector",
     "; whole photographs are aligned for a bank",
@@ -103,6 +111,7 @@ def fit_recipe_command(**options: Any) -> None:  # noqa: ANN401 (the arguments o
     """  # noqa: D301 (click reads the \b itself)
     from degrade_kit.pipelines.distribution.fit_recipe import fit_recipe
 
+    options["pool"] = {(): None, ("none",): ()}.get(options["pool"], options["pool"])
     found = fit_recipe(progress=lambda line: click.echo(line, err=True), **options)
     echo_report(found)
     if options["dry_run"]:

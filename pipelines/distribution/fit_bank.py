@@ -38,6 +38,7 @@ from degrade_kit.degradation import make_lq
 from degrade_kit.errors import ConfigError, RunError
 from degrade_kit.files import plain_yaml, write_files
 from degrade_kit.image import Pixels, encode_png
+from degrade_kit.ops import Op
 from degrade_kit.pipelines.claim import Inputs, check_apart
 from degrade_kit.pipelines.distribution.analyze import PROBE_FACES, PROBE_RECORDS, measure_tasks
 from degrade_kit.pipelines.distribution.features import (
@@ -111,6 +112,8 @@ class FitBankConfig:
     """How hard to look; None is as `search_for` has it, for as many photographs as there are."""
     rounds: int = 3
     records: int | None = None
+    pool: Sequence[str] | None = None
+    """Banks whose records are varied beside new ones: names of those that ship, or files; None takes all that ship."""
 
     @property
     def wide(self) -> int:
@@ -224,6 +227,8 @@ class _Plan:
     judge_places: list[int]
     search_faces: list[_Face]
     judge_faces: list[_Face]
+    known: list[tuple[Op, ...]]
+    """Records that other photographs chose."""
 
     @property
     def effort(self) -> Effort:
@@ -246,10 +251,12 @@ def plan_bank(config: FitBankConfig, out: Path) -> _Plan:
     """Open photographs and faces, and choose what is measured; write nothing.
 
     Raises:
-        ConfigError: If there are too few photographs or faces.
+        ConfigError: If there are too few photographs or faces, or no such bank.
         RunError: If the recipe's folder cannot be written to.
     """
     rng = np.random.default_rng(config.seed)
+    pool = shipped_banks() if config.pool is None else config.pool
+    known = [record for name in pool for record in load_bank(name).records]
     photographs = list_images(config.real)
     check_writable(LocalStore(out.parent))
     check_enough(len(photographs), LEAST_PHOTOGRAPHS, config.real)
@@ -268,6 +275,7 @@ def plan_bank(config: FitBankConfig, out: Path) -> _Plan:
         judge_places=[] if judges is None else pick(len(judges), config.max_images, rng),
         search_faces=[faces[number] for number in one],
         judge_faces=[faces[number] for number in other],
+        known=known,
     )
 
 
@@ -381,7 +389,7 @@ def find_bank(
         rng,
         lambda number, distance: report(f"round {number}: {distance:.3f} from a photograph to the nearest record"),
         facts=facts,
-        known=[record for name in shipped_banks() for record in load_bank(name).records],
+        known=plan.known,
     )
     bank = Bank(out.stem, "", tuple(map(rounded, records)), _told(facts))
     compared = _judge(bank, judges, plan.judge_faces, measure, whitening, config)
@@ -434,7 +442,7 @@ def _sides(facts: Sequence[Facts]) -> Sequence[float]:
 
 def _told(facts: Sequence[Facts]) -> tuple[Told, ...]:
     side, file = agreed(facts)
-    return (*(("side",) if side else ()), *(("file",) if file else ()))
+    return (*(("side",) if side else ()), *(("file",) if file else ()), "tone")
 
 
 def _measure_photos(

@@ -160,6 +160,7 @@ def fit_recipe(
     parts: int | None = None,
     records: int | None = None,
     held_out: str | os.PathLike[str] | None = None,
+    pool: Sequence[str | os.PathLike[str]] | None = None,
     detector: str | None = None,
     feature_cache: str | os.PathLike[str] | None = None,
     seed: int = 0,
@@ -195,6 +196,8 @@ def fit_recipe(
         parts: Of ranges, most candidates that the fitted recipe mixes; 6.
         records: Records of a bank, at least: 8 for each photograph, within 80 and 320.
         held_out: Photographs of other people that judge a bank; else those of three in ten people of `real` do.
+        pool: Banks whose records a search for a bank varies beside new ones: names of those that ship, or files; all
+            that ship by default, and none where it is empty.
         detector: What finds the faces to align: `packaged` or `yunet`.
         feature_cache: Folder that keeps what a search for a bank measures, for others; else it is kept until its files
             are there.
@@ -212,7 +215,13 @@ def fit_recipe(
     """
     of_other = {
         "bank": {"preset": preset, "images_per_candidate": images_per_candidate, "parts": parts},
-        "ranges": {"records": records, "held_out": held_out, "detector": detector, "feature_cache": feature_cache},
+        "ranges": {
+            "records": records,
+            "held_out": held_out,
+            "pool": pool,
+            "detector": detector,
+            "feature_cache": feature_cache,
+        },
     }
     if kind not in of_other:
         raise ConfigError(f"kind: expected ranges or bank, got {kind!r}")
@@ -235,6 +244,7 @@ def fit_recipe(
                 candidates=candidates,
                 rounds=rounds,
                 records=records,
+                pool=None if pool is None else [os.fspath(bank) for bank in pool],
             ),
             files[0],
         )

@@ -9,7 +9,17 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from degrade_kit.analysis.bank_search import BankConfig, Facts, _child, balance, choose, gaps, language, search_bank
+from degrade_kit.analysis.bank_search import (
+    BankConfig,
+    Facts,
+    _bounded,
+    _child,
+    balance,
+    choose,
+    gaps,
+    language,
+    search_bank,
+)
 from degrade_kit.errors import ConfigError
 from degrade_kit.ops import Blur, Frame, GaussianNoise, Jpeg, Op, Rescale, Resize, ResizeSide, Tone, Unframe, WebP
 from degrade_kit.record import Record
@@ -205,14 +215,31 @@ def test_what_is_told_is_in_every_record_of_a_search() -> None:
         assert abs(ops[0].side * growth - (60 + number // 2)) <= 2  # pyright: ignore[reportAttributeAccessIssue]
 
 
-def test_no_variation_of_variations_leaves_the_bounds_of_light_and_noise() -> None:
+def test_variations_of_variations_do_not_go_astray_in_light_and_noise() -> None:
     rng = np.random.default_rng(7)
-    record = Record(0, (Frame(**PLACE), Tone(saturation=1.2), GaussianNoise(level=6.0), Unframe(**PLACE)))
+    tone = Tone(exposure=0.2, gamma=1.05, saturation=1.05)
+    record = Record(0, (Frame(**PLACE), tone, GaussianNoise(level=6.0), Unframe(**PLACE)))
     for _ in range(30):
         record = _child(record, Facts(), 0.5, rng)
-        _, tone, noise, _ = record.steps
-        assert isinstance(tone, Tone)
+        _, same, noise, _ = record.steps
+        assert same == tone
         assert isinstance(noise, GaussianNoise)
-        assert abs(tone.exposure) <= 0.4
-        assert 0.77 < tone.saturation < 1.3
         assert noise.level <= 8
+
+
+def test_a_tone_is_bounded_as_a_whole() -> None:
+    """What makes a face darker and redder adds up: exposure, gamma, contrast, warmth and saturation."""
+    dark = Tone(exposure=-0.4, gamma=1.25, contrast=1.2, red=1.1, blue=0.8, saturation=1.25)
+    (bounded,) = _bounded([dark])
+    assert isinstance(bounded, Tone)
+    logs = np.log([bounded.gamma, bounded.contrast, bounded.red, bounded.blue, bounded.saturation])
+    whole = np.log([dark.gamma, dark.contrast, dark.red, dark.blue, dark.saturation])
+    share = bounded.exposure / dark.exposure
+    np.testing.assert_allclose(logs, share * whole)
+    assert 0.1 < share < 0.6
+    assert _bounded([bounded]) == [bounded], "at the bound"
+    drawn = [op for number in range(300) for op in language().draw(np.random.default_rng(number)).steps]
+    tones = [op for op in drawn if isinstance(op, Tone)]
+    kept = [op for op in tones if _bounded([op]) == [op]]
+    assert len(tones) > 150
+    assert len(kept) > 0.4 * len(tones), "most that are drawn are near enough"

@@ -13,6 +13,7 @@ import pytest
 
 import degrade_kit as dk
 from degrade_kit.bank import Bank, load_bank, rounded, shipped_banks, varied
+from degrade_kit.degradation import make_lq
 from degrade_kit.errors import ConfigError
 from degrade_kit.ops import Blur, Frame, GaussianNoise, Jpeg, Op, Rescale, Resize, ResizeSide, Tone, Unframe
 from degrade_kit.presets import MIXTURES, preset, preset_names
@@ -107,14 +108,15 @@ def test_what_the_photographs_told_is_not_varied(tmp_path: Path) -> None:
     rng = np.random.default_rng(8)
     qualities: set[int] = set()
     for _ in range(20):
-        frame, _, blur, resize, first, last, _ = varied(told, 0.3, rng, ("side", "file"))
+        frame, tone, blur, resize, first, last, _ = varied(told, 0.3, rng, ("side", "file", "tone"))
         assert isinstance(frame, Frame)
+        assert tone == told[1], "light on light would add up"
         assert (frame.side, resize, last) == (100, told[3], Jpeg(quality=90)), "size and file are as they were"
         assert blur != told[2]
         assert isinstance(first, Jpeg)
         qualities.add(first.quality)
     assert len(qualities) > 5, "the file before it was told by nobody"
-    bank = Bank("told", "by a test", (told,), ("side", "file"), "any terms")
+    bank = Bank("told", "by a test", (told,), ("side", "file", "tone"), "any terms")
     (tmp_path / "told.json").write_text(bank.to_json(), "utf-8")
     assert load_bank(tmp_path / "told.json") == bank
     assert bank.digest != Bank("told", "by a test", (told,)).digest, "other draws, another bank"
@@ -217,6 +219,21 @@ def test_a_mixture_draws_from_banks_that_ship_and_states_their_terms() -> None:
         assert recipe_from_mapping(made.to_mapping(), name) == made
         rng = np.random.default_rng(6)
         assert all(made.draw(rng).steps for _ in range(20))
+
+
+SKINS = {"dark": (96, 65, 52), "brown": (130, 92, 67), "sunburnt": (190, 110, 70), "tan": (160, 126, 86)}
+
+
+@pytest.mark.parametrize("skin", SKINS)
+def test_tones_of_the_banks_that_ship_leave_faces_their_colour(skin: str) -> None:
+    """What darkens, warms and saturates adds up: twice as much colour makes a warm face orange."""
+    face = np.full((1, 1, 3), SKINS[skin], np.uint8)
+    for name in shipped_banks():
+        bank = load_bank(name)
+        assert "tone" in bank.told, "a tone is not varied"
+        for tone in {op for ops in bank.records for op in ops if isinstance(op, Tone)}:
+            made = make_lq(Record(0, (Resize(scale=1), tone, Resize(scale=1))), face)
+            assert 0.65 < np.ptp(made) / np.ptp(face) < 1.5, tone
 
 
 def test_each_bank_that_ships_states_whose_photographs_it_is_near() -> None:

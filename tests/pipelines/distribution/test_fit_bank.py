@@ -24,7 +24,7 @@ import degrade_kit as dk
 from degrade_kit.align import align_face, choose_faces, packaged_detector
 from degrade_kit.analysis.bank_search import Facts
 from degrade_kit.analysis.distances import Interval
-from degrade_kit.bank import Bank, load_bank
+from degrade_kit.bank import Bank, load_bank, shipped_banks
 from degrade_kit.degradation import make_lq
 from degrade_kit.errors import ConfigError
 from degrade_kit.image import Pixels, decode_image, encode_jpeg, encode_png
@@ -82,7 +82,7 @@ def found(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.long
 def test_what_the_photographs_tell_is_as_they_have_it_in_every_record(found: Path) -> None:
     bank = load_bank(found.with_suffix(".json"))
-    assert bank.told == ("side", "file")
+    assert bank.told == ("side", "file", "tone")
     assert len(bank.records) >= 20
     for ops in bank.records:
         first, file, last = ops[0], ops[-2], ops[-1]
@@ -157,6 +157,7 @@ def test_a_dry_run_says_who_chooses_and_who_judges(world: Path, tmp_path: Path) 
         (("--kind", "bank", "--preset", "gfpgan"), "--preset has no effect without --kind ranges"),
         (("--kind", "bank", "--parts", 3), "--parts has no effect without --kind ranges"),
         (("--records", 40), "--records has no effect without --kind bank"),
+        (("--pool", "none"), "--pool has no effect without --kind bank"),
         (("--kind", "bank", "--allow-resize", "--detector", "yunet"), "--detector has no effect with --allow-resize"),
     ],
 )
@@ -180,6 +181,25 @@ def test_too_little_to_choose_or_to_judge_by_is_refused(world: Path, tmp_path: P
     ):
         dk.fit_recipe(world / "photos", tmp_path / "three", tmp_path / "a.yaml", kind="bank", size=SIZE, workers=0)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["few", "three"]
+
+
+@pytest.mark.parametrize(
+    ("words", "known"),
+    [((), 4), (("--pool", "none"), 0), (("--pool", "crowd", "--pool", "press-photo"), 2)],
+)
+def test_a_search_begins_with_the_banks_that_are_named(
+    words: tuple[str, ...], known: int, world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plans: list[Any] = []
+    keep = fit_bank.describe_bank
+    monkeypatch.setattr(fit_bank, "describe_bank", lambda plan, *rest: plans.append(plan) or keep(plan, *rest))
+    result = run("fit-recipe", "--kind", "bank", "--real", world / "photos", "--hq", world / "hq", "--allow-resize",
+                 "--out", tmp_path / "mine.yaml", *SMALL_SEARCH, *words, "--dry-run")  # fmt: skip
+    assert result.exit_code == 0, result.output
+    names = {0: (), 2: ("crowd", "press-photo"), 4: shipped_banks()}[known]
+    with pytest.raises(ConfigError, match="bank crowds: expected a file that ends in"):
+        dk.fit_recipe(world / "photos", world / "hq", tmp_path / "a.yaml", kind="bank", pool=["crowds"])
+    assert plans[0].known == [record for name in names for record in load_bank(name).records]
 
 
 @pytest.mark.slow

@@ -1,0 +1,247 @@
+"""How the banks that ship are found: `python -m benchmarks.banks --data DIR --out DIR [NAME ...]`.
+
+Each is a `degrade-kit fit-recipe --kind bank` with the settings below, near photographs of people who take no part in
+the table of docs/recipes.md; `benchmarks.splits` says which. A bank may begin with those before it. `--print` prints
+the commands alone. `--shares` finds with what shares `real-world` should draw, on the photographs of the fits, too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import itertools
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from benchmarks import splits
+from benchmarks.table import Bench
+from degrade_kit.analysis.distances import Features, prdc
+from degrade_kit.bank import SHIPPED, Bank, load_bank
+from degrade_kit.files import write_whole
+from degrade_kit.pipelines.distribution.fit_recipe import fit_recipe
+from degrade_kit.pipelines.distribution.photographs import PhotoConfig
+from degrade_kit.presets import MIXTURES, preset
+
+SIZE: Final = 256
+"""Side of the images, pixels."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Fit:
+    """How a bank is found."""
+
+    photographs: str
+    """A set of `benchmarks.splits`."""
+    near: str
+    """What its `source` says of them."""
+    terms: str
+    """What its licence says of their terms."""
+    cut: bool
+    """Whether they are faces that somebody cut out."""
+    candidates: int
+    records: int
+    rounds: int = 3
+    most: int = 330
+    """Photographs, at most."""
+    pool: tuple[str, ...] = ()
+    """Banks with which it begins; those of this run, or else those that ship."""
+
+    def words(self, lists: Path, out: Path, pool: Mapping[str, str]) -> list[str]:
+        """The command line that finds it."""
+        begins = [word for name in self.pool or ("none",) for word in ("--pool", pool.get(name, name))]
+        return [
+            *("degrade-kit", "fit-recipe", "--kind", "bank", "--size", str(SIZE), *begins),
+            *("--real", str(lists / f"{self.photographs}_fit.txt")),
+            *("--held-out", str(lists / f"{self.photographs}_test.txt")),
+            *("--hq", str(lists / "hq_fit.txt"), "--max-images", str(self.most)),
+            *("--candidates", str(self.candidates), "--rounds", str(self.rounds), "--records", str(self.records)),
+            *(["--allow-resize"] if self.cut else []),
+            *("--out", str(out)),
+        ]
+
+
+FITS: Final = {
+    "press-photo": Fit(
+        photographs="lfw",
+        near="of LFW (people who are not in LFW-Test)",
+        terms="press photographs of LFW (University of Massachusetts; for research)",
+        cut=False,
+        candidates=1320,
+        records=330,
+    ),
+    "video-frame": Fit(
+        photographs="film",
+        near="from films (IMFDB)",
+        terms="frames of Indian films (IMFDB), whose rights are unknown",
+        cut=True,
+        candidates=800,
+        records=120,
+        pool=("press-photo",),
+    ),
+    "crowd": Fit(
+        photographs="crowd",
+        near="of faces in crowds, like WIDER FACE's",
+        terms=(
+            "crops of photographs in the repositories of Ultra-Light-Fast-Generic-Face-Detector and dlib (WIDER FACE: "
+            "CC BY-NC-ND 4.0; others not stated)"
+        ),
+        cut=True,
+        candidates=800,
+        records=142,
+        pool=("press-photo", "video-frame"),
+    ),
+    "web-photo": Fit(
+        photographs="web",
+        near="of public figures from the web (RMFD)",
+        terms="photographs of RMFD (AFDB part), whose photographers gave no licence",
+        cut=True,
+        candidates=700,
+        records=120,
+        pool=("press-photo", "crowd", "video-frame"),
+    ),
+}
+"""The banks that ship, in the order in which they are found."""
+
+
+def main() -> None:
+    """Find banks, and say which are those that ship."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"{', '.join(FITS)}; all where none is given")
+    parser.add_argument("--data", type=Path, required=True, help="folder of the photographs")
+    parser.add_argument("--out", type=Path, required=True, help="folder for lists, banks and reports")
+    parser.add_argument("--print", action="store_true", help="print the commands alone")
+    parser.add_argument("--shares", action="store_true", help="find the shares of real-world instead")
+    parser.add_argument("--workers", type=int, default=0)
+    given = parser.parse_args()
+    if unknown := set(given.names) - set(FITS):
+        parser.error(f"{min(unknown)}: expected one of {', '.join(FITS)}")
+    given.out.mkdir(parents=True, exist_ok=True)
+    for name in splits.SETS:
+        for part, paths in zip(("fit", "test"), splits.split(name, given.data), strict=True):
+            (given.out / f"{name}_{part}.txt").write_text("".join(f"{path.resolve()}\n" for path in paths), "utf-8")
+    if given.shares:
+        print(find_shares(given.out))
+        return
+    for name in given.names or FITS:
+        fit = FITS[name]
+        found = {other: str(path) for other in FITS if (path := given.out / f"{other}.json").is_file()}
+        if given.print:
+            print(" ".join(fit.words(given.out, given.out / f"{name}.yaml", found)))
+            continue
+        bank = find(name, given.out, found, given.workers)
+        same = "the one that ships" if bank.digest == load_bank(name).digest else f"another than in {SHIPPED}"
+        print(f"{name}: {len(bank.records)} records, digest {bank.digest}: {same}", flush=True)
+
+
+def find(name: str, folder: Path, pool: Mapping[str, str], workers: int = 0) -> Bank:
+    """Find a bank by the lists in a folder, and write it there as it ships."""
+    fit = FITS[name]
+    fit_recipe(
+        str(folder / f"{fit.photographs}_fit.txt"),
+        str(folder / "hq_fit.txt"),
+        folder / f"{name}.yaml",
+        kind="bank",
+        held_out=str(folder / f"{fit.photographs}_test.txt"),
+        size=SIZE,
+        allow_resize=fit.cut,
+        max_images=fit.most,
+        candidates=fit.candidates,
+        rounds=fit.rounds,
+        records=fit.records,
+        pool=[pool.get(other, other) for other in fit.pool],
+        workers=workers,
+        progress=lambda line: print(f"{name}: {line}", file=sys.stderr, flush=True),
+    )
+    found = load_bank(folder / f"{name}.json")
+    bank = as_shipped(name, found)
+    write_whole(folder / "shipped" / f"{name}.json", bank.to_json())
+    return bank
+
+
+def as_shipped(name: str, bank: Bank) -> Bank:
+    """Name a bank as it ships: what it is near, and under which terms."""
+    photographs = bank.source.split(" photographs ", 1)[0]
+    return dataclasses.replace(
+        bank,
+        name=name,
+        source=(
+            f"{photographs} photographs {FITS[name].near}, found by degrade-kit fit-recipe at {SIZE} pixels; "
+            "docs/recipes.md says how near they come to others"
+        ),
+        licence=(
+            f"The bank is numbers, under this toolkit's licence; the photographs, {FITS[name].terms}, are not in it"
+        ),
+    )
+
+
+# --------------------------------------------------------------------------------------------------------------- shares
+
+_TRIED: Final = {"press-photo": (1.0, 2, 3, 4), "web-photo": (1.0, 2, 3, 4, 5), "crowd": (0.5, 1, 1.5, 2)}
+_DRAWS: Final = 12
+_MOST: Final = 100
+"""Photographs of a set, about."""
+
+
+def find_shares(lists: Path) -> str:
+    """Find the shares that cover the least covered set of photographs best, beside what its own bank covers."""
+    bench = Bench(str(lists / "hq_fit.txt"), SIZE, 80, 0, 0, None)
+    sets = {name: FITS[name] for name in _TRIED}
+    photographs = {
+        name: bench.photographs(_some(lists / f"{fit.photographs}_fit.txt"), PhotoConfig(size=SIZE, cut=fit.cut))
+        for name, fit in sets.items()
+    }
+    real = {name: bench.points(found.images) for name, found in photographs.items()}
+    names = tuple(MIXTURES["real-world"])
+    made = {
+        (bank, share): bench.made(preset(bank), bench.framed(share), pictures=False)[0].points
+        for share in {found.share for found in photographs.values()}
+        for bank in names
+    }
+    rest = MIXTURES["real-world"]["video-frame"]
+    best, lines = -1.0, [""]
+    for shares in itertools.product(*_TRIED.values()):
+        mixture = {**dict(zip(_TRIED, shares, strict=True)), "video-frame": rest}
+        covered = {
+            name: _covered(mixture, {bank: made[bank, found.share] for bank in names}, real[name])
+            / _covered({name: 1.0}, {name: made[name, found.share]}, real[name])
+            for name, found in photographs.items()
+        }
+        if min(covered.values()) > best:
+            best = min(covered.values())
+            said = ", ".join(f"{name} {share:.2f}" for name, share in covered.items())
+            lines.append(f"{mixture}: coverage beside each set's own bank {said}")
+    return lines[-1]
+
+
+def _some(listed: Path) -> str:
+    """A list of some of the photographs of another."""
+    lines = listed.read_text("utf-8").splitlines(keepends=True)
+    some = listed.with_name(f"{listed.stem}_some.txt")
+    some.write_text("".join(lines[:: max(1, len(lines) // _MOST)]), "utf-8")
+    return str(some)
+
+
+def _covered(mixture: Mapping[str, float], made: Mapping[str, Features], real: Features) -> float:
+    """Coverage of photographs by as many images of a mixture, the mean of some draws."""
+    shares = np.array(list(mixture.values())) / sum(mixture.values())
+    found: list[float] = []
+    for number in range(_DRAWS):
+        rng = np.random.default_rng(number)
+        size = min(len(real) // 2, len(next(iter(made.values()))))
+        counts = rng.multinomial(size, shares)
+        points = [
+            made[bank][rng.choice(len(made[bank]), min(count, len(made[bank])), replace=False)]
+            for bank, count in zip(mixture, counts, strict=True)
+        ]
+        chosen = real[rng.choice(len(real), size, replace=False)]
+        found.append(prdc(chosen, np.concatenate(points)).coverage)
+    return float(np.mean(found))
+
+
+if __name__ == "__main__":
+    main()
