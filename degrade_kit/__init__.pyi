@@ -9,6 +9,8 @@ from degrade_kit.degradation import degrade as degrade
 from degrade_kit.degradation import finish as finish
 from degrade_kit.degradation import make_target as make_target
 from degrade_kit.image import decode_image as decode_image
+from degrade_kit.pipelines.match import MatchReport as MatchReport
+from degrade_kit.pipelines.match import match as match
 from degrade_kit.pipelines.synth.synthesize import SynthReport as SynthReport
 from degrade_kit.pipelines.synth.synthesize import synthesize as synthesize
 from degrade_kit.presets import PRESETS as PRESETS
@@ -46,6 +48,8 @@ from degrade_kit.wds_pipeline import webdataset as webdataset
 # Judge
 from degrade_kit.pipelines.dataset.verify import VerifyReport as VerifyReport
 from degrade_kit.pipelines.dataset.verify import verify as verify
+from degrade_kit.pipelines.dataset.view import Viewed as Viewed
+from degrade_kit.pipelines.dataset.view import view as view
 from degrade_kit.pipelines.distribution.analyze import Analysis as Analysis
 from degrade_kit.pipelines.distribution.analyze import analyze as analyze
 from degrade_kit.pipelines.distribution.fit_bank import FittedBank as FittedBank

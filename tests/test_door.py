@@ -28,7 +28,9 @@ HOMES = {name: module for module, name in re.findall(r"^from ([\w.]+) import (\w
 
 COMMANDS: dict[str, tuple[Callable[..., object], list[str]]] = {
     "synth": (dk.synthesize, ["--hq", "a", "--shards", "b"]),
+    "match": (dk.match, ["--real", "a", "--hq", "b", "--shards", "c"]),
     "verify": (dk.verify, ["a"]),
+    "view": (dk.view, ["a", "--out", "b"]),
     "analyze-distribution": (dk.analyze, ["--synth", "s=a", "--real", "r=b", "--out", "c"]),
     "fit-recipe": (dk.fit_recipe, ["--real", "a", "--hq", "b", "--out", "c"]),
     "evaluate": (dk.evaluate, ["--restored", "a", "--out", "b"]),
