@@ -91,22 +91,24 @@ MIXTURES: dict[str, dict[str, float]] = {
 
 
 def _flipnet_real() -> Recipe:
-    prompts = {"clean, press": 3.0, "slight blur, press": 2.0, "clean, crowd": 1.0, "slight noise, crowd": 3.0}
+    press = {"clean, press": 2.0, "slight blur, press": 1.5}
+    crowd = {"clean, crowd": 1.0, "slight noise, crowd": 2.5}
+    web = {"clean, web": 0.5, "slight blur, web": 2.5}
     return Recipe(
         name="flipnet-real",
         steps=(
             PhotoFrame(
                 side=(64, 224),
                 steps=(
-                    RandomFlipNet(model="photos", prompt=prompts),
+                    RandomFlipNet(model="photos", prompt={**press, **crowd, **web}),
                     RandomJpeg(quality=(60, 95), subsampling={"4:2:0": 0.8, "4:4:4": 0.2}),
                 ),
             ),
         ),
         source=(
             "the FlipNet photos at the size that faces have in photographs, 64 to 224 pixels, with a photograph's file "
-            "behind it; sizes, turn and qualities as in press and web photographs (LFW, RMFD), prompts of press and "
-            "crowds"
+            "behind it; sizes, turn and qualities as in press and web photographs (LFW, RMFD), a third of the prompts "
+            "each for press, crowds and the web"
         ),
         notes=(
             "At the full size the same network's images are far from photographs, and without a codec behind it a "

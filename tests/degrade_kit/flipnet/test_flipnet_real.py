@@ -27,7 +27,7 @@ def test_the_flipnet_of_real_photographs_has_seen_some_and_has_a_file_behind_it(
     sides = [frame.side for record in drawn if isinstance(frame := record.steps[0], Frame)]
     assert len(sides) == 60
     prompts = {op.prompt for record in drawn for op in record.steps if isinstance(op, FlipNetImage)}
-    assert {prompt.rpartition(", ")[2] for prompt in prompts} == {"press", "crowd"}
+    assert {prompt.rpartition(", ")[2] for prompt in prompts} == {"press", "crowd", "web"}
     assert prompts < dict(degrading_model("photos")[1]).keys()
     assert 64 <= min(sides) < 80 < 180 < max(sides) <= 224
     assert {record.steps[-2].subsampling for record in drawn if isinstance(record.steps[-2], Jpeg)} == {
