@@ -30,7 +30,7 @@ from degrade_kit.op_tools import Seat
 from degrade_kit.presets import preset
 from degrade_kit.recipe import recipe_from_mapping
 from degrade_kit.record import Record
-from degrade_kit.record_severity import SUMS, TABLE, op_kind, severity, strength, table_key, terms_of
+from degrade_kit.record_severity import NORMS, SUMS, TABLE, op_kind, severity, strength, table_key, terms_of
 from degrade_kit.seeding import generator
 
 Floats = npt.NDArray[np.float64]
@@ -91,7 +91,7 @@ WIDE: Final[dict[str, dict[str, Any]]] = {
     "banding": {"banding": {"levels": [3, 128]}},
     "palette": {"palette": {"colours": [3, 256]}},
     "interlace weave": {"interlace": {"motion": [0.3, 8], "fields": "weave"}},
-    "interlace blend": {"interlace": {"motion": [0.3, 4], "fields": "blend"}},
+    "interlace blend": {"interlace": {"motion": [0.1, 3], "fields": "blend"}},
     "watermark": {"watermark": {"opacity": [0.03, 1]}},
     "uniform_noise": {"uniform_noise": {"level": [1, 60], "gray_prob": 0.3}},
     "speckle_noise": {"speckle_noise": {"level": [0.01, 0.4], "gray_prob": 0.3}},
@@ -236,9 +236,11 @@ def distances(rows: Floats, spread: Floats) -> Floats:
 def fit(kind: str, terms: Sequence[tuple[float, ...]], found: Floats) -> dict[str, Any]:
     """Fit the weights of the terms, then a monotone curve from strengths to distances."""
     array = np.array(terms)
-    entry: dict[str, Any] = {"form": "sum" if kind in SUMS else "product"}
+    entry: dict[str, Any] = {"form": "sum" if kind in SUMS else "norm" if kind in NORMS else "product"}
     if entry["form"] == "sum":
         weights = nnls(array, found)[0]
+    elif entry["form"] == "norm":
+        weights = nnls(array**2, found**2)[0]
     else:
         # Terms grow with the degradation, all but a few of those behind the first.
         logs = np.log(np.maximum(array, 1e-6))
@@ -250,7 +252,7 @@ def fit(kind: str, terms: Sequence[tuple[float, ...]], found: Floats) -> dict[st
     order = np.argsort(strengths)
     curve = isotonic(found[order])
     places = np.unique(np.linspace(0, len(order) - 1, KNOTS).round().astype(int))
-    low = (0.0 if entry["form"] == "sum" else float(strengths[order][0]) - 3.0, 0.0)
+    low = (0.0 if entry["form"] != "product" else float(strengths[order][0]) - 3.0, 0.0)
     knots = [low, *((float(strengths[order][at]), float(curve[at])) for at in places)]
     entry["strengths"] = [float(f"{at:.4g}") for at, _ in knots]
     entry["distances"] = [float(f"{distance:.3g}") for _, distance in knots]

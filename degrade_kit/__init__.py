@@ -32,7 +32,8 @@ def __getattr__(name: str) -> object:
     import importlib
 
     try:
-        value = getattr(importlib.import_module(homes[name]), name)
+        home = importlib.import_module(homes[name] if homes[name] != __name__ else f"{__name__}.{name}")
+        value = getattr(home, name) if homes[name] != __name__ else home
     except ModuleNotFoundError as error:
         raise ImportError(
             f"degrade_kit.{name} needs {error.name}, which is not installed; `degrade-kit doctor` says what brings it",

@@ -4,6 +4,7 @@
 
 # isort: split
 # Make pairs
+from degrade_kit import transforms as transforms
 from degrade_kit.degradation import apply as apply
 from degrade_kit.degradation import degrade as degrade
 from degrade_kit.degradation import finish as finish

@@ -8,8 +8,8 @@ from typing import ClassVar
 
 from degrade_kit import ops
 from degrade_kit.camera_ops import Demosaic, DenoiseMethod
-from degrade_kit.checks import Range, flag, number, numbers_of, probability, span
-from degrade_kit.step_base import BaseStep, Drawn, Rng, draw_weighted, normal, uniform
+from degrade_kit.checks import Range, flag, number, numbers_of, optional, probability, span, whole_span
+from degrade_kit.step_base import BaseStep, Drawn, Rng, draw_weighted, draw_whole, normal, uniform
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,6 +144,8 @@ class RandomDenoise(BaseStep):
     square of 3 pixels below 25 and of 5 above."""
     radius: Range = field(default=(1.0, 2.5), metadata={"check": span(0.1, 10)})
     """Range of the bilateral filter's radius, in pixels of the image as it is then."""
+    window: Range | None = field(default=None, metadata={"check": optional(whole_span(1, 99))})
+    """Range of the side of the median's square, made odd, in place of what `strength` says."""
     prob: float = field(default=1.0, metadata={"check": probability})
 
     def _draw(self, rng: Rng, drawn: Drawn) -> None:
@@ -156,6 +158,8 @@ class RandomDenoise(BaseStep):
             drawn.steps.append(ops.Denoise(method=method, strength=strength, radius=radius))
         elif method == "nlm":
             drawn.steps.append(ops.Denoise(method=method, strength=strength / 3))
+        elif self.window is not None:
+            drawn.steps.append(ops.Denoise(method=method, strength=float(draw_whole(rng, self.window) | 1)))
         else:
             drawn.steps.append(ops.Denoise(method=method, strength=3.0 if strength < 25 else 5.0))
 

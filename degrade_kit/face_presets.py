@@ -12,12 +12,15 @@ from degrade_kit.steps import (
     OneOf,
     Option,
     RandomBlur,
+    RandomBoxBlur,
     RandomColorJitter,
     RandomColorShift,
+    RandomDenoise,
     RandomGaussianNoise,
     RandomGray,
     RandomHaze,
     RandomJpeg,
+    RandomMotionBlur,
     RandomResize,
     RandomShift,
     Shuffle,
@@ -38,6 +41,65 @@ def _flipnet_paper() -> Recipe:
             "The paper names no kernel support (41 taken, as its peers), no resize filter (bilinear taken) and no "
             "ranges for the second pass (those of the first taken). In the second pass, too, sigma counts pixels of "
             "the full size: in pixels of a face shrunk to 16 of them it would leave a flat colour."
+        ),
+    )
+
+
+def _psfrgan() -> Recipe:
+    blur = OneOf(
+        prob=0.5,
+        options=(
+            Option(weight=1, steps=(RandomBlur(sigma=(3, 15), support="full"),)),
+            Option(weight=1, steps=(RandomBoxBlur(side=(3, 15)),)),
+            Option(weight=1, steps=(RandomDenoise(method={"median": 1}, window=(3, 15)),)),
+            Option(weight=1, steps=(RandomMotionBlur(length=(5, 25)),)),
+        ),
+    )
+    return Recipe(
+        name="psfrgan",
+        steps=(
+            RandomGray(prob=0.3, target=True),
+            blur,
+            # Three equally spaced quantiles: pixels drawn evenly.
+            RandomResize(side=(32, 143.5, 255), filter=("linear", "cubic", "area")),
+            RandomGaussianNoise(level=(0, 25.5), gray_prob=0.5, prob=0.2),
+            RandomJpeg(quality=(35, 90), prob=0.7),
+            FULL_CUBIC,
+        ),
+        source="PSFRGAN (CVPR 2021) at commit ab853cdc4957, data/ffhq_dataset.py complex_imgaug and random_gray",
+        notes=(
+            "Sizes are of HQ images of 512 pixels. Nearest-neighbour resizing, one of four filters, is left out; sides "
+            "of the mean are drawn with fractions, and a path's two ends weigh alike. imgaug's compression of 10 to 65 "
+            "is a quality of 90 to 35."
+        ),
+    )
+
+
+def _hifacegan() -> Recipe:
+    blur = OneOf(
+        options=(
+            Option(weight=1, steps=(RandomMotionBlur(length=(10, 20)),)),
+            Option(weight=1, steps=(RandomBlur(sigma=(3, 8), support="full"),)),
+        )
+    )
+    noise = OneOf(
+        options=(
+            Option(weight=1, steps=(RandomGaussianNoise(level=(20, 40)),)),
+            Option(weight=1, steps=(RandomGaussianNoise(level=(28.3, 56.6)),)),
+            Option(weight=1, steps=(RandomGaussianNoise(level=(3.9, 5.5)),)),
+        )
+    )
+    down = OneOf(options=(Option(weight=1, steps=(RandomResize(factor=(0.125, 0.25), filter=("cubic",)), FULL_CUBIC)),))
+    return Recipe(
+        name="hifacegan",
+        steps=(Shuffle(steps=(blur, noise, RandomJpeg(quality=(15, 50)), down)),),
+        source="HiFaceGAN (ACM MM 2020) at commit d7996608de9d, degrade.py get_full",
+        notes=(
+            "All four in random order. Laplace's noise of a scale of 20 to 40, and Poisson's of a mean of 15 to 30 "
+            "that is added everywhere, are normal noise of the same deviation; the light that the latter adds is "
+            "left out. "
+            "imgaug's compression of 50 to 85 is a quality of 50 to 15. Its authors do not know which of their "
+            "mixtures the paper has."
         ),
     )
 
@@ -178,6 +240,8 @@ def face_recipes() -> tuple[Recipe, ...]:
                 "data.params.train.params"
             ),
         ),
+        _psfrgan(),
+        _hifacegan(),
         Recipe(
             name="gcfsr",
             steps=(

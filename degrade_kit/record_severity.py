@@ -29,7 +29,7 @@ from degrade_kit.canvas import Canvas
 from degrade_kit.files import read_json
 from degrade_kit.jpeg_tables import parsed
 from degrade_kit.linear import Planes
-from degrade_kit.op_tools import Seat
+from degrade_kit.op_tools import Seat, to_chroma
 from degrade_kit.record import Record
 from degrade_kit.step_base import NOMINAL_SIDE
 
@@ -126,8 +126,10 @@ def distance_of(op: ops.Op, scale: float, seat: Seat) -> float:
 
 
 def strength(terms: Terms, entry: Mapping[str, Any]) -> float:
-    """Weigh an operation's terms into one number: their product of powers, or their sum."""
+    """Weigh an operation's terms into one number: their product of powers, their sum, or the root of their squares'."""
     weights = cast("list[float]", entry["weights"])
+    if entry["form"] == "norm":
+        return math.sqrt(sum(weight * term**2 for weight, term in zip(weights, terms, strict=True)))
     if entry["form"] == "sum":
         return sum(weight * term for weight, term in zip(weights, terms, strict=True))
     if terms[0] <= 0:
@@ -258,8 +260,35 @@ def _colours(op: ops.ColorShift) -> Terms:
     return *_signed(gray), *_signed(op.blue - gray), *_signed(op.red - gray)
 
 
-def _log(factor: float) -> float:
-    return abs(math.log(max(factor, 0.05)))
+def _toned(op: ops.Tone | ops.ColorJitter) -> Terms:
+    """What an operation makes of a range of skin, hair, gray and cool colours.
+
+    How much lighter and darker they are on average, 1 for 64 levels; and by the logarithm of a factor, more and less
+    contrasted, more and less colourful; and how much their Cb and Cr move up and down.
+    """
+    canvas = Canvas(planes=_COLOURS.copy())
+    op.run(canvas, Seat(0, ()))
+    before, after = _impression(_COLOURS), _impression(canvas.planes())
+    changes = [now - then for now, then in zip(after, before, strict=True)]
+    return tuple(part for change in changes for part in _signed(change))
+
+
+def _impression(planes: Planes) -> tuple[float, ...]:
+    light, *colours = to_chroma(planes)
+    spread, colourful = float(light.std()), float(np.hypot(*colours).mean())
+    places = (float(plane.mean()) / 64 for plane in colours)
+    return float(light.mean()) / 64, math.log(max(spread, 1)), math.log(max(colourful, 1)), *places
+
+
+def _colours_of_faces() -> Planes:
+    """Colours of skin, twice, gray, cool light and lips, from dark to light, shape (3, 120, 1)."""
+    kinds = np.array([[1.12, 0.95, 0.85], [1.12, 0.95, 0.85], [1, 1, 1], [0.85, 0.97, 1.1], [1.2, 0.8, 0.75]])
+    values = np.linspace(0.03, 0.97, 24)
+    found = np.clip(kinds[:, None] * values[:, None], 0, 1).reshape(-1, 3)
+    return np.ascontiguousarray(255 * found.T[..., None], np.float32)
+
+
+_COLOURS: Final = _colours_of_faces()
 
 
 def _dark(op: ops.LowLight) -> float:
@@ -276,9 +305,16 @@ def _moire(op: ops.ScreenCapture) -> float:
     return 0.05 + op.contrast * math.exp(-2 * (math.pi / op.pitch / 3) ** 2) * float(np.sinc(0.7 / op.pitch))
 
 
-def _apart(op: ops.ChannelShift) -> float:
-    """How far three channels lie from their mean place, root of the mean square, pixels."""
-    return math.sqrt(float(np.var(op.right) + np.var(op.down)))
+def _apart(op: ops.ChannelShift, scale: float) -> Terms:
+    """How far three channels lie from their mean place, root of the mean square; or Cb and Cr each from luma."""
+    if op.space == "ycc":
+        right, down = (np.subtract(moves[1:], moves[0]) for moves in (op.right, op.down))
+        return tuple(scale * float(apart) for apart in np.hypot(right, down))
+    return (scale * math.sqrt(float(np.var(op.right) + np.var(op.down))),)
+
+
+def _snowed(op: ops.Snow, cover: float) -> Terms:
+    return op.veil, math.sqrt(cover), cover, op.opacity * math.sqrt(op.flakes) / 30
 
 
 def _covered(op: Any, seat: Seat) -> float:  # noqa: ANN401 (any operation that draws shapes)
@@ -286,14 +322,28 @@ def _covered(op: Any, seat: Seat) -> float:  # noqa: ANN401 (any operation that 
     return float(op.cover(64, 64, seat).mean()) + 1e-6
 
 
-def _shaken(op: ops.CameraShake, seat: Seat) -> float:
-    return _extent(kernels.path(op.length, op.curl, np.random.Generator(seat.bits())))
+def _shaken(op: ops.CameraShake, scale: float, seat: Seat) -> float:
+    """How much middle frequencies of the full size lose: the mean of minus their logarithms behind the kernel."""
+    path = kernels.path(op.length, op.curl, np.random.Generator(seat.bits()))
+    side = 128
+    left = np.abs(np.fft.fft2(path, (side, side)))
+    along = np.abs(np.fft.fftfreq(side))
+    radii = np.hypot(along[:, None], along)
+    ring = (radii >= min(0.05 * scale, 0.25)) & (radii <= min(0.25 * scale, 0.5))
+    return -float(np.log(left[ring] + 1e-3).mean())
+
+
+def _blended(op: ops.Interlace, scale: float) -> float:
+    """The same of low frequencies, of two pictures that lie apart."""
+    apart = min(math.hypot(op.right, op.down) * scale, 4.1)
+    left = np.abs(np.cos(math.pi * apart * np.linspace(0.02, 0.12, 11)))
+    return -float(np.log(left + 1e-3).mean())
 
 
 _DRAWN: Final[Mapping[type[ops.Op], Callable[[Any, float, Seat], Terms]]] = {
-    ops.CameraShake: lambda op, scale, seat: (_shaken(op, seat) * scale,),
+    ops.CameraShake: lambda op, scale, seat: (max(_shaken(op, scale, seat), 0),),
     ops.Rain: lambda op, scale, seat: (_covered(op, seat), op.veil),
-    ops.Snow: lambda op, scale, seat: (_covered(op, seat), 0.05 + op.veil, op.flakes * op.radius),
+    ops.Snow: lambda op, scale, seat: _snowed(op, _covered(op, seat)),
     ops.Scratches: lambda op, scale, seat: (_covered(op, seat), 0.0005 + op.width),
     ops.Creases: lambda op, scale, seat: (_covered(op, seat), 0.1 + op.depth, 0.001 + op.width),
     ops.Dust: lambda op, scale, seat: (_covered(op, seat), 0.0005 + op.size),
@@ -320,22 +370,10 @@ _TERMS: Final[Mapping[type[ops.Op], Callable[[Any, float], Terms]]] = {
     ops.AiUpscale: lambda op, scale: (1.0,),
     ops.FlipNetImage: lambda op, scale: (1.0,),
     ops.ColorShift: lambda op, scale: _colours(op),
-    ops.ColorJitter: lambda op, scale: (
-        *_signed(math.log(max(op.brightness, 0.05))),
-        *_signed(math.log(max(op.contrast, 0.05))),
-        *_signed(op.saturation - 1),
-        abs(op.hue),
-    ),
+    ops.ColorJitter: lambda op, scale: _toned(op),
     ops.Gray: lambda op, scale: (1.0,),
     ops.Haze: lambda op, scale: (1 - op.alpha,),
-    ops.Tone: lambda op, scale: (
-        *_signed(op.exposure),
-        *_signed(math.log(op.gamma)),
-        *_signed(math.log(max(op.contrast, 0.05))),
-        *_signed(math.log(max(op.saturation, 0.05))),
-        _log(op.red),
-        _log(op.blue),
-    ),
+    ops.Tone: lambda op, scale: _toned(op),
     ops.Defocus: lambda op, scale: (op.radius * scale,),
     ops.Isp: lambda op, scale: (op.shot, op.read, math.e if op.demosaic == "edge" else 1.0, op.red * op.blue),
     ops.Denoise: lambda op, scale: (op.strength, op.radius),
@@ -347,7 +385,7 @@ _TERMS: Final[Mapping[type[ops.Op], Callable[[Any, float], Terms]]] = {
     ops.FilmGrain: lambda op, scale: (op.level, 0.3 + op.size, 1 + op.colour),
     ops.Halftone: lambda op, scale: (math.exp(-2 * (math.pi * op.blur / op.period) ** 2), op.period, 0.1 + op.gain),
     ops.ScreenCapture: lambda op, scale: (_moire(op), 0.001 + op.noise, 0.01 + op.glow, op.pitch),
-    ops.Aberration: lambda op, scale: (abs(op.red) + abs(op.blue),),
+    ops.Aberration: lambda op, scale: (abs(op.red), abs(op.blue)),
     ops.ImpulseNoise: lambda op, scale: (op.share,),
     ops.Pixelate: lambda op, scale: (op.block * scale - 0.99,),
     ops.Interference: lambda op, scale: (op.level, op.period),
@@ -369,10 +407,11 @@ _TERMS: Final[Mapping[type[ops.Op], Callable[[Any, float], Terms]]] = {
         1 - op.high / 255,
         *_signed(math.log(op.gamma)),
     ),
-    ops.ChannelShift: lambda op, scale: (_apart(op) * scale,),
+    ops.ChannelShift: lambda op, scale: _apart(op, scale),
     ops.ChromaSubsampling: lambda op, scale: (
-        max(op.across * op.down * scale**2 - 1, 0),
-        math.e if op.enlarging == "nearest" else 1.0,
+        op.across * scale - 1,
+        op.down * scale - 1,
+        float(op.enlarging == "linear"),
     ),
     ops.Dither: lambda op, scale: (1 / op.levels,),
     ops.UnevenLight: lambda op, scale: (op.strength,),
@@ -380,11 +419,22 @@ _TERMS: Final[Mapping[type[ops.Op], Callable[[Any, float], Terms]]] = {
     ops.LensDistortion: lambda op, scale: _signed(op.bend),
     ops.Banding: lambda op, scale: (1 / op.levels,),
     ops.Palette: lambda op, scale: (1 / op.colours, math.e if op.dither else 1.0),
-    ops.Interlace: lambda op, scale: (math.hypot(op.right, op.down),),
+    ops.Interlace: lambda op, scale: (_blended(op, scale) if op.fields == "blend" else math.hypot(op.right, op.down),),
 }
 
-SUMS: Final = ("color_shift", "color_jitter", "tone", "rain", "fade", "levels", "lens_distortion")
+SUMS: Final = (
+    "color_shift",
+    "rain",
+    "fade",
+    "levels",
+    "lens_distortion",
+    "chroma_subsampling",
+    "aberration",
+    "channel_shift ycc",
+)
 """Kinds whose terms are alternatives and add up; the others' are factors of one strength."""
+NORMS: Final = ("color_jitter", "tone", "snow")
+"""Kinds whose terms change different features: their squares add up."""
 
 
 # ------------------------------------------------------------------------------------------------------------- masks

@@ -12,7 +12,7 @@ import math
 from typing import Final
 
 from degrade_kit.chains import ANY_FILTER, FIRST, FULL_CUBIC, SECOND, ChainPass, second_order
-from degrade_kit.codec_steps import RandomVideo
+from degrade_kit.codec_steps import Enlarge, RandomVideo
 from degrade_kit.linear import Filter
 from degrade_kit.ops import KernelKind
 from degrade_kit.recipe import Recipe
@@ -24,8 +24,10 @@ from degrade_kit.steps import (
     RandomDecimate,
     RandomGaussianNoise,
     RandomJpeg,
+    RandomPoissonNoise,
     RandomResize,
     RandomSincBlur,
+    RandomSpeckleNoise,
     Shuffle,
     Step,
 )
@@ -39,6 +41,7 @@ def sr_recipes() -> tuple[Recipe, ...]:
     return (
         _real_esrgan(),
         _bsrgan(),
+        _bsrgan_plus(),
         _real_esrgan_x2(),
         _dasr(),
         *_stablesr(),
@@ -134,6 +137,65 @@ def _bsrgan() -> Recipe:
         notes=(
             "Made for x4 super-resolution: enlarged bicubically to the full size. The camera pipeline, which the "
             "source runs only where a trained ISP model is passed, is left out, as in its default call."
+        ),
+    )
+
+
+def _bsrgan_plus() -> Recipe:
+    sizes = tuple(range(7, 26, 2))
+    aniso = RandomBlur(kernels={"aniso": 1}, variance=(0, 8), support=sizes, rotation=(0, math.pi))
+    blur = OneOf(
+        options=(
+            Option(weight=0.5, steps=(aniso,)),
+            Option(weight=0.5, steps=(RandomBlur(sigma=(0, 2.8), support=sizes),)),
+        )
+    )
+    filters: tuple[Filter, ...] = ("linear", "cubic", "area")
+    resize = OneOf(
+        options=(
+            Option(weight=0.2, steps=(Enlarge(factor=(1, 2), filter=filters),)),
+            Option(weight=0.7, steps=(Enlarge(factor=(0.125, 1), filter=filters),)),
+            Option(weight=0.1, steps=()),
+        )
+    )
+    noise = OneOf(
+        options=(
+            Option(weight=0.4, steps=(RandomGaussianNoise(level=(2, 25), whole=True),)),
+            Option(weight=0.4, steps=(RandomGaussianNoise(level=(2, 25), whole=True, gray_prob=1.0),)),
+            Option(weight=0.2, steps=(RandomCovarianceNoise(level=25),)),
+        )
+    )
+    poisson = OneOf(
+        prob=0.1,
+        options=tuple(
+            Option(weight=1, steps=(RandomPoissonNoise(scale=ends, gray_prob=0.5),))
+            for ends in ((0.16, 0.5), (0.5, 1.6))
+        ),
+    )
+    speckle = RandomSpeckleNoise(level=(2 / 255, 25 / 255), gray_prob=0.5, prob=0.1)
+    jpeg = RandomJpeg(quality=(30, 95))
+    noises = Shuffle(steps=(noise, poisson, speckle))
+    in_order = (blur, resize, noises, jpeg, blur, resize, noises)
+    everything = (blur, resize, noise, poisson, speckle, jpeg, blur, resize, noise, poisson, speckle)
+    return Recipe(
+        name="bsrgan-plus",
+        steps=(
+            OneOf(
+                options=(
+                    Option(weight=0.5, steps=(Shuffle(steps=everything),)),
+                    Option(weight=0.5, steps=in_order),
+                )
+            ),
+            RandomResize(scale=(4, 4), filter=filters),
+            jpeg,
+            FULL_CUBIC,
+        ),
+        source="BSRGAN at commit 5ce1a9c6ae29, utils/utils_blindsr.py degradation_bsrgan_plus, sf=4",
+        notes=(
+            "Made for x4 super-resolution: enlarged bicubically to the full size. The camera pipeline, which needs a "
+            "trained model that the source passes none of, and the sharpening of HQ images are left out, and so are "
+            "speckle of correlated channels, one in five, and clips behind resizes. Poisson noise of 100 to 10,000 "
+            "photons at white, drawn log-uniformly, is two ranges of the strength here, which is 1 at 256 photons."
         ),
     )
 

@@ -1,4 +1,8 @@
-"""Recipes in pipelines of torchvision v2, albumentations and `datasets.map`, of which none is imported."""
+"""Recipes in pipelines of torchvision v2, albumentations and `datasets.map`, of which none is imported.
+
+`dk.transforms.DegradeTransform` is a callable for the first two, `dk.transforms.map_pairs` makes one for the last; both
+hang at the door as well.
+"""
 
 from __future__ import annotations
 

@@ -71,6 +71,8 @@ def _described(name: str, value: object) -> Iterator[str]:
     elif inspect.isroutine(value):
         yield _signature(name, value)
         yield _markdown(inspect.getdoc(value) or "")
+    elif inspect.ismodule(value):
+        yield _markdown(inspect.getdoc(value) or "")
     else:
         yield _constant_doc(name) + "\n"
 

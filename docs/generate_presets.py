@@ -28,6 +28,7 @@ from degrade_kit.pipelines.makers.networks import NetworkSettings, check_network
 from degrade_kit.pipelines.sheet import Tile, contact_sheet
 from degrade_kit.presets import COMMITS, NO_NUMBERS, PRESETS, equal_presets, preset
 from degrade_kit.recipe import Recipe
+from degrade_kit.record_severity import severity
 from degrade_kit.seeding import generator
 from degrade_kit.steps import STEPS
 
@@ -38,6 +39,8 @@ SIDE, TILE, DRAWS = 512, 152, 4
 """Pixels of the HQ image, of a picture of the page, and how many LQ images are shown."""
 TIMED = 24
 """Draws that are timed."""
+RATED = 60
+"""Draws whose severities are computed."""
 
 
 class Measured(NamedTuple):
@@ -132,6 +135,14 @@ def numbers(recipe: Recipe) -> tuple[str, ...]:
     return tuple(", ".join(dict.fromkeys(texts)) for texts in found.values())
 
 
+def severities_of(name: str) -> str:
+    """Median and the middle nine tenths of the severities of a preset's draws."""
+    recipe = preset(name)
+    found = [severity(recipe.draw(generator(2, name, number))) for number in range(RATED)]
+    low, middle, high = np.quantile(found, (0.05, 0.5, 0.95))
+    return f"{middle:.2f} ({low:.2f}-{high:.2f})"
+
+
 def measured() -> dict[str, Measured]:
     """Read the distances to photographs out of docs/recipes.md, by each name of a preset."""
     rows: dict[str, Measured] = {}
@@ -151,9 +162,13 @@ def page() -> str:
     groups = equal_presets()
     count = sum(map(len, groups))
     table = [
-        "| preset | blur sigma | size | noise | JPEG | more |",
-        "|---|---|---|---|---|---|",
-        *(f"| {_names(names)} | {' | '.join(numbers(preset(names[0])))} |" for names in groups if names[0] in PRESETS),
+        "| preset | severity | blur sigma | size | noise | JPEG | more |",
+        "|---|---|---|---|---|---|---|",
+        *(
+            f"| {_names(names)} | {severities_of(names[0])} | {' | '.join(numbers(preset(names[0])))} |"
+            for names in groups
+            if names[0] in PRESETS
+        ),
     ]
     distances, times = measured(), _times()
     sections = [_section(names, distances, times) for names in groups]
@@ -175,14 +190,16 @@ def _section(names: list[str], distances: Mapping[str, Measured], times: Mapping
         notes = f" {said.notes}" if said.notes else ""
         label = f"`{name}`: " if len(names) > 1 else ""
         lines.append(f"{'- ' if len(names) > 1 else ''}{label}{said.source.rstrip('.')}.{commit}{notes}")
-    facts = [f"{times[names[0]]:.3g} ms of CPU a native LQ image of 512 x 512 pixels HQ"] if names[0] in times else []
+    facts = [f"severity {severities_of(names[0])}"]
+    facts += [f"{times[names[0]]:.3g} ms of CPU a native LQ image of 512 x 512 pixels HQ"] if names[0] in times else []
     found = next((distances[name] for name in names if name in distances), None)
     if found is not None:
         told = zip(found.sets, found.cells, strict=True)
         facts += [f"{where}: KID {cells.split(',')[0]}" for where, cells in told if cells]
     needs = recipe.libraries()
     facts += [f"needs {', '.join(needs)}"] if needs else []
-    return "\n".join([*lines, "", f"{'; '.join(facts)}." if facts else "", ""])
+    told = "; ".join(facts)
+    return "\n".join([*lines, "", f"{told[0].upper()}{told[1:]}.", ""])
 
 
 def _times() -> dict[str, float]:
@@ -198,8 +215,9 @@ other half. `degrade-kit presets NAME` prints one as YAML; `degrade-kit import-r
 of a repository that is not here. What the numbers mean is said in [recipes.md](recipes.md), and every step is shown in
 [gallery.md](gallery.md).
 
-Blur in pixels, size as HQ side / side or as a factor of it (x), noise as standard deviation on the 0..255 scale, two
-passes one after the other:
+Severity, from 0 for HQ to 1, is the median of draws, and where nine tenths of them lie: [recipes.md](recipes.md) says
+what it is. Blur in pixels, size as HQ side / side or as a factor of it (x), noise as standard deviation on the 0..255
+scale, two passes one after the other:
 
 {table}
 

@@ -26,6 +26,7 @@ from degrade_kit.ops import (
     ColorShift,
     CovarianceNoise,
     Decimate,
+    Denoise,
     GaussianNoise,
     Gray,
     Haze,
@@ -34,6 +35,7 @@ from degrade_kit.ops import (
     PoissonNoise,
     Rescale,
     Resize,
+    ResizeSide,
     Shift,
     SincBlur,
     Uneven,
@@ -158,6 +160,7 @@ FACES = {
 OTHERS = (
     *("flipnet-paper", "restoreformer++", "bsrgan", "swinir-real", "femasr"),
     *("gcfsr", "dasr", "realbasicvsr", "vcisr", "trainner-redux"),
+    *("psfrgan", "hifacegan", "bsrgan-plus"),
 )
 
 
@@ -780,3 +783,61 @@ def test_pixels_are_pinned_within_a_level_on_average(name: str) -> None:
 def test_all_operations_of_presets_are_known() -> None:
     used = {op.name for name in DISTINCT_PRESETS for record in records(name)[:200] for op in record.steps}
     assert used <= set(ops.OPS)
+
+
+def test_psfrgan_draws_the_published_ranges() -> None:
+    found = records("psfrgan")
+    count = len(found)
+    check_share(sum(isinstance(record.steps[0], Gray) and record.target == (Gray(),) for record in found), count, 0.3)
+    names = [[op.name for op in record.steps if op.name != "gray"] for record in found]
+    blurs = Counter(chain[0] for chain in names if chain[0] != "resize_side")
+    check_share(sum(blurs.values()), count, 0.5)
+    assert set(blurs) == {"blur", "box_blur", "denoise", "motion_blur"}
+    for kind in blurs.values():
+        check_share(kind, count, 0.125)
+    assert all(chain[-1] == "resize" for chain in names)
+    sides = [op.side for record in found for op in record.steps if isinstance(op, ResizeSide)]
+    assert len(sides) == count
+    assert 32 <= min(sides) < 40 < 240 < max(sides) <= 255
+    assert np.mean(sides) == pytest.approx(143.5, abs=8)
+    medians = {op.strength for record in found for op in record.steps if isinstance(op, Denoise)}
+    assert medians <= {3.0, 5.0, 7.0, 9.0, 11.0, 13.0, 15.0}
+    assert len(medians) >= 5
+    check_share(sum("gaussian_noise" in chain for chain in names), count, 0.2)
+    qualities = [op.quality for record in found for op in record.steps if isinstance(op, Jpeg)]
+    check_share(len(qualities), count, 0.7)
+    assert 35 <= min(qualities) <= 37
+    assert 88 <= max(qualities) <= 90
+
+
+def test_hifacegan_does_all_four_in_any_order() -> None:
+    found = records("hifacegan")
+    back = Resize(scale=1.0, filter="cubic")
+    kinds = {"blur": "blur", "motion_blur": "blur", "gaussian_noise": "noise", "jpeg": "jpeg", "resize": "resize"}
+    orders = Counter(tuple(dict.fromkeys(kinds[op.name] for op in record.steps if op != back)) for record in found)
+    assert len(orders) == 24
+    for count in orders.values():
+        check_share(count, len(found), 1 / 24)
+    scales = [op.scale for record in found for op in record.steps if isinstance(op, Resize) and op.scale != 1]
+    assert len(scales) == len(found)
+    assert 4 <= min(scales) <= max(scales) <= 8
+    assert all(15 <= op.quality <= 50 for record in found for op in record.steps if isinstance(op, Jpeg))
+
+
+def test_bsrgan_plus_shuffles_all_in_one_of_two_and_ends_in_a_file_of_a_quarter() -> None:
+    found = records("bsrgan-plus")
+    for record in found:
+        quarter, jpeg, full = record.steps[-3:]
+        assert isinstance(quarter, Resize)
+        assert quarter.scale == 4
+        assert isinstance(jpeg, Jpeg)
+        assert full == Resize(scale=1.0, filter="cubic")
+        names = [op.name for op in record.steps[:-3]]
+        assert names.count("blur") == 2
+        assert names.count("jpeg") == 1
+        assert names.count("rescale") <= 2
+        assert names.count("gaussian_noise") + names.count("covariance_noise") == 2
+    first = sum(record.steps[0].name == "blur" for record in found)
+    check_share(first, len(found), 0.5 + 0.5 * 2 / 7.2)  # of 11 steps some are left out by chance
+    speckled = sum(op.name == "speckle_noise" for record in found for op in record.steps)
+    check_share(speckled, 2 * len(found), 0.1)
