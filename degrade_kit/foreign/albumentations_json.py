@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, cast
 
@@ -12,15 +13,22 @@ from degrade_kit.foreign.values import Options
 from degrade_kit.steps import (
     OneOf,
     Option,
+    RandomBanding,
     RandomBlur,
+    RandomBoxBlur,
     RandomColorJitter,
     RandomDefocus,
     RandomDenoise,
     RandomGaussianNoise,
     RandomGray,
+    RandomImpulseNoise,
     RandomJpeg,
+    RandomLevels,
     RandomMotionBlur,
+    RandomOcclusion,
     RandomResize,
+    RandomSepia,
+    RandomSharpen,
     RandomWebP,
     Step,
 )
@@ -84,12 +92,17 @@ def _first(options: Options, keys: Sequence[str], default: Range) -> Range:
     return default
 
 
+def _sigma_of(sizes: Range) -> Range:
+    """Follow OpenCV's rule for a sigma of 0: that of a kernel of so many pixels."""
+    low, high = (0.3 * ((max(side, 3) - 1) * 0.5 - 1) + 0.8 for side in sizes)
+    return low, high
+
+
 def _gaussian_blur(options: Options, left: list[str]) -> list[Step]:
     sigma = _first(options, ("sigma_limit", "sigma_range"), (0.5, 3.0))
     size = options.range("blur_limit", (0, 0))
     if not sigma[1]:
-        # OpenCV's rule for a sigma of 0.
-        sigma = tuple(0.3 * ((max(side, 3) - 1) * 0.5 - 1) + 0.8 for side in size)
+        sigma = _sigma_of(size)
     elif size[1]:
         left.append(f"GaussianBlur: blur_limit [{size[0]:g}, {size[1]:g}] cuts kernels")
     return [RandomBlur(sigma=(sigma[0], sigma[1]), support="full")]
@@ -106,10 +119,66 @@ def _defocus(options: Options, left: list[str]) -> list[Step]:
 
 
 def _median(options: Options, left: list[str]) -> list[Step]:
-    low, high = options.range("blur_limit", (3, 7))
-    if high > 5:
-        left.append(f"MedianBlur: blur_limit [{low:g}, {high:g}]; no more than 5")
-    return [RandomDenoise(method={"median": 1}, strength=(0 if low <= 3 else 26, 24 if high <= 3 else 50))]
+    return [RandomDenoise(method={"median": 1}, window=options.range("blur_limit", (3, 7)))]
+
+
+def _box(options: Options, left: list[str]) -> list[Step]:
+    return [RandomBoxBlur(side=options.range("blur_limit", (3, 7)))]
+
+
+def _advanced_blur(options: Options, left: list[str]) -> list[Step]:
+    across, down = (options.range(f"sigma_{axis}_limit", (0.2, 1.0)) for axis in ("x", "y"))
+    turn, beta = options.range("rotate_limit", (-90, 90)), options.range("beta_limit", (0.5, 8))
+    if across != down:
+        left.append(f"AdvancedBlur: sigma_y_limit [{down[0]:g}, {down[1]:g}]; both axes have that of x here")
+    options.used |= {"blur_limit", "noise_limit"}
+    return [
+        RandomBlur(
+            kernels={"generalized_aniso": 1},
+            sigma=across,
+            support="full",
+            rotation=(math.radians(turn[0]), math.radians(turn[1])),
+            beta_generalized=beta,
+        )
+    ]
+
+
+def _salt(options: Options, left: list[str]) -> list[Step]:
+    salt = options.numbers("salt_vs_pepper", 2, (0.4, 0.6))
+    return [RandomImpulseNoise(share=options.range("amount", (0.01, 0.06)), white=(salt[0], salt[1]))]
+
+
+def _gamma(options: Options, left: list[str]) -> list[Step]:
+    low, high = options.range("gamma_limit", (80, 120))
+    return [RandomLevels(low=(0, 0), high=(255, 255), gamma=(low / 100, high / 100))]
+
+
+def _sepia(options: Options, left: list[str]) -> list[Step]:
+    return [RandomSepia(amount=(1, 1))]
+
+
+def _posterize(options: Options, left: list[str]) -> list[Step]:
+    low, high = options.range("num_bits", (4, 4))
+    return [RandomBanding(levels=(2 ** max(low, 1), 2 ** min(high, 8)))]
+
+
+def _unsharp(options: Options, left: list[str]) -> list[Step]:
+    sigma, sizes = options.range("sigma_limit", (0, 0)), options.range("blur_limit", (3, 7))
+    if not sigma[1]:
+        sigma = _sigma_of(sizes)
+    if options.number("threshold", 10):
+        left.append("UnsharpMask: threshold")
+    return [RandomSharpen(amount=options.range("alpha", (0.2, 0.5)), radius=(max(sigma[0], 0.1), max(sigma[1], 0.1)))]
+
+
+def _dropout(options: Options, left: list[str]) -> list[Step]:
+    tall, wide = (options.range(f"hole_{side}_range", (0.1, 0.2)) for side in ("height", "width"))
+    left.append(f"CoarseDropout: fill {options.get('fill', 0)!r}; turned patches of any colour here")
+    if max(*tall, *wide) > 1:
+        left.append("CoarseDropout: holes in pixels")
+        return []
+    size = (max(tall[0], wide[0]), max(tall[1], wide[1]))
+    return [RandomOcclusion(count=options.range("num_holes_range", (1, 2)), size=size, ellipse_prob=0)]
 
 
 def _noise(options: Options, left: list[str]) -> list[Step]:
@@ -160,6 +229,14 @@ _KINDS: Final[Mapping[str, Callable[[Options, list[str]], list[Step]]]] = {
     "MotionBlur": _motion_blur,
     "Defocus": _defocus,
     "MedianBlur": _median,
+    "Blur": _box,
+    "AdvancedBlur": _advanced_blur,
+    "SaltAndPepper": _salt,
+    "RandomGamma": _gamma,
+    "ToSepia": _sepia,
+    "Posterize": _posterize,
+    "UnsharpMask": _unsharp,
+    "CoarseDropout": _dropout,
     "GaussNoise": _noise,
     "ImageCompression": _compression,
     "Downscale": _downscale,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from pathlib import Path
 from typing import Any
@@ -356,6 +357,57 @@ def test_a_saved_pipeline_of_albumentations_is_read(tmp_path: Path) -> None:
     assert full == {"resize": {"scale": [1.0, 1.0]}}
     assert "RandomFog: no such step is known" in found.left
     assert not any("Flip" in line for line in found.left)
+
+
+def test_a_file_that_albumentations_2_wrote_is_read(tmp_path: Path) -> None:
+    """As `A.save` of albumentations 2.0.8 writes each of these."""
+    entries = [
+        {"__class_fullname__": "MedianBlur", "p": 1.0, "blur_limit": [3, 9]},
+        {"__class_fullname__": "Blur", "p": 1.0, "blur_limit": [3, 9]},
+        {
+            **{"__class_fullname__": "AdvancedBlur", "p": 1.0, "beta_limit": [0.5, 8.0], "blur_limit": [3, 7]},
+            **{"noise_limit": [0.9, 1.1], "rotate_limit": [-90.0, 90.0]},
+            **{"sigma_x_limit": [0.2, 1.0], "sigma_y_limit": [0.2, 1.0]},
+        },
+        {"__class_fullname__": "SaltAndPepper", "p": 1.0, "amount": [0.01, 0.06], "salt_vs_pepper": [0.4, 0.6]},
+        {"__class_fullname__": "RandomGamma", "p": 1.0, "gamma_limit": [80.0, 120.0]},
+        {"__class_fullname__": "ToSepia", "p": 1.0},
+        {"__class_fullname__": "Posterize", "p": 1.0, "num_bits": [4, 4]},
+        {
+            **{"__class_fullname__": "UnsharpMask", "p": 1.0, "alpha": [0.2, 0.5], "blur_limit": [3, 7]},
+            **{"sigma_limit": [0.0, 0.0], "threshold": 10},
+        },
+        {
+            **{"__class_fullname__": "CoarseDropout", "p": 1.0, "fill": 0.0, "fill_mask": None},
+            **{"hole_height_range": [0.1, 0.2], "hole_width_range": [0.1, 0.2], "num_holes_range": [1, 2]},
+        },
+        {"__class_fullname__": "GlassBlur", "p": 1.0, "iterations": 2, "max_delta": 4, "mode": "fast", "sigma": 0.7},
+    ]
+    data = {"__version__": "2.0.8", "transform": {"__class_fullname__": "Compose", "p": 1.0, "transforms": entries}}
+    path = tmp_path / "aug.json"
+    path.write_text(json.dumps(data))
+    found = import_recipe(path)
+    steps = found.recipe.to_mapping()["steps"]
+    assert steps[:7] == [
+        {"denoise": {"method": {"median": 1.0}, "window": [3.0, 9.0]}},
+        {"box_blur": {"side": [3.0, 9.0]}},
+        {
+            "blur": {
+                **{"kernels": {"generalized_aniso": 1.0}, "sigma": [0.2, 1.0], "support": "full"},
+                **{"rotation": [-math.pi / 2, math.pi / 2], "beta_generalized": [0.5, 8.0]},
+            }
+        },
+        {"impulse_noise": {"share": [0.01, 0.06], "white": [0.4, 0.6]}},
+        {"levels": {"low": [0.0, 0.0], "high": [255.0, 255.0]} | {"gamma": [0.8, 1.2]}},
+        {"sepia": {"amount": [1.0, 1.0]}},
+        {"banding": {"levels": [16.0, 16.0]}},
+    ]
+    assert [next(iter(step)) for step in steps[7:]] == ["sharpen", "occlusion", "resize"]
+    assert found.left == (
+        "UnsharpMask: threshold",
+        "CoarseDropout: fill 0.0; turned patches of any colour here",
+        "GlassBlur: no such step is known",
+    )
 
 
 def test_one_of_albumentations_is_one_of(tmp_path: Path) -> None:
