@@ -8,7 +8,7 @@ too, where the command says how its options are read from it.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 import click
@@ -92,6 +92,8 @@ def _load(ctx: click.Context, names: Sequence[str], files: ConfigFiles) -> Secti
     defaults: dict[str, Any] = {}
     merged: dict[str, Any] = {}
     for options, sections in read:
+        if options.get("base_model", defaults.get("base_model")) != defaults.get("base_model"):
+            merged.pop("revision", None)  # that of another file's base model
         defaults |= options
         for key, value in sections.values.items():
             old = merged.get(key)
@@ -99,6 +101,15 @@ def _load(ctx: click.Context, names: Sequence[str], files: ConfigFiles) -> Secti
             merged[key] = {**cast("dict[str, Any]", old), **cast("dict[str, Any]", value)} if both else value
     ctx.default_map = {**(ctx.default_map or {}), **defaults}
     return Sections(values=merged, where=", ".join(sections.where for _, sections in read if sections.values))
+
+
+def of_base_model(config: Sections) -> Sections:
+    """Leave out the revision of a file's base model where the command line names another one, which lacks it."""
+    context = click.get_current_context()
+    named, of_file = context.params["base_model"], (context.default_map or {}).get("base_model")
+    if named is None or of_file is None or str(named) == of_file:
+        return config
+    return replace(config, values={key: value for key, value in config.values.items() if key != "revision"})
 
 
 def _read(ctx: click.Context, name: str, files: ConfigFiles) -> tuple[dict[str, Any], Sections]:

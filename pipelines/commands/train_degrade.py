@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from degrade_kit.pipelines.commands.config_file import ConfigFiles, Sections
+from degrade_kit.pipelines.commands.config_file import ConfigFiles, Sections, of_base_model
 from degrade_kit.pipelines.commands.options import quiet_model_loading, training_options
 from degrade_kit.pipelines.commands.words import command, only_with, word
 from degrade_kit.pipelines.text import human_time
@@ -103,6 +103,7 @@ def train_degrade_command(
     require_packages()
     if not download:
         quiet_model_loading()
+    config = of_base_model(config)
     check_degrade_paths(config.values, pairs=pairs, faces=hq, base_model=overrides["base_model"], download=download)
     from degrade_kit.pipelines.models.train_degrade import DegradeRun, degrade_run_config, plan_text
 

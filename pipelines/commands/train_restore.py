@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from degrade_kit.pipelines.commands.again import command_again
-from degrade_kit.pipelines.commands.config_file import ConfigFiles, Sections
+from degrade_kit.pipelines.commands.config_file import ConfigFiles, Sections, of_base_model
 from degrade_kit.pipelines.commands.options import quiet_model_loading, training_options, weights_option
 from degrade_kit.pipelines.commands.types import PLACE
 from degrade_kit.pipelines.commands.words import FOLDER, command, only_with, option, url_of, word
@@ -148,6 +148,7 @@ def train_restore_command(
     require_packages()
     if not download:
         quiet_model_loading()
+    config = of_base_model(config)
     check_restore_paths(
         config.values,
         data_sets=[shards, *([validation] if validation else [])],

@@ -20,10 +20,13 @@ import pytest
 import torch
 import yaml
 
+from degrade_kit.errors import ConfigError
 from degrade_kit.flipnet.batch import from_images
 from degrade_kit.flipnet.checkpoint import load
+from degrade_kit.flipnet.config import SD21_BASE, SD21_BASE_REVISION
 from degrade_kit.flipnet.mixture import ImageCache
 from degrade_kit.pipelines.commands.train_degrade import train_degrade_command
+from degrade_kit.pipelines.models import paths
 from degrade_kit.pipelines.models.train_degrade import DataConfig, DegradeRun, RunConfig, pair_sources, read_data
 from tests.degrade_kit.flipnet.models import save_blip
 from tests.pipelines.models.runs import PATIENCE, metrics, run, weights_of
@@ -514,3 +517,34 @@ def test_a_description_is_asked_for_by_its_data(raw: Path, tmp_path: Path) -> No
     result = run(words(raw, path, tmp_path / "run", "--dry-run"))
     assert result.exit_code == 2
     assert "face_share: expected a share within [0, 1), got 1.5" in result.output
+
+
+def test_another_base_model_leaves_the_revision_of_the_first_behind(
+    raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[str, str | None]] = []
+
+    def check(sections: Mapping[str, Any], *places: object, base_model: str, **others: object) -> None:
+        asked.append((base_model, sections.get("revision")))
+        raise ConfigError("asked")
+
+    for name in ("check_degrade_paths", "check_restore_paths"):
+        monkeypatch.setattr(paths, name, check)
+    mine = tmp_path / "mine.yaml"
+    mine.write_text("base_model: owner/mine\n")
+    exact = tmp_path / "exact.yaml"
+    exact.write_text("base_model: owner/mine\nrevision: abc\n")
+    for more in (
+        [],
+        ["--base-model", SD21_BASE],
+        ["--base-model", "owner/other"],
+        ["--config", str(mine)],
+        ["--config", str(exact)],
+        ["--config", str(exact), "--base-model", "owner/other"],
+    ):
+        given = ["--config", "sd21", *more, "--out", str(tmp_path / "run")]
+        assert run(["train-degrade", *given, "--pairs", f"noise={raw / 'noise'}"]).exit_code == 2
+        assert run(["train-restore", *given, "--shards", str(raw)]).exit_code == 2
+    theirs, other = (SD21_BASE, SD21_BASE_REVISION), ("owner/other", None)
+    expected = [theirs, theirs, other, ("owner/mine", None), ("owner/mine", "abc"), other]
+    assert asked == [one for one in expected for _ in range(2)]
