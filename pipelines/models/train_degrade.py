@@ -454,7 +454,7 @@ def build_net(run: DegradeRun, stream: Mixture) -> tuple[FlipNet, BaseReference]
             config.start,
             stream,
             seed=config.train.seed,
-            words=sorted({source.kind for source in stream.sources}) if config.data.source_words else (),
+            words=sorted({source.kind for source in stream.sources} - {FACE}) if config.data.source_words else (),
             crop_size=min(config.train.crop_sizes),
             samples=config.data.survey,
             download=run.download,
@@ -479,10 +479,20 @@ def build_net(run: DegradeRun, stream: Mixture) -> tuple[FlipNet, BaseReference]
     )
 
 
-def caption_prompts(stream: Mixture, size: int, count: int) -> Prompts:
-    """How often each caption of the training data occurs, those of less than a thousandth left out."""
-    found = Counter(stream.sample(2**41 + number, size).caption for number in range(count))
-    return tuple((text, hits / count) for text, hits in found.most_common() if hits > count / 1000)
+def caption_prompts(stream: Mixture, size: int, count: int, *, faces: bool = True) -> Prompts:
+    """How often each caption of the training data occurs, those of less than a thousandth left out.
+
+    Args:
+        stream: The samples.
+        size: Side of their crops, pixels.
+        count: How many are looked at.
+        faces: Whether those of faces that are degraded on the fly count too, where there are pairs.
+    """
+    samples = (stream.sample(2**41 + number, size) for number in range(count))
+    pairs = any(source.kind != FACE for source in stream.sources)
+    found = Counter(sample.caption for sample in samples if faces or not pairs or sample.kind != FACE)
+    total = found.total()
+    return tuple((text, hits / total) for text, hits in found.most_common() if hits > total / 1000)
 
 
 def train_degrade(
@@ -536,7 +546,9 @@ def _train(
     net, base = build_net(run, stream)
     prompts: Prompts = ()
     if run.config.data.captions == "template":
-        prompts = caption_prompts(stream, max(train_config.crop_sizes), run.config.data.survey)
+        # Where exemplars are learned from, faces teach what these mean; the words are those of the photographs.
+        faces = not run.config.data.exemplars
+        prompts = caption_prompts(stream, max(train_config.crop_sizes), run.config.data.survey, faces=faces)
     validator = Validator(run, data, cache, progress)
     train(
         net,

@@ -491,6 +491,7 @@ def test_a_flipnet_learns_from_exemplars_and_a_killed_run_ends_alike(raw: Path, 
     assert found.config.description == 10
     assert found.describer is not None
     assert found.describer.last.weight.abs().max() > 0, "it trained"
+    assert all(text.endswith(", press") for text, _ in load(tmp_path / "run" / "model").prompts), "not those of faces"
     assert found.space is not None
 
     assert run([*pairs, "--out", str(tmp_path / "again"), "--steps", "1"]).exit_code == 0
