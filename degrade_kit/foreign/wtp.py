@@ -7,17 +7,24 @@ from typing import Any, Final, cast
 
 from degrade_kit.chains import FULL_CUBIC
 from degrade_kit.codec_ops import SUBSAMPLINGS
+from degrade_kit.colour_ops import DitherMethod
 from degrade_kit.errors import ConfigError
 from degrade_kit.foreign.values import Options, filters_of
 from degrade_kit.steps import (
     OneOf,
     Option,
+    RandomBanding,
     RandomBlur,
+    RandomBoxBlur,
+    RandomColorJitter,
     RandomDefocus,
     RandomDenoise,
+    RandomDither,
     RandomGaussianNoise,
     RandomJpeg,
+    RandomLevels,
     RandomMotionBlur,
+    RandomPixelate,
     RandomResize,
     RandomSharpen,
     RandomVideo,
@@ -86,6 +93,8 @@ def _blur(options: Options, left: list[str]) -> list[Step]:
         step: Step | None = None
         if name == "gauss":
             step = RandomBlur(sigma=(low, high), support="full")
+        elif name == "box":
+            step = RandomBoxBlur(side=(1 + 2 * low, 1 + 2 * high))
         elif name == "lens":
             step = RandomDefocus(radius=(low, high))
         elif name == "motion":
@@ -120,6 +129,57 @@ def _noise(options: Options, left: list[str]) -> list[Step]:
     chance = names.count("gauss") / len(names)
     # The noise that is left takes its share of the images with it.
     return _one_of([Option(weight=chance, steps=(level,)), Option(weight=1 - chance, steps=())]) if chance else []
+
+
+def _color(options: Options, left: list[str]) -> list[Step]:
+    low, high = options.range("low", (0, 0)), options.range("high", (255, 255))
+    return [RandomLevels(low=low, high=high, gamma=options.range("gamma", (1, 1)))]
+
+
+def _saturation(options: Options, left: list[str]) -> list[Step]:
+    wanted = options.range("rand", (0.5, 1))
+    return [RandomColorJitter(brightness=(1, 1), contrast=(1, 1), saturation=wanted, hue=(0, 0))]
+
+
+def _pixelate(options: Options, left: list[str]) -> list[Step]:
+    low, high = options.range("size", (1, 1))
+    return [RandomPixelate(block=(max(low, 1), max(high, 1)))]
+
+
+def _dithering(options: Options, left: list[str]) -> list[Step]:
+    levels, names = options.range("color_ch", (2, 10)), options.texts("dithering_type", ("quantize",))
+    options.used |= {"map_size", "history", "ratio"}
+    found = [name for name in names if name in _DITHERING]
+    if unknown := [name for name in names if name not in _DITHERING and name != "quantize"]:
+        left.append(f"dithering: {', '.join(unknown)}")
+    parts = [Option(weight=names.count("quantize"), steps=(RandomBanding(levels=levels),))]
+    parts += [
+        Option(
+            weight=1,
+            steps=(
+                RandomDither(
+                    levels=levels,
+                    method={_DITHERING[name]: 1},
+                ),
+            ),
+        )
+        for name in found
+    ]
+    return _one_of([part for part in parts if part.weight])
+
+
+_DITHERING: Final[Mapping[str, DitherMethod]] = {
+    "floydsteinberg": "floyd_steinberg",
+    "jarvisjudiceninke": "jarvis_judice_ninke",
+    "stucki": "stucki",
+    "atkinson": "atkinson",
+    "burkes": "burkes",
+    "sierra": "sierra",
+    "tworowsierra": "two_row_sierra",
+    "sierraLite": "sierra_lite",
+    "order": "ordered",
+    "riemersma": "riemersma",
+}
 
 
 def _compress(options: Options, left: list[str]) -> list[Step]:
@@ -171,6 +231,10 @@ _KINDS: Final[Mapping[str, Callable[[Options, list[str]], list[Step]]]] = {
     "halo": _halo,
     "noise": _noise,
     "compress": _compress,
+    "color": _color,
+    "saturation": _saturation,
+    "pixelate": _pixelate,
+    "dithering": _dithering,
     "and": _logic,
     "or": _logic,
 }

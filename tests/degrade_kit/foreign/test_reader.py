@@ -221,6 +221,7 @@ def test_blocks_of_wtp_become_steps_and_the_rest_is_named(tmp_path: Path) -> Non
         ("blur", {"sigma": [0.5, 2.0], "support": "full"}),
         ("defocus", {"radius": [1.0, 2.0]}),
         ("motion_blur", {"length": [0.0, 10.0]}),
+        ("box_blur", {"side": [1.0, 3.0]}),
     ]
     assert noise["one_of"]["options"][0]["weight"] == 0.5
     assert noise["one_of"]["options"][0]["steps"][0]["gaussian_noise"]["level"] == [6.375, 19.125]
@@ -229,8 +230,37 @@ def test_blocks_of_wtp_become_steps_and_the_rest_is_named(tmp_path: Path) -> Non
     assert codecs == ["jpeg", "webp", "video"]
     assert compress["one_of"]["options"][2]["steps"][0]["video"]["crf"] == [23.0, 32.0]
     assert full == {"resize": {"scale": [1.0, 1.0], "filter": ["cubic"]}}
-    for words in ("filters lanczos", "spread", "filter box", "noise: perlin", "4:4:0", "mpeg2 [2, 20]", "canny"):
+    for words in ("filters lanczos", "spread", "noise: perlin", "4:4:0", "mpeg2 [2, 20]", "canny"):
         assert any(words in line for line in found.left), words
+
+
+def test_colours_blocks_and_dithering_of_wtp(tmp_path: Path) -> None:
+    text = """
+    degradation { type = "color"
+      high = [240, 255]
+      low = [0, 15]
+      gamma = [0.9, 1.1] }
+    degradation { type = "saturation"
+      rand = [0.5, 1.0] }
+    degradation { type = "pixelate"
+      size = [0, 4] }
+    degradation { type = "dithering"
+      dithering_type = ["floydsteinberg", "quantize", "blue"]
+      color_ch = [2, 10] }
+    """
+    found = read(text, "colours.hcl", tmp_path)
+    levels, jitter, blocks, dither, full = steps_of(found)
+    assert levels == {"levels": {"low": [0.0, 15.0], "high": [240.0, 255.0], "gamma": [0.9, 1.1]}}
+    assert jitter["color_jitter"]["saturation"] == [0.5, 1.0]
+    assert jitter["color_jitter"]["brightness"] == [1.0, 1.0]
+    assert blocks == {"pixelate": {"block": [1.0, 4.0]}}
+    kinds = [option["steps"][0] for option in dither["one_of"]["options"]]
+    assert kinds == [
+        {"banding": {"levels": [2.0, 10.0]}},
+        {"dither": {"levels": [2.0, 10.0], "method": {"floyd_steinberg": 1.0}}},
+    ]
+    assert next(iter(full)) == "resize"
+    assert found.left == ("dithering: blue",)
 
 
 def test_and_and_or_of_wtp(tmp_path: Path) -> None:
