@@ -139,10 +139,21 @@ class Bench:
         self.faces = self.framed(1.0)
         self.people = read_groups([display_name(name) for name in sources.names]).names
         self.extract = ExtractConfig(size=size, allow_resize=False, cache=cache, thumbnails=False)
-        chosen = np.random.default_rng(seed).permutation(len(self.faces))[:PROBE_FACES]
-        probes = tuple(probe_records(PROBE_RECORDS))
-        measured = self.measure({int(place): probes for place in chosen}, self.faces)
-        self.whitening = Whitening.fit(np.stack([measured[int(place)] for place in chosen], axis=1))
+        self._whitenings: dict[float, Whitening] = {}
+
+    def whitening(self, share: float) -> Whitening:
+        """The space in which degradations lie apart and faces do not, of faces framed as the photographs are.
+
+        Close-ups differ among themselves otherwise than whole faces do: whitened by these, they would be told apart by
+        what they show.
+        """
+        if share not in self._whitenings:
+            faces = self.framed(share)
+            chosen = np.random.default_rng(self.seed).permutation(len(faces))[:PROBE_FACES]
+            probes = tuple(probe_records(PROBE_RECORDS))
+            measured = self.measure({int(place): probes for place in chosen}, faces)
+            self._whitenings[share] = Whitening.fit(np.stack([measured[int(place)] for place in chosen], axis=1))
+        return self._whitenings[share]
 
     def framed(self, share: float) -> list[Pixels]:
         """The faces at the size of which the images' size is such a share."""
@@ -180,7 +191,7 @@ class Bench:
 
     def rows(self, reals: Mapping[str, Photographs], sources: Sequence[str], *, patches: bool) -> Iterator[Row]:
         """Compare every source with every set of photographs."""
-        points = {name: self.points(real.images) for name, real in reals.items()}
+        points = {name: self.points(real.images, real.share) for name, real in reals.items()}
         sets = {
             name: ImageSet(
                 name=name,
@@ -197,16 +208,16 @@ class Bench:
             yield self._ideal(real, reals[name], patches)
             plain = [middle(face, self.size) for face in faces_of[reals[name].share]]
             labels = tuple(map(str, range(len(plain))))
-            faces = ImageSet(name=HQ, kind="hq", points=self.points(plain), labels=labels, groups=self.people)
+            faces = ImageSet(name=HQ, kind="hq", points=self.points(plain, reals[name].share), labels=labels, groups=self.people)
             yield self._row(faces, plain, real, reals[name], patches)
         for source in sources:
             recipe = resolve_recipe(source)
-            made = {share: self.made(recipe, faces_of[share], pictures=patches) for share in shares}
+            made = {share: self.made(recipe, faces_of[share], share, pictures=patches) for share in shares}
             for name, real in sets.items():
                 yield self._row(*made[reals[name].share], real, reals[name], patches)
 
-    def made(self, recipe: Recipe, faces: Sequence[Pixels], *, pictures: bool) -> tuple[ImageSet, list[Pixels]]:
-        """The images of a recipe on these faces, measured; they themselves only where they are asked for."""
+    def made(self, recipe: Recipe, faces: Sequence[Pixels], share: float, *, pictures: bool) -> tuple[ImageSet, list[Pixels]]:
+        """The images of a recipe on faces of such a framing, measured; they themselves only where they are asked for."""
         order, records = self.draws(recipe)
         by_face: dict[int, list[Record]] = {}
         for face, record in zip(order, records, strict=True):
@@ -221,19 +232,19 @@ class Bench:
             size = faces[0].shape[0], faces[0].shape[1]
             images = [middle(finish(native.pixels, native.tail, size), self.size) for native in natives]
         if network:
-            points = self.points(images)
+            points = self.points(images, share)
         else:
             measured = self.measure(by_face, faces)
-            points = self.whitening(np.concatenate([measured[face] for face in by_face]))
+            points = self.whitening(share)(np.concatenate([measured[face] for face in by_face]))
         labels = tuple(map(str, range(len(groups))))
         return ImageSet(name=recipe.name, kind="synth", points=points, labels=labels, groups=groups), images
 
-    def points(self, images: Sequence[Pixels]) -> Features:
+    def points(self, images: Sequence[Pixels], share: float) -> Features:
         def measure(image: Pixels) -> Features:
             key = hashlib.sha256(image.tobytes() + Extractor(DEGRADATION).key().encode()).hexdigest()
             return cached(self.cache, key, lambda: degradation_features(image))
 
-        return self.whitening(np.stack([measure(image) for image in images]))
+        return self.whitening(share)(np.stack([measure(image) for image in images]))
 
     def _row(
         self, made: ImageSet, images: Sequence[Pixels], real: ImageSet, photographs: Photographs, patches: bool
