@@ -97,7 +97,8 @@ def _described(ops: Sequence[Op]) -> Iterator[str]:
             names = getattr(type(op), "__slots__", ())
             values = {name: getattr(op, name) for name in names}
             if isinstance(op, FlipNetImage):
-                values["prompt"] = op.prompt or "null prompt"
+                like = "like a photograph" if op.description else ""
+                values["prompt"] = ", ".join(filter(None, (op.prompt, like))) or "null prompt"
             text = _SHORT.get(op.name, op.name).format(**values)
             if isinstance(op, Blur) and f"{op.sigma_x:.1f}" != f"{op.sigma_y:.1f}":
                 text = f"blur {op.sigma_x:.1f} x {op.sigma_y:.1f} px"

@@ -591,6 +591,8 @@ def test_like_goes_everywhere(shown: Path, faces_dir: Path, tmp_path: Path) -> N
     alike = run("degrade", face, "--like", photo, *given, "--variants", "1", "--out", tmp_path / "alike")
     plain = run("degrade", face, *given, "--variants", "1", "--out", tmp_path / "plain")
     assert alike.exit_code == plain.exit_code == 0, alike.output
+    assert "like a photograph" in alike.output
+    assert "null prompt" in plain.output
     images = [decode_image((tmp_path / name / "lq0.png").read_bytes()).pixels for name in ("alike", "plain")]
     assert np.abs(images[0].astype(int) - images[1]).max() > 3
     (tmp_path / "mine.yaml").write_text(f"name: mine\nsteps:\n- flipnet: {{model: {shown}, like: {photo}}}\n")
