@@ -195,10 +195,10 @@ def find_shares(lists: Path) -> str:
         name: bench.photographs(_some(lists / f"{fit.photographs}_fit.txt"), PhotoConfig(size=SIZE, cut=fit.cut))
         for name, fit in sets.items()
     }
-    real = {name: bench.points(found.images) for name, found in photographs.items()}
+    real = {name: bench.points(found.images, found.share) for name, found in photographs.items()}
     names = tuple(MIXTURES["real-world"])
     made = {
-        (bank, share): bench.made(preset(bank), bench.framed(share), pictures=False)[0].points
+        (bank, share): bench.made(preset(bank), share, pictures=False)[0].points
         for share in {found.share for found in photographs.values()}
         for bank in names
     }

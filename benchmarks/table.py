@@ -203,21 +203,22 @@ class Bench:
             for name, real in reals.items()
         }
         shares = sorted({real.share for real in reals.values()}, reverse=True)
-        faces_of = {share: self.framed(share) for share in shares}
         for name, real in sets.items():
             yield self._ideal(real, reals[name], patches)
-            plain = [middle(face, self.size) for face in faces_of[reals[name].share]]
+            share = reals[name].share
+            plain = [middle(face, self.size) for face in self.framed(share)]
             labels = tuple(map(str, range(len(plain))))
-            faces = ImageSet(name=HQ, kind="hq", points=self.points(plain, reals[name].share), labels=labels, groups=self.people)
+            faces = ImageSet(name=HQ, kind="hq", points=self.points(plain, share), labels=labels, groups=self.people)
             yield self._row(faces, plain, real, reals[name], patches)
         for source in sources:
             recipe = resolve_recipe(source)
-            made = {share: self.made(recipe, faces_of[share], share, pictures=patches) for share in shares}
+            made = {share: self.made(recipe, share, pictures=patches) for share in shares}
             for name, real in sets.items():
                 yield self._row(*made[reals[name].share], real, reals[name], patches)
 
-    def made(self, recipe: Recipe, faces: Sequence[Pixels], share: float, *, pictures: bool) -> tuple[ImageSet, list[Pixels]]:
-        """The images of a recipe on faces of such a framing, measured; they themselves only where they are asked for."""
+    def made(self, recipe: Recipe, share: float, *, pictures: bool) -> tuple[ImageSet, list[Pixels]]:
+        """The images of a recipe on faces so framed, measured; they themselves only where they are asked for."""
+        faces = self.framed(share)
         order, records = self.draws(recipe)
         by_face: dict[int, list[Record]] = {}
         for face, record in zip(order, records, strict=True):
