@@ -2,18 +2,21 @@
 
 The rule: of the people of a folder, or of its source photographs where they hold several faces, in the order of their
 names, every second from the first on is fitted to, and the others judge; what is published as a test set judges too.
-LFW is split already: people of LFW-Test judge. Of HQ faces, likewise. Writes NAME_fit.txt and NAME_test.txt, lists that
-`--real`, `--hq` and `--held-out` take.
+LFW is split already: people of LFW-Test judge. Of HQ faces, likewise. Whom the FlipNets that ship have learned from,
+by the list beside their weights, judges nothing. Writes NAME_fit.txt and NAME_test.txt, lists that `--real`, `--hq` and
+`--held-out` take.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+import degrade_kit.flipnet
 from benchmarks.harness import IMAGE_SUFFIXES
 
 _NUMBERS: Final = re.compile(r"(?:_[a-z]?\d+)+$")
@@ -37,6 +40,13 @@ def person(path: Path) -> str:
     return re.sub(r"^\d_\d_", "", found)
 
 
+def learned() -> set[str]:
+    """Name whom the FlipNets that ship were trained on, or which photographs."""
+    lists = Path(degrade_kit.flipnet.__file__).parent.glob("*/pairs.jsonl")
+    rows = [json.loads(line) for path in lists for line in path.read_text("utf-8").splitlines()]
+    return {person(Path(row["source"])) for row in rows if "source" in row}
+
+
 def images(root: Path, folders: Sequence[str]) -> list[Path]:
     """List the images of some folders, in order."""
     found = [path for folder in folders for path in sorted((root / folder).rglob("*"))]
@@ -46,13 +56,15 @@ def images(root: Path, folders: Sequence[str]) -> list[Path]:
 def split(name: str, root: Path) -> tuple[list[Path], list[Path]]:
     """Split a set into what is fitted to and what judges."""
     first, second = SETS[name]
+    known = learned()
+    judging = [path for path in images(root, second) if person(path) not in known]
     if name == "lfw":
-        return images(root, first), images(root, second)
+        return images(root, first), judging
     paths = images(root, first)
     people = sorted({person(path) for path in paths})
     fitted = set(people[::2])
-    judging = [path for path in paths if person(path) not in fitted]
-    return [path for path in paths if person(path) in fitted], judging + images(root, second)
+    others = [path for path in paths if person(path) not in fitted | known]
+    return [path for path in paths if person(path) in fitted], others + judging
 
 
 def main() -> None:

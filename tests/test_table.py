@@ -138,3 +138,17 @@ def test_shares_go_to_what_covers() -> None:
     shares = ({"near": 1.0, "far": 0.0}, {"near": 1.0, "far": 1.0}, {"near": 0.0, "far": 1.0})
     alone, mixed, away = (banks._covered(mixture, made, real) for mixture in shares)
     assert alone > mixed > away == 0
+
+
+def test_nobody_judges_whom_a_network_that_ships_has_learned_from(tmp_path: Path) -> None:
+    known = next(name for name in sorted(splits.learned()) if name.startswith("dlib"))
+    folder = tmp_path / "faces/lq_real/wider_like_crops"
+    folder.mkdir(parents=True)
+    for photograph in ("a", known, "z"):  # every second judges, here the one that is known
+        for number in range(2):
+            (folder / f"{photograph}_f{number:03}_s060.png").touch()
+    fitted, judging = splits.split("crowd", tmp_path)
+    assert {splits.person(path) for path in fitted} == {"a", "z"}
+    assert judging == []
+    (folder / "b_f000_s060.png").touch()
+    assert {splits.person(path) for path in splits.split("crowd", tmp_path)[1]} == {"b", "z"}
