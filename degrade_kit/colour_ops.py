@@ -187,8 +187,8 @@ def _diffused(values: Planes, steps: int, diffusion: Diffusion) -> Planes:
     reach = lag * 2 + 2
     # Place along the slant first: the pixel of row y and column x stands at x + lag * y.
     slanted = np.zeros((width + lag * (height - 1) + reach, height, 3), np.float32)
-    rows = np.arange(height)
-    places = np.arange(width) + lag * rows[:, None]
+    rows = np.arange(height, dtype=np.intp)
+    places = np.arange(width, dtype=np.intp) + lag * rows[:, None]
     slanted[places, rows[:, None]] = values
     weights = [(right + lag * down, down, np.float32(weight / divisor)) for down, right, weight in taps]
     for place in range(width + lag * (height - 1)):

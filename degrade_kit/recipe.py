@@ -293,7 +293,8 @@ def _fields_to_plain(step: Step | Option) -> dict[str, Any]:
         elif field.name == "options":
             value = [_fields_to_plain(option) for option in value]
         elif isinstance(value, tuple):
-            value = [list(entry) if isinstance(entry, tuple) else entry for entry in cast("tuple[Any, ...]", value)]
+            entries = cast("tuple[Any, ...]", value)
+            value = [list(cast("tuple[Any, ...]", entry)) if isinstance(entry, tuple) else entry for entry in entries]
         elif isinstance(value, dict):  # a copy: YAML would write what two steps share as an alias
             value = dict(cast("dict[Any, Any]", value))
         plain[field.name] = value

@@ -21,7 +21,7 @@ PARAMETERS: dict[str, tuple[float, float]] = {
     "motion_blur.length": (0, 100),
     "resize.scale": (0, 40),
     "decimate.sigma": (0, 5),
-    "gaussian_noise.level": (0, 50),
+    "gaussian_noise.level": (0, 60),
     "poisson_noise.scale": (0, 5),
     "jpeg.quality": (0, 100),
     "webp.quality": (0, 100),

@@ -10,7 +10,7 @@ import contextlib
 import functools
 import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, ClassVar, Final, Literal
@@ -198,7 +198,7 @@ def _context(name: str, mode: Literal["r", "w"], codec: VideoCodec) -> Any:  # n
 
 
 @contextlib.contextmanager
-def _same_scheduling() -> Iterator[None]:
+def _same_scheduling() -> Generator[None, None, None]:
     """Give this thread its scheduling back: run by root, SVT-AV1 makes its caller real-time, which starves all else."""
     if not hasattr(os, "sched_getscheduler"):  # not on Linux
         yield

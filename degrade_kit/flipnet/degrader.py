@@ -26,14 +26,14 @@ from degrade_kit.flipnet.description import Description, describe_place
 from degrade_kit.flipnet.network import FlipNet
 from degrade_kit.flipnet.precision import shorten_frozen
 from degrade_kit.flipnet.sampling import SamplingConfig, autocast, choose_device, latent_size, sample
-from degrade_kit.image import ImageOrPixels, Pixels, of_type, pixels_of
+from degrade_kit.image import Image, ImageOrPixels, Pixels, of_type, pixels_of
 from degrade_kit.network_ops import FlipNetImage, NetworkCall
 from degrade_kit.op_tools import Seat
 from degrade_kit.recipe import Recipe
 from degrade_kit.record import Record
 from degrade_kit.seeding import generator
 
-Exemplar: TypeAlias = str | os.PathLike[str] | ImageOrPixels
+Exemplar: TypeAlias = str | os.PathLike[str] | Image | Pixels
 """A photograph, or where one is, or a folder of them."""
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}

@@ -121,9 +121,10 @@ class DescriptionSpace:
 
     def to_json(self) -> str:
         """Write the file of this space."""
-        plain = {"format": _FORMAT, "statistics": list(STATISTICS)}
+        plain: dict[str, Any] = {"format": _FORMAT, "statistics": list(STATISTICS)}
         for name in ("mean", "scale", "matrix"):
-            plain[name] = np.round(getattr(self, name), 6).tolist()
+            values: _Floats = getattr(self, name)
+            plain[name] = np.round(values, 6).tolist()
         return json.dumps(plain) + "\n"
 
 

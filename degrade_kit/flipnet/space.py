@@ -6,6 +6,9 @@ noise adds to each of them, low light and haze move the first. What a network ge
 square, though. Where blocks are lapped it shows as a wave that fades into its neighbours.
 """
 
+# Parts of torch's own stubs are without a type.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+
 from __future__ import annotations
 
 import math

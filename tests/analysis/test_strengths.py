@@ -42,11 +42,16 @@ MORE: dict[str, list[dict[str, Any]]] = {
         ]
         for inks in ("black", "cmyk")
     },
+    "box_blur": [{"box_blur": {"side": side}} for side in (3, 7, 15)],
+    "channel_shift": [{"channel_shift": {"space": "rgb", "limit": limit}} for limit in (1, 2, 4)],
+    "dither": [{"dither": {"levels": levels, "method": "floyd_steinberg"}} for levels in (16, 6, 2)],
+    "correlated_noise": [{"correlated_noise": {"luma": level, "chroma": level}} for level in (2, 6, 18)],
     "denoise nlm": [{"denoise": {"strength": strength, "method": "nlm"}} for strength in (6, 20, 60)],
 }
 STRENGTHS = {**GROWING, **MORE}
 NOT_GROWING = {
-    *("color_jitter", "gray", "shift", "bank"),  # what they do has no one strength
+    *("color_jitter", "gray", "shift", "bank", "chroma_subsampling"),  # what they do has no one strength
+    "lens_distortion",  # it moves what is seen, and the target with it
     "ai_upscale",  # it brings back what looks like HQ
     "flipnet",  # how strong it degrades, it draws itself
     *("shuffle", "one_of", "uneven"),  # they do what their steps do

@@ -392,6 +392,8 @@ def any_op(cls: type[Op], inner: st.SearchStrategy[Op]) -> st.SearchStrategy[Op]
         low, high = LIMITS.get(f"{cls.name}.{name}", (0, 0))
         if name == "tables":
             values[name] = st.sampled_from(["", TABLES])
+        elif name == "description":
+            values[name] = st.lists(numbers, max_size=int(high)).map(tuple)
         elif name == "covariance":
             values[name] = st.lists(numbers, min_size=9, max_size=9).map(tuple)
         elif low < high and name != "order":

@@ -8,6 +8,7 @@ from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from itertools import repeat
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -270,7 +271,7 @@ def test_samples_are_described_by_other_images_and_stay_what_they_were(
         return (float(pixels.mean()), float(len(seen)))
 
     def made(asked: bool) -> Mixture:
-        given = {"describe": describe if asked else None}
+        given: dict[str, Any] = {"describe": describe if asked else None}
         faces = FacePairs(open_sources(faces_dir), preset("gfpgan"), face_size=64, **given)
         return Mixture([RealPairs(blurred, **given), faces], seed=5)
 
