@@ -136,6 +136,7 @@ class Bench:
         self.executor = ExecutorConfig(workers=workers)
         sources = open_sources(hq)
         self.originals = [decode_image(sources.read(place)).pixels for place in range(len(sources))]
+        self._framed: dict[float, list[Pixels]] = {}
         self.faces = self.framed(1.0)
         self.people = read_groups([display_name(name) for name in sources.names]).names
         self.extract = ExtractConfig(size=size, allow_resize=False, cache=cache, thumbnails=False)
@@ -157,7 +158,9 @@ class Bench:
 
     def framed(self, share: float) -> list[Pixels]:
         """The faces at the size of which the images' size is such a share."""
-        return [to_size(pixels, round(self.size / share)) for pixels in self.originals]
+        if share not in self._framed:
+            self._framed[share] = [to_size(pixels, round(self.size / share)) for pixels in self.originals]
+        return self._framed[share]
 
     def measure(self, records: Mapping[int, Sequence[Record]], faces: Sequence[Pixels]) -> dict[int, Features]:
         """Measure the middle of LQ images of faces by their numbers, (n, D) each."""
