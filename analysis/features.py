@@ -27,13 +27,23 @@ import scipy.fft
 import scipy.special
 
 from degrade_kit.image import Pixels
+from degrade_kit.planes import (
+    DCT,
+    TO_YCC,
+    Plane,
+    as_plane,
+    block_deviation,
+    block_means,
+    floored_log,
+    grid_step,
+    half_plane,
+)
 
 VERSION = 1
 """Changes whenever a value does; part of the key under which features are cached."""
 MIN_SIZE = 32
 """Least width and height, pixels."""
 
-_Plane = npt.NDArray[np.float32]
 _Floats = npt.NDArray[np.float64]
 _Mask = npt.NDArray[np.bool_]
 _fft, _special = cast("Any", scipy.fft), cast("Any", scipy.special)  # untyped
@@ -53,10 +63,10 @@ class _Planes:
     """What several groups start from; all planes on the 0..255 scale."""
 
     pixels: Pixels
-    luma: _Plane
-    chroma: tuple[_Plane, _Plane]
-    half_luma: _Plane
-    half_chroma: tuple[_Plane, _Plane]
+    luma: Plane
+    chroma: tuple[Plane, Plane]
+    half_luma: Plane
+    half_chroma: tuple[Plane, Plane]
 
 
 def degradation_features(image: Pixels) -> _Floats:
@@ -80,20 +90,10 @@ def degradation_features(image: Pixels) -> _Floats:
     return values
 
 
-# BT.601, which JPEG uses.
-_TO_YCC = np.array([[0.299, 0.587, 0.114], [-0.168736, -0.331264, 0.5], [0.5, -0.418688, -0.081312]], np.float32)
-
-
 def _planes(pixels: Pixels) -> _Planes:
-    luma, blue, red = cv2.split(cv2.transform(pixels.astype(np.float32), _TO_YCC))
-    luma, blue, red = _as_plane(luma), _as_plane(blue), _as_plane(red)
-    return _Planes(pixels, luma, (blue, red), _half(luma), (_half(blue), _half(red)))
-
-
-def _half(plane: _Plane) -> _Plane:
-    height, width = plane.shape[0] // 2, plane.shape[1] // 2
-    even = plane[: height * 2, : width * 2]  # else the phase of the grain would drift over the image
-    return _as_plane(cv2.resize(even, (width, height), interpolation=cv2.INTER_AREA))
+    luma, blue, red = cv2.split(cv2.transform(pixels.astype(np.float32), TO_YCC))
+    luma, blue, red = as_plane(luma), as_plane(blue), as_plane(red)
+    return _Planes(pixels, luma, (blue, red), half_plane(luma), (half_plane(blue), half_plane(red)))
 
 
 # ------------------------------------------------------------------------------------------------------------ spectrum
@@ -110,7 +110,7 @@ _FIT = np.linalg.pinv(np.vander(_OCTAVES - _OCTAVES.mean(), 3))
 
 
 @functools.lru_cache(maxsize=8)
-def _spectrum_tables(height: int, width: int) -> tuple[_Plane, npt.NDArray[np.int64], _Floats, _Floats]:
+def _spectrum_tables(height: int, width: int) -> tuple[Plane, npt.NDArray[np.int64], _Floats, _Floats]:
     """Window; band and sector of each frequency; its weight; the sum of weights in each band and sector."""
     window = np.outer(np.hanning(height + 2)[1:-1], np.hanning(width + 2)[1:-1]).astype(np.float32)
     window /= np.sqrt((window * window).sum(dtype=np.float64)).astype(np.float32)
@@ -132,7 +132,7 @@ def _spectrum(planes: _Planes) -> list[float]:
     window, index, weights, counts = _spectrum_tables(*planes.luma.shape)
     centred = (planes.luma - np.float32(planes.luma.mean())) * window
     transformed = cast("npt.NDArray[np.complex64]", _fft.rfft2(centred))
-    power: _Plane = (transformed.real**2 + transformed.imag**2).ravel()
+    power: Plane = (transformed.real**2 + transformed.imag**2).ravel()
     sums = cast("_Floats", np.bincount(index, power * weights, minlength=counts.size + 1))[:-1].reshape(counts.shape)
     density = sums.sum(1) / np.maximum(counts.sum(1), 1)
     bands = np.log10(density + _FLOOR)
@@ -165,24 +165,24 @@ def _sharpness(planes: _Planes) -> list[float]:
         gradient = _gradient(luma)
         smooth = _gradient(_blur(luma, 1.5))
         square = _mean_product(gradient, gradient)
-        laplacians.append(_log(_variance(_as_plane(cv2.Laplacian(luma, cv2.CV_32F))), 0.1))
-        gradients.append(_log(square, 0.1))
+        laplacians.append(floored_log(_variance(as_plane(cv2.Laplacian(luma, cv2.CV_32F))), 0.1))
+        gradients.append(floored_log(square, 0.1))
         edges += _edge_ratios(gradient, smooth)
-        sparseness.append(_log(square, 1e-3) - 2 * _log(float(gradient.mean(dtype=np.float64)), 1e-3))
+        sparseness.append(floored_log(square, 1e-3) - 2 * floored_log(float(gradient.mean(dtype=np.float64)), 1e-3))
     across, along = _reblur(planes.luma), _reblur(planes.luma.T)
     ratio = laplacians[0] - laplacians[1]
     return [*edges, sparseness[0], *laplacians, *gradients, ratio, min(across, along), max(across, along)]
 
 
-def _gradient(plane: _Plane) -> _Plane:
+def _gradient(plane: Plane) -> Plane:
     """Magnitude of the Sobel gradient, levels a pixel."""
-    across = _as_plane(cv2.Sobel(plane, cv2.CV_32F, 1, 0, scale=0.125))
-    along = _as_plane(cv2.Sobel(plane, cv2.CV_32F, 0, 1, scale=0.125))
+    across = as_plane(cv2.Sobel(plane, cv2.CV_32F, 1, 0, scale=0.125))
+    along = as_plane(cv2.Sobel(plane, cv2.CV_32F, 0, 1, scale=0.125))
     # Not cv2.magnitude: its last digits depend on where in memory the arrays lie.
     return np.sqrt(across * across + along * along)
 
 
-def _edge_ratios(gradient: _Plane, smooth: _Plane) -> list[float]:
+def _edge_ratios(gradient: Plane, smooth: Plane) -> list[float]:
     """Quantiles over the strongest edges of what a blur leaves of the gradient: near 1 where the edge was wide."""
     threshold = _quantiles(smooth, (0.95,), top=64)[0]
     edges = smooth > max(threshold, 0.25)
@@ -192,9 +192,9 @@ def _edge_ratios(gradient: _Plane, smooth: _Plane) -> list[float]:
     return [math.log10(value) for value in np.quantile(ratios, (0.5, 0.8)).tolist()]
 
 
-def _reblur(plane: _Plane) -> float:
+def _reblur(plane: Plane) -> float:
     """Share of horizontal differences that outlives a blur over 9 pixels, 0 (sharp) to 1."""
-    blurred = _as_plane(cv2.blur(plane, (9, 1)))
+    blurred = as_plane(cv2.blur(plane, (9, 1)))
     before = cv2.absdiff(plane[:, 1:], plane[:, :-1])
     after = cv2.absdiff(blurred[:, 1:], blurred[:, :-1])
     lost = cv2.subtract(before, after)
@@ -212,48 +212,37 @@ def _noise(planes: _Planes) -> list[float]:
     detail = _detail(planes.luma)
     chroma = [_detail(plane) for plane in planes.chroma]
     coarse = [_detail(plane) for plane in (planes.half_luma, *planes.half_chroma)]
-    quarter = _detail(_half(planes.half_luma))
+    quarter = _detail(half_plane(planes.half_luma))
     fine_luma = _mad(detail)
     mads = [fine_luma, (_mad(chroma[0]) + _mad(chroma[1])) / 2, _mad(coarse[0])]
     mads += [(_mad(coarse[1]) + _mad(coarse[2])) / 2, _mad(quarter)]
-    found = [_log(mad, 0.1) for mad in mads]
+    found = [floored_log(mad, 0.1) for mad in mads]
     found += [found[0] - found[1], found[2] - found[0], found[3] - found[1]]
-    found.append(_log(_mean_product(detail, detail), 0.01) - 2 * _log(fine_luma, 0.1))
+    found.append(floored_log(_mean_product(detail, detail), 0.01) - 2 * floored_log(fine_luma, 0.1))
 
-    deviations = _block_deviation(detail)
+    deviations = block_deviation(detail)
     ordered = np.sort(deviations, axis=None)
     low = [float(ordered[int(share * (ordered.size - 1))]) for share in (0.05, 0.25, 0.75)]
-    found += [_log(value, 0.1) for value in low]
-    chroma_low = np.sort(_block_deviation(chroma[0]) + _block_deviation(chroma[1]), axis=None)
-    found.append(_log(float(chroma_low[int(0.05 * (chroma_low.size - 1))]), 0.1))
-    found.append(_brightness_slope(_shrink(planes.luma), deviations))
+    found += [floored_log(value, 0.1) for value in low]
+    chroma_low = np.sort(block_deviation(chroma[0]) + block_deviation(chroma[1]), axis=None)
+    found.append(floored_log(float(chroma_low[int(0.05 * (chroma_low.size - 1))]), 0.1))
+    found.append(_brightness_slope(block_means(planes.luma), deviations))
     found += _lags(planes.luma, (1, 2, 4))
     found += [(a + b) / 2 for a, b in zip(*(_lags(plane, (1, 2)) for plane in planes.chroma), strict=True)]
     return found
 
 
-def _detail(plane: _Plane) -> _Plane:
+def _detail(plane: Plane) -> Plane:
     """High-pass of unit norm, blind to straight edges."""
-    return _as_plane(cv2.sepFilter2D(plane, cv2.CV_32F, _SECOND, _SECOND))
+    return as_plane(cv2.sepFilter2D(plane, cv2.CV_32F, _SECOND, _SECOND))
 
 
-def _mad(detail: _Plane) -> float:
+def _mad(detail: Plane) -> float:
     """Standard deviation by the median of absolute values."""
     return _quantiles(np.abs(detail), (0.5,), top=64)[0] / 0.6745
 
 
-def _shrink(plane: _Plane) -> _Plane:
-    """Means of blocks of 8 x 8 pixels."""
-    height, width = plane.shape[0] // _BLOCK, plane.shape[1] // _BLOCK
-    whole = plane[: height * _BLOCK, : width * _BLOCK]
-    return _as_plane(cv2.resize(whole, (width, height), interpolation=cv2.INTER_AREA))
-
-
-def _block_deviation(detail: _Plane) -> _Plane:
-    return np.sqrt(_shrink(detail * detail))
-
-
-def _enlarge_mask(mask: _Mask, shape: tuple[int, ...]) -> _Plane:
+def _enlarge_mask(mask: _Mask, shape: tuple[int, ...]) -> Plane:
     """One value for each pixel of the whole blocks, 0 elsewhere."""
     enlarged = np.zeros(shape[:2], np.float32)
     size = (mask.shape[1] * _BLOCK, mask.shape[0] * _BLOCK)
@@ -261,20 +250,20 @@ def _enlarge_mask(mask: _Mask, shape: tuple[int, ...]) -> _Plane:
     return enlarged
 
 
-def _brightness_slope(means: _Plane, deviations: _Plane) -> float:
+def _brightness_slope(means: Plane, deviations: Plane) -> float:
     """Noise in bright over noise in dark blocks, lower quartile of each: shot noise grows with brightness."""
     middle = float(np.median(means))
     sides = [deviations[means < middle], deviations[means >= middle]]
     if min(side.size for side in sides) < 4:
         return 0.0
     dark, bright = (float(np.partition(side, side.size // 4)[side.size // 4]) for side in sides)
-    return _log(bright, 1.0) - _log(dark, 1.0)
+    return floored_log(bright, 1.0) - floored_log(dark, 1.0)
 
 
-def _lags(plane: _Plane, lags: Sequence[int]) -> list[float]:
+def _lags(plane: Plane, lags: Sequence[int]) -> list[float]:
     """Autocorrelation of the grain in the flattest third of the blocks: 0 for white noise, positive if enlarged."""
     grain = plane - _blur(plane, 3.0)
-    energies = _shrink(_as_plane(grain * grain))
+    energies = block_means(as_plane(grain * grain))
     third = energies.size // 3
     grain *= _enlarge_mask(energies <= np.partition(energies, third, axis=None)[third], plane.shape)
     total = _mean_product(grain, grain) + 1e-2
@@ -295,7 +284,7 @@ _COMB_STEPS = np.arange(3, 61)
 def _jpeg(planes: _Planes) -> list[float]:
     luma = [_curvature_profile(planes.luma, axis) for axis in (0, 1)]
     chroma = [np.add(*(_curvature_profile(plane, axis) for plane in planes.chroma)) for axis in (0, 1)]
-    found = [_grid(luma, 8), _grid(chroma, 8), _grid(chroma, 16)]
+    found = [grid_step(luma, 8), grid_step(chroma, 8), grid_step(chroma, 16)]
     found += _periods(luma)
     found += _periods(chroma)[1:]
     coefficients = _dct_blocks(planes.luma)
@@ -308,21 +297,11 @@ def _jpeg(planes: _Planes) -> list[float]:
     return found
 
 
-def _curvature_profile(plane: _Plane, axis: int) -> _Floats:
+def _curvature_profile(plane: Plane, axis: int) -> _Floats:
     """Mean absolute second difference across lines, for each line but the outermost."""
     lines = plane if axis else plane.T
     curvature = np.abs(lines[:, 2:] + lines[:, :-2] - 2 * lines[:, 1:-1])
     return curvature.mean(axis=0, dtype=np.float64)
-
-
-def _grid(profiles: Sequence[_Floats], period: int) -> float:
-    """Second differences beside block borders over those elsewhere, both directions."""
-    ratios: list[float] = []
-    for profile in profiles:
-        position = (np.arange(profile.size) + 1) % period
-        border = (position == 0) | (position == period - 1)
-        ratios.append(_log(float(profile[border].mean()), 0.05) - _log(float(profile[~border].mean()), 0.05))
-    return sum(ratios) / len(ratios)
 
 
 @functools.lru_cache(maxsize=1)
@@ -346,30 +325,28 @@ def _periods(profiles: Sequence[_Floats]) -> list[float]:
         power += np.abs(np.fft.rfft(values, _PROFILE)) ** 2 / values.size
     level = float(np.median(power)) + 1e-5
     peaks = (float(power[eighths].mean()), float(power[low].max()), float(power[high].max()))
-    return [_log(peak / level, 0.1) for peak in peaks]
+    return [floored_log(peak / level, 0.1) for peak in peaks]
 
 
-_DCT = np.cos(np.pi / 8 * np.outer(np.arange(8), np.arange(8) + 0.5)).astype(np.float32) / 2
-_DCT[0] /= np.float32(math.sqrt(2))
 _ORDER = np.add.outer(np.arange(8), np.arange(8))
 _BANDS = [((low <= _ORDER) & (high >= _ORDER)).ravel() for low, high in ((1, 3), (4, 7), (8, 14))]
 _COMB_PLACES = [int(place) for place in np.flatnonzero(_ORDER <= 3)[1:]]
 
 
-def _dct_blocks(plane: _Plane) -> _Plane:
+def _dct_blocks(plane: Plane) -> Plane:
     """Coefficients of the whole 8 x 8 blocks, blocks x 64."""
     height, width = plane.shape[0] // 8, plane.shape[1] // 8
     blocks = plane[: height * 8, : width * 8].reshape(height, 8, width, 8).transpose(0, 2, 1, 3).reshape(-1, 8)
-    rows = (blocks @ _DCT.T).reshape(-1, 8, 8)
-    return _as_plane((rows.transpose(0, 2, 1).reshape(-1, 8) @ _DCT.T).reshape(-1, 64))
+    rows = (blocks @ DCT.T).reshape(-1, 8, 8)
+    return as_plane((rows.transpose(0, 2, 1).reshape(-1, 8) @ DCT.T).reshape(-1, 64))
 
 
-def _zero_shares(coefficients: _Plane) -> list[float]:
+def _zero_shares(coefficients: Plane) -> list[float]:
     shares = (np.abs(coefficients) < 0.7).mean(axis=0)
     return [float(shares[band].mean()) for band in _BANDS]
 
 
-def _comb(coefficients: _Plane) -> list[float]:
+def _comb(coefficients: Plane) -> list[float]:
     """How regularly low coefficients lie on multiples of one step, and the step where they do."""
     strength = step = 0.0
     for place in _COMB_PLACES:
@@ -394,7 +371,7 @@ def _chroma_detail(planes: _Planes) -> float:
     """Finest detail of chroma beside that of the next octave: small where chroma was subsampled."""
     fine = sum(_mean_product(d, d) for d in (_detail(plane) for plane in planes.chroma))
     coarse = sum(_mean_product(d, d) for d in (_detail(plane) for plane in planes.half_chroma))
-    return _log(fine, 0.02) - _log(coarse, 0.02)
+    return floored_log(fine, 0.02) - floored_log(coarse, 0.02)
 
 
 # ----------------------------------------------------------------------------------------------------------------- nss
@@ -410,12 +387,12 @@ def _nss(planes: _Planes) -> list[float]:
     return [*_naturalness(planes.luma), *_naturalness(planes.half_luma)]
 
 
-def _naturalness(luma: _Plane) -> list[float]:
+def _naturalness(luma: Plane) -> list[float]:
     mean = _blur(luma, 7 / 6, size=7)
     variance = _blur(luma * luma, 7 / 6, size=7) - mean * mean
     normal = np.divide(luma - mean, np.sqrt(np.abs(variance)) + 1, dtype=np.float32)
     square = _mean_product(normal, normal)
-    found = [_shape(float(cv2.norm(normal, cv2.NORM_L1)) / normal.size, square), _log(square, 1e-3)]
+    found = [_shape(float(cv2.norm(normal, cv2.NORM_L1)) / normal.size, square), floored_log(square, 1e-3)]
     neighbours = (
         (normal[:, :-1], normal[:, 1:]),
         (normal[:-1], normal[1:]),
@@ -433,7 +410,7 @@ def _shape(mean_absolute: float, mean_square: float) -> float:
     return math.log10(float(np.interp(ratio, _RATIOS, _ALPHAS)))
 
 
-def _asymmetric(product: _Plane) -> list[float]:
+def _asymmetric(product: Plane) -> list[float]:
     """Fit of the asymmetric generalised Gaussian: shape, mean, left and right spread."""
     size = product.size
     positive = np.maximum(product, 0)
@@ -447,7 +424,7 @@ def _asymmetric(product: _Plane) -> list[float]:
     # The corrected ratio of BRISQUE, equation 9 in the notation of Lasmar et al.
     correction = (ratio**3 + 1) * (ratio + 1) / (ratio**2 + 1) ** 2
     alpha = _shape(mean_absolute * math.sqrt(correction), square / size)
-    return [alpha, total / size, _log(left, 1e-2), _log(right, 1e-2)]
+    return [alpha, total / size, floored_log(left, 1e-2), floored_log(right, 1e-2)]
 
 
 # -------------------------------------------------------------------------------------------------------------- colour
@@ -458,30 +435,30 @@ def _colour(planes: _Planes) -> list[float]:
     counts = np.bincount(np.clip(planes.luma + np.float32(0.5), 0, 255).astype(np.uint8).ravel(), minlength=256)
     marks = _marks(counts, (0.01, 0.1, 0.9, 0.99))
     found = [marks[0] / 255, marks[2] / 255, marks[3] / 255]
-    found += [(marks[2] - marks[1]) / 255, _log(marks[3] - marks[0], 4.0)]
+    found += [(marks[2] - marks[1]) / 255, floored_log(marks[3] - marks[0], 4.0)]
     channels = cv2.split(pixels)
     histograms = [np.bincount(np.asarray(channel).ravel(), minlength=256) for channel in channels]
     both = np.sum(histograms, axis=0) / (3 * planes.luma.size)
-    found += [_log(float(both[:3].sum()), 1e-2), _log(float(both[253:].sum()), 1e-2)]
+    found += [floored_log(float(both[:3].sum()), 1e-2), floored_log(float(both[253:].sum()), 1e-2)]
     found += [_gaps(histograms), _entropy(counts)]
 
     least = np.minimum(np.minimum(channels[0], channels[1]), channels[2])
     most = np.maximum(np.maximum(channels[0], channels[1]), channels[2])
     saturation = (most - least).astype(np.float32) / np.maximum(most, 1)
-    found.append(_log(float(saturation.std()), 1e-2))
+    found.append(floored_log(float(saturation.std()), 1e-2))
     spread = math.sqrt(sum(_variance(plane) for plane in planes.chroma))
     centre = math.hypot(*(float(plane.mean()) for plane in planes.chroma))
-    found.append(_log(spread + 0.3 * centre, 1.0))
+    found.append(floored_log(spread + 0.3 * centre, 1.0))
 
     dark = cv2.erode(least, np.ones((15, 15), np.uint8))
     dark_counts = np.bincount(np.asarray(dark).ravel(), minlength=256)
     low = _marks(dark_counts, (0.1,))[0]
     airlight = _marks(np.bincount(most[dark >= _marks(dark_counts, (0.99,))[0]], minlength=256), (0.5,))[0]
-    found += [low / 255, _log(low, 4.0), airlight / 255]
-    means = _shrink(planes.luma)
-    spreads = np.sqrt(np.maximum(_shrink(planes.luma * planes.luma) - means * means, 0))
-    found += [_log(float(spreads.mean()), 0.25), _log(float(spreads.mean() / (means.mean() + 4)), 1e-3)]
-    found.append(_log(float(means.std()), 1.0))
+    found += [low / 255, floored_log(low, 4.0), airlight / 255]
+    means = block_means(planes.luma)
+    spreads = np.sqrt(np.maximum(block_means(planes.luma * planes.luma) - means * means, 0))
+    found += [floored_log(float(spreads.mean()), 0.25), floored_log(float(spreads.mean() / (means.mean() + 4)), 1e-3)]
+    found.append(floored_log(float(means.std()), 1.0))
     return found
 
 
@@ -494,7 +471,7 @@ def _marks(counts: npt.NDArray[Any], shares: Sequence[float]) -> list[float]:
 def _gaps(histograms: Sequence[npt.NDArray[Any]]) -> float:
     """Roughness of the histograms between neighbouring levels: a stretched range leaves empty levels."""
     steps = sum(float(np.abs(np.diff(counts.astype(np.float64), 2)).sum()) for counts in histograms)
-    return _log(steps / sum(float(counts.sum()) for counts in histograms), 1e-2)
+    return floored_log(steps / sum(float(counts.sum()) for counts in histograms), 1e-2)
 
 
 def _entropy(counts: npt.NDArray[Any]) -> float:
@@ -505,37 +482,27 @@ def _entropy(counts: npt.NDArray[Any]) -> float:
 # --------------------------------------------------------------------------------------------------------------- tools
 
 
-def _blur(plane: _Plane, sigma: float, size: int = 0) -> _Plane:
-    return _as_plane(cv2.GaussianBlur(plane, (size, size), sigma, borderType=cv2.BORDER_REFLECT_101))
+def _blur(plane: Plane, sigma: float, size: int = 0) -> Plane:
+    return as_plane(cv2.GaussianBlur(plane, (size, size), sigma, borderType=cv2.BORDER_REFLECT_101))
 
 
-def _mean_product(first: _Plane, second: _Plane) -> float:
+def _mean_product(first: Plane, second: Plane) -> float:
     return float(np.einsum("ij,ij->", first, second)) / first.size
 
 
-def _variance(plane: _Plane) -> float:
+def _variance(plane: Plane) -> float:
     return float(cv2.meanStdDev(plane)[1][0, 0]) ** 2
-
-
-def _log(value: float, offset: float) -> float:
-    """Logarithm that levels off below `offset`, where the measure means nothing."""
-    return math.log10(max(value, 0.0) + offset)
 
 
 _BINS = 2048
 
 
-def _quantiles(plane: _Plane, shares: Sequence[float], top: float) -> list[float]:
+def _quantiles(plane: Plane, shares: Sequence[float], top: float) -> list[float]:
     """Quantiles of values from 0 to `top` by a histogram, in a tenth of the time of sorting."""
     counts = cv2.calcHist([plane], [0], None, [_BINS], [0, top]).ravel().astype(np.float64)
     total = np.concatenate([[0.0], np.cumsum(counts)])
     edges = np.linspace(0, top, _BINS + 1)
     return np.interp(np.multiply(shares, plane.size), total, edges).tolist()
-
-
-def _as_plane(array: npt.NDArray[Any]) -> _Plane:
-    """Narrow what OpenCV's stubs call any array."""
-    return cast("_Plane", array)
 
 
 # --------------------------------------------------------------------------------------------------------------- table

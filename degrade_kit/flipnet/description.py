@@ -29,6 +29,17 @@ from degrade_kit.errors import ConfigError, ImageError
 from degrade_kit.files import read_json
 from degrade_kit.image import Pixels, decode_image
 from degrade_kit.network_ops import DESCRIPTION_LIMIT
+from degrade_kit.planes import (
+    DCT,
+    TO_YCC,
+    Plane,
+    as_plane,
+    block_deviation,
+    block_means,
+    floored_log,
+    grid_step,
+    half_plane,
+)
 from degrade_kit.sources import Sources, display_name, open_sources
 
 SPACE_FILE: Final = "description.json"
@@ -46,7 +57,6 @@ _MOST_SIDE: Final = 512
 _CLIP: Final = 8.0
 
 Description = tuple[float, ...]
-_Plane = npt.NDArray[np.float32]
 _Floats = npt.NDArray[np.float64]
 
 _DIAGONALS = tuple(range(1, 15))
@@ -190,10 +200,6 @@ def _decoded(sources: Sources, index: int) -> Pixels:
         raise ConfigError(f"{display_name(sources.names[index])}: cannot be used as an exemplar: {error}") from error
 
 
-# BT.601, which JPEG uses.
-_TO_YCC = np.array([[0.299, 0.587, 0.114], [-0.168736, -0.331264, 0.5], [0.5, -0.418688, -0.081312]], np.float32)
-_DCT = np.cos(np.pi / 8 * np.outer(np.arange(8), np.arange(8) + 0.5)).astype(np.float32) / 2
-_DCT[0] /= np.float32(math.sqrt(2))
 _ORDER = np.add.outer(np.arange(8), np.arange(8))
 _ROW_FIRST = np.subtract.outer(np.arange(8), np.arange(8))
 _EDGES = ((1, 3), (4, 7), (8, 14))
@@ -214,35 +220,35 @@ def statistics(pixels: Pixels) -> _Floats:
         raise ValueError(f"pixels: expected uint8 RGB, height x width x 3; got {pixels.dtype}, shape {pixels.shape}")
     luma, *chroma = _planes(pixels)
     detail, *chroma_detail = (_detail(plane) for plane in (luma, *chroma))
-    half = [_half(plane) for plane in (luma, *chroma)]
+    half = [half_plane(plane) for plane in (luma, *chroma)]
     noise = [_mad(detail), (_mad(chroma_detail[0]) + _mad(chroma_detail[1])) / 2]
     coarse = [_mad(_detail(plane)) for plane in half]
     flat, flat_chroma = (
-        _block_deviation(detail),
-        _block_deviation(chroma_detail[0]) + _block_deviation(chroma_detail[1]),
+        block_deviation(detail),
+        block_deviation(chroma_detail[0]) + block_deviation(chroma_detail[1]),
     )
     found = [
         *_spectrum(luma, chroma),
         *_grid(luma, chroma),
-        *(_log(value, 0.1) for value in (*noise, coarse[0], (coarse[1] + coarse[2]) / 2)),
-        _log(float(np.square(detail).mean()), 0.01) - 2 * _log(noise[0], 0.1),
-        *(_log(float(np.quantile(flat, share)), 0.1) for share in (0.05, 0.25)),
-        _log(float(np.quantile(flat_chroma, 0.05)), 0.1),
+        *(floored_log(value, 0.1) for value in (*noise, coarse[0], (coarse[1] + coarse[2]) / 2)),
+        floored_log(float(np.square(detail).mean()), 0.01) - 2 * floored_log(noise[0], 0.1),
+        *(floored_log(float(np.quantile(flat, share)), 0.1) for share in (0.05, 0.25)),
+        floored_log(float(np.quantile(flat_chroma, 0.05)), 0.1),
         *_lags(luma, (1, 2)),
         sum(_lags(plane, (1,))[0] for plane in chroma) / 2,
         *_edges(luma),
         *_edges(half[0]),
         *(np.quantile(luma, (0.01, 0.1, 0.5, 0.9, 0.99)) / 255).tolist(),
-        _log(float((luma <= 2).mean()), 0.01),
-        _log(float((luma >= 253).mean()), 0.01),
-        _log(float(np.hypot(chroma[0], chroma[1]).mean()), 1.0),
+        floored_log(float((luma <= 2).mean()), 0.01),
+        floored_log(float((luma >= 253).mean()), 0.01),
+        floored_log(float(np.hypot(chroma[0], chroma[1]).mean()), 1.0),
     ]
     values = np.array(found, np.float64)
     assert values.shape == (len(STATISTICS),), f"{len(STATISTICS)} names for {values.shape} values"
     return values
 
 
-def _planes(pixels: Pixels) -> tuple[_Plane, _Plane, _Plane]:
+def _planes(pixels: Pixels) -> tuple[Plane, Plane, Plane]:
     """Luma and both chromas of the middle, which begins at a whole block, on the 0..255 scale."""
     height, width = pixels.shape[:2]
     top, left = (max(0, (side - _MOST_SIDE) // 2) // 8 * 8 for side in (height, width))
@@ -251,18 +257,18 @@ def _planes(pixels: Pixels) -> tuple[_Plane, _Plane, _Plane]:
         more = [min(max(0, _SIDE - side), side - 1) if side > 1 else _SIDE - 1 for side in middle.shape[:2]]
         border = cv2.BORDER_REFLECT_101 if min(middle.shape[:2]) > 1 else cv2.BORDER_REPLICATE
         middle = np.asarray(cv2.copyMakeBorder(middle, 0, more[0], 0, more[1], border), np.uint8)
-    luma, blue, red = cv2.split(cv2.transform(middle.astype(np.float32), _TO_YCC))
-    return _as_plane(luma), _as_plane(blue), _as_plane(red)
+    luma, blue, red = cv2.split(cv2.transform(middle.astype(np.float32), TO_YCC))
+    return as_plane(luma), as_plane(blue), as_plane(red)
 
 
-def _blocks(plane: _Plane) -> _Plane:
+def _blocks(plane: Plane) -> Plane:
     """Coefficients of the whole 8 x 8 blocks, (blocks, 8, 8)."""
     height, width = plane.shape[0] // 8, plane.shape[1] // 8
     blocks = plane[: height * 8, : width * 8].reshape(height, 8, width, 8).transpose(0, 2, 1, 3).reshape(-1, 8, 8)
-    return _as_plane(np.einsum("vy,byx,ux->bvu", _DCT, blocks, _DCT, optimize=True))
+    return as_plane(np.einsum("vy,byx,ux->bvu", DCT, blocks, DCT, optimize=True))
 
 
-def _spectrum(luma: _Plane, chroma: Sequence[_Plane]) -> list[float]:
+def _spectrum(luma: Plane, chroma: Sequence[Plane]) -> list[float]:
     size, shifted = np.abs(_blocks(luma)), np.abs(_blocks(luma[4:, 4:]))
     colour = np.concatenate([np.abs(_blocks(plane)) for plane in chroma])
     means, chroma_means = size.mean(0), colour.mean(0)
@@ -274,40 +280,32 @@ def _spectrum(luma: _Plane, chroma: Sequence[_Plane]) -> list[float]:
         [float(means[band & side].mean()) for band in bands[1:]] for side in (_ROW_FIRST > 0, _ROW_FIRST < 0)
     )
     return [
-        *(_log(float(means[diagonal == _ORDER].mean()), 0.05) for diagonal in _DIAGONALS),
+        *(floored_log(float(means[diagonal == _ORDER].mean()), 0.05) for diagonal in _DIAGONALS),
         *zeros,
         *(a - b for a, b in zip(zeros[1:], shifted_zeros[1:], strict=True)),
-        *(_log(float(chroma_means[band].mean()), 0.05) for band in bands),
+        *(floored_log(float(chroma_means[band].mean()), 0.05) for band in bands),
         *chroma_zeros,
-        *(abs(_log(a, 0.05) - _log(b, 0.05)) for a, b in zip(upright, level, strict=True)),
+        *(abs(floored_log(a, 0.05) - floored_log(b, 0.05)) for a, b in zip(upright, level, strict=True)),
     ]
 
 
-def _grid(luma: _Plane, chroma: Sequence[_Plane]) -> list[float]:
+def _grid(luma: Plane, chroma: Sequence[Plane]) -> list[float]:
     """Second differences beside block borders over those elsewhere."""
     profiles = [_curvature(luma, axis) for axis in (0, 1)]
     chroma_profiles = [_curvature(chroma[0], axis) + _curvature(chroma[1], axis) for axis in (0, 1)]
-    found: list[float] = []
-    for chosen, period in ((profiles, 8), (chroma_profiles, 8), (chroma_profiles, 16)):
-        ratios: list[float] = []
-        for profile in chosen:
-            position = (np.arange(profile.size) + 1) % period
-            border = (position == 0) | (position == period - 1)
-            ratios.append(_log(float(profile[border].mean()), 0.05) - _log(float(profile[~border].mean()), 0.05))
-        found.append(sum(ratios) / 2)
-    return found
+    return [grid_step(profiles, 8), grid_step(chroma_profiles, 8), grid_step(chroma_profiles, 16)]
 
 
-def _curvature(plane: _Plane, axis: int) -> _Floats:
+def _curvature(plane: Plane, axis: int) -> _Floats:
     lines = plane if axis else plane.T
     return np.abs(lines[:, 2:] + lines[:, :-2] - 2 * lines[:, 1:-1]).mean(axis=0, dtype=np.float64)
 
 
-def _lags(plane: _Plane, lags: Sequence[int]) -> list[float]:
+def _lags(plane: Plane, lags: Sequence[int]) -> list[float]:
     """Autocorrelation of the grain in the flattest third of the blocks: 0 for white noise, positive if enlarged."""
     height, width = plane.shape[0] // 8 * 8, plane.shape[1] // 8 * 8
     grain = plane[:height, :width] - _blurred(plane, 3.0)[:height, :width]
-    energies = _shrunk(grain * grain)
+    energies = block_means(grain * grain)
     flat = energies <= np.quantile(energies, 1 / 3)
     grain = grain * np.kron(flat, np.ones((8, 8), np.float32))
     total = float(np.square(grain).mean()) + 1e-2
@@ -317,7 +315,7 @@ def _lags(plane: _Plane, lags: Sequence[int]) -> list[float]:
     ]
 
 
-def _edges(luma: _Plane) -> list[float]:
+def _edges(luma: Plane) -> list[float]:
     """Quantiles over the strongest edges of what a blur leaves of the gradient: near 1 where the edge was wide."""
     gradient, smooth = _gradient(luma), _gradient(_blurred(luma, 1.5))
     edges = smooth > max(float(np.quantile(smooth, 0.9)), 0.25)
@@ -327,44 +325,19 @@ def _edges(luma: _Plane) -> list[float]:
     return [math.log10(value) for value in np.quantile(ratios, (0.5, 0.8)).tolist()]
 
 
-def _gradient(plane: _Plane) -> _Plane:
+def _gradient(plane: Plane) -> Plane:
     across, along = (cv2.Sobel(plane, cv2.CV_32F, *axes, scale=0.125) for axes in ((1, 0), (0, 1)))
-    return _as_plane(np.sqrt(across * across + along * along))
+    return as_plane(np.sqrt(across * across + along * along))
 
 
-def _detail(plane: _Plane) -> _Plane:
-    return _as_plane(cv2.filter2D(plane, -1, _DIAGONAL))[1:-1, 1:-1]
+def _detail(plane: Plane) -> Plane:
+    return as_plane(cv2.filter2D(plane, -1, _DIAGONAL))[1:-1, 1:-1]
 
 
-def _mad(detail: _Plane) -> float:
+def _mad(detail: Plane) -> float:
     """Standard deviation by the median of absolute values."""
     return float(np.median(np.abs(detail))) / 0.6745
 
 
-def _half(plane: _Plane) -> _Plane:
-    height, width = plane.shape[0] // 2, plane.shape[1] // 2
-    return _as_plane(cv2.resize(plane[: height * 2, : width * 2], (width, height), interpolation=cv2.INTER_AREA))
-
-
-def _shrunk(plane: npt.NDArray[Any]) -> _Plane:
-    """Means of blocks of 8 x 8 pixels."""
-    height, width = plane.shape[0] // 8, plane.shape[1] // 8
-    return _as_plane(cv2.resize(plane[: height * 8, : width * 8], (width, height), interpolation=cv2.INTER_AREA))
-
-
-def _block_deviation(detail: _Plane) -> _Plane:
-    return np.sqrt(_shrunk(detail * detail))
-
-
-def _blurred(plane: _Plane, sigma: float) -> _Plane:
-    return _as_plane(cv2.GaussianBlur(plane, (0, 0), sigma, borderType=cv2.BORDER_REFLECT_101))
-
-
-def _log(value: float, offset: float) -> float:
-    """Logarithm that levels off below `offset`, where the measure means nothing."""
-    return math.log10(max(value, 0.0) + offset)
-
-
-def _as_plane(array: npt.NDArray[Any]) -> _Plane:
-    """Narrow what OpenCV's stubs call any array."""
-    return cast("_Plane", array)
+def _blurred(plane: Plane, sigma: float) -> Plane:
+    return as_plane(cv2.GaussianBlur(plane, (0, 0), sigma, borderType=cv2.BORDER_REFLECT_101))
