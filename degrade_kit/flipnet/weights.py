@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import struct
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -34,6 +35,19 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         raise ConfigError(f"{path}: not a safetensors file that can be read: {error}") from error
     check_finite(tensors, str(path))
     return bare_names(tensors)
+
+
+def count_weights(path: Path) -> int:
+    """Count the numbers in a safetensors file by its header alone.
+
+    Raises:
+        ConfigError: As `read_weights`.
+    """
+    from safetensors import safe_open
+
+    _check_container(path)
+    with safe_open(path, "pt") as tensors:
+        return sum(math.prod(tensors.get_slice(name).get_shape()) for name in tensors.keys())  # noqa: SIM118 (no dict)
 
 
 def bare_names(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

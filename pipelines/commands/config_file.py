@@ -15,6 +15,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from degrade_kit.errors import ConfigError, nearest
+from degrade_kit.flipnet.config import BASES
 from degrade_kit.pipelines.commands.types import AnyType
 
 
@@ -93,7 +94,7 @@ def _load(ctx: click.Context, names: Sequence[str], files: ConfigFiles) -> Secti
     merged: dict[str, Any] = {}
     for options, sections in read:
         if options.get("base_model", defaults.get("base_model")) != defaults.get("base_model"):
-            merged.pop("revision", None)  # that of another file's base model
+            merged = _of_another_base(merged, str(options.get("base_model")))
         defaults |= options
         for key, value in sections.values.items():
             old = merged.get(key)
@@ -104,12 +105,19 @@ def _load(ctx: click.Context, names: Sequence[str], files: ConfigFiles) -> Secti
 
 
 def of_base_model(config: Sections) -> Sections:
-    """Leave out the revision of a file's base model where the command line names another one, which lacks it."""
+    """Leave out what is of a file's base model alone where the command line names another one."""
     context = click.get_current_context()
     named, of_file = context.params["base_model"], (context.default_map or {}).get("base_model")
     if named is None or of_file is None or str(named) == of_file:
         return config
-    return replace(config, values={key: value for key, value in config.values.items() if key != "revision"})
+    return replace(config, values=_of_another_base(config.values, str(named)))
+
+
+def _of_another_base(sections: Mapping[str, Any], base_model: str) -> dict[str, Any]:
+    """Leave out the revision of a base model, and its sampling where the other one has its own."""
+    known = BASES.get(base_model)
+    left = ("revision",) if known is None or known.sampling is None else ("revision", "sampling")
+    return {key: value for key, value in sections.items() if key not in left}
 
 
 def _read(ctx: click.Context, name: str, files: ConfigFiles) -> tuple[dict[str, Any], Sections]:

@@ -223,6 +223,12 @@ def _flipnet_names() -> Iterable[str]:
     return SHIPPED
 
 
+def _base_names() -> Iterable[str]:
+    from degrade_kit.flipnet.config import BASES
+
+    return BASES
+
+
 def _upscaler_names() -> Iterable[str]:
     from degrade_kit.upscale_ops import UPSCALERS
 
@@ -242,7 +248,7 @@ RECIPE: Final = Text("recipe", parse=_check_recipe, words=_preset_names, files=T
 PRESET_NAME: Final = Text("preset", words=_preset_names)
 FLIPNET: Final = Text("model", parse=_parse_place, words=_flipnet_names, files=True)
 MODEL: Final = Text("model", parse=_parse_place, files=True)
-BASE_MODEL: Final = Text("model", parse=_parse_place, files=True)
+BASE_MODEL: Final = Text("model", parse=_parse_place, words=_base_names, files=True)
 FEATURES: Final = Text(
     "features",
     words=lambda: (

@@ -131,9 +131,9 @@ WORDS: Final[Mapping[str, Word]] = {
     ),
     "--mix": Word(meaning="Share of the LQ images that the FlipNet makes, 0 to 1", type=click.FloatRange(0, 1)),
     "--base-model": Word(
-        meaning="Stable Diffusion model in diffusers' layout",
+        meaning="Stable Diffusion model: a name, a hub id, or a folder in diffusers' layout",
         type=BASE_MODEL,
-        metavars=("ID|DIR",),
+        metavars=("sd15|sd21|sd-turbo|ID|DIR",),
     ),
     "--prompt": Word(meaning="Text prompt; `null` is the empty one", type=PROMPT, metavars=("TEXT[=WEIGHT]", "TEXT")),
     "--like": Word(

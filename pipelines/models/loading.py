@@ -9,10 +9,12 @@ from typing import Any, TypeVar, cast
 from degrade_kit.errors import ConfigError
 from degrade_kit.files import decode_json, local_path, read_regular
 from degrade_kit.flipnet.base_small import SmallBase
-from degrade_kit.flipnet.folder import BASE_DIR, model_folder, read_config
+from degrade_kit.flipnet.config import base_place
+from degrade_kit.flipnet.folder import BASE_DIR, NETWORKS, model_folder, read_config, weight_files
 from degrade_kit.flipnet.loop import LoopConfig
 from degrade_kit.flipnet.memory import SD_LEVELS, SD_MILLIONS, Training, accumulation
 from degrade_kit.flipnet.sampling import choose_device
+from degrade_kit.flipnet.weights import count_weights
 from degrade_kit.pipelines.machine import default_data_workers, memory
 
 
@@ -157,6 +159,7 @@ def training_of(
 
 def _base_sizes(base_model: str, revision: str | None) -> tuple[tuple[tuple[int, ...], int], float, int]:
     """Levels, millions of numbers and factor of a base model; those of Stable Diffusion where it is not here yet."""
+    base_model, revision = base_place(base_model, revision)
     folder = local_path(base_model)
     if not folder.is_dir():
         from huggingface_hub import try_to_load_from_cache
@@ -169,10 +172,10 @@ def _base_sizes(base_model: str, revision: str | None) -> tuple[tuple[tuple[int,
         unet, vae = (decode_json(read_regular(folder / part / "config.json")) for part in ("unet", "vae"))
         levels = tuple(int(width) for width in unet["block_out_channels"]), int(unet.get("layers_per_block", 2))
         factor = int(vae.get("block_size", 2 ** (len(vae.get("block_out_channels", (0,))) - 1)))
-        bytes_there = sum(path.stat().st_size for path in folder.glob("*/*.safetensors"))
+        millions = sum(count_weights(path) for part in NETWORKS for path in weight_files(folder / part)) / 1e6
     except (OSError, ValueError, KeyError, TypeError):
         return SD_LEVELS, SD_MILLIONS, 8
-    return levels, bytes_there / 4e6, factor
+    return levels, millions, factor
 
 
 def memory_text(loop: LoopConfig, training: Training, device: str | None, *, processes: int) -> str:

@@ -24,7 +24,7 @@ from degrade_kit.files import write_whole
 from degrade_kit.flipnet.base_small import SmallBase, check_base_choice, continued_net, new_net
 from degrade_kit.flipnet.batch import collate, pair_generators, to_images
 from degrade_kit.flipnet.checkpoint import BaseReference, Prompts
-from degrade_kit.flipnet.config import FlipNetConfig, Mode, read_fields, section
+from degrade_kit.flipnet.config import FlipNetConfig, Mode, of_base, read_fields, section
 from degrade_kit.flipnet.crops import DEFAULT_POLICY, POLICIES, CropPolicy
 from degrade_kit.flipnet.degrader import start_noise
 from degrade_kit.flipnet.description import SHIPPED_SPACE, SPACE_FILE, DescriptionSpace, read_space
@@ -127,7 +127,8 @@ class RunConfig:
     """FlipNet to train further: `small` or `photos`, which ship, or a folder. Its base model and network are taken, its
     head's linear filter is fitted to the pairs anew; empty for a new FlipNet."""
     base_model: str = ""
-    """Hub id or folder of the base model; empty for a new one, of the sizes in `base`."""
+    """Hub id or folder of the base model, or a name of `degrade_kit.flipnet.config.BASES`; empty for a new one, of the
+    sizes in `base`."""
     revision: str | None = None
     """Revision of a hub id."""
     base: SmallBase = field(default_factory=SmallBase)
@@ -182,6 +183,7 @@ def degrade_run_config(sections: Mapping[str, Any], overrides: Mapping[str, Any]
     if "network" in merged:
         merged["network"] = FlipNetConfig.from_mapping(merged["network"], f"{where}: network")
     network = merged.pop("network", None)
+    merged = of_base(merged)
     config = read_fields(RunConfig, merged, where)
     if config.start:
         theirs = read_config(model_folder(config.start))[0]

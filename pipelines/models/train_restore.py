@@ -26,7 +26,7 @@ from degrade_kit.errors import ConfigError
 from degrade_kit.files import file_sha256, sweep_scratch
 from degrade_kit.flipnet.base_small import SmallBase, check_base_choice, new_net
 from degrade_kit.flipnet.blip import read_captions
-from degrade_kit.flipnet.config import FlipNetConfig, Mode, read_fields, section
+from degrade_kit.flipnet.config import FlipNetConfig, Mode, base_place, of_base, read_fields, section
 from degrade_kit.flipnet.folder import check_base, folder_digest
 from degrade_kit.flipnet.loop import LoopConfig, is_finished
 from degrade_kit.flipnet.memory import Training
@@ -80,7 +80,8 @@ class RestoreRunConfig:
     """A training run: a file of these sections."""
 
     base_model: str = ""
-    """Hub id or folder of the base model; empty for a new one, of the sizes in `base`."""
+    """Hub id or folder of the base model, or a name of `degrade_kit.flipnet.config.BASES`; empty for a new one, of the
+    sizes in `base`."""
     revision: str | None = None
     """Revision of a hub id."""
     base: SmallBase = field(default_factory=SmallBase)
@@ -164,7 +165,7 @@ def restore_run_config(sections: Mapping[str, Any], overrides: Mapping[str, Any]
     merged.pop("network", None)
     if network.mode is not Mode.RESTORE:
         raise ConfigError(f"{where}: network: mode: expected restore, got {network.mode.value}")
-    return dataclasses.replace(read_fields(RestoreRunConfig, merged, where), network=network)
+    return dataclasses.replace(read_fields(RestoreRunConfig, of_base(merged), where), network=network)
 
 
 def open_data(run: RestoreRun) -> RestoreData:
@@ -264,7 +265,7 @@ def check_restore_training(run: RestoreRun) -> RestoreData:
         check_base_choice(config.base_model, train_base=config.restoration.train_base)
         if config.data.captions:
             check_captions(config.data.captions, run.out_dir, download=run.download)
-    if config.base_model and ("restoration" in stages or config.autoencoder.base == config.base_model):
+    if config.base_model and ("restoration" in stages or base_place(config.autoencoder.base)[0] == config.base_model):
         check_base(config.base_model, revision=config.revision, download=run.download)
     data = open_data(run)
     for stage in stages:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from degrade_kit.flipnet.checkpoint import BaseModel
 from degrade_kit.flipnet.config import FlipNetConfig
 from degrade_kit.flipnet.description import SHIPPED_SPACE, read_space
 from degrade_kit.flipnet.network import FlipNet
+from degrade_kit.flipnet.weights import read_weights, write_weights
 
 WORDS = ("low light", "strong noise", "haze", "clean")
 CONTEXT = 32
@@ -132,6 +135,103 @@ def save_base(base: BaseModel, folder: Path) -> Path:
         component: Any = getattr(base, part)
         component.save_pretrained(folder / part)
     return folder
+
+
+PUBLISHED: dict[str, dict[str, Any]] = {
+    "sd15": {
+        "scheduler": {"_class_name": "PNDMScheduler", "skip_prk_steps": True, "set_alpha_to_one": False},
+        "unet": {"cross_attention_dim": 24, "attention_head_dim": 4, "layers_per_block": 2},
+        "text": {"hidden_size": 24, "hidden_act": "quick_gelu", "num_hidden_layers": 2},
+        "pad": "<|endoftext|>",
+    },
+    "sd21": {
+        "scheduler": {"_class_name": "DDIMScheduler", "prediction_type": "v_prediction", "set_alpha_to_one": False},
+        "unet": {"cross_attention_dim": 32, "attention_head_dim": (2, 4, 4), "use_linear_projection": True},
+        "text": {"hidden_size": 32, "hidden_act": "gelu", "num_hidden_layers": 3},
+        "pad": "!",
+    },
+    "sd-turbo": {
+        "scheduler": {
+            "_class_name": "EulerDiscreteScheduler",
+            "timestep_spacing": "trailing",
+            "interpolation_type": "",
+        },
+        "unet": {"cross_attention_dim": 32, "attention_head_dim": (2, 4, 4), "use_linear_projection": True},
+        "text": {"hidden_size": 32, "hidden_act": "gelu", "num_hidden_layers": 3},
+        "pad": "!",
+    },
+}
+"""What tells the published base models apart, at a width for tests: see `save_published`."""
+
+
+def save_published(folder: Path, name: str) -> Path:
+    """A base model as its folder was published, beside weights of half precision that nothing reads.
+
+    Solver, CLIP's tokenizer in two files, an autoencoder with the old names of its attention and, of `sd15`, without a
+    scale; a text model with the old prefix.
+    """
+    diffusers, transformers = foreign.diffusers(), foreign.transformers()
+    told = PUBLISHED[name]
+    tokens = _save_clip_tokenizer(folder / "tokenizer", told["pad"])
+    torch.manual_seed(0)
+    levels = {"block_out_channels": (32, 64, 64), "norm_num_groups": 8, "sample_size": 8, "layers_per_block": 1}
+    blocks = {
+        "down_block_types": ("CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"),
+        "up_block_types": ("UpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D"),
+    }
+    unet = diffusers.UNet2DConditionModel(**{**levels, **blocks, **told["unet"]})
+    unet.save_pretrained(folder / "unet")
+    tiny_base().vae.save_pretrained(folder / "vae")
+    text = {"vocab_size": tokens, "intermediate_size": 48, "num_attention_heads": 2, "max_position_embeddings": 77}
+    ends = {"bos_token_id": tokens - 2, "eos_token_id": tokens - 1, "pad_token_id": tokens - 1}
+    transformers.CLIPTextModel(transformers.CLIPTextConfig(**text, **ends, **told["text"])).save_pretrained(
+        folder / "text_encoder"
+    )
+    _rename(
+        folder / "vae/diffusion_pytorch_model.safetensors",
+        {".to_q.": ".query.", ".to_k.": ".key.", ".to_v.": ".value.", ".to_out.0.": ".proj_attn."},
+    )
+    _rename(folder / "text_encoder/model.safetensors", {"": "text_model."})
+    (folder / "unet/diffusion_pytorch_model.fp16.safetensors").write_bytes(b"not to be read")
+    path = folder / "vae/config.json"
+    config = json.loads(path.read_text("utf-8"))
+    later = ("force_upcast", *(("scaling_factor",) if name == "sd15" else ()))
+    path.write_text(json.dumps({key: value for key, value in config.items() if key not in later}), "utf-8")
+    (folder / "scheduler").mkdir()
+    schedule = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "num_train_timesteps": 1000}
+    told_schedule = json.dumps({**schedule, **told["scheduler"], "steps_offset": 1})
+    (folder / "scheduler/scheduler_config.json").write_text(told_schedule, "utf-8")
+    return folder
+
+
+def _save_clip_tokenizer(folder: Path, pad: str) -> int:
+    """CLIP's bytes and the word `haze`, in its own files; returns the number of tokens, start and end the last two."""
+    bytes_of = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    letters = [chr(number) for number in bytes_of] + [chr(256 + extra) for extra in range(256 - len(bytes_of))]
+    words = [*letters, *(f"{letter}</w>" for letter in letters), "ha", "ze</w>", "haze</w>"]
+    vocabulary = {word: number for number, word in enumerate([*words, "<|startoftext|>", "<|endoftext|>"])}
+    end = "<|endoftext|>"
+    special = {"bos_token": "<|startoftext|>", "eos_token": end, "unk_token": end, "pad_token": pad}
+    files = {
+        "vocab.json": json.dumps(vocabulary),
+        "merges.txt": "#version: 0.2\nh a\nz e</w>\nha ze</w>\n",
+        "special_tokens_map.json": json.dumps(special),
+        "tokenizer_config.json": json.dumps({**special, "model_max_length": 77, "tokenizer_class": "CLIPTokenizer"}),
+    }
+    folder.mkdir(parents=True)
+    for name, text in files.items():
+        (folder / name).write_text(text, encoding="utf-8")
+    return len(vocabulary)
+
+
+def _rename(path: Path, names: Mapping[str, str]) -> None:
+    """Other names for the tensors of a file; the empty name is that before all of them."""
+    renamed: dict[str, torch.Tensor] = {}
+    for name, tensor in read_weights(path).items():
+        for now, before in names.items():
+            name = name.replace(now, before) if now else before + name
+        renamed[name] = tensor
+    write_weights(renamed, path)
 
 
 BLIP_WORDS = [

@@ -5,6 +5,7 @@ import dataclasses
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,18 +13,25 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
-from transformers import CLIPTextConfig, CLIPTextModel
 
 from degrade_kit import files
 from degrade_kit.errors import ConfigError, RunError
 from degrade_kit.flipnet import checkpoint
 from degrade_kit.flipnet.checkpoint import BaseModel, BaseReference, load, load_base, read_config, save
-from degrade_kit.flipnet.config import FlipNetConfig
+from degrade_kit.flipnet.config import BASES, FlipNetConfig
 from degrade_kit.flipnet.network import FlipNet
 from degrade_kit.flipnet.sampling import SamplingConfig, latent_size, sample
 from degrade_kit.flipnet.weights import network_fingerprint
 from degrade_kit.image import encode_png
-from tests.degrade_kit.flipnet.models import assemble, gated_flipnet, save_base, tiny_base, tiny_flipnet
+from tests.degrade_kit.flipnet.models import (
+    PUBLISHED,
+    assemble,
+    gated_flipnet,
+    save_base,
+    save_published,
+    tiny_base,
+    tiny_flipnet,
+)
 
 PROMPTS = (("dark, strong noise", 0.75), ("", 0.25))
 
@@ -280,47 +288,41 @@ def test_a_base_model_brings_its_words(base_dir: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_folder_as_stable_diffusion_has_it_is_read(tmp_path: Path) -> None:
-    """CLIP's tokenizer in its own two files, as the published folders hold it."""
-    base = tiny_base()
-    bytes_of = [*range(33, 127), *range(161, 173), *range(174, 256)]
-    letters = [chr(number) for number in bytes_of] + [chr(256 + extra) for extra in range(256 - len(bytes_of))]
-    words = [*letters, *(f"{letter}</w>" for letter in letters), "ha", "ze</w>", "haze</w>"]
-    vocabulary = {word: number for number, word in enumerate([*words, "<|startoftext|>", "<|endoftext|>"])}
-    end = vocabulary["<|endoftext|>"]
-    text_encoder = CLIPTextModel(
-        CLIPTextConfig(
-            vocab_size=len(vocabulary),
-            hidden_size=32,
-            intermediate_size=64,
-            num_hidden_layers=2,
-            num_attention_heads=2,
-            bos_token_id=end - 1,
-            eos_token_id=end,
-            pad_token_id=end,
-        )
-    )
-    folder = save_base(dataclasses.replace(base, text_encoder=text_encoder.eval()), tmp_path / "base")
-    shutil.rmtree(folder / "tokenizer")
-    (folder / "tokenizer").mkdir()
-    special = {"bos_token": "<|startoftext|>", "eos_token": "<|endoftext|>", "pad_token": "<|endoftext|>"}
-    files = {
-        "vocab.json": json.dumps(vocabulary),
-        "merges.txt": "#version: 0.2\nh a\nz e</w>\nha ze</w>\n",
-        "special_tokens_map.json": json.dumps(special),
-        "tokenizer_config.json": json.dumps(
-            {**special, "unk_token": "<|endoftext|>", "model_max_length": 77, "tokenizer_class": "CLIPTokenizer"}
-        ),
-    }
-    for name, text in files.items():
-        (folder / "tokenizer" / name).write_text(text, encoding="utf-8")
+@pytest.mark.parametrize("name", BASES)
+def test_a_published_folder_is_read_as_it_is(name: str, tmp_path: Path) -> None:
+    told = PUBLISHED[name]
+    folder = save_published(tmp_path / "base", name)
     loaded = load_base(str(folder))
-    assert loaded.tokenizer("haze").input_ids == [end - 1, vocabulary["haze</w>"], end]
+    end = len(loaded.tokenizer) - 1
+    assert loaded.tokenizer("haze").input_ids == [end - 1, end - 2, end]
+    assert loaded.scheduler.config.prediction_type == told["scheduler"].get("prediction_type", "epsilon")
+    assert float(loaded.scheduler.alphas_cumprod[-1]) == pytest.approx(0.00466, abs=1e-5)
+    old = load_file(folder / "vae/diffusion_pytorch_model.safetensors")
+    query = loaded.vae.decoder.mid_block.attentions[0].to_q.weight
+    assert torch.equal(query, old["decoder.mid_block.attentions.0.query.weight"])
+    assert loaded.vae.config.scaling_factor == 0.18215
+    words = load_file(folder / "text_encoder/model.safetensors")["text_model.embeddings.token_embedding.weight"]
+    assert any(torch.equal(words, tensor) for tensor in loaded.text_encoder.state_dict().values())
     net = assemble(loaded, FlipNetConfig(lora_rank=4), randomize=False)
     tokens = net.encode_prompts(["haze", ""])
-    assert tokens.shape == (2, 77, 32)
+    assert tokens.shape == (2, 77, told["text"]["hidden_size"])
     assert torch.equal(tokens[0, 0], tokens[1, 0])
     assert not torch.equal(tokens[0, 1], tokens[1, 1])
+
+
+def test_parts_that_do_not_fit_together_are_refused() -> None:
+    def refused(base: BaseModel, message: str, **unet: int) -> None:
+        if unet:
+            base = dataclasses.replace(base, unet=SimpleNamespace(config=SimpleNamespace(**unet)))
+        with pytest.raises(ValueError, match=message):
+            checkpoint._check_fit(base)
+
+    base = tiny_base()
+    checkpoint._check_fit(base)
+    checkpoint._check_fit(tiny_base("v_prediction", zero_snr=True))
+    refused(base, "the autoencoder's 4 channels, got 9", in_channels=9, cross_attention_dim=32)  # inpainting
+    refused(base, "texts of 32 numbers a token, got 64", in_channels=4, cross_attention_dim=64)  # two text models
+    refused(tiny_base(zero_snr=True), "its last step has no signal")
 
 
 @pytest.mark.parametrize("name", ["nothing", "empty"])

@@ -23,12 +23,12 @@ import yaml
 from degrade_kit.errors import ConfigError
 from degrade_kit.flipnet.batch import from_images
 from degrade_kit.flipnet.checkpoint import load
-from degrade_kit.flipnet.config import SD21_BASE, SD21_BASE_REVISION
+from degrade_kit.flipnet.config import BASES
 from degrade_kit.flipnet.mixture import ImageCache
 from degrade_kit.pipelines.commands.train_degrade import train_degrade_command
-from degrade_kit.pipelines.models import paths
+from degrade_kit.pipelines.models import paths, train_degrade
 from degrade_kit.pipelines.models.train_degrade import DataConfig, DegradeRun, RunConfig, pair_sources, read_data
-from tests.degrade_kit.flipnet.models import save_blip
+from tests.degrade_kit.flipnet.models import PUBLISHED, save_blip, save_published
 from tests.pipelines.models.runs import PATIENCE, metrics, run, weights_of
 from tests.processes import CommandProcess
 
@@ -537,7 +537,7 @@ def test_another_base_model_leaves_the_revision_of_the_first_behind(
     exact.write_text("base_model: owner/mine\nrevision: abc\n")
     for more in (
         [],
-        ["--base-model", SD21_BASE],
+        ["--base-model", BASES["sd21"].location],
         ["--base-model", "owner/other"],
         ["--config", str(mine)],
         ["--config", str(exact)],
@@ -546,6 +546,54 @@ def test_another_base_model_leaves_the_revision_of_the_first_behind(
         given = ["--config", "sd21", *more, "--out", str(tmp_path / "run")]
         assert run(["train-degrade", *given, "--pairs", f"noise={raw / 'noise'}"]).exit_code == 2
         assert run(["train-restore", *given, "--shards", str(raw)]).exit_code == 2
-    theirs, other = (SD21_BASE, SD21_BASE_REVISION), ("owner/other", None)
+    theirs, other = (BASES["sd21"].location, BASES["sd21"].revision), ("owner/other", None)
     expected = [theirs, theirs, other, ("owner/mine", None), ("owner/mine", "abc"), other]
     assert asked == [one for one in expected for _ in range(2)]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", BASES)
+def test_a_flipnet_stands_on_any_published_base_model(name: str, raw: Path, tmp_path: Path) -> None:
+    """Two steps, a saved folder, and an LQ image from it, with nothing but the folder to say which model it is."""
+    base, out = save_published(tmp_path / "base", name), tmp_path / "run"
+    train = {"num_steps": 2, "batch_size": 2, "crop_sizes": [32], "latent_cache_gigabytes": 0.1}
+    mine = tmp_path / "mine.yaml"
+    config = {**CONFIG, "network": {"lora_rank": 4}, "train": train, "base": {}, "validation_images": 1}
+    mine.write_text(yaml.safe_dump(config), "utf-8")
+    given = ["--config", str(mine), "--base-model", str(base), "--out", str(out), "--device", "cpu"]
+    pairs = f"dense-haze={raw / 'Dense_Haze_NTIRE19'}"
+    trained = run(["train-degrade", *given, "--pairs", pairs, "--hq", str(raw / "faces")])
+    assert trained.exit_code == 0, trained.output
+    assert len(metrics(out)) == 2
+    loaded = load(out / "model")
+    assert loaded.net.prediction_type == PUBLISHED[name]["scheduler"].get("prediction_type", "epsilon")
+    assert loaded.net.encode_prompts([""]).shape == (1, 77, PUBLISHED[name]["text"]["hidden_size"])
+    face = ["degrade", str(raw / "faces/1.png"), "--flipnet", str(out / "model"), "--size", "64", "--variants", "2"]
+    made = run([*face, "--prompt", "haze", "--solver-steps", "1", "--out", str(tmp_path / "look")])
+    assert made.exit_code == 0, made.output
+    assert len(list((tmp_path / "look").glob("*.png"))) >= 1
+
+
+def test_a_named_base_model_brings_its_revision_and_its_sampling(tmp_path: Path) -> None:
+    def planned(*more: str) -> RunConfig:
+        found: list[RunConfig] = []
+        given = ["--out", str(tmp_path / "run"), "--hq", str(tmp_path), "--download", "--dry-run", *more]
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(paths, "check_degrade_paths", lambda *places, **others: None)
+            patch.setattr(train_degrade, "plan_text", lambda run, processes: found.append(run.config) or "")
+            result = run(["train-degrade", *given])
+        assert result.exit_code == 0, result.output
+        return found[0]
+
+    paper = planned()
+    for name, known in BASES.items():
+        named = planned("--base-model", name)
+        assert (named.base_model, named.revision) == (known.location, known.revision)
+        assert named.sampling == (known.sampling or paper.sampling)
+        assert named.train == paper.train
+    assert BASES["sd-turbo"].sampling is not None
+    mine = tmp_path / "mine.yaml"
+    mine.write_text("base_model: sd-turbo\nsampling: {num_steps: 2, guidance: 1.0}\n")
+    assert planned("--config", "sd21", "--config", str(mine)).sampling.num_steps == 2
+    mine.write_text("base_model: sd-turbo\n")
+    assert planned("--config", "sd21", "--config", str(mine)).sampling == BASES["sd-turbo"].sampling
