@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 
 from degrade_kit.degradation import make_lq
+from degrade_kit.demo import drawn_face
 from degrade_kit.errors import ConfigError
-from degrade_kit.image import Pixels
 from degrade_kit.presets import LEARNED, preset, preset_names
 from degrade_kit.recipe import Recipe, recipe_from_mapping
 from degrade_kit.record import Record
@@ -30,26 +30,6 @@ SIDE = 256
 DRAWS = 3
 """LQ images of each recipe."""
 PACKAGES = ("opencv-python-headless", "opencv-python", "pillow", "numpy")
-
-
-def drawn(side: int = SIDE) -> Pixels:
-    """Draw a head before a wall, with texture, in whole numbers: the same on every machine."""
-    y, x = np.mgrid[0:side, 0:side].astype(np.int64) * 512 // side
-    wall = np.stack([40 + x // 6, 60 + y // 7, 120 + (x + y) // 12], 2)
-    hair = ((x - 256) ** 2 * 9 + (y - 230) ** 2 * 7 < 9 * 190**2)[..., None]
-    head = ((x - 256) ** 2 * 14 + (y - 270) ** 2 * 9 < 9 * 175**2)[..., None]
-    skin = np.stack([226 - abs(x - 200) // 5, 176 - abs(x - 200) // 4, 150 - abs(x - 200) // 4], 2)
-    found = np.where(hair, np.array([52, 38, 30]) + (x * 7 // 3 % 11)[..., None], wall)
-    found = np.where(head, skin, found)
-    for middle in (196, 316):
-        eye = (x - middle) ** 2 + 3 * (y - 240) ** 2
-        found = np.where((eye < 900)[..., None], 235, found)
-        found = np.where((eye < 200)[..., None], np.array([40, 60, 70]), found)
-    mouth = (x - 256) ** 2 + 9 * (y - 368) ** 2 < 50**2
-    found = np.where(mouth[..., None], np.array([170, 70, 75]), found)
-    # A linear congruence for each pixel: pores and weave.
-    noise = ((x * 1103515245 + y * 12345 + x * y * 2654435761) >> 7) % 15 - 7
-    return np.clip(found + noise[..., None], 0, 255).astype(np.uint8)
 
 
 def recipes() -> Iterator[tuple[str, Recipe]]:
@@ -85,7 +65,7 @@ def main() -> None:
         compare(options.files)
         return
     made: dict[str, Any] = {"versions": np.array(versions())}
-    hq = drawn()
+    hq = drawn_face(SIDE)
     for name, recipe in recipes():
         count = DRAWS if name.startswith("preset") else 1
         records = [recipe.draw(generator(5, name, number)) for number in range(count)]

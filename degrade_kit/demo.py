@@ -1,7 +1,7 @@
 """Two public-domain portraits that well-known packages carry: real faces for examples, with nothing to download.
 
 Small ones: at 512 pixels both are enlarged, the astronaut 2.9 times and Grace Hopper 1.5 times. They show how things
-work; they are no HQ images to train with.
+work; they are no HQ images to train with. And a face that is drawn, where every machine must have the same pixels.
 """
 
 from __future__ import annotations
@@ -92,3 +92,27 @@ def write_demo_faces(out_dir: Path, size: int = 512) -> list[Path]:
         write_whole(path, encode_png(align_face(pixels, photo.landmarks, size).pixels))
         paths.append(path)
     return paths
+
+
+def drawn_face(side: int) -> Pixels:
+    """Draw a head before a wall, with texture, in whole numbers: the same on every machine.
+
+    Args:
+        side: Of the picture, pixels.
+    """
+    y, x = np.mgrid[0:side, 0:side].astype(np.int64) * 512 // side
+    wall = np.stack([40 + x // 6, 60 + y // 7, 120 + (x + y) // 12], 2)
+    hair = ((x - 256) ** 2 * 9 + (y - 230) ** 2 * 7 < 9 * 190**2)[..., None]
+    head = ((x - 256) ** 2 * 14 + (y - 270) ** 2 * 9 < 9 * 175**2)[..., None]
+    skin = np.stack([226 - abs(x - 200) // 5, 176 - abs(x - 200) // 4, 150 - abs(x - 200) // 4], 2)
+    found = np.where(hair, np.array([52, 38, 30]) + (x * 7 // 3 % 11)[..., None], wall)
+    found = np.where(head, skin, found)
+    for middle in (196, 316):
+        eye = (x - middle) ** 2 + 3 * (y - 240) ** 2
+        found = np.where((eye < 900)[..., None], 235, found)
+        found = np.where((eye < 200)[..., None], np.array([40, 60, 70]), found)
+    mouth = (x - 256) ** 2 + 9 * (y - 368) ** 2 < 50**2
+    found = np.where(mouth[..., None], np.array([170, 70, 75]), found)
+    # A linear congruence for each pixel: pores and weave.
+    noise = ((x * 1103515245 + y * 12345 + x * y * 2654435761) >> 7) % 15 - 7
+    return np.clip(found + noise[..., None], 0, 255).astype(np.uint8)

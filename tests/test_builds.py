@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from benchmarks.builds import drawn
+from degrade_kit.demo import drawn_face
 from tests.test_layers import ROOT
 
 OLDEST = ("numpy==1.26.4", "opencv-python-headless==4.10.0.84", "pillow==10.4.0")
@@ -28,7 +28,7 @@ Made = dict[str, npt.NDArray[np.generic]]
 
 
 def test_the_picture_is_drawn_by_whole_numbers() -> None:
-    picture = drawn(64)
+    picture = drawn_face(64)
     assert picture.dtype == np.uint8
     assert picture.shape == (64, 64, 3)
     # Known on every machine, since nothing is rounded.

@@ -41,6 +41,15 @@ from degrade_kit.pipelines.effort import (
     seconds_each,
     spread,
 )
+from degrade_kit.pipelines.evaluation.named_sets import (
+    SEED,
+    SIZE,
+    NamedSet,
+    face_key,
+    lines_digest,
+    pixels_digest,
+    record_line,
+)
 from degrade_kit.pipelines.executor import ExecutorConfig, Stateful, run_tasks
 from degrade_kit.pipelines.images import check_output, list_images, output_named, output_stems
 from degrade_kit.pipelines.makers.captions import Captions
@@ -81,6 +90,8 @@ class TestsetConfig:
     """Where and how the FlipNets of the recipes run, if they have any."""
     captions: Captions | None = None
     """What a FlipNet is prompted with, where a recipe wants captions."""
+    named: NamedSet | None = None
+    """The published set that this is, whose recipe, count, seed and size these are; see `of_named`."""
 
     def __post_init__(self) -> None:
         if self.count < 1:
@@ -88,9 +99,15 @@ class TestsetConfig:
         if not 0 <= self.share <= 1:
             raise ConfigError(f"share: expected a number within [0, 1], got {self.share}")
 
+    @classmethod
+    def of_named(cls, named: NamedSet, hq: str) -> TestsetConfig:
+        """Make the configuration of a published set, of faces in `hq`."""
+        return cls(hq=hq, recipe=named.recipe, count=len(named.faces.numbers), seed=SEED, size=SIZE, named=named)
+
     def to_mapping(self) -> dict[str, Any]:
         """What decides the bytes, for `testset.yaml`."""
         plain: dict[str, Any] = {
+            **({"testset": self.named.name} if self.named is not None else {}),
             "hq": self.hq,
             "recipe": self.recipe.to_mapping(),
             "count": self.count,
@@ -120,6 +137,31 @@ class TestsetConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class Published:
+    """What a named set says beside others: its records are the published ones, or there is no set."""
+
+    name: str
+    records: str
+    """Digest of all records."""
+    pixels: str
+    """Digest of what this build makes of a drawn picture."""
+    builds: tuple[str, ...]
+    """Builds for which that is the published one."""
+    faces: str
+    """Digest of the files of the faces, in order: equal where two people have the same ones."""
+
+    def to_mapping(self) -> dict[str, Any]:
+        """What `testset.json` has of it."""
+        return {
+            "testset": self.name,
+            "records": self.records,
+            "pixels": self.pixels,
+            "pixels_published_for": list(self.builds),
+            "faces": self.faces,
+        }
+
+
+@dataclass(frozen=True, slots=True)
 class Testset:
     """What a test set holds, and what could not be used."""
 
@@ -133,6 +175,8 @@ class Testset:
     digest: str
     left_out: dict[str, int]
     """What the listing of the faces did not take, by cause."""
+    published: Published | None = None
+    """What a named set is beside."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +186,8 @@ class _Slot:
     number: int
     source: str
     offshelf: bool
+    key: str
+    """What its draws follow from: the source's name, or the number of a face of a named set."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,8 +234,7 @@ def _make_pairs(
 ) -> Testset:
     """Make the pairs that are not there yet, in a folder that is this run's."""
     out = store.root
-    order: npt.NDArray[np.int64] = epoch_generator(config.seed, 0, "\0testset").permutation(len(sources))
-    waiting = iter([sources.names[int(place)] for place in order.tolist()])
+    waiting = iter(_order(config, sources))
     slots = _slots(config, waiting)
     made = {(line["number"], line["source"]): line for line in _journal(out)}
     places = {name: place for place, name in enumerate(sources.names)}
@@ -239,7 +284,10 @@ def check_testset(config: TestsetConfig, out: Path, executor: ExecutorConfig) ->
     if config.models:
         check_device(config.network.device, executor)
     sources = list_images(config.hq)
-    if len(sources) < config.count:
+    if config.named is not None:
+        config.named.faces.find(sources.names, config.hq)
+        config.named.check_records()
+    elif len(sources) < config.count:
         raise ConfigError(f"count: {config.count:,} pairs need as many faces; {config.hq} has {len(sources):,}")
     _claim(config).check(LocalStore(out))
     return sources
@@ -270,19 +318,32 @@ def testset_effort(config: TestsetConfig, sources: Sources) -> tuple[Effort, flo
     return Effort(seconds=total, tasks=tasks, setup=MODEL_SECONDS if config.models else 0.0), size
 
 
-def _slots(config: TestsetConfig, names: Iterable[str]) -> list[_Slot]:
+def _order(config: TestsetConfig, sources: Sources) -> list[tuple[str, str]]:
+    """Files of faces in the order in which they are taken, with what their draws follow from."""
+    if config.named is not None:
+        found = config.named.faces.find(sources.names, config.hq)
+        return [(name, face_key(number)) for name, number in found.items()]
+    order: npt.NDArray[np.int64] = epoch_generator(config.seed, 0, "\0testset").permutation(len(sources))
+    return [(name, name) for name in (sources.names[int(place)] for place in order.tolist())]
+
+
+def _slots(config: TestsetConfig, faces: Iterable[tuple[str, str]]) -> list[_Slot]:
     share = round(config.count * config.share) if config.offshelf is not None else 0
     offshelf = epoch_generator(config.seed, 1, "\0testset").permutation(np.arange(config.count) < share)
     return [
-        _Slot(number, name, bool(offshelf[number])) for number, name in zip(range(config.count), names, strict=False)
+        _Slot(number, name, bool(offshelf[number]), key)
+        for number, (name, key) in zip(range(config.count), faces, strict=False)
     ]
 
 
 def _replace(
-    failed: Sequence[_Slot], waiting: Iterable[str], config: TestsetConfig, unusable: Sequence[tuple[str, str]]
+    failed: Sequence[_Slot],
+    waiting: Iterable[tuple[str, str]],
+    config: TestsetConfig,
+    unusable: Sequence[tuple[str, str]],
 ) -> list[_Slot]:
     """Other faces for those that cannot be used, in the order in which faces were drawn."""
-    again = [replace(slot, source=name) for slot, name in zip(failed, waiting, strict=False)]
+    again = [replace(slot, source=name, key=key) for slot, (name, key) in zip(failed, waiting, strict=False)]
     if len(again) < len(failed):
         name, reason = unusable[0]
         raise ConfigError(
@@ -344,7 +405,7 @@ def _make(network: Network | None, task: _Task) -> _Done:
         except ImageError as error:
             done.failures.append((slot, str(error)))
             continue
-        taken.append((slot, raw, hq, recipe.draw(generator(config.seed, slot.source, 0), told)))
+        taken.append((slot, raw, hq, recipe.draw(generator(config.seed, slot.key, 0), told)))
     # Together, so that a network has batches.
     natives = run_together([degrade_segments(record, hq.pixels) for _, _, hq, record in taken], network)
     for (slot, raw, hq, record), native in zip(taken, natives, strict=True):
@@ -416,7 +477,9 @@ def _finish(
     records = "".join(json.dumps(line) + "\n" for line in shown).encode()
     offshelf = round(len(lines) * config.share) if config.offshelf is not None else 0
     digest = sha256(records)
-    summary = {
+    published = None if config.named is None else _published(config.named, lines)
+    summary: dict[str, Any] = {
+        **(published.to_mapping() if published is not None else {}),
         "pairs": len(lines),
         "offshelf": offshelf,
         "unusable": [list(entry) for entry in unusable],
@@ -427,7 +490,17 @@ def _finish(
     store.write(RECORDS, records)
     store.write(SUMMARY, (json.dumps(summary, indent=2) + "\n").encode())
     (store.root / _JOURNAL).unlink(missing_ok=True)
-    return Testset(len(lines), offshelf, unusable, digest, left_out)
+    return Testset(len(lines), offshelf, unusable, digest, left_out, published)
+
+
+def _published(named: NamedSet, lines: Sequence[dict[str, Any]]) -> Published:
+    """The digests of a named set, once that of its records is the published one."""
+    numbered = list(zip(named.faces.numbers, lines, strict=True))
+    records = lines_digest(record_line(number, line["record"]) for number, line in numbered)
+    named.compare(records)
+    pixels = pixels_digest(named.recipe)
+    faces = lines_digest(record_line(number, line["source_sha256"]) for number, line in numbered)
+    return Published(named.name, records, pixels, named.builds(pixels), faces)
 
 
 # ------------------------------------------------------------------------------------------------------- from originals

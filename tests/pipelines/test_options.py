@@ -55,6 +55,7 @@ ARGUMENTS: dict[str, tuple[str, ...]] = {
 """The least that a command is given."""
 
 VALUES = {
+    "size": "64",
     "landmarks": "points.json",
     "captions": "points.json",
     "prompt": "haze=2",
@@ -69,6 +70,8 @@ VALUES = {
 """A value that each option takes, where 1 is none."""
 
 MAKES_IDLE: dict[tuple[str, str], tuple[str, ...]] = {
+    ("make-testset", "real"): ("ffhq-gfpgan@1",),
+    ("make-testset", "size"): ("ffhq-gfpgan@1",),
     ("align", "detector"): ("--landmarks", "points.json"),
     ("align", "min_score"): ("--landmarks", "points.json"),
     ("align", "size"): ("--points-only",),
