@@ -26,9 +26,12 @@ from degrade_kit.analysis.comparison import ImageSet
 from degrade_kit.analysis.distances import Features, classifier_auc, kid, prdc
 from degrade_kit.analysis.extractors import DEGRADATION, Extractor
 from degrade_kit.analysis.features import degradation_features
+from degrade_kit.analysis.figures import draw_projection
 from degrade_kit.analysis.groups import read_groups
 from degrade_kit.analysis.patches import PatchConfig, compare_patches, has_torch
+from degrade_kit.analysis.plotset import PlotSet
 from degrade_kit.analysis.probes import probe_records
+from degrade_kit.analysis.projection import project
 from degrade_kit.analysis.whitening import Whitening
 from degrade_kit.degradation import degrade_segments, finish
 from degrade_kit.errors import ImageError
@@ -75,6 +78,15 @@ class Row:
     patches: float | None
 
 
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """A row, and the points that it was measured on."""
+
+    row: Row
+    made: ImageSet
+    real: ImageSet
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, print the table, and write it where asked."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -95,6 +107,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--workers", type=int, default=0)
     parser.add_argument("--cache", type=Path, help="folder that keeps what was measured")
     parser.add_argument("--json", type=Path, help="file for the numbers")
+    parser.add_argument("--figures", type=Path, help="folder for one picture by UMAP of each set, umap-NAME.png")
     parser.add_argument(
         "--into", type=Path, help="Markdown file whose marked table is replaced, such as docs/recipes.md"
     )
@@ -109,12 +122,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
         name: bench.photographs(place, PhotoConfig(size=given.size, cut=name in given.cut, detector=given.detector))
         for name, place in places.items()
     }
-    rows = list(bench.rows(reals, given.source or [names[0] for names in equal_presets()][::-1], patches=given.patches))
+    sources = given.source or [names[0] for names in equal_presets()][::-1]
+    compared = list(bench.compare(reals, sources, patches=given.patches))
+    rows = [each.row for each in compared]
     text = to_markdown(rows, list(reals), bench, reals)
     print_machine()
     print(text)
     if given.json:
         write_whole(given.json, json.dumps([dataclasses.asdict(row) for row in rows], indent=1) + "\n")
+    if given.figures:
+        draw_figures(compared, given.figures, given.seed)
     if given.into:
         replace_table(given.into, text)
 
@@ -192,7 +209,7 @@ class Bench:
         order = np.random.default_rng(self.seed).permutation(len(self.faces))
         return [int(order[number % len(order)]) for number in range(self.images)], records
 
-    def rows(self, reals: Mapping[str, Photographs], sources: Sequence[str], *, patches: bool) -> Iterator[Row]:
+    def compare(self, reals: Mapping[str, Photographs], sources: Sequence[str], *, patches: bool) -> Iterator[Compared]:
         """Compare every source with every set of photographs."""
         points = {name: self.points(real.images, real.share) for name, real in reals.items()}
         sets = {
@@ -212,12 +229,12 @@ class Bench:
             plain = [middle(face, self.size) for face in self.framed(share)]
             labels = tuple(map(str, range(len(plain))))
             faces = ImageSet(name=HQ, kind="hq", points=self.points(plain, share), labels=labels, groups=self.people)
-            yield self._row(faces, plain, real, reals[name], patches)
+            yield self._compare(faces, plain, real, reals[name], patches)
         for source in sources:
             recipe = resolve_recipe(source)
             made = {share: self.made(recipe, share, pictures=patches) for share in shares}
             for name, real in sets.items():
-                yield self._row(*made[reals[name].share], real, reals[name], patches)
+                yield self._compare(*made[reals[name].share], real, reals[name], patches)
 
     def made(self, recipe: Recipe, share: float, *, pictures: bool) -> tuple[ImageSet, list[Pixels]]:
         """The images of a recipe on faces so framed, measured; they themselves only where they are asked for."""
@@ -250,9 +267,9 @@ class Bench:
 
         return self.whitening(share)(np.stack([measure(image) for image in images]))
 
-    def _row(
+    def _compare(
         self, made: ImageSet, images: Sequence[Pixels], real: ImageSet, photographs: Photographs, patches: bool
-    ) -> Row:
+    ) -> Compared:
         start = time.monotonic()
         distance = kid(made.points, real.points)
         auc = classifier_auc(made.points, real.points, made.groups, real.groups, seed=self.seed)
@@ -263,7 +280,7 @@ class Bench:
         coverage = self._coverage(made.points, real.points)
         row = Row(made.name, real.name, distance.value, distance.low, distance.high, coverage, auc, told)
         print(f"{row.source} to {row.reference}: {_cells(row)}, {time.monotonic() - start:.0f} s", flush=True)
-        return row
+        return Compared(row, made, real)
 
     def _coverage(self, made: Features, real: Features) -> float:
         """Coverage at equal numbers, as `analyze-distribution` has it: a mean over ten draws."""
@@ -276,7 +293,7 @@ class Bench:
         ]
         return float(np.mean(draws))
 
-    def _ideal(self, real: ImageSet, photographs: Photographs, patches: bool) -> Row:
+    def _ideal(self, real: ImageSet, photographs: Photographs, patches: bool) -> Compared:
         """Half of the people against the others: what a perfect source would reach at these numbers."""
         people = sorted(set(real.groups))
         first = {people[int(place)] for place in np.random.default_rng(self.seed).permutation(len(people))[::2]}
@@ -295,7 +312,7 @@ class Bench:
             )
             halves.append((part, pictures))
         (one, one_pictures), (other, other_pictures) = halves
-        return self._row(dataclasses.replace(one, name=IDEAL), one_pictures.images, other, other_pictures, patches)
+        return self._compare(dataclasses.replace(one, name=IDEAL), one_pictures.images, other, other_pictures, patches)
 
 
 def _network(recipe: Recipe) -> Network | None:
@@ -310,6 +327,26 @@ def _network(recipe: Recipe) -> Network | None:
 def _cells(row: Row) -> str:
     found = f"KID {row.kid:.3f}, coverage {row.coverage:.2f}, AUC {row.auc:.3f}"
     return found if row.patches is None else f"{found}, patches {row.patches:.3f}"
+
+
+def draw_figures(compared: Sequence[Compared], folder: Path, seed: int) -> None:
+    """Draw for each set of photographs where they and the images of each source lie, by UMAP: `umap-NAME.png`.
+
+    Each set has a picture of its own, since its points are whitened by faces framed as its photographs are.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in dict.fromkeys(each.real.name for each in compared if each.row.source != IDEAL):
+        made = [each for each in compared if each.real.name == name and each.row.source != IDEAL]
+        sets = [made[0].real, *(each.made for each in made[1:]), made[0].made]  # the faces as they are stand last
+        places = project(np.concatenate([each.points for each in sets]), "umap", seed)
+        ends = np.cumsum([len(each.points) for each in sets])
+        plots = [
+            PlotSet(name=each.name, real=each.kind == "real", points=points, labels=each.labels, thumbnails=())
+            for each, points in zip(sets, np.split(places.points, ends[:-1]), strict=True)
+        ]
+        title = f"Photographs of the set {name}, and LQ images by how they are degraded ({places.kind.upper()})"
+        note = f"Features: handcrafted degradation features, whitened. Projection: seed {seed}. {places.note}".strip()
+        draw_projection(plots, folder / f"umap-{name}.png", title=title, note=note)
 
 
 def to_markdown(rows: Sequence[Row], reals: Sequence[str], bench: Bench, photographs: Mapping[str, Photographs]) -> str:

@@ -11,6 +11,7 @@ import numpy.typing as npt
 import pytest
 
 from benchmarks import banks, splits, table
+from degrade_kit.analysis.figures import DPI, WIDTH
 from degrade_kit.bank import load_bank, shipped_banks
 from degrade_kit.degradation import make_lq
 from degrade_kit.files import plain_yaml
@@ -58,6 +59,8 @@ def test_the_table_ranks_sources_and_goes_into_a_document(
                 "gfpgan",
                 "--json",
                 f"{tmp_path}/numbers.json",
+                "--figures",
+                f"{tmp_path}/figures",
                 "--into",
                 str(page),
             ),
@@ -72,6 +75,10 @@ def test_the_table_ranks_sources_and_goes_into_a_document(
     rows = {row["source"]: row for row in json.loads((tmp_path / "numbers.json").read_text("utf-8"))}
     assert rows["gfpgan"]["kid"] < 0.5 * rows["codeformer"]["kid"]
     assert rows["gfpgan"]["patches"] is None
+    figure = cv2.imread(f"{tmp_path}/figures/umap-mine.png")
+    assert figure is not None
+    assert figure.shape[1] == round(WIDTH * DPI)
+    assert len(np.unique(figure.reshape(-1, 3), axis=0)) > 50, "points of several colours"
     assert "24 mine" in capsys.readouterr().out
 
 
@@ -88,7 +95,8 @@ def test_a_recipe_whose_images_a_flipnet_makes_has_a_row_too(astronaut: npt.NDAr
         (tmp_path / "hq" / f"{number:05}.png").write_bytes(encode_png(crop(astronaut, rng)))
     bench = table.Bench(f"{tmp_path}/hq", SIZE, 12, 0, 0, None)
     photographs = table.Photographs([crop(astronaut, rng) for _ in range(24)], [f"{n:05}" for n in range(24)])
-    rows = {row.source: row for row in bench.rows({"mine": photographs}, [f"{tmp_path}/net.yaml"], patches=False)}
+    found = bench.compare({"mine": photographs}, [f"{tmp_path}/net.yaml"], patches=False)
+    rows = {each.row.source: each.row for each in found}
     assert set(rows) == {table.IDEAL, table.HQ, "net"}
     assert rows["net"].kid > rows[table.HQ].kid + 0.1
 
