@@ -206,35 +206,49 @@ def distill_plan_text(run: DistillRun) -> str:
 
 
 def judge(run: DistillRun, teacher: Degrader) -> list[Judgement]:
-    """Compare images in few steps with the teacher's, of the same faces by the same prompts, from other noise.
-
-    The null is what two sets of the teacher's images are apart, by permutation: the distance may not be told from it.
-    """
+    """Compare images in few steps with the teacher's, of crops of the run's size by the teacher's prompts."""
     student = Degrader(load(run.out_dir / "model", base_model=run.base_model), device=run.device)
     stream = _stream(run, teacher.prompts, 0, seed=run.config.seed + 1)
     side = max(run.config.crop_sizes)
-    groups = [stream.sample(number, side) for number in range(-(-run.images // VARIANTS))]
-    many = dataclasses.replace(teacher.sampling, solver="ddim", num_steps=run.config.teacher_steps)
-    first, second = (_made(teacher, groups, many, part) for part in range(2))
-    real, other = _features(groups, first), _features(groups, second)
-    null = _null(real, other)
-    wanted = _mean_distance(first)
-    total = flops(teacher, groups[0].hq, many)
-    found: list[Judgement] = []
-    for count in sorted(run.config.solver_steps):
-        few = few_step_sampling(teacher.sampling, count)
-        made = _made(student, groups, few, 2)
-        found.append(
-            Judgement(
-                num_steps=count,
-                distance=_energy(_distances(real, _features(groups, made)), len(real)),
-                null=null,
-                diversity=_mean_distance(made) / max(wanted, 1e-9),
-                flops=flops(student, groups[0].hq, few),
-                teacher_flops=total,
-            )
+    judged = Judge(
+        teacher,
+        [stream.sample(number, side) for number in range(-(-run.images // VARIANTS))],
+        run.config.teacher_steps,
+    )
+    return [judged(student, few_step_sampling(teacher.sampling, count)) for count in sorted(run.config.solver_steps)]
+
+
+class Judge:
+    """Judges solvers by a FlipNet's own of many steps: the same faces by the same prompts, from other noise.
+
+    The null is what two sets of the teacher's images are apart, by permutation: the distance may not be told from it.
+
+    Args:
+        teacher: The FlipNet.
+        groups: Faces, each with the prompt of its five images.
+        num_steps: Of DDIM, the teacher's solver.
+    """
+
+    def __init__(self, teacher: Degrader, groups: Sequence[PairSample], num_steps: int) -> None:
+        self._groups = groups
+        many = dataclasses.replace(teacher.sampling, solver="ddim", num_steps=num_steps)
+        first, second = (_made(teacher, groups, many, part) for part in range(2))
+        self._real = _features(groups, first)
+        self._null = _null(self._real, _features(groups, second))
+        self._wanted = _mean_distance(first)
+        self._flops = flops(teacher, groups[0].hq, many)
+
+    def __call__(self, degrader: Degrader, sampling: SamplingConfig) -> Judgement:
+        """Make the images by another FlipNet or solver, and compare them."""
+        made = _made(degrader, self._groups, sampling, 2)
+        return Judgement(
+            num_steps=sampling.num_steps,
+            distance=_energy(_distances(self._real, _features(self._groups, made)), len(self._real)),
+            null=self._null,
+            diversity=_mean_distance(made) / max(self._wanted, 1e-9),
+            flops=flops(degrader, self._groups[0].hq, sampling),
+            teacher_flops=self._flops,
         )
-    return found
 
 
 def flops(degrader: Degrader, hq: Pixels, sampling: SamplingConfig) -> float:

@@ -10,12 +10,15 @@ import numpy.typing as npt
 import pytest
 import torch
 
-from degrade_kit.flipnet.checkpoint import BaseReference, load, save
-from degrade_kit.flipnet.config import SamplingConfig
+from degrade_kit.flipnet import foreign
+from degrade_kit.flipnet.checkpoint import BaseReference, load, load_base, save
+from degrade_kit.flipnet.config import FlipNetConfig, SamplingConfig
 from degrade_kit.flipnet.folder import BASE_DIR
+from degrade_kit.flipnet.sampling import make_scheduler
+from degrade_kit.flipnet.weights import network_fingerprint
 from degrade_kit.image import encode_png
 from degrade_kit.pipelines.models.distill import VARIANTS, Judgement, _distances, _energy, _null
-from tests.degrade_kit.flipnet.models import gated_flipnet
+from tests.degrade_kit.flipnet.models import assemble, gated_flipnet, save_published
 from tests.pipelines.models.runs import metrics, run
 
 
@@ -68,6 +71,32 @@ def test_a_flipnet_becomes_one_of_few_steps(teacher: Path, faces: Path, tmp_path
     assert any(changed)
     assert [line["step"] for line in metrics(out)] == [1, 2]
     assert run([*words, "--learning-rate", "0.5"]).exit_code == 1, "a run of another configuration"
+
+
+@pytest.mark.long
+def test_a_flipnet_on_stable_diffusion_is_distilled_by_its_adapters_alone(faces: Path, tmp_path: Path) -> None:
+    """The solver is diffusers' `LCMScheduler`; the base model stays where it is, and is not written again."""
+    base = save_published(tmp_path / "base", "sd-turbo")
+    net = assemble(load_base(str(base)), FlipNetConfig(lora_rank=4), randomize=True)
+    reference = BaseReference(location=str(base), fingerprint=network_fingerprint(load_base(str(base)).unet))
+    teacher, out = tmp_path / "teacher", tmp_path / "few"
+    save(net, teacher, reference, sampling=SamplingConfig(num_steps=4, guidance=1.5, negative_prompt="haze"))
+    words = [
+        *["distill", "--hq", str(faces), "--flipnet", str(teacher), "--out", str(out), "--device", "cpu"],
+        *["--solver-steps", "1", "--teacher-steps", "2", "--steps", "1", "--batch-size", "2"],
+        *["--size", "32", "--images", "20"],
+    ]
+    made = run(words)
+    assert made.exit_code in (0, 3), made.output
+    before, after = load(teacher), load(out / "model")
+    assert after.sampling == SamplingConfig(num_steps=1, guidance=1.0, solver="lcm", negative_prompt="haze")
+    assert isinstance(make_scheduler(after.net, after.sampling), foreign.diffusers().LCMScheduler)
+    assert not (out / "model/base").exists()
+    pairs = zip(before.net.unet.named_parameters(), after.net.unet.named_parameters(), strict=True)
+    changed = {name for (name, one), (_, other) in pairs if not torch.equal(one, other)}
+    assert changed == {name for name, _ in after.net.adapter_parameters()} & changed
+    assert any(".lora_" in name for name in changed)
+    assert any(".processor." in name for name in changed)
 
 
 @pytest.mark.slow
