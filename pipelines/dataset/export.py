@@ -13,7 +13,8 @@ import importlib
 import importlib.util
 import json
 import os
-from collections.abc import Iterator, Sequence
+import resource
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -27,6 +28,7 @@ from degrade_kit.progress import OnProgress, Progress, silent
 from degrade_kit.reader import PairReader
 from degrade_kit.shards import HIDDEN, open_shards
 from degrade_kit.store import LocalStore, open_store
+from degrade_kit.wording import human_bytes
 
 RECORDS = "records.jsonl"
 """Written last: one line for each pair, with its name, source, what made the LQ image, and its record."""
@@ -34,7 +36,7 @@ SETTINGS = f"{HIDDEN}/export.yaml"
 """What is exported: an output with it may be exported to again, and is finished if a run was stopped."""
 
 _MAP_BYTES = 1 << 40
-"""LMDB reserves so many addresses; the file grows as it is written."""
+"""LMDB reserves so many addresses for each database; the file grows as it is written."""
 _COMMIT_EVERY = 256
 
 
@@ -82,7 +84,7 @@ def export(config: ExportConfig, progress: OnProgress = silent) -> int:
     """
     reader, variants = _check(config)
     store = LocalStore(config.out)
-    with _claim(config, reader).taken(store):
+    with _claim(config, reader).taken(store, named=reader.keys if config.to == "folder" else ()):
         return _export(config, reader, variants, store, progress)
 
 
@@ -212,10 +214,14 @@ def _to_lmdb(pairs: Iterator[ExportedPair], out: LocalStore) -> Iterator[Exporte
     import lmdb
 
     folders = {side: out.target(f"{side}.lmdb") for side in ("hq", "lq")}
-    with contextlib.ExitStack() as stack:
+    # Under a limit of addresses (`ulimit -v`), as job schedulers set, half of them for both.
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    most = _MAP_BYTES if limit == resource.RLIM_INFINITY else min(_MAP_BYTES, limit // 4)
+    with contextlib.ExitStack() as stack, _addresses_told(lmdb.MapFullError, most):
         parts = {side: stack.enter_context(whole_folder(folder)) for side, folder in folders.items()}
+        # Without its lock, which no one else would ask for, NFS may not have, and whose file is never the same twice.
         environments: dict[str, Any] = {
-            side: stack.enter_context(lmdb.open(str(part), map_size=_MAP_BYTES, sync=False))
+            side: stack.enter_context(lmdb.open(str(part), map_size=most, sync=False, lock=False))
             for side, part in parts.items()
         }
         lines: dict[str, list[str]] = {"hq": [], "lq": []}
@@ -232,6 +238,22 @@ def _to_lmdb(pairs: Iterator[ExportedPair], out: LocalStore) -> Iterator[Exporte
             transactions[side].commit()
             environment.sync(True)
             write_whole(parts[side] / "meta_info.txt", "".join(lines[side]))
+
+
+@contextlib.contextmanager
+def _addresses_told(full: type[Exception], most: int) -> Generator[None]:
+    """Say what a database that is full lacks.
+
+    Raises:
+        RunError: If it is.
+    """
+    try:
+        yield
+    except full as error:
+        raise RunError(
+            f"an LMDB database needs more than the {human_bytes(most)} that the limit of this process's addresses "
+            "(`ulimit -v`) leaves; raise it, or export with --to folder"
+        ) from error
 
 
 PARQUET_BYTES = 500_000_000

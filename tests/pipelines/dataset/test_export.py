@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import resource
 import shutil
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 import degrade_kit as dk
-from degrade_kit.errors import ConfigError, ShardError
+from degrade_kit.errors import ConfigError, RunError, ShardError
 from degrade_kit.hq import HqConfig
 from degrade_kit.image import decode_image
 from degrade_kit.pipelines.cli import main
@@ -90,12 +91,26 @@ def test_databases_have_the_layout_of_basicsr(made: Path, tmp_path: Path) -> Non
         meta = (tmp_path / f"{side}.lmdb" / "meta_info.txt").read_text().splitlines()
         assert meta == [f"{sample.key}.png (64,64,3) 1" for sample in samples(made)]
         assert (tmp_path / f"{side}.lmdb" / "data.mdb").stat().st_blocks < 10_000
+        assert not (tmp_path / f"{side}.lmdb" / "lock.mdb").exists()
         found = open_sources(tmp_path / f"{side}.lmdb")
         for number, sample in enumerate(samples(made)):
             pixels = decode_image(found.read(number)).pixels
             assert np.array_equal(pixels, sample.pair(0)[side == "lq"])
     assert export(config) == 6
     assert len(lines(tmp_path / "records.jsonl")) == 6
+
+
+def test_databases_fit_into_a_limit_of_addresses_or_say_that_they_do_not(
+    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("lmdb")
+    config = ExportConfig(shards=str(made), out=tmp_path / "x", to="lmdb", variant=0)
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (1 << 17, 1 << 17))
+    with pytest.raises(RunError, match=r"more than the 32\.8 kB .*`ulimit -v`.* or export with --to folder"):
+        export(config)
+    assert not list((tmp_path / "x").glob("*.lmdb"))
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (1 << 26, 1 << 26))
+    assert export(config) == 6
 
 
 def test_lq_of_databases_may_be_smaller(made: Path, tmp_path: Path) -> None:
