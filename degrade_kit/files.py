@@ -49,6 +49,8 @@ _SCRATCH_NAME: Final = re.compile(
 )
 MAX_NAME: Final = 255
 """Bytes that a file system takes as a name."""
+_MAX_SCRATCH: Final = 143
+"""Bytes of a scratch name, at most: those that encrypted file systems take."""
 _NO_FOLDER_SYNC: Final = {errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EBADF}
 """What file systems answer that cannot sync a folder: some on FUSE, NFS and SMB."""
 
@@ -243,10 +245,10 @@ def is_abandoned(scratch: Path) -> bool:
     return found is not None and _is_dead(found["owner"])
 
 
-def scratch_path(path: Path) -> Path:
-    """A new scratch name of this process, beside `path`."""
+def scratch_path(path: Path, most: int = _MAX_SCRATCH) -> Path:
+    """A new scratch name of this process, beside `path`; of its own name, as much as fits into `most` bytes."""
     ending = f".{_owner()}.{uuid.uuid4().hex[:8]}.tmp"
-    name = os.fsdecode(os.fsencode(path.name)[: MAX_NAME - len(ending) - 1])
+    name = os.fsdecode(os.fsencode(path.name)[: max(1, most - len(ending) - 1)])
     return path.with_name(f".{name}{ending}")
 
 
@@ -357,7 +359,7 @@ def _replace_folder(scratch: Path, folder: Path) -> None:
     if folder.is_dir() and _exchange(scratch, folder):
         _remove(scratch)
         return
-    old = scratch_path(folder).with_suffix(".old")
+    old = scratch_path(folder, MAX_NAME).with_suffix(".old")
     with contextlib.suppress(FileNotFoundError):
         folder.rename(old)
     try:

@@ -7,6 +7,7 @@ import dataclasses
 import fnmatch
 import os
 import re
+import unicodedata
 from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
@@ -26,6 +27,7 @@ from degrade_kit.files import (
     write_whole,
 )
 from degrade_kit.shards import HIDDEN
+from degrade_kit.sources import display_name
 from degrade_kit.store import LocalStore, Store, check_writable
 
 Inputs: TypeAlias = Sequence[tuple[str, "str | os.PathLike[str] | None"]]
@@ -118,6 +120,41 @@ def _comparable_place(place: str | os.PathLike[str]) -> str:
     return Path(os.path.realpath(text)).as_posix()
 
 
+def check_told_apart(store: LocalStore, names: Collection[str]) -> None:
+    """Make sure that results of different names are different files where they are written.
+
+    Some file systems do not tell upper from lower case, some not an é of one character from one of two.
+
+    Raises:
+        ConfigError: If two are one there.
+    """
+    for fold, twins in ((str.casefold, ("a", "A")), (_composed, ("\u00e9", "e\u0301"))):
+        seen = dict[str, str]()
+        for name in names:
+            other = seen.setdefault(fold(name), name)
+            if other == name:
+                continue
+            if not _is_one_name(store, *twins):
+                break
+            raise ConfigError(
+                f"{display_name(other)} and {display_name(name)} would have one result: {store.url} is on a file "
+                "system that takes their names for one; rename one, or write to another file system"
+            )
+
+
+def _composed(name: str) -> str:
+    return unicodedata.normalize("NFC", name)
+
+
+def _is_one_name(store: LocalStore, name: str, twin: str) -> bool:
+    """Whether the file system of an output finds a file by another spelling of its name."""
+    scratch = store.scratch(name)
+    try:
+        return scratch.with_name(scratch.name.replace(f".{name}.", f".{twin}.", 1)).exists()
+    finally:
+        scratch.unlink(missing_ok=True)
+
+
 def report_claim(command: str, what: str, results: Sequence[str], resolved: Mapping[str, Any], inputs: Inputs) -> Claim:
     """Make the claim of a command whose results are a few files, which it makes anew each time.
 
@@ -184,14 +221,16 @@ class Claim:
             )
 
     @contextlib.contextmanager
-    def taken(self, store: Store, *, shared: bool = False) -> Generator[None]:
+    def taken(self, store: Store, *, shared: bool = False, named: Collection[str] = ()) -> Generator[None]:
         """Take an output, and hold it as long as the block runs: no second run writes to it meanwhile.
 
         Args:
             store: The output; one that is no local folder cannot be held.
             shared: Whether runs of the same configuration may work in it side by side.
+            named: Names of results that come from inputs, and must not fall together.
 
         Raises:
+            ConfigError: If the output's file system takes two of them for one.
             RunError: As `take`, or if another run holds it.
         """
         with contextlib.ExitStack() as stack:
@@ -202,6 +241,8 @@ class Claim:
                 except OSError as error:
                     raise RunError(f"cannot write to {store.root}: {error.strerror or error}") from error
             self.take(store)
+            if isinstance(store, LocalStore):
+                check_told_apart(store, named)
             yield
 
     def taken_by_one(self, folder: Path) -> contextlib.AbstractContextManager[None]:

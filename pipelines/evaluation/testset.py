@@ -558,10 +558,10 @@ def make_real_testset(
         ConfigError: If there are no photographs, or the detector cannot be used.
         RunError: If the folder holds something else.
     """
-    left_out = check_real_testset(config, out).summary()
+    sources = check_real_testset(config, out)
     store = LocalStore(out)
-    with _claim(config).taken(store):
-        return _make_real(config, store, left_out, progress, align)
+    with _claim(config).taken(store, named=output_stems(sources.names)):
+        return _make_real(config, store, sources.summary(), progress, align)
 
 
 def _make_real(

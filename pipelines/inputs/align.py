@@ -307,7 +307,7 @@ def align_sources(
     plan = plan_alignment(config)
     executor = resolve_workers(executor, lambda: align_effort(plan))
     store = LocalStore(config.out_dir)
-    with _claim(config).taken(store):
+    with _claim(config).taken(store, named=plan.stems):
         return _align(plan, store, executor, progress)
 
 

@@ -242,7 +242,8 @@ def make_photo_pairs(
     plan = plan_photo_pairs(config)
     executor = resolve_workers(executor, lambda: photo_pairs_effort(plan))
     store = LocalStore(config.out_dir)
-    with _claim(plan.config, plan.restorer).taken(store):
+    named = [f"{photos.kind}/{stem}" for photos in plan.photos for stem in photos.stems]
+    with _claim(plan.config, plan.restorer).taken(store, named=named):
         return _make(plan, store, executor, progress)
 
 

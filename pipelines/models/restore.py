@@ -200,7 +200,7 @@ def restore(plan: RestorePlan, executor: ExecutorConfig, *, progress: OnProgress
     job = plan.job
     inputs, names, todo = check_restoration(plan, executor)
     executor = resolve_workers(executor, lambda: restore_effort(plan, todo))
-    with _claim(plan, inputs).taken(LocalStore(job.out_dir)):
+    with _claim(plan, inputs).taken(LocalStore(job.out_dir), named=names):
         return _restore(plan, inputs, names, todo, executor, progress)
 
 
