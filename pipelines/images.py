@@ -13,6 +13,7 @@ import os
 import posixpath
 from collections import Counter
 from collections.abc import Generator, Mapping, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Final, Literal, Protocol
@@ -103,9 +104,26 @@ def list_images(place: str | os.PathLike[str], *, include: str | None = None) ->
 
 def warn_left_out(place: str, counts: Mapping[str, int]) -> None:
     """Say in one line what of a place is not taken, by cause; nothing where all is."""
-    if counts:
+    told = _told.get()
+    if counts and (told is None or place not in told):
         causes = ", ".join(f"{count:,} {cause}" for cause, count in counts.items())
         log.warning("%s: left out %s", display_name(place), causes)
+    if told is not None:
+        told.add(place)
+
+
+_told: ContextVar[set[str] | None] = ContextVar("told", default=None)
+"""Places that `warn_left_out` was asked about in a block of `each_place_once`."""
+
+
+@contextlib.contextmanager
+def each_place_once() -> Generator[None]:
+    """Say once within the block what is left out of a place, however many of its parts open that."""
+    token = _told.set(set())
+    try:
+        yield
+    finally:
+        _told.reset(token)
 
 
 def check_output(name: str) -> None:

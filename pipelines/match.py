@@ -28,7 +28,7 @@ from degrade_kit.pipelines.distribution.fit_bank import FittedBank
 from degrade_kit.pipelines.distribution.fit_recipe import fit_recipe
 from degrade_kit.pipelines.executor import WAIT_SECONDS, ExecutorConfig
 from degrade_kit.pipelines.html import data_uri, page
-from degrade_kit.pipelines.images import list_images
+from degrade_kit.pipelines.images import each_place_once, list_images
 from degrade_kit.pipelines.inputs.align import AlignConfig, align_sources
 from degrade_kit.pipelines.synth.synthesize import SynthReport, synthesize
 from degrade_kit.pipelines.text import Report, ReportLine, human_time
@@ -71,6 +71,7 @@ class MatchReport(Report):
         return [*lines, ReportLine(text)]
 
 
+@each_place_once()
 def match(
     real: str | os.PathLike[str],
     hq: str | os.PathLike[str],
@@ -123,7 +124,8 @@ def match(
     aligned = _are_aligned(photographs, size)
     run: dict[str, Any] = {"workers": workers, "ray_address": ray_address, "wait": wait}
     fit: dict[str, Any] = {"kind": "bank", "size": size, "num_faces": num_faces, "seed": seed, "detector": detector}
-    claim = _claim(photographs, inputs, {**fit, "hq": os.fspath(hq), "shards": place})
+    # In the data set's own folder it would be refused too, but by `synthesize`, after minutes.
+    claim = _claim(photographs, [*inputs, ("--shards", place)], {**fit, "hq": os.fspath(hq), "shards": place})
     # Before the work: a data set is gone on with, whichever it is, and `synthesize` says so if it is another one.
     _any_set(inputs).check(open_store(place))
     claim.check(LocalStore(folder))

@@ -37,7 +37,7 @@ from degrade_kit.pipelines.machine import default_threads
 from degrade_kit.pipelines.models.loading import cache_bytes, resolved_data_workers
 from degrade_kit.pipelines.signals import Interrupt
 from degrade_kit.seeding import generator
-from degrade_kit.sources import Sources
+from degrade_kit.sources import Sources, open_sources
 from degrade_kit.store import LocalStore
 from degrade_kit.wording import counted_noun
 
@@ -164,7 +164,7 @@ def distill_flipnet(
 def _stream(run: DistillRun, prompts: Prompts, workers: int, *, seed: int | None = None) -> PromptedCrops:
     cache = ImageCache(cache_bytes(2.0, workers))
     seed = run.config.seed if seed is None else seed
-    return PromptedCrops(list_images(run.faces), prompts, face_size=run.face_size, seed=seed, cache=cache)
+    return PromptedCrops(open_sources(run.faces), prompts, face_size=run.face_size, seed=seed, cache=cache)
 
 
 def check_distillation(run: DistillRun) -> Path:
@@ -197,7 +197,7 @@ def distill_plan_text(run: DistillRun) -> str:
         [
             f"teacher {run.flipnet}, {folder_digest(folder)}: {config.teacher_steps} steps; the student takes "
             f"{' or '.join(map(str, config.solver_steps))}",
-            f"{counted_noun(len(list_images(run.faces)), 'face')}; {config.num_steps:,} steps of {config.batch_size} "
+            f"{counted_noun(len(open_sources(run.faces)), 'face')}; {config.num_steps:,} steps of {config.batch_size} "
             f"crops of {list(config.crop_sizes)} pixels; learning rate {config.learning_rate:g}",
             f"judged on {run.images:,} LQ images of each kind; writes {run.out_dir}: model, checkpoints, "
             "metrics.jsonl, judgement.json",

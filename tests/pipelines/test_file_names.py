@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import errno
+import io
 import json
 import os
+import shutil
 import subprocess
 import sys
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -100,6 +103,7 @@ def test_synth_and_what_reads_its_shards(shards: Path, odd: Path, place: Callabl
     run(0, "verify", shards, "--workers", 0, "--replay", 1)
     run(0, "inspect", shards)
     run(0, "replay", shards, "000000000", "--out", place("look"))
+    run(0, "view", shards, "--out", place("page"))
     for form in ("folder", "lq-only"):
         run(0, "export", shards, "--out", place(form), "--to", form)
     run(0, "join", place("lq-only"), "--hq", odd, "--out", place("joined"), "--workers", 0)
@@ -152,6 +156,17 @@ def test_analyze_distribution(odd: Path, shards: Path, place: Callable[[str], Pa
 @pytest.mark.slow
 def test_pairs(odd: Path, place: Callable[[str], Path]) -> None:
     run(0, "pairs", "--hq", odd, "--preset", "gfpgan", "--out", place("look"), "--size", 32, "--shown", 2)
+
+
+@pytest.mark.slow
+def test_plans_of_commands_that_take_models_or_minutes(odd: Path, place: Callable[[str], Path]) -> None:
+    place("model").mkdir()
+    run(0, "caption", "--hq", odd, "--caption-model", place("model"), "--out", place("c.jsonl"), "--dry-run")
+    run(0, "match", "--real", odd, "--hq", odd, "--shards", place("s"), "--size", SIZE, "--num-faces", 8, "--workers",
+        0, "--dry-run")  # fmt: skip
+    run(0, "pairs", "from-photos", "--real", odd, "--restorer", "cp -r {input}/. {output}", "--size", 32, "--out",
+        place("pairs"), "--dry-run")  # fmt: skip
+    run(0, "distill", "--hq", odd, "--size", SIZE, "--out", place("distilled"), "--dry-run")
 
 
 @pytest.mark.slow
@@ -228,6 +243,109 @@ def test_a_name_that_the_outputs_file_system_does_not_take_costs_one_image(
     told = run(3, "make-testset", "--real", photos, *options, tmp_path / "set")
     assert "1 unsafe name" in told.output
     assert open_sources(tmp_path / "set/lq").names == ("a.png", "d.png")
+
+
+FOLDING = """
+#define _GNU_SOURCE
+#include <ctype.h>
+#include <dirent.h>
+#include <dlfcn.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#define REAL(name) ((__typeof__(&name))dlsym(RTLD_NEXT, #name))
+static __thread char places[2][4096];
+static const char *folded(const char *path, int place) {
+    const char *root = getenv("FOLDED");
+    if (!path || !root || strncmp(path, root, strlen(root)) || strlen(path) >= 4096) return path;
+    strcpy(places[place], path);
+    for (char *c = places[place] + strlen(root); *c; c++) *c = tolower(*c);
+    return places[place];
+}
+#define MODE va_list more; va_start(more, flags); int mode = flags & O_CREAT ? va_arg(more, int) : 0; va_end(more);
+int open(const char *path, int flags, ...) { MODE return REAL(open)(folded(path, 0), flags, mode); }
+int open64(const char *path, int flags, ...) { MODE return REAL(open64)(folded(path, 0), flags, mode); }
+int openat(int fd, const char *path, int flags, ...) { MODE return REAL(openat)(fd, folded(path, 0), flags, mode); }
+FILE *fopen(const char *path, const char *how) { return REAL(fopen)(folded(path, 0), how); }
+FILE *fopen64(const char *path, const char *how) { return REAL(fopen64)(folded(path, 0), how); }
+DIR *opendir(const char *path) { return REAL(opendir)(folded(path, 0)); }
+int stat(const char *path, struct stat *found) { return REAL(stat)(folded(path, 0), found); }
+int lstat(const char *path, struct stat *found) { return REAL(lstat)(folded(path, 0), found); }
+int stat64(const char *path, struct stat64 *found) { return REAL(stat64)(folded(path, 0), found); }
+int lstat64(const char *path, struct stat64 *found) { return REAL(lstat64)(folded(path, 0), found); }
+int access(const char *path, int how) { return REAL(access)(folded(path, 0), how); }
+int mkdir(const char *path, mode_t mode) { return REAL(mkdir)(folded(path, 0), mode); }
+int rmdir(const char *path) { return REAL(rmdir)(folded(path, 0)); }
+int unlink(const char *path) { return REAL(unlink)(folded(path, 0)); }
+int rename(const char *path, const char *other) { return REAL(rename)(folded(path, 0), folded(other, 1)); }
+int link(const char *path, const char *other) { return REAL(link)(folded(path, 0), folded(other, 1)); }
+"""
+"""A file system that keeps all names in lower case, and finds them by any: what is below $FOLDED."""
+
+
+@pytest.fixture(scope="module")
+def folding(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A library that makes it of any folder, for LD_PRELOAD."""
+    if shutil.which("gcc") is None:
+        pytest.skip("needs gcc")
+    root = tmp_path_factory.mktemp("folding")
+    (root / "folding.c").write_text(FOLDING)
+    subprocess.run(["gcc", "-shared", "-fPIC", "-o", root / "folding.so", root / "folding.c", "-ldl"], check=True)
+    return root / "folding.so"
+
+
+@pytest.mark.slow
+def test_names_that_are_one_on_the_outputs_file_system_are_refused(
+    folding: Path, astronaut: Pixels, tmp_path: Path
+) -> None:
+    photos, out = tmp_path / "photos", tmp_path / "out"
+    photos.mkdir()
+    out.mkdir()
+    for name in ("Anna.png", "anna.png", "b.png"):
+        (photos / name).write_bytes(encode_png(np.ascontiguousarray(astronaut[:SIZE, :SIZE])))
+    points = [[20, 25], [44, 25], [32, 38], [24, 48], [40, 48]]
+    (tmp_path / "points.json").write_text(json.dumps(dict.fromkeys(("Anna.png", "anna.png", "b.png"), points)))
+    with (tmp_path / "plain.tar").open("wb") as file, tarfile.open(fileobj=file, mode="w") as tar:
+        for key in ("Anna", "anna"):
+            for side in ("hq", "lq"):
+                data = (photos / "b.png").read_bytes()
+                info = tarfile.TarInfo(f"{key}.{side}.png")
+                info.size = len(data)
+                tar.addfile(info, io.BytesIO(data))
+    commands: list[list[object]] = [
+        ["align", "--input", photos, "--landmarks", tmp_path / "points.json", "--size", 32, "--workers", 0, "--out"],
+        ["make-testset", "--real", photos, "--size", 32, "--out"],
+        ["export", tmp_path / "plain.tar", "--out"],
+    ]
+    code = """
+import json, sys
+from click.testing import CliRunner
+from degrade_kit.pipelines.cli import main
+done = [CliRunner().invoke(main, words) for words in json.loads(sys.argv[1])]
+print(json.dumps([(each.exit_code, each.output) for each in done]))
+"""
+
+    def ends(**more: str) -> list[tuple[int, str]]:
+        words = [[*map(str, each), str(out / f"{number}{len(more)}")] for number, each in enumerate(commands)]
+        done = subprocess.run(
+            [sys.executable, "-c", code, json.dumps(words)],
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), **more},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout.splitlines()[-1])
+
+    for status, said in ends(LD_PRELOAD=str(folding), FOLDED=str(out)):
+        assert status == 2, said
+        assert "Anna" in said
+        assert "that takes their names for one; rename one, or write to another file system" in said
+    assert [status for status, _ in ends()] == [0, 0, 0]
 
 
 @pytest.mark.slow

@@ -217,3 +217,25 @@ def test_restore(messy: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) 
     plan = RestorePlan(job=job, digest="d", size=SIZE, sampling=(SamplingConfig(),), folders=(tmp_path / "out",))
     check_restoration(plan, ExecutorConfig(workers=0))
     assert caplog.messages == [f"{messy}: {SAID}"]
+
+
+@pytest.mark.slow
+def test_match_says_it_once_though_its_parts_look_again(photos: Path, messy: Path, tmp_path: Path, say: Say) -> None:
+    options = ["match", "--real", messy, "--hq", photos, "--shards", tmp_path / "out", "--size", SIZE]
+    say(SAID, 0, *options, "--num-faces", 8, "--workers", 0, "--dry-run")
+
+
+def test_caption(messy: Path, tmp_path: Path, say: Say) -> None:
+    options = ["caption", "--hq", messy, "--caption-model", tmp_path, "--out", tmp_path / "captions.jsonl"]
+    say(SAID, 0, *options, "--dry-run")
+
+
+def test_pairs_from_photos(messy: Path, tmp_path: Path, say: Say) -> None:
+    options = ["pairs", "from-photos", "--real", messy, "--restorer", "cp -r {input}/. {output}"]
+    say(SAID, 0, *options, "--out", tmp_path / "pairs", "--size", SIZE, "--dry-run")
+
+
+@pytest.mark.slow
+def test_distill(messy: Path, tmp_path: Path, say: Say) -> None:
+    pytest.importorskip("torch")
+    say(SAID, 0, "distill", "--hq", messy, "--out", tmp_path / "run", "--size", SIZE, "--dry-run")

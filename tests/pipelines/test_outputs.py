@@ -102,6 +102,13 @@ COMMANDS: dict[str, tuple[str, Words]] = {
             "--out", out,
         ],
     ),
+    "match, by its data set": (
+        "matched",
+        lambda w, out: [
+            "match", "--real", w / "restored", "--hq", w / "faces", "--shards", w / "matched", "--size", SIDE,
+            "--out", out,
+        ],
+    ),
     "export folder": ("shards", lambda w, out: ["export", w / "shards", "--out", out]),
     "export lmdb": ("shards", lambda w, out: ["export", w / "shards", "--to", "lmdb", "--out", out]),
     "export parquet": ("shards", lambda w, out: ["export", w / "shards", "--to", "parquet", "--out", out]),
