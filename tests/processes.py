@@ -6,6 +6,7 @@ of its own all the same: it can be killed and interrupted, and leaves what a kil
 
 from __future__ import annotations
 
+import functools
 import multiprocessing
 import os
 import signal
@@ -14,7 +15,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 PRELOADED = (
     "accelerate",
@@ -27,10 +28,15 @@ PRELOADED = (
     "degrade_kit.pipelines.cli",
     "degrade_kit.pipelines.distribution.analyze",
     "degrade_kit.pipelines.evaluation.evaluate",
+    "degrade_kit.pipelines.match",
     "degrade_kit.pipelines.models.train_degrade",
     "degrade_kit.pipelines.models.train_restore",
 )
 """Not Ray, which reads its environment when it is imported."""
+
+
+SMALL_SEARCH: Final[Mapping[str, Any]] = {"candidates": 12, "rounds": 0, "records": 4, "pool": ()}
+"""Arguments by which `fit_recipe` looks for a bank in a second."""
 
 
 @dataclass(frozen=True)
@@ -127,10 +133,16 @@ class Counter:
         return event != "open" or bool(arguments[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT))
 
 
-def _look_at_few_samples() -> None:
-    """Let a training take its captions and scales from 20 samples in place of 2,000, which take most of a short one."""
+def look_at_few_samples() -> None:
+    """Let a training take its captions and scales from 20 samples in place of 2,000, which take most of a short one.
+
+    And let `match` look for few records, once, and not beside those of banks that ship.
+    """
+    from degrade_kit.pipelines import match
     from degrade_kit.pipelines.models import train_degrade, train_restore
 
+    quick: Any = functools.partial(match.fit_recipe, **SMALL_SEARCH)
+    match.fit_recipe = quick
     train_degrade.caption_prompts.__defaults__ = (20,)
     new_net: Any = train_degrade.new_net
     modules: list[Any] = [train_degrade, train_restore]
@@ -157,7 +169,7 @@ def _command(arguments: list[str], log: str, moment: Moment | None, environment:
 
     counter = None
     if moment is not None:
-        _look_at_few_samples()
+        look_at_few_samples()
         counter = Counter(moment)
         sys.addaudithook(counter)
     try:

@@ -34,7 +34,8 @@ MOMENTS = int(os.environ.get("DEGRADE_KIT_CHAOS", "0"))
 """Moments for each command that are drawn anew; 0 for five that are always the same."""
 COUNTS = ROOT / "docs" / "reliability.json"
 PATIENCE = 240.0
-SCRATCH = re.compile(r"\..*\.(tmp|old)|lock", re.DOTALL)
+SCRATCH = re.compile(r"\..*\.(tmp|old|fit)|lock", re.DOTALL)
+"""Names of what is there while a command works: the last of the endings, what a search for a bank has measured."""
 JOURNALS = (".records.partial.jsonl", ".align.partial.jsonl", "metrics.jsonl")
 """Files that grow by lines while a command works."""
 TRAINERS = ("train-degrade", "train-restore", "distill")
@@ -135,8 +136,12 @@ COMMANDS: dict[str, Callable[[Path, Path], list[object]]] = {
         *["fit-recipe", "--real", w / "many", "--hq", w / "faces", "--size", SIDE, "--out", out / "fitted.yaml"],
         *["--num-faces", 2, "--candidates", 2, "--images-per-candidate", 2, "--rounds", 0, *HERE],
     ],
+    "match": lambda w, out: [
+        *["match", "--real", w / "many", "--hq", w / "faces", "--shards", out / "set", "--out", out / "match"],
+        *["--size", SIDE, "--num-faces", 4, *HERE],
+    ],
 }  # fmt: skip
-LONG = ("train-degrade", "train-restore", "distill", "analyze-distribution", "export parquet", "fit-recipe")
+LONG = ("train-degrade", "train-restore", "distill", "analyze-distribution", "export parquet", "fit-recipe", "match")
 """Commands that take half a minute or more to be stopped five times."""
 STATUS = {"fit-recipe": {0, 1}, "distill": {0, 3}}
 """Exit statuses of a run that nothing disturbs: a recipe that fits no better is told by 1, a student by 3."""
