@@ -1,4 +1,4 @@
-"""Commands that train, restore, fit or caption, on file systems where calls fail as on NFS and CIFS: the same files.
+"""Commands that train, restore, fit or caption, where calls fail as on NFS and CIFS or in containers: the same files.
 
 The quick commands are tried in test_machines.py, under each failing call by itself.
 """
@@ -6,20 +6,23 @@ The quick commands are tried in test_machines.py, under each failing call by its
 from __future__ import annotations
 
 import errno
+import functools
 import shlex
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
+from degrade_kit.pipelines import match
 from degrade_kit.pipelines.cli import main
 from tests.degrade_kit.flipnet.models import save_blip
 from tests.pipelines import test_chaos as chaos
 from tests.pipelines import test_machines as machines
 from tests.pipelines.test_machines import WHOLE_FILE_SYSTEMS, failing, of_tests, run, tree
+from tests.processes import SMALL_SEARCH
 
 pytestmark = pytest.mark.long
 world = chaos.world
@@ -29,7 +32,7 @@ RESTORER = (
 )
 COMMANDS: dict[str, Callable[[Path, Path], list[object]]] = {
     **{name: chaos.COMMANDS[name] for name in ("train-degrade", "train-restore", "restore", "degrade", "fit-recipe")},
-    "analyze-distribution": chaos.COMMANDS["analyze-distribution"],
+    **{name: chaos.COMMANDS[name] for name in ("analyze-distribution", "match")},
     "caption": lambda w, out: [
         *["caption", "--hq", w / "faces", "--caption-model", w / "blip", "--device", "cpu"],
         *["--out", out / "captions.jsonl"],
@@ -44,10 +47,12 @@ ENDS: dict[str, set[int]] = {"fit-recipe": {0, 1}, "pairs from-photos": {0, 3}}
 
 
 @pytest.fixture(scope="module")
-def prepared(world: Path) -> Path:
+def prepared(world: Path) -> Iterator[Path]:
     save_blip(world / "blip")
     (world / "restorer.py").write_text(RESTORER, "utf-8")
-    return world
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(match, "fit_recipe", functools.partial(match.fit_recipe, **SMALL_SEARCH))
+        yield world
 
 
 def end(words: list[object], allowed: set[int]) -> None:
@@ -94,8 +99,26 @@ def test_slow_commands_give_the_same_files_on_network_file_systems(
     assert files(out).keys() == expected.keys()
 
 
+def test_slow_commands_give_the_same_files_where_all_is_taken_away_at_once(prepared: Path) -> None:
+    machines.needs(machines.ALL_AT_ONCE)
+    with machines.open_folder() as root:
+        shutil.copytree(prepared, root / "world")
+        found: list[dict[str, bytes]] = []
+        for place in (machines.Place(env=machines.INSIDE), machines.ALL_AT_ONCE):
+            for path in (root, *root.rglob("*")):
+                path.chmod(0o777 if path.is_dir() else 0o644)
+            commands = {name: words(root / "world", root / "out" / name) for name, words in COMMANDS.items()}
+            place.run(commands, root, ENDS, few_samples=True)
+            made = tree(root / "out")
+            found.append({name: chaos.timeless(data) if name.endswith("metrics.jsonl") else data
+                          for name, data in made.items()})  # fmt: skip
+            shutil.rmtree(root / "out")
+    assert found[0].keys() == found[1].keys()
+    assert [name for name, data in found[0].items() if found[1][name] != data] == []
+
+
 def test_every_command_that_writes_is_tried_on_network_file_systems() -> None:
     tried = {str(words(Path("w"), Path("o"))[0]) for words in {**COMMANDS, **machines.COMMANDS}.values()}
-    # One writes nothing, one by the loop of the trainers, one a single file, and one is made of others.
-    left = {"bench-read", "distill", "import-recipe", "demo"}
+    # One writes nothing, one by the loop of the trainers, and one is made of others.
+    left = {"bench-read", "distill", "demo"}
     assert set(main.commands) - tried - {"pairs from-photos"} == left
