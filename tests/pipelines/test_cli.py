@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -54,6 +55,19 @@ def samples_of(out: Path) -> dict[str, Sample]:
 
 def tree(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def test_sigterm_ends_any_command_as_ctrl_c_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unheard(number: int, frame: object) -> None:
+        raise AssertionError("the command does not handle SIGTERM")
+
+    monkeypatch.setattr("degrade_kit.presets.preset_names", lambda: signal.raise_signal(signal.SIGTERM))
+    before = signal.signal(signal.SIGTERM, unheard)
+    try:
+        assert "stopped; run the same command again to go on" in run("presets", code=130)
+        assert signal.getsignal(signal.SIGTERM) is unheard
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @pytest.fixture(scope="module")
