@@ -21,6 +21,7 @@ import torch
 import webdataset as untyped
 from torch import Tensor
 
+from degrade_kit import remote
 from degrade_kit.epoch_order import draw_epoch
 from degrade_kit.errors import ConfigError, ShardError
 from degrade_kit.files import open_regular
@@ -140,9 +141,7 @@ def _open_tars(shards: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
 def _stream(store: Store, name: str) -> BinaryIO:
     if isinstance(store, LocalStore):
         return open_regular(store.root / name)
-    import fsspec
-
-    return cast("Any", fsspec).open(f"{store.url}/{name}", "rb").open()
+    return remote.open_file(f"{store.url}/{name}")
 
 
 @dataclass(frozen=True, slots=True)

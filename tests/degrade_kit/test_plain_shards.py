@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import fsspec
 import numpy as np
 import pytest
 import webdataset
@@ -163,9 +164,25 @@ def test_the_index_goes_to_the_cache_where_the_folder_cannot_be_written(plain: P
     assert len(dk.PairReader(plain)) == 5
 
 
+def test_a_pipeline_reads_again_where_a_network_fails(plain: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    memory: Any = fsspec.filesystem("memory")
+    memory.put(str(plain), "/plain_shards_again", recursive=True)
+    whole, fails = type(memory).cat_file, iter([True, False, True])
+
+    def cat_file(self: Any, *words: Any, **more: Any) -> bytes:  # noqa: ANN401 (as fsspec has it)
+        if next(fails, False):
+            raise OSError("broken off")
+        return whole(self, *words, **more)
+
+    monkeypatch.setattr(type(memory), "cat_file", cat_file)
+    monkeypatch.setattr("degrade_kit.remote._WAITS", (0.0,))
+    found = [pair["key"] for pair in dk.webdataset("memory://plain_shards_again", shuffle_shards=False)]
+    assert next(fails, None) is None
+    assert found == dk.PairReader(plain).keys
+
+
 def test_tars_of_a_url_are_fetched_once(plain: Path, tmp_path: Path) -> None:
-    fsspec: Any = pytest.importorskip("fsspec")
-    remote = fsspec.filesystem("memory")
+    remote: Any = fsspec.filesystem("memory")
     for tar in plain.glob("*.tar"):
         remote.pipe_file(f"/plain_shards/{tar.name}", tar.read_bytes())
     try:
