@@ -40,6 +40,7 @@ NOT_OURS = {
     "git": "run by tests/test_first_hour.py",
     "hf": "the command of huggingface_hub",
     "kubectl": "the command of Kubernetes",
+    "ln": "a command of every system",
     "mkdir": "a command of every system",
     "ray": "the command of Ray",
     "torchrun": "launches a trainer of another repository",

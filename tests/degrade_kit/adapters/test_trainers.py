@@ -10,7 +10,7 @@ import torch
 from torch.utils.data import DataLoader, RandomSampler
 
 import degrade_kit as dk
-from degrade_kit.adapters import daefr, difface, diffbir, pmrf, restoreformer, stablesr
+from degrade_kit.adapters import daefr, difface, diffbir, osediff, pmrf, restoreformer, stablesr
 from degrade_kit.adapters.base import CountedPairs
 from degrade_kit.errors import ConfigError
 from degrade_kit.streaming import Pair, PairMapDataset, PairOptions
@@ -74,6 +74,15 @@ def test_stablesr_gets_pairs_and_may_have_small_ones(made: Path) -> None:
     assert {name: tuple(image.shape) for name, image in small.items()} == {"lq": (3, 12, 12), "gt": (3, CROP, CROP)}
     with pytest.raises(ConfigError, match="unknown option `queue_size`"):
         stablesr.DegradeKitPairs({"dataroot": str(made), "queue_size": 180})
+
+
+def test_osediff_gets_signed_pairs_and_prompts(made: Path) -> None:
+    dataset = osediff.DegradeKitPairs(neg_prompt="blurring", dataroot=str(made), **OPTIONS)
+    for index, pair in enumerate(expected(made)):
+        images = {"output_pixel_values": signed(pair["hq"]), "conditioning_pixel_values": signed(pair["lq"])}
+        assert_same(dataset[index], images, {"neg_prompt": "blurring", "null_prompt": ""})
+    with pytest.raises(ConfigError, match="unknown option `split`"):
+        osediff.DegradeKitPairs(dataroot=str(made), split="train")
 
 
 def test_the_lq_codebook_of_daefr_gets_lq_images_as_ground_truth(made: Path) -> None:
