@@ -92,7 +92,12 @@ def call(url: str, function: Callable[[Any], _Result], *, fresh: bool = False) -
             if fresh:
                 fs.invalidate_cache()
             return function(fs)
-        except (FileNotFoundError, DegradeKitError):
+        except FileNotFoundError as error:
+            refused = error.__cause__  # the hub's way to say that a data set is private, or not there
+            if isinstance(refused, Exception) and _lacks_access(refused):
+                raise RunError(_explain(url, refused)) from error
+            raise
+        except DegradeKitError:
             raise
         except Exception as error:  # each implementation has errors of its own
             if wait is None or _is_final(error):

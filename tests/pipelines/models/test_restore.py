@@ -7,6 +7,7 @@ import json
 import shutil
 from pathlib import Path
 
+import fsspec
 import pytest
 from click.testing import CliRunner, Result
 
@@ -38,7 +39,7 @@ def run(*arguments: object) -> Result:
     return CliRunner().invoke(main, [str(argument) for argument in arguments], catch_exceptions=False)
 
 
-def restored(model: Path, source: Path, out: Path, *more: object) -> Result:
+def restored(model: Path, source: Path | str, out: Path, *more: object) -> Result:
     return run("restore", "--model", model, "--input", source, "--out", out, "--device", "cpu", "--workers", 0, *more)
 
 
@@ -62,6 +63,17 @@ def test_a_folder_is_restored_under_its_own_names(whole: Path) -> None:
     assert made(whole).keys() == names | {f"nested/hopper{kind}.png" for kind in ("", "_wide", "_tiny")}
     assert min(read_image(whole / "nested/hopper_wide.png").shape[:2]) == SIZE
     assert (whole / ".degrade_kit" / "sheet.png").exists()
+
+
+@pytest.mark.slow
+def test_images_at_a_url_are_restored_to_the_same_pixels(
+    whole: Path, model: Path, faces_dir: Path, tmp_path: Path
+) -> None:
+    memory = fsspec.filesystem("memory")
+    memory.put(str(faces_dir), "memory://restore/faces", recursive=True)
+    result = restored(model, "memory://restore/faces", tmp_path / "out")
+    assert result.exit_code == 0, result.output
+    assert made(tmp_path / "out") == made(whole)
 
 
 @pytest.mark.slow

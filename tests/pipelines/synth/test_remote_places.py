@@ -1,13 +1,19 @@
-"""Faces and shards on a server that speaks S3's protocol, behind a network that fails."""
+"""Faces and shards on servers that speak the protocols of S3, of Google's storage and of the Hugging Face hub.
+
+S3's is behind a network that fails.
+"""
 
 from __future__ import annotations
 
 import http.client
 import itertools
+import json
 import logging
 import os
+import re
 import shutil
 import socket
+import socketserver
 import subprocess
 import sys
 import tempfile
@@ -16,9 +22,11 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 import pytest
 from click.testing import CliRunner, Result
+from fsspec.config import conf
 
 from degrade_kit.errors import RunError
 from degrade_kit.pipelines.cli import main
@@ -33,6 +41,39 @@ SLOW_DOWN = (
 )
 DENIED = b"<?xml version='1.0'?><Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>"
 numbers = itertools.count()
+
+
+def upload(folder: Path, url: str) -> str:
+    store = open_store(url)
+    for path in folder.rglob("*"):
+        if path.is_file():
+            store.write(path.relative_to(folder).as_posix(), path.read_bytes())
+    return url
+
+
+OPTIONS = ("--preset", "gfpgan", "--size", "64", "--variants", "2", "--samples-per-shard", "2", "--seed", "3")
+
+
+def command(*words: object, code: int = 0) -> Result:
+    result = CliRunner().invoke(main, [str(word) for word in words])
+    assert result.exit_code == code, (result.output, result.exception)
+    return result
+
+
+@pytest.fixture(scope="module")
+def local(faces_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """The data set of a run without a network."""
+    out = tmp_path_factory.mktemp("local") / "out"
+    command("synth", "--hq", faces_dir, "--shards", out, *OPTIONS, "--workers", 0)
+    return {name: open_store(str(out)).read(name) for name in open_store(str(out)).names()}
+
+
+def files_at(url: str) -> dict[str, bytes]:
+    store = open_store(url)
+    return {name: store.read(name) for name in store.names()}
+
+
+# ------------------------------------------------------------------------------------------------------------------- S3
 
 
 class Network(ThreadingHTTPServer):
@@ -154,36 +195,6 @@ def bucket(network: Network) -> str:
     return f"s3://{name}"
 
 
-def upload(folder: Path, url: str) -> str:
-    store = open_store(url)
-    for path in folder.rglob("*"):
-        if path.is_file():
-            store.write(path.relative_to(folder).as_posix(), path.read_bytes())
-    return url
-
-
-OPTIONS = ("--preset", "gfpgan", "--size", "64", "--variants", "2", "--samples-per-shard", "2", "--seed", "3")
-
-
-def command(*words: object, code: int = 0) -> Result:
-    result = CliRunner().invoke(main, [str(word) for word in words])
-    assert result.exit_code == code, (result.output, result.exception)
-    return result
-
-
-@pytest.fixture(scope="module")
-def local(faces_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
-    """The data set of a run without a network."""
-    out = tmp_path_factory.mktemp("local") / "out"
-    command("synth", "--hq", faces_dir, "--shards", out, *OPTIONS, "--workers", 0)
-    return {name: open_store(str(out)).read(name) for name in open_store(str(out)).names()}
-
-
-def files_at(url: str) -> dict[str, bytes]:
-    store = open_store(url)
-    return {name: store.read(name) for name in store.names()}
-
-
 def test_faces_and_shards_on_s3_give_the_bytes_of_a_local_run(
     bucket: str, network: Network, faces_dir: Path, local: dict[str, bytes], tmp_path: Path
 ) -> None:
@@ -271,3 +282,136 @@ def test_workers_read_and_write_what_the_first_process_listed(
     assert network.faults
     network.slow_down = network.broken = 0
     assert files_at(f"{bucket}/out") == local
+
+
+# ---------------------------------------------------------------------------------------------------- Google's storage
+
+
+@pytest.fixture
+def google(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A bucket of a server in this process that speaks the protocol of Google's storage."""
+    fs = pytest.importorskip("gcsfs", reason="needs the extra gs").GCSFileSystem
+    emulator = pytest.importorskip("gcp_storage_emulator.server", reason="needs gcp-storage-emulator")
+    monkeypatch.setattr(socketserver.BaseServer, "handle_error", lambda *_: None)  # clients hang up early
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    running = emulator.create_server("127.0.0.1", port, in_memory=True, default_bucket="bucket")
+    running.start()
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", f"http://127.0.0.1:{port}")
+    fs.clear_instance_cache()
+    yield "gs://bucket"
+    running.stop()
+    fs.clear_instance_cache()
+
+
+def test_faces_and_shards_on_googles_storage_give_the_bytes_of_a_local_run(
+    google: str, faces_dir: Path, local: dict[str, bytes], tmp_path: Path
+) -> None:
+    upload(faces_dir, f"{google}/faces")
+    command("synth", "--hq", f"{google}/faces", "--shards", f"{google}/out", *OPTIONS, "--workers", 0)
+    assert files_at(f"{google}/out") == local
+    command("verify", f"{google}/out", "--workers", 0)
+    assert len(list(PairDataset(f"{google}/out", cache_dir=tmp_path, shuffle=False))) == 6
+    missing = command("synth", "--hq", f"{google}/none", "--shards", tmp_path / "out", *OPTIONS, code=2)
+    assert "gs://bucket/none: nothing is there" in missing.output
+
+
+# ------------------------------------------------------------------------------------------------------------- the hub
+
+TOKEN = "hf_token"
+
+
+class Hub(ThreadingHTTPServer):
+    """Answers what `hf://` asks the hub about repositories, folders and files; for the private one it wants a token."""
+
+    daemon_threads = True
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(("127.0.0.1", 0), HubRequest)
+        self.folder = folder
+        self.faults = 0
+        """How many of the next requests fail."""
+
+
+class HubRequest(BaseHTTPRequestHandler):
+    server: Hub  # pyright: ignore[reportIncompatibleVariableOverride] (socketserver sets it)
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Keep still."""
+
+    def do_GET(self) -> None:
+        place = unquote(urlsplit(self.path).path)
+        found = re.fullmatch(r"(?:/api)?/datasets/(faces/\w+)(?:/(revision|tree|resolve)/main(?:/(.*))?)?", place)
+        if self.server.faults:
+            self.server.faults -= 1
+            return self.answer(503)
+        assert found is not None, place
+        name, kind, path = found.groups()
+        if name == "faces/private" and self.headers.get("Authorization") != f"Bearer {TOKEN}":
+            return self.answer(401, error="RepoNotFound")  # as one that is not there
+        file = self.server.folder / (path or "")
+        if not file.exists():
+            return self.answer(404, error="EntryNotFound")
+        if kind in (None, "revision"):
+            return self.answer(200, json.dumps({"id": name, "sha": "0" * 40}).encode())
+        if kind == "tree":
+            return self.answer(200, json.dumps([*self.entries(file)]).encode())
+        first, last = map(int, re.findall(r"\d+", self.headers.get("Range", "bytes=0-999999999")))
+        return self.answer(206, file.read_bytes()[first : last + 1])
+
+    def entries(self, folder: Path) -> Iterator[dict[str, Any]]:
+        for file in sorted(folder.glob("**/*" if "recursive=true" in self.path.lower() else "*")):
+            kind = {"type": "directory"} if file.is_dir() else {"type": "file", "size": file.stat().st_size}
+            yield {"path": file.relative_to(self.server.folder).as_posix(), "oid": "0" * 40, **kind}
+
+    def answer(self, status: int, data: bytes = b"{}", error: str = "") -> None:
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(data)))
+        if error:
+            self.send_header("X-Error-Code", error)
+        self.end_headers()
+        self.wfile.write(data)
+
+
+@pytest.fixture
+def hub(faces_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+    """The hub, with the faces in a folder of a public and of a private data set."""
+    fs = pytest.importorskip("huggingface_hub", reason="needs the extra hf").HfFileSystem
+    shutil.copytree(faces_dir, tmp_path / "repository/photos")
+    running = Hub(tmp_path / "repository")
+    threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+    # HF_ENDPOINT is read once, when the package is imported.
+    monkeypatch.setitem(conf, "hf", {"endpoint": f"http://127.0.0.1:{running.server_port}"})
+    monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", str(tmp_path / "token"))
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+    fs.clear_instance_cache()
+    yield running
+    running.shutdown()
+    running.server_close()
+    fs.clear_instance_cache()
+
+
+def test_faces_of_the_hub_give_the_bytes_of_a_local_run(
+    hub: Hub, local: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("degrade_kit.remote._WAITS", (0.01, 0.01, 0.01))
+    hub.faults = 2
+    out = tmp_path / "out"
+    command("synth", "--hq", "hf://datasets/faces/public/photos", "--shards", out, *OPTIONS, "--workers", 0)
+    assert hub.faults == 0
+    assert files_at(str(out)) == local
+
+
+def test_a_private_data_set_of_the_hub_asks_for_a_token(
+    hub: Hub, local: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ("synth", "--hq", "hf://datasets/faces/private/photos", "--shards", tmp_path / "out", *OPTIONS)
+    refused = command(*words, "--workers", 0, code=1)
+    assert "no access. Set HF_TOKEN, or run `hf auth login`" in refused.output
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    pytest.importorskip("huggingface_hub").HfFileSystem.clear_instance_cache()
+    command(*words, "--workers", 0)
+    assert files_at(str(tmp_path / "out")) == local
+    missing = command("synth", "--hq", "hf://datasets/faces/private/none", *words[3:], code=2)
+    assert "nothing is there" in missing.output
