@@ -159,7 +159,7 @@ def test_the_page_starts_a_cluster_and_submits_a_job(tmp_path: Path, faces_dir: 
             )
         finally:  # and not by `ray stop`, which would end everybody's
             end_processes_with(f"RAY_TMPDIR={folder}")
-    if "timed out during startup" in done.stderr:  # Ray gives its agents 15 s, and has no option for it
+    if "timed out during startup" in done.stderr:  # Ray gives the agents of a node 15 s, which nothing changes
         pytest.skip("this machine is too busy for Ray's agents")
     assert done.returncode == 0, done.stdout + done.stderr
     assert (tmp_path / "out/manifest.json").is_file()
