@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from degrade_kit.errors import ConfigError, RunError
+from degrade_kit.files import SCRATCH
 from degrade_kit.pipelines.claim import Claim, check_apart, report_claim
 from degrade_kit.store import Store, open_store
 
@@ -164,6 +165,14 @@ def test_an_output_that_a_run_works_in_is_refused_until_that_ends(tmp_path: Path
     with ours.taken(out):
         pass
     assert list(content(out)) == ["settings.yaml"]
+
+
+def test_the_first_process_of_a_training_holds_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for rank, holds in (("0", True), ("1", False)):
+        monkeypatch.setenv("RANK", rank)
+        with CLAIM.taken_by_one(tmp_path / rank):
+            assert (tmp_path / rank / SCRATCH / "lock").exists() == holds
+    assert not (tmp_path / "1").exists()
 
 
 def test_an_output_of_another_configuration_is_not_held(tmp_path: Path) -> None:

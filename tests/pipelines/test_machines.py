@@ -629,7 +629,6 @@ PLACES: dict[str, Place] = {
     "/tmp that runs nothing": Place(unshared=("-m",), setup="mount -t tmpfs -o noexec none /tmp"),
     "no network": Place(unshared=("-n",)),
     "read-only root": Place(unshared=("-m",), setup=CLOSED, env=INSIDE),
-    "read-only root, no folder for temporary files": Place(unshared=("-m",), setup=CLOSED),
     "no name, no home": Place(account=True, setup="umask 077", env=INSIDE),
     "a job's folder that is gone": Place(env={"TMPDIR": "/gone", "HOME": "/gone"}),
     "few files": Place(limits={resource.RLIMIT_NOFILE: 40}),
@@ -683,6 +682,16 @@ def test_ray_starts_with_little_shared_memory(world: Path, tmp_path: Path) -> No
         timeout=300,
     )
     assert "/dev/shm has only" in check(done)
+
+
+@pytest.mark.long
+def test_without_a_folder_for_temporary_files_commands_work_or_say_so(world: Path, expected: dict[str, bytes]) -> None:
+    place = Place(unshared=("-m",), setup=CLOSED)
+    with open_folder() as out:
+        commands = {each: words(world, out / each) for each, words in COMMANDS.items()}
+        place.run(commands, out, {each: {0, 1} for each in COMMANDS})
+        found = tree(out)
+    assert {made for made, data in found.items() if expected.get(made) != data} <= NAMES_ITS_PLACE
 
 
 # ----------------------------------------------------------------------------------------------------------- processors

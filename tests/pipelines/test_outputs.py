@@ -17,6 +17,7 @@ from PIL import Image
 import degrade_kit.files
 from degrade_kit.errors import RunError
 from degrade_kit.flipnet.folder import SMALL
+from degrade_kit.pipelines.claim import Claim
 from degrade_kit.pipelines.cli import GROUPS, main
 from degrade_kit.pipelines.demo import run_demo
 from tests.pipelines.models.runs import CONFIG
@@ -307,6 +308,20 @@ def test_an_export_that_was_killed_is_finished_by_a_rerun(
         assert content(out) == whole
         made += 1
     assert made > 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "more"), [("train-degrade", []), ("train-restore", ["--crop"]), ("distill", ["--size", SIDE])]
+)
+def test_a_training_takes_its_folder_for_itself(
+    name: str, more: list[object], made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def taken(claim: Claim, folder: Path) -> None:
+        raise RunError(f"{folder} is asked for, which {claim.what} needs")
+
+    monkeypatch.setattr(Claim, "taken_by_one", taken)
+    assert "is asked for, which" in refused(*COMMANDS[name][1](made, tmp_path / "out"), *more)
 
 
 def test_a_report_leaves_nothing_of_an_earlier_one(world: Path, tmp_path: Path) -> None:

@@ -68,6 +68,14 @@ def test_force_upcast_keeps_the_decoder_in_full_precision(face: Pixels) -> None:
         made_by(overflowing(Mode.DEGRADE, upcast=False), "float16", face)
 
 
+def test_an_infinite_image_is_not_clipped_to_white(face: Pixels, monkeypatch: pytest.MonkeyPatch) -> None:
+    net = tiny_flipnet(FlipNetConfig(lora_rank=4, mode=Mode.DEGRADE))
+    decode = net.decode_latents
+    monkeypatch.setattr(net, "decode_latents", lambda latents: torch.full_like(decode(latents), torch.inf))
+    with pytest.raises(RunError, match=MESSAGE):
+        made_by(net, "float32", face)
+
+
 @pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
 def test_no_pixel_is_made_of_what_is_no_number(value: float) -> None:
     """Every image of sampling, validation and the autoencoders becomes bytes here."""
