@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from PIL import Image as PilImage
@@ -27,8 +27,9 @@ class DegradeTransform:
     """A callable that makes an LQ image of an HQ image, of the same kind, by a new draw each time.
 
     Images are PIL's; arrays, (height, width, 3), uint8 or float in [0, 1]; or torch tensors, (3, height, width),
-    likewise. LQ is as large as HQ, or smaller where the recipe says so. So it stands in
-    `torchvision.transforms.v2.Compose` and in `albumentations.Lambda(image=...)`.
+    likewise, torchvision's `tv_tensors.Image` among them. LQ is as large as HQ, or smaller where the recipe says so. So
+    it stands in `torchvision.transforms.v2.Compose`, where samples are images (`v2.Lambda` picks those of others), and
+    in `albumentations.Lambda(image=...)`, whose function no seed of `albumentations.Compose` reaches.
 
     Args:
         recipe: Name of a preset, a recipe file, or a recipe.
@@ -59,6 +60,10 @@ class DegradeTransform:
         pixels = _pixels(image)
         return _like(image, _made(self.recipe.draw(self._generator()), pixels, self.network))
 
+    def __repr__(self) -> str:
+        """Name the recipe, as pipelines print what is in them."""
+        return f"{type(self).__name__}({self.recipe.name!r})"
+
     def _generator(self) -> np.random.Generator:
         torch = None if self._own else sys.modules.get("torch")
         if torch is not None:
@@ -77,7 +82,7 @@ def map_pairs(
 ) -> _MapPairs:
     """Make the function that `datasets.map(..., with_indices=True)` takes: it adds the columns `hq`, `lq`, `record`.
 
-    The number of an example decides its draws, so any number of processes gives the same pairs.
+    The number of an example decides its draws, so any number of processes gives the same pairs, `batched=True` or not.
 
     Args:
         recipe: Name of a preset, a recipe file, or a recipe.
@@ -95,7 +100,11 @@ class _MapPairs:
     def __init__(self, recipe: Recipe, column: str, seed: int, network: Network | None) -> None:
         self.recipe, self.column, self.seed, self.network = recipe, column, seed, network
 
-    def __call__(self, example: Mapping[str, Any], index: int) -> dict[str, Any]:
+    def __call__(self, example: Mapping[str, Any], index: Any) -> dict[str, Any]:  # noqa: ANN401 (a number, or a batch's)
+        if isinstance(index, list):
+            numbered = zip(example[self.column], cast("list[int]", index), strict=True)
+            made = [self({self.column: image}, number) for image, number in numbered]
+            return {key: [pair[key] for pair in made] for key in ("hq", "lq", "record")}
         image = example[self.column]
         pixels = _pixels(image)
         record = self.recipe.draw(generator(self.seed, str(index), 0))
@@ -136,4 +145,5 @@ def _like(image: Any, pixels: Pixels) -> Any:  # noqa: ANN401 (an image of any k
     torch: Any = sys.modules["torch"]
     tensor = torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
     made = tensor if image.dtype == torch.uint8 else tensor.to(image.dtype) / 255
-    return made.to(image.device)
+    # A class of torchvision's tells its transforms what the tensor is.
+    return made.to(image.device).as_subclass(type(image))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -70,3 +72,74 @@ def test_a_data_set_is_mapped_to_pairs_by_number(face: Pixels) -> None:
         assert np.array_equal(np.asarray(pair["hq"]), np.asarray(row))
         expected = make_lq(Record.from_json(pair["record"]), np.asarray(row))
         assert np.array_equal(np.asarray(pair["lq"]), expected)
+
+
+@pytest.mark.slow
+def test_datasets_map_gives_the_same_pairs_by_any_way_and_finds_them_again(face: Pixels, tmp_path: Path) -> None:
+    datasets = pytest.importorskip("datasets")
+    from datasets.fingerprint import Hasher  # pyright: ignore
+
+    assert Hasher.hash(dk.map_pairs("difface", seed=7)) == Hasher.hash(dk.map_pairs("difface", seed=7))
+    assert Hasher.hash(dk.map_pairs("difface", seed=7)) != Hasher.hash(dk.map_pairs("difface", seed=8))
+    rows = [PilImage.fromarray(np.roll(face, place, axis=0)) for place in range(3)]
+    table = datasets.Dataset.from_dict({"image": rows}, features=datasets.Features({"image": datasets.Image()}))
+    found: list[list[tuple[str, bytes]]] = []
+    for number, words in enumerate(({}, {"batched": True, "batch_size": 2}, {"remove_columns": ["image"]})):
+        pairs = table.map(
+            dk.map_pairs("difface", seed=7),
+            with_indices=True,
+            cache_file_name=str(tmp_path / f"{number}.arrow"),
+            **words,
+        )
+        found.append([(pair["record"], np.asarray(pair["lq"]).tobytes()) for pair in pairs])
+        assert np.array_equal(np.asarray(pairs[1]["hq"]), np.asarray(rows[1]))
+    assert found[0] == found[1] == found[2]
+    assert len(set(found[0])) == 3
+
+
+@pytest.mark.slow
+def test_torchvision_runs_it_between_its_own_transforms(face: Pixels) -> None:
+    torch = pytest.importorskip("torch")
+    v2 = pytest.importorskip("torchvision.transforms.v2")
+    tv_tensors = pytest.importorskip("torchvision.tv_tensors")
+    degrade, pil = dk.DegradeTransform("gfpgan"), PilImage.fromarray(face)
+    floats = v2.ToDtype(torch.float32, scale=True)
+    torch.manual_seed(3)
+    first = v2.Compose([v2.ToImage(), floats, degrade, v2.RandomHorizontalFlip(p=1), v2.Normalize([0.5], [0.5])])(pil)
+    assert type(first) is tv_tensors.Image
+    torch.manual_seed(3)
+    degraded = np.asarray(degrade(pil)).astype(np.float32) / 255
+    expected = degraded[:, ::-1].transpose(2, 0, 1) / 0.5 - 1
+    assert np.allclose(first.numpy(), expected, atol=1e-5)
+
+    for part in (
+        v2.RandomApply([degrade], p=1.0),
+        v2.RandomChoice([degrade]),
+        v2.Compose([degrade, v2.CenterCrop(32)]),
+    ):
+        assert isinstance(part(pil), PilImage.Image)
+    # Of a sample that holds more, the images alone.
+    image, label = v2.Lambda(degrade, PilImage.Image, tv_tensors.Image)(
+        tv_tensors.Image(torch.from_numpy(face).permute(2, 0, 1)), 3
+    )
+    assert (type(image), tuple(image.shape), label) == (tv_tensors.Image, (3, *face.shape[:2]), 3)
+    assert "DegradeTransform('gfpgan')" in repr(v2.Compose([degrade]))
+
+
+@pytest.mark.slow
+def test_albumentations_runs_it_between_its_own_transforms(face: Pixels) -> None:
+    A = pytest.importorskip("albumentations")
+
+    def degrade() -> object:
+        return dk.DegradeTransform("gfpgan", rng=np.random.default_rng(5))
+
+    alone = dk.DegradeTransform("gfpgan", rng=np.random.default_rng(5))(face)
+    mask = face[..., 0]
+    made = A.Compose([A.HorizontalFlip(p=1), A.HorizontalFlip(p=1), A.Lambda(image=degrade())])(image=face, mask=mask)
+    assert np.array_equal(made["image"], alone)
+    assert np.array_equal(made["mask"], mask)
+    floats = A.Compose([A.Lambda(image=degrade()), A.HorizontalFlip(p=1)])(image=face.astype(np.float32) / 255)["image"]
+    assert floats.dtype == np.float32
+    assert np.array_equal(np.rint(floats[:, ::-1] * 255), alone)
+    chosen = A.OneOf([A.Lambda(image=degrade(), p=1), A.Lambda(image=degrade(), p=1)], p=1)(image=face)["image"]
+    assert np.array_equal(chosen, alone)
