@@ -306,11 +306,26 @@ def _moire(op: ops.ScreenCapture) -> float:
 
 
 def _apart(op: ops.ChannelShift, scale: float) -> Terms:
-    """How far three channels lie from their mean place, root of the mean square; or Cb and Cr each from luma."""
+    """How far three channels lie from their mean place, root of the mean square; or Cb and Cr each from luma.
+
+    Colours that lie apart hardly move the features, and a bilinear shift by half a pixel softens them as much: for Cb
+    and Cr there are the shifts' logarithms, and what a shift by parts of a pixel softens.
+    """
     if op.space == "ycc":
         right, down = (np.subtract(moves[1:], moves[0]) for moves in (op.right, op.down))
-        return tuple(scale * float(apart) for apart in np.hypot(right, down))
+        apart = np.log1p(scale * np.hypot(right, down))
+        soft = sum(part * (1 - part) for part in (np.mod(op.right[1:], 1), np.mod(op.down[1:], 1)))
+        return tuple(map(float, (*apart, *soft)))
     return (scale * math.sqrt(float(np.var(op.right) + np.var(op.down))),)
+
+
+def _dotted(op: ops.Halftone, scale: float) -> Terms:
+    """What dots add and the scanner's blur takes away: any print, the dots that are left, fine ones, blur without dots.
+
+    Between the two an image is nearest to HQ: its dots are as strong as the detail that went with them.
+    """
+    left = math.exp(-2 * (math.pi * op.blur / op.period) ** 2)
+    return 1.0, left, left / (op.period * scale), (1 - left) ** 2 * op.blur * scale
 
 
 def _snowed(op: ops.Snow, cover: float) -> Terms:
@@ -383,7 +398,7 @@ _TERMS: Final[Mapping[type[ops.Op], Callable[[Any, float], Terms]]] = {
     ops.Fade: lambda op, scale: (op.cyan, op.magenta, op.yellow, op.stain),
     ops.Sepia: lambda op, scale: (op.amount,),
     ops.FilmGrain: lambda op, scale: (op.level, 0.3 + op.size, 1 + op.colour),
-    ops.Halftone: lambda op, scale: (math.exp(-2 * (math.pi * op.blur / op.period) ** 2), op.period, 0.1 + op.gain),
+    ops.Halftone: lambda op, scale: _dotted(op, scale),
     ops.ScreenCapture: lambda op, scale: (_moire(op), 0.001 + op.noise, 0.01 + op.glow, op.pitch),
     ops.Aberration: lambda op, scale: (abs(op.red), abs(op.blue)),
     ops.ImpulseNoise: lambda op, scale: (op.share,),
@@ -431,6 +446,8 @@ SUMS: Final = (
     "chroma_subsampling",
     "aberration",
     "channel_shift ycc",
+    "halftone cmyk",
+    "halftone black",
 )
 """Kinds whose terms are alternatives and add up; the others' are factors of one strength."""
 NORMS: Final = ("color_jitter", "tone", "snow")

@@ -11,10 +11,12 @@ from degrade_kit.degradation import make_lq
 from degrade_kit.op_tools import Seat
 from degrade_kit.ops import (
     Blur,
+    ChannelShift,
     Clip,
     Frame,
     GaussianNoise,
     Gray,
+    Halftone,
     Jpeg,
     Op,
     Rescale,
@@ -180,3 +182,22 @@ def test_a_square_is_masked_and_what_changes_all_alike_is_not() -> None:
     assert set(found) == {"uneven"}
     assert np.array_equal(found["uneven"], expected)
     assert masks(record(GaussianNoise(level=9.0)), (20, 20)) == {}
+
+
+def test_a_print_is_nearest_to_hq_where_its_dots_are_just_blurred_away() -> None:
+    for inks in ("cmyk", "black"):
+        dots, gone, soft = (
+            severity(record(Halftone(period=3.0, blur=blur, inks=inks, angle=0.0, gain=0.1)))
+            for blur in (0.3, 1.0, 2.5)
+        )
+        assert gone < dots
+        assert gone < soft
+
+
+def test_colours_beside_luma_count_by_how_far_and_by_what_parts_of_a_pixel_soften() -> None:
+    none, part, whole, far = (
+        severity(record(ChannelShift(space="ycc", right=(0.0, away, away), down=(0.0, 0.0, 0.0))))
+        for away in (0.0, 0.5, 1.0, 4.0)
+    )
+    assert none == 0 < whole < part
+    assert whole < far
