@@ -377,6 +377,17 @@ def to_size(pixels: Pixels, size: int) -> Pixels:
     return np.ascontiguousarray(cv2.resize(square, (size, size), interpolation=filter), np.uint8)
 
 
+def stretched(pixels: Pixels, factor: float) -> Pixels:
+    """Make a square image wider by a factor, or higher where it is below 1, and cut out the middle of the same side."""
+    side = pixels.shape[0]
+    wide, high = round(side * max(factor, 1)), round(side * max(1 / factor, 1))
+    if wide == high:
+        return pixels
+    larger = cv2.resize(pixels, (wide, high), interpolation=cv2.INTER_CUBIC)
+    top, left = (high - side) // 2, (wide - side) // 2
+    return np.ascontiguousarray(larger[top : top + side, left : left + side], np.uint8)
+
+
 def _thumbnail(pixels: Pixels) -> bytes:
     return encode_jpeg(to_size(pixels, THUMBNAIL), 70)
 

@@ -48,6 +48,7 @@ from degrade_kit.pipelines.distribution.features import (
     middle,
     pick,
     stack,
+    stretched,
     to_size,
 )
 from degrade_kit.pipelines.distribution.photographs import (
@@ -58,7 +59,7 @@ from degrade_kit.pipelines.distribution.photographs import (
     left_out_words,
     locate_detector,
     look,
-    measure_share,
+    measure_framing,
     measuring_photos,
     photo_tasks,
 )
@@ -118,7 +119,7 @@ class FitBankConfig:
     @property
     def wide(self) -> int:
         """Side of the HQ faces, pixels: the images that are measured are their middle, framed as the photographs."""
-        return round(self.size / self.photo.share)
+        return round(self.size / self.photo.framing.share)
 
     def __post_init__(self) -> None:
         if self.faces < LEAST_FACES:
@@ -262,7 +263,7 @@ def plan_bank(config: FitBankConfig, out: Path) -> _Plan:
     check_enough(len(photographs), LEAST_PHOTOGRAPHS, config.real)
     judges = None if config.held_out is None else list_images(config.held_out)
     photo = locate_detector(config.photo)
-    config = dataclasses.replace(config, photo=dataclasses.replace(photo, share=measure_share(photographs, photo)))
+    config = dataclasses.replace(config, photo=dataclasses.replace(photo, framing=measure_framing(photographs, photo)))
     faces = _faces(list_images(config.hq), config, rng)
     one, other = _split([face.person for face in faces], 0.5, rng)
     places = pick(len(photographs), config.max_images, rng)
@@ -299,7 +300,10 @@ def _faces(sources: Sources, config: FitBankConfig, rng: np.random.Generator) ->
     drawn = large_faces(sources, config.faces, config.wide, rng)
     if len(drawn) < 2 * LEAST_FACES:  # then smaller ones, enlarged: faces of photographs are smaller still
         drawn = large_faces(sources, config.faces, config.size, rng)
-    faces = [_Face(to_size(pixels, config.wide), people[place]) for place, pixels in drawn]
+    faces = [
+        _Face(stretched(to_size(pixels, config.wide), config.photo.framing.stretch), people[place])
+        for place, pixels in drawn
+    ]
     if len(faces) < LEAST_FACES:
         raise ConfigError(
             f"{config.hq}: expected at least {LEAST_FACES} HQ faces of {config.size} pixels or more, half of them to "
@@ -635,10 +639,9 @@ def _page(
         f"JPEG {photo.facts.file.quality}, {photo.facts.file.subsampling}" if photo.facts.file else "not told"
         for photo in photos
     )
-    share = plan.config.photo.share
-    framed = [f"- The photographs show {share:.0%} of what `align` cuts out; so do the images that judge"]
+    framing = plan.config.photo.framing.describe()
     told = [
-        *(framed if share < 1 else []),
+        *([f"- The photographs {framing}; so do the images that judge"] if framing else []),
         f"- Sizes of the faces, told by {len(sides):,} of {len(photos):,}"
         + (f": {sides[0]:.0f} to {sides[-1]:.0f} pixels, {sides[len(sides) // 2]:.0f} in the middle" if sides else ""),
         f"- Files: {', '.join(f'{count:,} {name}' for name, count in files.most_common(8))}",

@@ -10,11 +10,19 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 
-from degrade_kit.align import Detector, align_face, choose_faces, packaged_detector, yunet_detector
+from degrade_kit.align import (
+    Detector,
+    Landmarks,
+    align_face,
+    choose_faces,
+    ffhq_quad,
+    packaged_detector,
+    yunet_detector,
+)
 from degrade_kit.analysis.bank_search import Facts
 from degrade_kit.analysis.distances import Features
 from degrade_kit.analysis.extractors import Extractor
@@ -37,8 +45,40 @@ _FRAMED: Final = 40
 """Photographs whose framing is looked at."""
 _TIGHT: Final = 0.9
 """Below it, photographs show less of a face than an aligner cuts out."""
+_WIDE: Final = 0.96
+"""Distance of the eyes over that of eyes and mouth, in the five points of a mean FFHQ face that facexlib aligns to."""
+_FRONTAL: Final = 0.12
+"""How far the nose of a face that looks ahead may be from the middle of its eyes, in distances of the eyes."""
+_AHEAD: Final = 8
+"""Faces that look ahead, at least: a few may be people whose faces are wide."""
+_STRETCHED: Final = 0.15
+"""Below it, faces are taken to be as wide as they should be: people differ as much."""
 _MAX_LINES = 1 << 28
 _SUBSAMPLINGS: Final = tuple(SUBSAMPLINGS)
+
+
+class Framing(NamedTuple):
+    """How photographs that are taken as they are show faces."""
+
+    share: float = 1.0
+    """How much of the side of the square that an aligner cuts out they show."""
+    stretch: float = 1.0
+    """How much wider than they should be faces are: above 1 where somebody resized them without regard to aspect."""
+
+    def describe(self) -> str:
+        """Say it of photographs, behind their name; nothing where they are as an aligner's.
+
+        >>> Framing(0.72, 1.21).describe()
+        'show 72% of what an aligner cuts out, their faces 1.21 times as wide as they should be'
+        """
+        shown = [f"show {self.share:.0%} of what an aligner cuts out"] if self.share != 1 else []
+        wide = [f"their faces {self.stretch:g} times as wide as they should be"] if self.stretch != 1 else []
+        if wide and not shown:
+            return f"show {wide[0]}"
+        return ", ".join([*shown, *wide])
+
+
+AS_ALIGNED: Final = Framing()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,8 +89,8 @@ class PhotoConfig:
     """Side of the images, pixels. A photograph of this size is taken as it is: an aligner made it."""
     cut: bool = False
     """Whether others are cut to their central square and resized, as they are; else the largest face is aligned."""
-    share: float = 1.0
-    """How much of the square that an aligner cuts out such photographs show; see `measure_share`."""
+    framing: Framing = AS_ALIGNED
+    """How such photographs show faces; see `measure_framing`."""
     detector: str = "packaged"
     """What finds faces: `packaged` or `yunet`."""
     yunet: Path | None = None
@@ -191,7 +231,7 @@ def _measure_task(measure: Callable[[Pixels], Features], extractor: str, task: P
         name = display_name(source)
         try:
             data = task.sources.read(place)
-            how = f"cut at {task.config.share}" if task.config.cut else f"False/{task.config.detector}"
+            how = f"cut at {task.config.framing.share}" if task.config.cut else f"False/{task.config.detector}"
             settings = f"{extractor}/{task.config.size}/{how}"
             key = hashlib.sha256(b"".join([hashlib.sha256(data).digest(), settings.encode()])).hexdigest()
 
@@ -223,7 +263,7 @@ def look(data: bytes, config: PhotoConfig) -> tuple[Pixels, Facts]:
     file = read_jpeg_facts(data)
     if config.cut:
         side = min(pixels.shape[:2])
-        facts = Facts(side=side / config.share, cut=True, file=_op(file)) if side < size else Facts()
+        facts = Facts(side=side / config.framing.share, cut=True, file=_op(file)) if side < size else Facts()
         return to_size(pixels, size), facts
     face = choose_faces(_detector(config)(pixels), pixels)[0]
     aligned = align_face(pixels, face.landmarks, size)
@@ -232,39 +272,60 @@ def look(data: bytes, config: PhotoConfig) -> tuple[Pixels, Facts]:
     return aligned.pixels, _of_alignment(found, file, size)
 
 
-def measure_share(sources: Sources, config: PhotoConfig) -> float:
-    """Measure how much of the square that an aligner would cut out photographs show that are taken as they are.
+def measure_framing(sources: Sources, config: PhotoConfig) -> Framing:
+    """Measure how photographs that are taken as they are show faces, by the points of some.
 
-    Faces that somebody cut out close to eyes and chin show neither hair nor background, whatever degraded them; so the
-    images that are compared with them must show as much of a face.
+    Faces that somebody cut out close to eyes and chin show neither hair nor background, and faces that were resized
+    without regard to aspect have other edges along than across, whatever degraded them; so the images that are compared
+    with them must show faces likewise.
 
     Returns:
-        Side of the photographs over that of the square, the median of some; 1 where they show about all of it, or are
-        aligned, or most show no face that is found.
+        Side of the photographs over that of the square that an aligner would cut out, and the width of faces that look
+        ahead over what it should be, the medians of some; 1 for what is about as an aligner's, where photographs are
+        aligned, or where most show no face that is found.
     """
     if not config.cut:
-        return 1.0
+        return AS_ALIGNED
     try:
         detect = _detector(config)
     except ConfigError as error:
-        log.warning("how much of a face the photographs show is not measured, but taken as all of it: %s", error)
-        return 1.0
+        log.warning("how photographs show faces is not measured, but taken to be as an aligner's: %s", error)
+        return AS_ALIGNED
     places = [round(place) for place in np.linspace(0, len(sources) - 1, min(len(sources), _FRAMED))]
-    shares: list[float] = []
+    found: list[tuple[int, Landmarks]] = []
     for place in places:
         try:
             pixels = decode_image(sources.read(place)).pixels
             side = min(pixels.shape[:2])
             # A face that fills the picture is found where there is room round it.
             wide = np.pad(pixels, ((side // 2,) * 2, (side // 2,) * 2, (0, 0)), mode="edge")
-            face = choose_faces(detect(wide), wide)[0]
-            shares.append(side / (align_face(wide, face.landmarks, config.size).scale * config.size))
+            points = choose_faces(detect(wide), wide)[0].landmarks
+            ffhq_quad(points)
+            found.append((side, points))
         except ImageError:
             continue
-    if len(shares) <= len(places) / 2:
-        return 1.0
+    if len(found) <= len(places) / 2:
+        return AS_ALIGNED
+    stretch = _stretch([points for _, points in found])
+    quads = [ffhq_quad(points / (stretch, 1)) for _, points in found]
+    shares = [side / float(np.linalg.norm(quad[3] - quad[0])) for (side, _), quad in zip(found, quads, strict=True)]
     share = round(float(np.median(shares)), 2)
-    return share if share < _TIGHT else 1.0
+    return Framing(share if share < _TIGHT else 1.0, stretch)
+
+
+def _stretch(faces: Sequence[Landmarks]) -> float:
+    """How much wider than they should be faces are: those that look ahead, since others look narrow."""
+    widths: list[float] = []
+    for points in faces:
+        across, middle = points[1] - points[0], (points[0] + points[1]) / 2
+        apart = float(np.linalg.norm(across))
+        aside = float((points[2] - middle) @ across) / apart**2
+        if abs(aside) < _FRONTAL:
+            widths.append(apart / float(np.linalg.norm((points[3] + points[4]) / 2 - middle)))
+    if len(widths) < max(_AHEAD, len(faces) / 4):
+        return 1.0
+    stretch = round(float(np.median(widths)) / _WIDE, 2)
+    return 1.0 if abs(stretch - 1) < _STRETCHED else stretch
 
 
 @functools.lru_cache(maxsize=1)  # one for each worker process

@@ -31,8 +31,16 @@ from degrade_kit.image import Pixels, decode_image, encode_jpeg, encode_png
 from degrade_kit.ops import Frame, Jpeg, Rescale, Resize, ResizeSide, Unframe
 from degrade_kit.pipelines.cli import main
 from degrade_kit.pipelines.distribution import fit_bank
-from degrade_kit.pipelines.distribution.features import ExtractConfig, ProbeTask
-from degrade_kit.pipelines.distribution.photographs import Photo, PhotoConfig, look, measure_share
+from degrade_kit.pipelines.distribution.features import ExtractConfig, ProbeTask, stretched
+from degrade_kit.pipelines.distribution.photographs import (
+    AS_ALIGNED,
+    Framing,
+    Photo,
+    PhotoConfig,
+    _stretch,
+    look,
+    measure_framing,
+)
 from degrade_kit.recipe import load_recipe
 from degrade_kit.record import Record
 from degrade_kit.sources import open_sources
@@ -286,13 +294,13 @@ def test_how_tightly_faces_were_cut_out_is_measured(astronaut: npt.NDArray[np.ui
         part = astronaut[max(top, 0) : round(top + 2 * half), max(left, 0) : round(left + 2 * half)]
         for number in range(3):
             (tmp_path / name / f"{number}.jpg").write_bytes(encode_jpeg(np.ascontiguousarray(part), 80 + number))
-        return measure_share(open_sources(tmp_path / name), config)
+        return measure_framing(open_sources(tmp_path / name), config).share
 
     assert share_of("tight", 0.6) == pytest.approx(0.6, abs=0.06)
     assert share_of("whole", 1.0) == 1
     sources = open_sources(tmp_path / "tight")
-    assert measure_share(sources, PhotoConfig(size=128)) == 1, "whole photographs are aligned"
-    _, facts = look(sources.read(0), dataclasses.replace(config, size=512, share=0.6))
+    assert measure_framing(sources, PhotoConfig(size=128)) == AS_ALIGNED, "whole photographs are aligned"
+    _, facts = look(sources.read(0), dataclasses.replace(config, size=512, framing=Framing(0.6)))
     assert facts.side == pytest.approx(side, rel=0.02), "as large as an aligner would cut it out"
 
 
@@ -301,7 +309,28 @@ def test_photographs_without_a_face_are_taken_to_show_all_of_it(world: Path) -> 
     for name in ("a", "b"):
         (path := world.parent / "plain" / f"{name}.png").parent.mkdir(exist_ok=True)
         path.write_bytes(encode_png(np.full((40, 40, 3), 90, np.uint8)))
-    assert measure_share(open_sources(world.parent / "plain"), PhotoConfig(size=64, cut=True)) == 1
+    assert measure_framing(open_sources(world.parent / "plain"), PhotoConfig(size=64, cut=True)) == AS_ALIGNED
+
+
+def test_how_much_faces_were_stretched_is_told_by_those_that_look_ahead() -> None:
+    # The five points of FFHQ's mean face at 512 pixels, as facexlib has them.
+    ahead = np.array([[192.98, 239.95], [318.90, 240.19], [256.63, 314.02], [201.26, 371.41], [313.09, 371.15]])
+    aside = ahead + np.array([[0, 0], [-40, 0], [30, 0], [0, 0], [-40, 0]])
+    leaning = ahead @ np.array([[0.985, 0.174], [-0.174, 0.985]])
+    assert _stretch([ahead, leaning] * 4) == 1
+    assert _stretch([points * (1.3, 1) for points in [ahead, aside] * 8]) == pytest.approx(1.3, abs=0.01)
+    assert _stretch([points * (1, 1.25) for points in [ahead] * 8]) == pytest.approx(0.8, abs=0.01)
+    assert _stretch([aside * (1.3, 1)] * 20) == 1, "nobody looks ahead"
+    assert _stretch([ahead * (1.3, 1)] * 7) == 1, "so few may be people with wide faces"
+
+
+def test_a_stretched_face_keeps_its_middle_and_its_side() -> None:
+    ramp = np.repeat(np.arange(0, 200, 2, dtype=np.uint8)[None, :, None], 100, 0).repeat(3, 2)
+    wide, high = stretched(ramp, 1.25), stretched(ramp, 0.8)
+    assert wide.shape == high.shape == ramp.shape
+    assert int(wide[50, 90, 0]) - int(wide[50, 10, 0]) == pytest.approx(2 * 80 / 1.25, abs=3)
+    assert np.array_equal(high, ramp), "rows that are all alike look the same when they are more"
+    assert stretched(ramp, 1.0) is ramp
 
 
 def test_images_are_framed_as_the_photographs_are() -> None:
