@@ -102,7 +102,7 @@ FITS: Final = {
         cut=True,
         candidates=700,
         records=120,
-        pool=("press-photo", "crowd", "video-frame"),
+        pool=("press-photo", "video-frame"),
     ),
 }
 """The banks that ship, in the order in which they are found."""
@@ -116,14 +116,13 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder for lists, banks and reports")
     parser.add_argument("--print", action="store_true", help="print the commands alone")
     parser.add_argument("--shares", action="store_true", help="find the shares of real-world instead")
+    parser.add_argument("--fold", type=int, choices=(0, 1), default=0, help="half that is fitted to; 0 ships")
     parser.add_argument("--workers", type=int, default=0)
     given = parser.parse_args()
     if unknown := set(given.names) - set(FITS):
         parser.error(f"{min(unknown)}: expected one of {', '.join(FITS)}")
-    given.out.mkdir(parents=True, exist_ok=True)
-    for name in splits.SETS:
-        for part, paths in zip(("fit", "test"), splits.split(name, given.data), strict=True):
-            (given.out / f"{name}_{part}.txt").write_text("".join(f"{path.resolve()}\n" for path in paths), "utf-8")
+    for line in splits.write_lists(given.data, given.out, given.fold):
+        print(line)
     if given.shares:
         print(find_shares(given.out))
         return
@@ -195,11 +194,11 @@ def find_shares(lists: Path) -> str:
         name: bench.photographs(_some(lists / f"{fit.photographs}_fit.txt"), PhotoConfig(size=SIZE, cut=fit.cut))
         for name, fit in sets.items()
     }
-    real = {name: bench.points(found.images, found.share) for name, found in photographs.items()}
+    real = {name: bench.points(found.images, found.framing) for name, found in photographs.items()}
     names = tuple(MIXTURES["real-world"])
     made = {
-        (bank, share): bench.made(preset(bank), share, pictures=False)[0].points
-        for share in {found.share for found in photographs.values()}
+        (bank, framing): bench.made(preset(bank), framing, pictures=False)[0].points
+        for framing in {found.framing for found in photographs.values()}
         for bank in names
     }
     rest = MIXTURES["real-world"]["video-frame"]
@@ -207,8 +206,8 @@ def find_shares(lists: Path) -> str:
     for shares in itertools.product(*_TRIED.values()):
         mixture = {**dict(zip(_TRIED, shares, strict=True)), "video-frame": rest}
         covered = {
-            name: _covered(mixture, {bank: made[bank, found.share] for bank in names}, real[name])
-            / _covered({name: 1.0}, {name: made[name, found.share]}, real[name])
+            name: _covered(mixture, {bank: made[bank, found.framing] for bank in names}, real[name])
+            / _covered({name: 1.0}, {name: made[name, found.framing]}, real[name])
             for name, found in photographs.items()
         }
         if min(covered.values()) > best:

@@ -3,8 +3,9 @@
 The rule: of the people of a folder, or of its source photographs where they hold several faces, in the order of their
 names, every second from the first on is fitted to, and the others judge; what is published as a test set judges too.
 LFW is split already: people of LFW-Test judge. Of HQ faces, likewise. Whom the FlipNets that ship have learned from,
-by the list beside their weights, judges nothing. Writes NAME_fit.txt and NAME_test.txt, lists that `--real`, `--hq` and
-`--held-out` take.
+by the list beside their weights, judges nothing. Of a photograph of a crowd six faces at most are taken: the largest
+would stand for all. `--fold 1` fits to the other half, and lets the first judge. Writes NAME_fit.txt and NAME_test.txt,
+lists that `--real`, `--hq` and `--held-out` take.
 """
 
 from __future__ import annotations
@@ -12,9 +13,11 @@ from __future__ import annotations
 import argparse
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
+
+import numpy as np
 
 import degrade_kit.flipnet
 from benchmarks.harness import IMAGE_SUFFIXES
@@ -28,6 +31,8 @@ SETS: Final = {
     "hq": (("faces/hq_512", "faces/hq_1024"), ()),
 }
 """Folders that are split, and folders that judge; of LFW, the first is fitted to."""
+_MOST: Final = {"crowd": 6}
+"""Images of one photograph, at most."""
 
 
 def person(path: Path) -> str:
@@ -53,8 +58,21 @@ def images(root: Path, folders: Sequence[str]) -> list[Path]:
     return [path for path in found if path.suffix.lower() in IMAGE_SUFFIXES]
 
 
-def split(name: str, root: Path) -> tuple[list[Path], list[Path]]:
-    """Split a set into what is fitted to and what judges."""
+def some(paths: Sequence[Path], most: int) -> list[Path]:
+    """Take so many images of each person or photograph, at most, from all along the list.
+
+    >>> [path.name for path in some([Path(f"crowd_f{number}.png") for number in range(5)], 3)]
+    ['crowd_f0.png', 'crowd_f2.png', 'crowd_f4.png']
+    """
+    groups: dict[str, list[Path]] = {}
+    for path in paths:
+        groups.setdefault(person(path), []).append(path)
+    places = {name: np.linspace(0, len(group) - 1, min(most, len(group))) for name, group in groups.items()}
+    return [group[round(place)] for name, group in groups.items() for place in places[name]]
+
+
+def split(name: str, root: Path, fold: int = 0) -> tuple[list[Path], list[Path]]:
+    """Split a set into what is fitted to and what judges; in fold 1 the halves change places."""
     first, second = SETS[name]
     known = learned()
     judging = [path for path in images(root, second) if person(path) not in known]
@@ -62,9 +80,10 @@ def split(name: str, root: Path) -> tuple[list[Path], list[Path]]:
         return images(root, first), judging
     paths = images(root, first)
     people = sorted({person(path) for path in paths})
-    fitted = set(people[::2])
+    fitted = set(people[fold::2])
     others = [path for path in paths if person(path) not in fitted | known]
-    return [path for path in paths if person(path) in fitted], others + judging
+    first, second = [path for path in paths if person(path) in fitted], others + judging
+    return (some(first, _MOST[name]), some(second, _MOST[name])) if name in _MOST else (first, second)
 
 
 def main() -> None:
@@ -72,14 +91,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder of the photographs")
     parser.add_argument("--out", type=Path, required=True, help="folder for the lists")
+    parser.add_argument("--fold", type=int, choices=(0, 1), default=0, help="half that is fitted to")
     given = parser.parse_args()
-    given.out.mkdir(parents=True, exist_ok=True)
+    for line in write_lists(given.data, given.out, given.fold):
+        print(line)
+
+
+def write_lists(root: Path, folder: Path, fold: int = 0) -> Iterator[str]:
+    """Write the lists of all sets, and say what is in each."""
+    folder.mkdir(parents=True, exist_ok=True)
     for name in SETS:
-        for part, paths in zip(("fit", "test"), split(name, given.data), strict=True):
+        for part, paths in zip(("fit", "test"), split(name, root, fold), strict=True):
             people = len({person(path) for path in paths})
-            print(f"{name}_{part}.txt: {len(paths)} images of {people}")
             text = "".join(f"{path.resolve()}\n" for path in paths)
-            (given.out / f"{name}_{part}.txt").write_text(text, "utf-8")
+            (folder / f"{name}_{part}.txt").write_text(text, "utf-8")
+            yield f"{name}_{part}.txt: {len(paths)} images of {people}"
 
 
 if __name__ == "__main__":

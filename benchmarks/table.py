@@ -14,7 +14,7 @@ import hashlib
 import json
 import re
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -39,8 +39,15 @@ from degrade_kit.files import write_whole
 from degrade_kit.image import Pixels, decode_image
 from degrade_kit.network_ops import Network, run_together
 from degrade_kit.pipelines.distribution.analyze import PROBE_FACES, PROBE_RECORDS
-from degrade_kit.pipelines.distribution.features import ExtractConfig, ProbeTask, measuring, middle, to_size
-from degrade_kit.pipelines.distribution.photographs import PhotoConfig, locate_detector, look, measure_share
+from degrade_kit.pipelines.distribution.features import ExtractConfig, ProbeTask, measuring, middle, stretched, to_size
+from degrade_kit.pipelines.distribution.photographs import (
+    AS_ALIGNED,
+    Framing,
+    PhotoConfig,
+    locate_detector,
+    look,
+    measure_framing,
+)
 from degrade_kit.pipelines.executor import ExecutorConfig, run_tasks
 from degrade_kit.pipelines.feature_cache import cached
 from degrade_kit.presets import equal_presets, resolve_recipe
@@ -51,6 +58,11 @@ from degrade_kit.sources import display_name, open_sources
 
 HQ: Final = "HQ faces, not degraded"
 IDEAL: Final = "ideal: other photographs of the same set"
+FITTED: Final = "photographs that banks were fitted to"
+_BESIDE: Final = (IDEAL, FITTED, HQ)
+"""Rows beside the sources."""
+_SPLITS: Final = 10
+"""Splits of which the ideal is the mean: of few people one alone says little."""
 _MARKS: Final = ("<!-- table of presets: python -m benchmarks.table -->", "<!-- end of the table -->")
 
 
@@ -60,8 +72,8 @@ class Photographs:
 
     images: list[Pixels]
     names: list[str]
-    share: float = 1.0
-    """How much they show of the square that an aligner cuts out; images that are compared with them show as much."""
+    framing: Framing = AS_ALIGNED
+    """How they show faces; images that are compared with them show faces likewise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +106,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
                         help="photographs; whole ones are aligned, those of --size pixels as they are")  # fmt: skip
     parser.add_argument("--cut", action="append", default=[], metavar="NAME",
                         help="set whose images are faces cut out as they stand: enlarged, not aligned")  # fmt: skip
+    parser.add_argument("--fitted", action="append", default=[], metavar="NAME=PLACE",
+                        help="photographs that banks for it were fitted to: what a perfect fit gives")  # fmt: skip
     parser.add_argument("--detector", choices=("packaged", "yunet"), default="packaged")
     parser.add_argument("--hq", required=True, metavar="PLACE", help="HQ faces")
     parser.add_argument("--source", action="append", metavar="NAME|FILE.yaml",
@@ -108,28 +122,46 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--cache", type=Path, help="folder that keeps what was measured")
     parser.add_argument("--json", type=Path, help="file for the numbers")
     parser.add_argument("--figures", type=Path, help="folder for one picture by UMAP of each set, umap-NAME.png")
+    parser.add_argument("--go-on", action="store_true",
+                        help="keep the rows that --json holds, of the same settings; measure others")  # fmt: skip
     parser.add_argument(
         "--into", type=Path, help="Markdown file whose marked table is replaced, such as docs/recipes.md"
     )
     given = parser.parse_args(arguments)
     if given.patches and not has_torch():
         raise SystemExit("--patches needs PyTorch: pip install 'degrade-kit[metrics]'")
-    places = dict(entry.split("=", 1) for entry in given.real)
-    if unknown := set(given.cut) - set(places):
-        raise SystemExit(f"--cut {min(unknown)}: no --real of that name")
+    if given.go_on and given.figures:
+        raise SystemExit("--figures draws what is measured now: leave --go-on out")
+    places, chosen = (dict(entry.split("=", 1) for entry in entries) for entries in (given.real, given.fitted))
+    for option, names in (("--cut", given.cut), ("--fitted", chosen)):
+        if unknown := set(names) - set(places):
+            raise SystemExit(f"{option} {min(unknown)}: no --real of that name")
     bench = Bench(given.hq, given.size, given.images, given.seed, given.workers, given.cache)
     reals = {
         name: bench.photographs(place, PhotoConfig(size=given.size, cut=name in given.cut, detector=given.detector))
         for name, place in places.items()
     }
+    fitted = {
+        name: bench.photographs(place, PhotoConfig(size=given.size, cut=name in given.cut, detector=given.detector))
+        for name, place in chosen.items()
+    }
     sources = given.source or [names[0] for names in equal_presets()][::-1]
-    compared = list(bench.compare(reals, sources, patches=given.patches))
-    rows = [each.row for each in compared]
+    rows: list[Row] = []
+    if given.go_on and given.json and given.json.is_file():
+        rows += [Row(**row) for row in json.loads(given.json.read_text("utf-8"))]
+    start = time.monotonic()
+    done = {(row.source, row.reference) for row in rows}
+    compared: list[Compared] = []
+    for each in bench.compare(reals, sources, fitted, patches=given.patches, done=done):
+        row = each.row
+        print(f"{row.source} to {row.reference}: {_cells(row)}, {time.monotonic() - start:.0f} s", flush=True)
+        compared.append(each)
+        rows.append(row)
+        if given.json:
+            write_whole(given.json, json.dumps([dataclasses.asdict(row) for row in rows], indent=1) + "\n")
     text = to_markdown(rows, list(reals), bench, reals)
     print_machine()
     print(text)
-    if given.json:
-        write_whole(given.json, json.dumps([dataclasses.asdict(row) for row in rows], indent=1) + "\n")
     if given.figures:
         draw_figures(compared, given.figures, given.seed)
     if given.into:
@@ -153,31 +185,32 @@ class Bench:
         self.executor = ExecutorConfig(workers=workers)
         sources = open_sources(hq)
         self.originals = [decode_image(sources.read(place)).pixels for place in range(len(sources))]
-        self._framed: dict[float, list[Pixels]] = {}
-        self.faces = self.framed(1.0)
+        self._framed: dict[Framing, list[Pixels]] = {}
+        self.faces = self.framed(AS_ALIGNED)
         self.people = read_groups([display_name(name) for name in sources.names]).names
         self.extract = ExtractConfig(size=size, allow_resize=False, cache=cache, thumbnails=False)
-        self._whitenings: dict[float, Whitening] = {}
+        self._whitenings: dict[Framing, Whitening] = {}
 
-    def whitening(self, share: float) -> Whitening:
+    def whitening(self, framing: Framing) -> Whitening:
         """The space in which degradations lie apart and faces do not, of faces framed as the photographs are.
 
         Close-ups differ among themselves otherwise than whole faces do: whitened by these, they would be told apart by
         what they show.
         """
-        if share not in self._whitenings:
-            faces = self.framed(share)
+        if framing not in self._whitenings:
+            faces = self.framed(framing)
             chosen = np.random.default_rng(self.seed).permutation(len(faces))[:PROBE_FACES]
             probes = tuple(probe_records(PROBE_RECORDS))
             measured = self.measure({int(place): probes for place in chosen}, faces)
-            self._whitenings[share] = Whitening.fit(np.stack([measured[int(place)] for place in chosen], axis=1))
-        return self._whitenings[share]
+            self._whitenings[framing] = Whitening.fit(np.stack([measured[int(place)] for place in chosen], axis=1))
+        return self._whitenings[framing]
 
-    def framed(self, share: float) -> list[Pixels]:
-        """The faces at the size of which the images' size is such a share."""
-        if share not in self._framed:
-            self._framed[share] = [to_size(pixels, round(self.size / share)) for pixels in self.originals]
-        return self._framed[share]
+    def framed(self, framing: Framing) -> list[Pixels]:
+        """The faces at a size and width of which the middle shows what photographs so framed do."""
+        if framing not in self._framed:
+            side = round(self.size / framing.share)
+            self._framed[framing] = [stretched(to_size(pixels, side), framing.stretch) for pixels in self.originals]
+        return self._framed[framing]
 
     def measure(self, records: Mapping[int, Sequence[Record]], faces: Sequence[Pixels]) -> dict[int, Features]:
         """Measure the middle of LQ images of faces by their numbers, (n, D) each."""
@@ -193,7 +226,7 @@ class Bench:
         """Read photographs, aligned or enlarged; those that cannot be used are named."""
         config = locate_detector(config)
         sources = open_sources(place)
-        found = Photographs([], [], measure_share(sources, config))
+        found = Photographs([], [], measure_framing(sources, config))
         for number, name in enumerate(sources.names):
             try:
                 found.images.append(look(sources.read(number), config)[0])
@@ -209,36 +242,50 @@ class Bench:
         order = np.random.default_rng(self.seed).permutation(len(self.faces))
         return [int(order[number % len(order)]) for number in range(self.images)], records
 
-    def compare(self, reals: Mapping[str, Photographs], sources: Sequence[str], *, patches: bool) -> Iterator[Compared]:
-        """Compare every source with every set of photographs."""
-        points = {name: self.points(real.images, real.share) for name, real in reals.items()}
-        sets = {
-            name: ImageSet(
-                name=name,
-                kind="real",
-                points=points[name],
-                labels=tuple(real.names),
-                groups=read_groups(real.names).names,
-            )
-            for name, real in reals.items()
-        }
-        shares = sorted({real.share for real in reals.values()}, reverse=True)
+    def compare(
+        self,
+        reals: Mapping[str, Photographs],
+        sources: Sequence[str],
+        fitted: Mapping[str, Photographs] | None = None,
+        *,
+        patches: bool,
+        done: Collection[tuple[str, str]] = (),
+    ) -> Iterator[Compared]:
+        """Compare every source with every set of photographs, and photographs that were fitted to with their own.
+
+        Rows that are done, by source and set, are left out.
+        """
+        sets = {name: self._set(name, real, real.framing) for name, real in reals.items()}
         for name, real in sets.items():
-            yield self._ideal(real, reals[name], patches)
-            share = reals[name].share
-            plain = [middle(face, self.size) for face in self.framed(share)]
-            labels = tuple(map(str, range(len(plain))))
-            faces = ImageSet(name=HQ, kind="hq", points=self.points(plain, share), labels=labels, groups=self.people)
-            yield self._compare(faces, plain, real, reals[name], patches)
+            pictures, framing = reals[name].images, reals[name].framing
+            if (IDEAL, name) not in done:
+                yield self._ideal(real, reals[name], patches)
+            if (HQ, name) not in done:
+                plain = [middle(face, self.size) for face in self.framed(framing)]
+                labels = tuple(map(str, range(len(plain))))
+                points = self.points(plain, framing)
+                faces = ImageSet(name=HQ, kind="hq", points=points, labels=labels, groups=self.people)
+                yield self._compare(faces, plain, real, pictures, patches)
+            if fitted and name in fitted and (FITTED, name) not in done:
+                chosen = self._set(FITTED, fitted[name], framing)
+                yield self._compare(chosen, fitted[name].images, real, pictures, patches)
         for source in sources:
             recipe = resolve_recipe(source)
-            made = {share: self.made(recipe, share, pictures=patches) for share in shares}
-            for name, real in sets.items():
-                yield self._compare(*made[reals[name].share], real, reals[name], patches)
+            left = [name for name in sets if (recipe.name, name) not in done]
+            framings = sorted({reals[name].framing for name in left}, reverse=True)
+            made = {framing: self.made(recipe, framing, pictures=patches) for framing in framings}
+            for name in left:
+                yield self._compare(*made[reals[name].framing], sets[name], reals[name].images, patches)
 
-    def made(self, recipe: Recipe, share: float, *, pictures: bool) -> tuple[ImageSet, list[Pixels]]:
+    def _set(self, name: str, photographs: Photographs, framing: Framing) -> ImageSet:
+        """Photographs, measured as images that are framed so."""
+        names = photographs.names
+        points = self.points(photographs.images, framing)
+        return ImageSet(name=name, kind="real", points=points, labels=tuple(names), groups=read_groups(names).names)
+
+    def made(self, recipe: Recipe, framing: Framing, *, pictures: bool) -> tuple[ImageSet, list[Pixels]]:
         """The images of a recipe on faces so framed, measured; they themselves only where they are asked for."""
-        faces = self.framed(share)
+        faces = self.framed(framing)
         order, records = self.draws(recipe)
         by_face: dict[int, list[Record]] = {}
         for face, record in zip(order, records, strict=True):
@@ -253,33 +300,31 @@ class Bench:
             size = faces[0].shape[0], faces[0].shape[1]
             images = [middle(finish(native.pixels, native.tail, size), self.size) for native in natives]
         if network:
-            points = self.points(images, share)
+            points = self.points(images, framing)
         else:
             measured = self.measure(by_face, faces)
-            points = self.whitening(share)(np.concatenate([measured[face] for face in by_face]))
+            points = self.whitening(framing)(np.concatenate([measured[face] for face in by_face]))
         labels = tuple(map(str, range(len(groups))))
         return ImageSet(name=recipe.name, kind="synth", points=points, labels=labels, groups=groups), images
 
-    def points(self, images: Sequence[Pixels], share: float) -> Features:
+    def points(self, images: Sequence[Pixels], framing: Framing) -> Features:
         def measure(image: Pixels) -> Features:
             key = hashlib.sha256(image.tobytes() + Extractor(DEGRADATION).key().encode()).hexdigest()
             return cached(self.cache, key, lambda: degradation_features(image))
 
-        return self.whitening(share)(np.stack([measure(image) for image in images]))
+        return self.whitening(framing)(np.stack([measure(image) for image in images]))
 
     def _compare(
-        self, made: ImageSet, images: Sequence[Pixels], real: ImageSet, photographs: Photographs, patches: bool
+        self, made: ImageSet, images: Sequence[Pixels], real: ImageSet, pictures: Sequence[Pixels], patches: bool
     ) -> Compared:
-        start = time.monotonic()
         distance = kid(made.points, real.points)
         auc = classifier_auc(made.points, real.points, made.groups, real.groups, seed=self.seed)
         told = None
         if patches:
             config = PatchConfig(seed=self.seed)
-            told = compare_patches(images, photographs.images, made.groups, real.groups, config).auc.value
+            told = compare_patches(images, pictures, made.groups, real.groups, config).auc.value
         coverage = self._coverage(made.points, real.points)
         row = Row(made.name, real.name, distance.value, distance.low, distance.high, coverage, auc, told)
-        print(f"{row.source} to {row.reference}: {_cells(row)}, {time.monotonic() - start:.0f} s", flush=True)
         return Compared(row, made, real)
 
     def _coverage(self, made: Features, real: Features) -> float:
@@ -294,25 +339,46 @@ class Bench:
         return float(np.mean(draws))
 
     def _ideal(self, real: ImageSet, photographs: Photographs, patches: bool) -> Compared:
-        """Half of the people against the others: what a perfect source would reach at these numbers."""
+        """Half of the people against the others, the mean of some splits: what a perfect source would reach."""
         people = sorted(set(real.groups))
-        first = {people[int(place)] for place in np.random.default_rng(self.seed).permutation(len(people))[::2]}
-        halves: list[tuple[ImageSet, Photographs]] = []
-        for inside in (True, False):
-            places = [place for place, name in enumerate(real.groups) if (name in first) is inside]
-            part = ImageSet(
-                name=real.name,
-                kind="real",
-                points=real.points[places],
-                labels=tuple(real.labels[place] for place in places),
-                groups=tuple(real.groups[place] for place in places),
+        rows: list[Row] = []
+        for number in range(_SPLITS):
+            order = np.random.default_rng([self.seed, number]).permutation(len(people))
+            first = {people[int(place)] for place in order[::2]}
+            (one, one_pictures), (other, other_pictures) = (
+                _part(real, photographs, [name in first for name in real.groups], inside=inside)
+                for inside in (True, False)
             )
-            pictures = Photographs(
-                [photographs.images[place] for place in places], [photographs.names[place] for place in places]
-            )
-            halves.append((part, pictures))
-        (one, one_pictures), (other, other_pictures) = halves
-        return self._compare(dataclasses.replace(one, name=IDEAL), one_pictures.images, other, other_pictures, patches)
+            one = dataclasses.replace(one, name=IDEAL)
+            rows.append(self._compare(one, one_pictures, other, other_pictures, patches and number == 0).row)
+
+        def mean(of: Callable[[Row], float]) -> float:
+            return float(np.mean([of(row) for row in rows]))
+
+        row = Row(
+            source=IDEAL,
+            reference=real.name,
+            kid=mean(lambda row: row.kid),
+            low=mean(lambda row: row.low),
+            high=mean(lambda row: row.high),
+            coverage=mean(lambda row: row.coverage),
+            auc=mean(lambda row: row.auc),
+            patches=rows[0].patches,
+        )
+        return Compared(row, real, real)
+
+
+def _part(
+    real: ImageSet, photographs: Photographs, within: Sequence[bool], *, inside: bool
+) -> tuple[ImageSet, list[Pixels]]:
+    places = [place for place, there in enumerate(within) if there is inside]
+    part = dataclasses.replace(
+        real,
+        points=real.points[places],
+        labels=tuple(real.labels[place] for place in places),
+        groups=tuple(real.groups[place] for place in places),
+    )
+    return part, [photographs.images[place] for place in places]
 
 
 def _network(recipe: Recipe) -> Network | None:
@@ -355,7 +421,7 @@ def to_markdown(rows: Sequence[Row], reals: Sequence[str], bench: Bench, photogr
     for row in rows:
         by_source.setdefault(row.source, {})[row.reference] = row
     ranked = sorted(
-        (name for name in by_source if name not in (HQ, IDEAL)),
+        (name for name in by_source if name not in _BESIDE),
         key=lambda name: float(np.mean([row.kid for row in by_source[name].values()])),
     )
     patched = any(row.patches is not None for row in rows)
@@ -365,18 +431,17 @@ def to_markdown(rows: Sequence[Row], reals: Sequence[str], bench: Bench, photogr
         "|---|" + "---|" * len(reals),
     ]
     together = {name: names for names in equal_presets() for name in names}
-    for name in (IDEAL, *ranked, HQ):
+    for name in (*(name for name in _BESIDE[:-1] if name in by_source), *ranked, HQ):
         # Methods that publish the same numbers share a row, under the names that are not measured themselves.
         names = [name, *(other for other in together.get(name, ()) if other not in by_source)]
-        shown = name if name in (HQ, IDEAL) else ", ".join(f"`{each}`" for each in names)
-        cells = [_short(by_source[name][real]) for real in reals]
+        shown = name if name in _BESIDE else ", ".join(f"`{each}`" for each in names)
+        cells = [_short(by_source[name][real]) if real in by_source[name] else "" for real in reals]
         lines.append(f"| {shown} | {' | '.join(cells)} |")
     sets = ", ".join(f"{len(photographs[name].names)} {name}" for name in reals)
     framed = "".join(
-        f" The {name} photographs show {photographs[name].share:.0%} of what an aligner cuts out, and so do the images "
-        "that are compared with them."
+        f" The {name} photographs {words}, and so do the images that are compared with them."
         for name in reals
-        if photographs[name].share < 1
+        if (words := photographs[name].framing.describe())
     )
     lines += [
         "",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
 
 import cv2
@@ -49,37 +50,33 @@ def test_the_table_ranks_sources_and_goes_into_a_document(
         (tmp_path / "real" / f"{number:05}.png").write_bytes(encode_png(real))
     page = tmp_path / "page.md"
     page.write_text("Before.\n\n" + "\n".join(table._MARKS) + "\n\nAfter.\n", "utf-8")
-    table.main(
-        [
-            *("--real", f"mine={tmp_path}/real", "--hq", f"{tmp_path}/hq", "--size", str(SIZE), "--images", "30"),
-            *(
-                "--source",
-                "codeformer",
-                "--source",
-                "gfpgan",
-                "--json",
-                f"{tmp_path}/numbers.json",
-                "--figures",
-                f"{tmp_path}/figures",
-                "--into",
-                str(page),
-            ),
-        ]
-    )
+    words = [
+        *("--real", f"mine={tmp_path}/real", "--hq", f"{tmp_path}/hq", "--size", str(SIZE), "--images", "30"),
+        *("--fitted", f"mine={tmp_path}/hq", "--json", f"{tmp_path}/numbers.json", "--into", str(page)),
+        *("--source", "codeformer"),
+    ]
+    table.main([*words, "--figures", f"{tmp_path}/figures"])
+    assert "codeformer to mine:" in capsys.readouterr().out
+    table.main([*words, "--source", "gfpgan", "--go-on"])
+    said = capsys.readouterr().out
+    assert "gfpgan to mine:" in said
+    assert "codeformer to mine:" not in said, "what was measured is kept"
     text = page.read_text("utf-8")
     assert text.startswith("Before.\n\n<!-- table")
     assert text.endswith("After.\n")
     lines = [line.split("|")[1].strip() for line in text.splitlines() if line.startswith("|")]
     shared = "`codeformer`, `codeformer-stage3-large`"
-    assert lines == ["LQ images by", "---", table.IDEAL, "`gfpgan`", shared, table.HQ], "best first"
+    assert lines == ["LQ images by", "---", table.IDEAL, table.FITTED, "`gfpgan`", shared, table.HQ], "best first"
     rows = {row["source"]: row for row in json.loads((tmp_path / "numbers.json").read_text("utf-8"))}
     assert rows["gfpgan"]["kid"] < 0.5 * rows["codeformer"]["kid"]
     assert rows["gfpgan"]["patches"] is None
+    assert rows[table.FITTED]["kid"] == pytest.approx(rows[table.HQ]["kid"]), "these are HQ faces"
+    assert abs(rows[table.IDEAL]["kid"]) < rows["gfpgan"]["kid"], "the mean of some splits"
     figure = cv2.imread(f"{tmp_path}/figures/umap-mine.png")
     assert figure is not None
     assert figure.shape[1] == round(WIDTH * DPI)
     assert len(np.unique(figure.reshape(-1, 3), axis=0)) > 50, "points of several colours"
-    assert "24 mine" in capsys.readouterr().out
+    assert "24 mine" in said
 
 
 @pytest.mark.long
@@ -101,6 +98,12 @@ def test_a_recipe_whose_images_a_flipnet_makes_has_a_row_too(astronaut: npt.NDAr
     assert rows["net"].kid > rows[table.HQ].kid + 0.1
 
 
+@pytest.mark.parametrize(("option", "value"), [("--cut", "other"), ("--fitted", "other=more")])
+def test_an_option_for_no_set_is_refused(option: str, value: str) -> None:
+    with pytest.raises(SystemExit, match=f"{option} other: no --real of that name"):
+        table.main(["--real", "mine=somewhere", "--hq", "faces", option, value])
+
+
 def test_a_document_without_marks_is_refused(tmp_path: Path) -> None:
     (tmp_path / "page.md").write_text("nothing\n", "utf-8")
     with pytest.raises(SystemExit, match="expected the marks"):
@@ -116,6 +119,20 @@ def test_nobody_is_fitted_to_and_judges(tmp_path: Path) -> None:
     fitted, judging = splits.split("web", tmp_path)
     assert [path.stem for path in fitted] == ["0_0_ada_0001", "0_0_cleo_0004", "0_0_cleo_0009", "1_0_ada_0002"]
     assert [path.stem for path in judging] == ["0_0_bea_0001"]
+
+
+def test_no_photograph_of_a_crowd_stands_for_all_and_the_halves_change_places(tmp_path: Path) -> None:
+    folder = tmp_path / "faces/lq_real/wider_like_crops"
+    folder.mkdir(parents=True)
+    for photograph, faces in (("a", 30), ("b", 4), ("c", 2), ("d", 9)):
+        for number in range(faces):
+            (folder / f"{photograph}_f{number:03}_s060.png").touch()
+    halves = [splits.split("crowd", tmp_path, fold) for fold in (0, 1)]
+    counts = [[Counter(splits.person(path) for path in part) for part in half] for half in halves]
+    assert counts[0] == [{"a": 6, "c": 2}, {"b": 4, "d": 6}]
+    assert counts[1] == counts[0][::-1]
+    assert halves[0][0][0].stem == "a_f000_s060"
+    assert halves[0][0][5].stem == "a_f029_s060", "from all along the list"
 
 
 @pytest.mark.parametrize("name", banks.FITS)
