@@ -183,6 +183,7 @@ def continued_net(
     download: bool,
     lapped: bool = False,
     space: DescriptionSpace | None = None,
+    finished: bool = False,
 ) -> tuple[FlipNet, BaseReference]:
     """Load a network to be trained further on other pairs; returns it with the reference that it is to be saved with.
 
@@ -197,6 +198,7 @@ def continued_net(
         lapped: Whether its blocks, if they stand apart, shall overlap from now on: its space is then scaled by the
             pairs.
         space: How exemplars are described, for a network that knew none; one that did keeps its own.
+        finished: Whether all else of the network stays as it is: it learns no words, and keeps its linear filter.
 
     Raises:
         ConfigError: If it cannot be loaded, or has no blocks that could overlap.
@@ -204,13 +206,15 @@ def continued_net(
     torch.manual_seed(seed)  # pyright: ignore[reportUnknownMemberType]
     folder = model_folder(location)
     net = load(folder, download=download).net
+    if space is not None and net.describer is None:
+        net.add_describer(space.size)
+        net.space = space
+    if finished:
+        return net, read_config(folder)[1]
     add_words(net, words)
     if lapped and not isinstance(net.vae, BlockDCT):
         raise ConfigError(f"base: lapped: {folder} has no blocks that could overlap; leave it out")
     lap = lapped and not net.vae.lapped
-    if space is not None and net.describer is None:
-        net.add_describer(space.size)
-        net.space = space
     if lap or net.head is not None:
         batch = collate([stream.sample(2**40 + number, crop_size) for number in range(samples)])
         target, condition = net.config.mode.flip(batch.hq, batch.lq)

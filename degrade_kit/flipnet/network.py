@@ -169,14 +169,17 @@ def gaussian_blur(images: Tensor, sigma: float) -> Tensor:
 
 
 class DescriptionEmbedding(nn.Module):
-    """Turns descriptions of exemplars into what is added to the embedding of the timestep.
+    """Turns descriptions of exemplars into what is added inside of the network.
+
+    That is something for the embedding of the timestep, which every layer reads, and for each channel that a gated head
+    takes: how much of a coefficient is left and how much is random, as blur, noise and darkness say it at all places.
 
     No layer has a bias, and the last one begins at zero: a row without a description adds nothing, as does a network
     that has not learned from exemplars yet.
 
     Args:
         numbers: How many numbers a description has.
-        width: Of the embedding of the timestep.
+        width: Of the embedding of the timestep, and of the channels for a gated head.
     """
 
     def __init__(self, numbers: int, width: int) -> None:
@@ -259,9 +262,13 @@ class FlipNet(nn.Module):
 
     def add_describer(self, numbers: int) -> None:
         """Let exemplars be learned from; nothing changes until they are."""
-        width = self.unet.time_embedding.linear_2.out_features
+        width = self._embedding_width + (0 if self.head is None else self.head.out_channels)
         self.config = dataclasses.replace(self.config, description=numbers)
         self.describer = DescriptionEmbedding(numbers, width).to(self.unet.device)
+
+    @property
+    def _embedding_width(self) -> int:
+        return int(self.unet.time_embedding.linear_2.out_features)
 
     def _add_shift(self, module: nn.Module, arguments: tuple[Tensor, ...], output: Tensor) -> Tensor:
         del module, arguments
@@ -293,15 +300,21 @@ class FlipNet(nn.Module):
             if ".attn1.processor." in name or ".lora_" in name:
                 yield name, parameter
 
-    def set_trainable(self, *, base: bool = False) -> list[nn.Parameter]:
-        """Let gradients reach LoRA and BoostHub alone, or also the base network and its text model (`base`).
+    def set_trainable(self, *, base: bool = False, adapters: bool = True) -> list[nn.Parameter]:
+        """Let gradients reach LoRA and BoostHub, or also the base network and its text model.
+
+        What learns from exemplars trains in any case, where there is such.
+
+        Args:
+            base: Whether the base network and its text model train.
+            adapters: Whether LoRA and BoostHub do.
 
         Returns:
             The parameters that train.
         """
         self.requires_grad_(False)
         for _, parameter in self.adapter_parameters():
-            parameter.requires_grad_(True)
+            parameter.requires_grad_(adapters)
         if base:
             self.unet.requires_grad_(True)
             self.text_encoder.requires_grad_(True)
@@ -341,7 +354,7 @@ class FlipNet(nn.Module):
         return encode_prompts(self.tokenizer, self.text_encoder, prompts)
 
     def encode_descriptions(self, descriptions: Sequence[Sequence[float]]) -> Tensor | None:
-        """Compute what descriptions add to the embedding of the timestep, (B, width); None where none is given.
+        """Compute what descriptions add inside of the network, (B, width); None where none is given.
 
         Each is computed alone: the last bit must not depend on those beside it.
 
@@ -476,7 +489,7 @@ class FlipNet(nn.Module):
         self, rows: Tensor, timesteps: Tensor, tokens: Tensor, mask: Tensor | None, shift: Tensor | None = None
     ) -> Tensor:
         dtype = self.unet.dtype
-        self._shift = shift
+        self._shift = None if shift is None else shift[:, : self._embedding_width]
         try:
             output = self.unet(
                 rows.to(dtype),
@@ -487,6 +500,8 @@ class FlipNet(nn.Module):
             )[0]
         finally:
             self._shift = None
+        if shift is not None and self.head is not None:
+            output = output + shift[:, self._embedding_width :, None, None].to(output.dtype)
         return _full_precision(output)
 
 

@@ -12,7 +12,7 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 import torch
 from torch import Tensor, nn
@@ -31,7 +31,10 @@ from degrade_kit.flipnet.space import BlockDCT
 log = logging.getLogger(__name__)
 
 
-Weighting = Literal["uniform", "min_snr", "posterior"]
+Weighting = Literal["uniform", "min_snr", "posterior", "relative"]
+_OF_HEAD: Final = ("posterior", "relative")
+_LEAST_ERROR: Final = 0.05
+"""Added to an error before its logarithm: what is nearly perfect counts no more."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -54,7 +57,8 @@ class TrainConfig(LoopConfig):
     """Weight of the loss on the condition's rows; 1 in the paper."""
     loss_weighting: Weighting = "uniform"
     """Over timesteps. `min_snr`: min(SNR, 5) (Hang et al. 2023) for the sample, the same over SNR for epsilon;
-    `posterior`, of a gated head only: the error in units of what a linear estimate leaves open, as in EDM."""
+    `posterior`, of a gated head only: the error in units of what a linear estimate leaves open, as in EDM; `relative`:
+    the logarithm of that of each row, so that a loud or dark photograph counts no more than a nearly clean one."""
     channel_weighting: float = 0.0
     """Exponent of a latent channel's scale in its loss weight, for `BlockDCT`: 0 treats every coefficient alike, 2 is
     the squared error of pixels."""
@@ -63,6 +67,8 @@ class TrainConfig(LoopConfig):
     512 pixels and their mirror images take 1 GB."""
     train_base: bool = False
     """Train the base network and its text model too: for a small base model that starts from nothing."""
+    describer_alone: bool = False
+    """Train what a finished network makes of descriptions, and nothing else: what it does by words stays to the bit."""
 
     def __post_init__(self) -> None:
         LoopConfig.__post_init__(self)  # `super()` fails in a dataclass with slots
@@ -70,6 +76,8 @@ class TrainConfig(LoopConfig):
             raise ConfigError(f"noise_draws: expected 1 or more, got {self.noise_draws}")
         if not self.latent_cache_gigabytes >= 0:
             raise ConfigError(f"latent_cache_gigabytes: expected 0 or more, got {self.latent_cache_gigabytes}")
+        if self.describer_alone and self.train_base:
+            raise ConfigError("describer_alone: nothing else trains then; leave train_base out")
         if not 0 <= self.description_noise <= 10:
             raise ConfigError(f"description_noise: expected a number within [0, 10], got {self.description_noise}")
         for name in ("caption_dropout", "condition_noise", "description_dropout"):
@@ -102,8 +110,8 @@ class DiffusionLoss(nn.Module):
             if not isinstance(net.vae, BlockDCT):
                 raise ConfigError("channel_weighting: only a BlockDCT's channels have scales")
             weights = net.vae.scale.float() ** config.channel_weighting
-        if config.loss_weighting == "posterior" and net.head is None:
-            raise ConfigError("loss_weighting: posterior needs a gated head")
+        if config.loss_weighting in _OF_HEAD and net.head is None:
+            raise ConfigError(f"loss_weighting: {config.loss_weighting} needs a gated head")
         self.latents: LatentCache | None = None
         if config.latent_cache_gigabytes:
             if isinstance(net.vae, BlockDCT):
@@ -184,7 +192,7 @@ class DiffusionLoss(nn.Module):
         return Predicted(loss, one_step_estimate(net.prediction_type, prediction, noisy, a, s), timesteps)
 
     def _shift(self, descriptions: Sequence[tuple[float, ...]], random: _Random) -> Tensor | None:
-        """What descriptions add to the embedding of the timestep, (B, width); those that are not shown add nothing."""
+        """What descriptions add inside of the network, (B, width); those that are not shown add nothing."""
         describer = self.net.describer
         if describer is None:
             return None
@@ -203,11 +211,13 @@ class DiffusionLoss(nn.Module):
 
     def _error(self, prediction: Tensor, wanted: Tensor, timesteps: Tensor) -> Tensor:
         error = prediction.float() - wanted.float()
-        if self.config.loss_weighting == "posterior":
+        if self.config.loss_weighting in _OF_HEAD:
             assert self.net.head is not None
             error = error / self.net.head.deviation(*self.net.signal_noise(timesteps))
-        squared = error.square() * self.channel_weights
-        return (squared.mean((1, 2, 3)) * self._timestep_weights(timesteps)).mean()
+        rows = (error.square() * self.channel_weights).mean((1, 2, 3))
+        if self.config.loss_weighting == "relative":
+            return (rows + _LEAST_ERROR).log().mean()
+        return (rows * self._timestep_weights(timesteps)).mean()
 
     def _timestep_weights(self, timesteps: Tensor) -> Tensor:
         alpha = self.net.alphas_cumprod.to(timesteps.device, non_blocking=True)[timesteps].float()
@@ -248,7 +258,7 @@ class _Random:
 
 def new_state(net: FlipNet, config: TrainConfig) -> TrainState:
     """Make the state before the first step."""
-    net.set_trainable(base=config.train_base)
+    net.set_trainable(base=config.train_base, adapters=not config.describer_alone)
     return state_of(net, config)
 
 
@@ -295,9 +305,11 @@ def train(
         ConfigError: If the device is not there, or the last checkpoint is damaged or of another network.
         RunError: If three steps in a row give no finite numbers, or a checkpoint cannot be written.
     """
+    # A base model that is bundled lies there in half precision already.
+    half = config.train_base or (config.describer_alone and base.location == BASE_DIR)
 
     def store(folder: Path) -> None:
-        save(net, folder, base, prompts=prompts, sampling=sampling, half=config.train_base, more=more)
+        save(net, folder, base, prompts=prompts, sampling=sampling, half=half, more=more)
 
     def trainee() -> Trainee:
         if config.gradient_checkpointing:

@@ -325,6 +325,10 @@ def plan_degrade_training(run: DegradeRun) -> DegradePlan:
             raise ConfigError(f"start: {config.start}: a FlipNet that restores; expected one that degrades")
         if config.base.lapped and not config.train.train_base:
             raise ConfigError("base: lapped: a network learns anew in other blocks; set train_base, or leave it out")
+        if config.train.describer_alone and not config.data.exemplars:
+            raise ConfigError("describer_alone: there is nothing to learn; set `data: {exemplars: true}`")
+    elif config.train.describer_alone:
+        raise ConfigError("describer_alone: expected a finished FlipNet to begin with; set start")
     else:
         check_base_choice(config.base_model, train_base=config.train.train_base)
     if config.base_model:
@@ -462,6 +466,7 @@ def build_net(run: DegradeRun, stream: Mixture) -> tuple[FlipNet, BaseReference]
             download=run.download,
             lapped=config.base.lapped,
             space=space,
+            finished=config.train.describer_alone,
         )
         if config.train.train_base:  # which is then saved with it
             base = BaseReference(location=BASE_DIR)
@@ -547,7 +552,9 @@ def _train(
     )
     net, base = build_net(run, stream)
     prompts: Prompts = ()
-    if run.config.data.captions == "template":
+    if train_config.describer_alone:
+        prompts = read_config(model_folder(run.config.start))[2]
+    elif run.config.data.captions == "template":
         # Where exemplars are learned from, faces teach what these mean; the words are those of the photographs.
         faces = not run.config.data.exemplars
         prompts = caption_prompts(stream, max(train_config.crop_sizes), run.config.data.survey, faces=faces)
@@ -777,6 +784,8 @@ def plan_text(run: DegradeRun, processes: int = 1) -> str:
         + (
             "all of it trains"
             if config.train_base
+            else "what it makes of exemplars trains alone"
+            if config.describer_alone
             else f"LoRA of rank {run.config.network.lora_rank} and BoostHub train"
         ),
         f"{config.num_steps:,} steps of {config.batch_size if not config.crop_batches else list(config.crop_batches)} "

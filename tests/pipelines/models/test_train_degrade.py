@@ -24,6 +24,8 @@ from degrade_kit.errors import ConfigError
 from degrade_kit.flipnet.batch import from_images
 from degrade_kit.flipnet.checkpoint import load
 from degrade_kit.flipnet.config import BASES
+from degrade_kit.flipnet.degrader import Degrader
+from degrade_kit.flipnet.description import SHIPPED_SPACE, read_space
 from degrade_kit.flipnet.mixture import ImageCache
 from degrade_kit.pipelines.commands.train_degrade import train_degrade_command
 from degrade_kit.pipelines.models import paths, train_degrade
@@ -488,7 +490,7 @@ def test_a_flipnet_learns_from_exemplars_and_a_killed_run_ends_alike(raw: Path, 
     assert "of the samples: press 50%, face 50%" in plan
     assert run([*pairs, "--out", str(tmp_path / "run")]).exit_code == 0
     found = load(tmp_path / "run" / "model").net
-    assert found.config.description == 10
+    assert found.config.description == read_space(SHIPPED_SPACE.parent).size
     assert found.describer is not None
     assert found.describer.last.weight.abs().max() > 0, "it trained"
     assert all(text.endswith(", press") for text, _ in load(tmp_path / "run" / "model").prompts), "not those of faces"
@@ -506,6 +508,58 @@ def test_a_flipnet_learns_from_exemplars_and_a_killed_run_ends_alike(raw: Path, 
     kept = load(tmp_path / "more" / "model").net
     assert kept.describer is not None
     assert kept.space is not None
+
+
+@pytest.mark.slow
+def test_exemplars_are_learned_alone_and_words_stay_to_the_bit(
+    raw: Path, licensed: Path, tmp_path: Path, astronaut: npt.NDArray[np.uint8]
+) -> None:
+    train = {**CONFIG["train"], "num_steps": 2, "train_base": False, "describer_alone": True}
+    data = {"native": {"*": 1.0}, "source_words": True, "survey": 20, "exemplars": True, "held_out": 0.25}
+    config = further(licensed, tmp_path / "alone.yaml", train=train, data=data)
+    words = ["train-degrade", "--pairs", f"press={raw / 'noise'}", "--config", str(config), "--device", "cpu"]
+    words += ["--out", str(tmp_path / "run")]
+    assert "; what it makes of exemplars trains alone" in run([*words, "--dry-run"]).output
+    assert run(words).exit_code == 0
+
+    model = tmp_path / "run" / "model"
+    for path in sorted(licensed.rglob("*.safetensors")):
+        assert (model / path.relative_to(licensed)).read_bytes() == path.read_bytes(), path
+    before, after = Degrader(load(licensed), device="cpu"), Degrader(load(model), device="cpu")
+    assert after.prompts == before.prompts
+    assert after.net.describer is not None
+    assert after.net.describer.last.weight.abs().max() > 0, "it trained"
+    face = np.ascontiguousarray(astronaut[64:128, 64:128])
+    for prompt in ("", before.prompts[0][0]):
+        np.testing.assert_array_equal(after.degrade(face, prompt), before.degrade(face, prompt))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"start": ""}, "expected a finished FlipNet to begin with; set start"),
+        ({"data": {}}, "there is nothing to learn; set `data: {exemplars: true}`"),
+        ({"train": {"describer_alone": True, "train_base": True}}, "nothing else trains then; leave train_base out"),
+    ],
+)
+def test_what_is_learned_alone_needs_a_finished_network(
+    changes: dict[str, Any], message: str, raw: Path, tmp_path: Path
+) -> None:
+    sections = {"start": "photos", "train": {"describer_alone": True}, "data": {"exemplars": True}}
+    path = tmp_path / "wrong.yaml"
+    path.write_text(yaml.safe_dump({**sections, **changes}))
+    words = [
+        "train-degrade",
+        "--pairs",
+        f"press={raw / 'noise'}",
+        "--config",
+        str(path),
+        "--out",
+        str(tmp_path / "run"),
+    ]
+    result = run([*words, "--dry-run"])
+    assert result.exit_code == 2
+    assert f"describer_alone: {message}" in result.output
 
 
 def test_a_description_is_asked_for_by_its_data(raw: Path, tmp_path: Path) -> None:
