@@ -1,7 +1,7 @@
 """How an image is degraded, in a few numbers that say little of what it shows: what an exemplar is to a FlipNet.
 
     space = read_space(folder)              # of a model that was trained with exemplars
-    space.describe(pixels)                  # 10 numbers
+    space.describe(pixels)                  # 11 numbers
     describe_place(space, "photographs")    # those of each photograph
 
 Statistics of small neighbourhoods (coefficients of 8 x 8 blocks, fine detail, edges, tones) are averaged over the
