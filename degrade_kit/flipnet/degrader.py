@@ -132,7 +132,7 @@ class Degrader:
         """
         space = self.net.space
         if space is None:
-            raise ConfigError("like: this FlipNet was not trained with exemplars; give one that was")
+            raise ConfigError("like: this FlipNet was not trained with exemplars; give one that was, such as `photos`")
         if isinstance(like, np.ndarray):
             return (space.describe(pixels_of(like, "like")),)
         return describe_place(space, like)

@@ -147,8 +147,8 @@ def read_space(folder: Path) -> DescriptionSpace:
     path = folder / SPACE_FILE
     if not path.is_file():
         raise ConfigError(
-            f"{folder}: this FlipNet cannot degrade like a photograph: it has no {SPACE_FILE}, which "
-            "`degrade-kit train-degrade --config exemplars` writes"
+            f"{folder}: this FlipNet cannot degrade like a photograph: it has no {SPACE_FILE}; take `photos`, which "
+            "ships, or train it by `degrade-kit train-degrade --config exemplars`"
         )
     data = checked(read_json(path, max_bytes=1 << 20), _CHECK, str(path))
     if data["format"] != _FORMAT or tuple(data["statistics"]) != STATISTICS:

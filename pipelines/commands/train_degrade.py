@@ -57,7 +57,7 @@ def _train_shown(run: Any) -> None:  # noqa: ANN401 (a DegradeRun, imported wher
         names={
             **ConfigFiles().names,
             "photos": "the small FlipNet, further, on `pairs from-photos`",
-            "exemplars": "`photos`, further, to degrade like a photograph",
+            "exemplars": "exemplars alone, for a finished FlipNet",
         },
         saved=_saved_options,
     ),

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 import pytest
 
 from degrade_kit.degradation import degrade, finish, make_lq
 from degrade_kit.errors import ConfigError
-from degrade_kit.flipnet.degrader import Networks
+from degrade_kit.flipnet.config import SamplingConfig
+from degrade_kit.flipnet.degrader import Degrader, Networks
 from degrade_kit.flipnet.folder import PHOTOS, degrading_model, folder_digest
+from degrade_kit.flipnet.severity import Severity, measure
 from degrade_kit.network_ops import FlipNetImage
 from degrade_kit.ops import Frame, Jpeg
 from degrade_kit.presets import preset
@@ -50,6 +53,26 @@ def test_the_flipnet_of_real_photographs_makes_images(astronaut: npt.NDArray[np.
     plain = Record(record.seed, tuple(op for op in record.steps if op.name not in ("flipnet", "jpeg")))
     small = make_lq(plain, hq).astype(float)
     assert 1 < np.abs(lq - small).mean() < 80, "the network changes the photograph, and shows the same face"
+
+
+@pytest.mark.slow
+def test_the_flipnet_of_photographs_follows_an_exemplar(astronaut: npt.NDArray[np.uint8]) -> None:
+    face, other = (
+        np.asarray(cv2.resize(part, (96, 96), interpolation=cv2.INTER_AREA), np.uint8)
+        for part in (astronaut[16:304, 64:352], astronaut[160:480, 160:480])
+    )
+    degrader = Degrader.load("photos", device="cpu")
+
+    def made(*steps: dict[str, dict[str, float]]) -> Severity:
+        recipe = recipe_from_mapping({"name": "known", "steps": list(steps)}, "known")
+        exemplar = make_lq(recipe.draw(generator(0, "a", 0)), other)
+        (lq,) = degrader.degrade(face, like=exemplar, seeds=[3], sampling=SamplingConfig(num_steps=4, guidance=1.0))
+        return measure(face, lq)
+
+    sharp, blurred = made({"blur": {"sigma": 0.2}}), made({"blur": {"sigma": 1.8}})
+    noisy = made({"gaussian_noise": {"level": 10}})
+    assert blurred.blur > sharp.blur + 0.3
+    assert noisy.noise > max(sharp.noise, blurred.noise) + 0.5
 
 
 def _side(record: Record) -> int:

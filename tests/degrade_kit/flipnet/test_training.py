@@ -182,11 +182,28 @@ def test_min_snr_weights_are_those_of_the_paper(kind: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("changes", "message"),
-    [({"channel_weighting": 1.0}, "only a BlockDCT's channels"), ({"loss_weighting": "posterior"}, "a gated head")],
+    [
+        ({"channel_weighting": 1.0}, "only a BlockDCT's channels"),
+        ({"loss_weighting": "posterior"}, "posterior needs a gated head"),
+        ({"loss_weighting": "relative"}, "relative needs a gated head"),
+    ],
 )
 def test_a_weighting_that_the_network_has_not_is_refused(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         DiffusionLoss(tiny_flipnet(), small(**changes))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("weighting", "ratio"), [("posterior", 900), ("relative", 1)])
+def test_a_loud_row_counts_no_more_than_a_quiet_one_by_relative_errors(weighting: str, ratio: float) -> None:
+    net = gated_flipnet()
+    loss = DiffusionLoss(net, small(loss_weighting=weighting))
+    noise = torch.randn(1, net.latent_channels, 4, 4, generator=torch.Generator().manual_seed(0))
+    prediction = torch.cat([3 * noise, 90 * noise]).requires_grad_()
+    loss._error(prediction, torch.zeros_like(prediction), torch.tensor([500, 500])).backward()
+    assert prediction.grad is not None
+    effect = (prediction.grad * prediction.detach()).sum((1, 2, 3))  # of a change of the row by its own size
+    assert float(effect[1] / effect[0]) == pytest.approx(ratio, rel=0.02)
 
 
 @pytest.mark.slow
