@@ -212,9 +212,9 @@ def test_photographs_beside_a_recipe_are_found(shown: Path, photographs: Path, t
     [
         (3, "expected a photograph, a folder of them, or their descriptions, got 3"),
         ([1.0, 2.0], "expected a photograph, a folder of them, or their descriptions, got"),
-        ([[1.0, 2.0]], "expected descriptions of 10 numbers"),
-        ([["x"] * 10], "expected a number within"),
-        ([[1e9] * 10], "expected a number within"),
+        ([[1.0, 2.0]], "expected descriptions of 11 numbers"),
+        ([["x"] * 11], "expected a number within"),
+        ([[1e9] * 11], "expected a number within"),
     ],
 )
 def test_a_slip_in_the_exemplars_is_one_message(like: Any, message: str, shown: Path) -> None:  # noqa: ANN401

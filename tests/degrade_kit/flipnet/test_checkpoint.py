@@ -433,7 +433,7 @@ def test_what_a_network_learned_of_exemplars_comes_back(tmp_path: Path) -> None:
     space["matrix"] = [row[:-1] for row in space["matrix"]]
     (tmp_path / "model" / "description.json").write_text(json.dumps(space))
     assert checkpoint.folder_digest(tmp_path / "model") != digest
-    with pytest.raises(ConfigError, match=r"expected descriptions of 10 numbers, description\.json makes 9"):
+    with pytest.raises(ConfigError, match=r"expected descriptions of 11 numbers, description\.json makes 10"):
         load(tmp_path / "model")
     (tmp_path / "model" / "description.json").unlink()
     with pytest.raises(ConfigError, match="cannot degrade like a photograph"):

@@ -198,7 +198,7 @@ def test_an_exemplar_needs_a_model_that_knows_them(
         degrader.degrade(faces[0], like=faces[1])
     with pytest.raises(ConfigError, match="description: this FlipNet was not trained with exemplars"):
         degrader.run(faces[:1], [[flipnet_record("0123", "", 1, SETTINGS, (1.0,))]])
-    with pytest.raises(ConfigError, match="description: expected 10 numbers, got 1"):
+    with pytest.raises(ConfigError, match=f"description: expected {shown.net.config.description} numbers, got 1"):
         shown.run(faces[:1], [[flipnet_record("4567", "", 1, SETTINGS, (1.0,))]])
     with pytest.raises(ConfigError, match="nowhere"):
         shown.degrade(faces[0], like=tmp_path / "nowhere")
