@@ -1,4 +1,4 @@
-"""Commands that train, restore, fit or caption, where calls fail as on NFS and CIFS or in containers: the same files.
+"""Commands that train, restore, fit or caption, on file systems where calls fail as on NFS and CIFS: the same files.
 
 The quick commands are tried in test_machines.py, under each failing call by itself.
 """
@@ -97,24 +97,6 @@ def test_slow_commands_give_the_same_files_on_network_file_systems(
     assert {made for made, data in files(out).items() if expected.get(made) != data} <= set(chaos.JOURNALS)
     end(words(prepared, out), allowed)
     assert files(out).keys() == expected.keys()
-
-
-def test_slow_commands_give_the_same_files_where_all_is_taken_away_at_once(prepared: Path) -> None:
-    machines.needs(machines.ALL_AT_ONCE)
-    with machines.open_folder() as root:
-        shutil.copytree(prepared, root / "world")
-        found: list[dict[str, bytes]] = []
-        for place in (machines.Place(env=machines.INSIDE), machines.ALL_AT_ONCE):
-            for path in (root, *root.rglob("*")):
-                path.chmod(0o777 if path.is_dir() else 0o644)
-            commands = {name: words(root / "world", root / "out" / name) for name, words in COMMANDS.items()}
-            place.run(commands, root, ENDS, few_samples=True)
-            made = tree(root / "out")
-            found.append({name: chaos.timeless(data) if name.endswith("metrics.jsonl") else data
-                          for name, data in made.items()})  # fmt: skip
-            shutil.rmtree(root / "out")
-    assert found[0].keys() == found[1].keys()
-    assert [name for name, data in found[0].items() if found[1][name] != data] == []
 
 
 def test_every_command_that_writes_is_tried_on_network_file_systems() -> None:
