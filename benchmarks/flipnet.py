@@ -174,6 +174,7 @@ def totals(flops: dict[str, float]) -> dict[str, float]:
         "naive, guided": 2 * VARIANTS * STEPS * flops["joint"],
         "ours, guided": 2 * flops["write"] + 2 * read,
         "ours, both prompts null": flops["write"] + read,
+        **{f"ours, distilled to {count}": flops["write"] + VARIANTS * count * flops["read"] for count in (4, 1)},
     }
     return {name: (value + ends) / 1e3 for name, value in cases.items()}
 
