@@ -3,7 +3,9 @@
 The gates are those of `degrade-kit distill`. Of crops of faces, with the FlipNet's own prompts, five LQ images each are
 made in 20 steps of DDIM, twice, and in fewer steps of its solvers; with `--student DIR`, in the few steps of a FlipNet
 that was distilled from it. The energy distance to the images of 20 steps may not exceed what two sets of those are
-apart (95 % of permutations), and the five images must be at least 90 % as different.
+apart (95 % of permutations), and the five images must be at least 90 % as different. That takes a quarter of an hour of
+a core. `--look` takes a minute: the solvers begin with the noise of the 20 steps, and what counts is how far each image
+is from theirs, as a share of what two images of one face are apart.
 """
 
 from __future__ import annotations
@@ -11,16 +13,19 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
 from benchmarks.harness import print_machine, write_json
-from degrade_kit.flipnet.config import SOLVERS, Solver
+from degrade_kit.flipnet.config import SOLVERS, SamplingConfig, Solver
 from degrade_kit.flipnet.degrader import Degrader
 from degrade_kit.flipnet.distill import few_step_sampling
-from degrade_kit.flipnet.mixture import ImageCache
+from degrade_kit.flipnet.mixture import ImageCache, PairSample
 from degrade_kit.pipelines.images import list_images
 from degrade_kit.pipelines.models.distill import VARIANTS, Judge, PromptedCrops
 
@@ -33,6 +38,33 @@ def solver_steps(text: str) -> tuple[Solver, int]:
     if solver not in SOLVERS or not count.isdigit():
         raise argparse.ArgumentTypeError(f"expected SOLVER=STEPS, a solver of {', '.join(SOLVERS)}; got {text!r}")
     return cast("Solver", solver), int(count)
+
+
+def look(
+    groups: Sequence[PairSample], teacher: Degrader, candidates: Sequence[tuple[str, Degrader, SamplingConfig]]
+) -> None:
+    """Print how far images of fewer steps are from those of 20, from the same noise."""
+
+    def made(degrader: Degrader, sampling: SamplingConfig) -> npt.NDArray[np.float32]:
+        records = [[degrader.record(group.caption, 4 * n + k, sampling) for k in range(4)] for n, group in numbered]
+        return np.array(degrader.run([group.hq for group in groups], records), np.float32)
+
+    numbered = list(enumerate(groups))
+    many = made(teacher, dataclasses.replace(teacher.sampling, solver="ddim", num_steps=20))
+    apart = np.mean([_rms(many[:, i] - many[:, j]) for i in range(4) for j in range(i)])
+    for name, degrader, sampling in candidates:
+        found = made(degrader, sampling)
+        levels = _rms(found - many)
+        print(
+            f"{name:12}{sampling.solver:6}{sampling.num_steps:3} steps: {levels:.2f} levels from 20 steps, "
+            f"{levels / apart:4.0%} of what variants are apart",
+            flush=True,
+        )
+
+
+def _rms(difference: npt.NDArray[np.float32]) -> float:
+    """Mean over images of the root-mean-square of an image; (..., height, width, 3)."""
+    return float(np.sqrt(np.square(difference).mean((-3, -2, -1))).mean())
 
 
 def main() -> None:
@@ -53,6 +85,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=400, help="LQ images of each (default: 400)")
     parser.add_argument("--size", type=int, default=64, help="side of the crops, pixels (default: 64)")
     parser.add_argument("--json", type=Path, help="write all numbers to this file as well")
+    parser.add_argument("--look", type=int, default=0, metavar="CROPS", help="only look at so many crops (default: 0)")
     given = parser.parse_args()
     torch.set_num_threads(1)
 
@@ -61,8 +94,6 @@ def main() -> None:
     crops = PromptedCrops(
         list_images(given.hq), teacher.prompts, face_size=max(given.size, 256), seed=1, cache=ImageCache(10**9)
     )
-    groups = [crops.sample(number, given.size) for number in range(-(-given.images // VARIANTS))]
-    judge = Judge(teacher, groups, 20)
     plain = [
         ("itself", teacher, dataclasses.replace(teacher.sampling, solver=solver, num_steps=count))
         for solver, count in given.solver
@@ -72,6 +103,11 @@ def main() -> None:
         for place in given.student
         for count in given.student_steps
     ]
+    if given.look:
+        look([crops.sample(number, given.size) for number in range(given.look)], teacher, [*plain, *students])
+        return
+    groups = [crops.sample(number, given.size) for number in range(-(-given.images // VARIANTS))]
+    judge = Judge(teacher, groups, 20)
     rows: list[dict[str, Any]] = []
     for name, degrader, sampling in [*plain, *students]:
         start = time.process_time()
