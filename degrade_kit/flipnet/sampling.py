@@ -154,6 +154,11 @@ def make_scheduler(net: FlipNet, config: SamplingConfig) -> Any:  # noqa: ANN401
     else:
         scheduler = diffusers.DPMSolverMultistepScheduler(**common, algorithm_type="dpmsolver++", solver_order=2)
     scheduler.set_timesteps(config.num_steps)
+    if config.solver == "ddim":
+        # Timesteps are rounded, the stride from one to the next is rounded down: in 6, 7 or 11 steps the last one would
+        # end a timestep short of the image, and leave its noise there.
+        stride = len(net.alphas_cumprod) // config.num_steps
+        scheduler.timesteps[-1] = min(int(scheduler.timesteps[-1]), stride - 1)
     return scheduler
 
 

@@ -192,3 +192,16 @@ def test_weights_that_give_no_numbers_are_reported() -> None:
 def test_a_wrong_setting_is_named(change: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         SamplingConfig(**change)
+
+
+def test_ddim_ends_at_the_image_in_any_number_of_steps() -> None:
+    net = tiny_flipnet()
+    noisy, prediction = torch.ones(1, 4, 2, 2), torch.full((1, 4, 2, 2), 0.5)
+    a, s = net.signal_noise(torch.tensor([0]))
+    assert float(s) > 0.02, "a timestep short of the image there is noise to be seen"
+    for count in (1, 2, 6, 7, 11, 12, 13, 20, 50, 333, 1000):
+        scheduler = make_scheduler(net, SamplingConfig(num_steps=count))
+        last = scheduler.timesteps[-1]
+        a, s = net.signal_noise(last[None])
+        end = scheduler.step(prediction, last, noisy).prev_sample
+        assert torch.allclose(end, (noisy - s * prediction) / a, atol=1e-5), count
