@@ -1,7 +1,7 @@
 """Runs on a Ray cluster whose machines come and go: what was waited for, and that nothing is lost, doubled or changed.
 
 The machines are raylets of one process on this machine, by Ray's own utility for such tests. DEGRADE_KIT_ELASTIC is the
-number of runs of each kind in which machines are added and killed at random, two if not given.
+number of runs in which machines are added and killed at random, two if not given.
 """
 
 from __future__ import annotations
@@ -31,13 +31,7 @@ CLUSTER = """
 import sys
 from ray.cluster_utils import Cluster
 common = {"object_store_memory": 80 << 20, "include_dashboard": False}
-for left in reversed(range(5)):
-    try:
-        cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, **common})
-        break
-    except Exception:  # a busy machine: Ray gives a node 30 seconds to start, of which its agents take most
-        if not left:
-            raise
+cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, **common})
 print("address", cluster.address, flush=True)
 nodes = []
 for line in sys.stdin:
@@ -46,7 +40,7 @@ for line in sys.stdin:
         cpus, gpus = map(int, numbers)
         try:
             nodes.append(cluster.add_node(num_cpus=cpus, num_gpus=gpus, object_store_memory=80 << 20, wait=False))
-        except Exception:  # as above
+        except Exception:  # a busy machine: Ray gives a raylet 30 seconds to start
             pass
     elif word == "kill" and nodes:
         cluster.remove_node(nodes.pop(int(numbers[0]) % len(nodes)), allow_graceful=False)
@@ -117,15 +111,10 @@ def faces(faces_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-KINDS = {
-    "recipe": "--size 256 --samples-per-shard 1 --preset gfpgan --variants 12",
-    "flipnet": "--size 128 --samples-per-shard 3 --mode flipnet --flipnet small --solver-steps 6",
-}
-"""What makes LQ images; a shard is some seconds' work."""
-
-
-def synth_words(faces: Path, out: Path, *words: str | int, kind: str = "recipe") -> list[str]:
-    every = ["synth", "--hq", faces, "--shards", out, *KINDS[kind].split(), *words]
+def synth_words(faces: Path, out: Path, *words: str | int) -> list[str]:
+    """A shard for each face, each of some seconds' work."""
+    fixed = ["--size", 256, "--preset", "gfpgan", "--variants", 12, "--samples-per-shard", 1]
+    every = ["synth", "--hq", faces, "--shards", out, *fixed, *words]
     return [sys.executable, "-m", "degrade_kit.pipelines.cli", *map(str, every)]
 
 
@@ -133,20 +122,11 @@ def digests(out: Path) -> dict[str, str]:
     return {path.name: sha256(path.read_bytes()) for path in sorted(out.glob("*.tar"))}
 
 
-def undisturbed_run(kind: str, faces: Path, folder: Path) -> dict[str, str]:
-    subprocess.run(synth_words(faces, folder / "out", "--workers", 0, kind=kind), check=True, capture_output=True)
-    return digests(folder / "out")
-
-
 @pytest.fixture(scope="module")
 def undisturbed(faces: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    return undisturbed_run("recipe", faces, tmp_path_factory.mktemp("undisturbed"))
-
-
-@pytest.fixture(scope="module")
-def undisturbed_flipnet(faces: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    pytest.importorskip("torch")
-    return undisturbed_run("flipnet", faces, tmp_path_factory.mktemp("undisturbed"))
+    out = tmp_path_factory.mktemp("undisturbed") / "out"
+    subprocess.run(synth_words(faces, out, "--workers", 0), check=True, capture_output=True)
+    return digests(out)
 
 
 def test_a_run_waits_for_machines_and_takes_those_that_join_late(
@@ -187,27 +167,17 @@ def test_gpus_that_come_later_are_waited_for(machines: Machines) -> None:
         assert run.stdout.read().strip() == "[0, 1, 2, 3]"
 
 
-def wait_for_shards(run: subprocess.Popen[str], out: Path, more: int) -> None:
-    """Wait until a run has made so many more, but a minute at most: it may need machines for the next one."""
-    wanted, end = len(list(out.glob("*.tar"))) + more, time.monotonic() + 60
-    while run.poll() is None and len(list(out.glob("*.tar"))) < wanted and time.monotonic() < end:
-        time.sleep(0.05)
-
-
-@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("seed", range(RUNS))
 def test_machines_that_come_and_go_change_nothing(
-    seed: int, kind: str, machines: Machines, faces: Path, request: pytest.FixtureRequest, tmp_path: Path
+    seed: int, machines: Machines, faces: Path, undisturbed: dict[str, str], tmp_path: Path
 ) -> None:
-    expected = request.getfixturevalue({"recipe": "undisturbed", "flipnet": "undisturbed_flipnet"}[kind])
     rng = random.Random(seed)
     machines.add(cpus=2)
-    words = synth_words(faces, tmp_path / "out", "--ray-address", machines.address, "--workers", 4, kind=kind)
+    words = synth_words(faces, tmp_path / "out", "--ray-address", machines.address, "--workers", 4)
     killed, nodes = 0, 1
     with subprocess.Popen(words, env=machines.environment, stderr=subprocess.PIPE, text=True) as run:
         while run.poll() is None:
-            wait_for_shards(run, tmp_path / "out", rng.randint(0, 2) if nodes else 0)
-            time.sleep(rng.uniform(0, 2))
+            time.sleep(rng.uniform(0.5, 2.5))
             if nodes > 2 or (nodes and rng.random() < 0.5):
                 nodes = machines.kill(rng.randrange(8))
                 killed += 1
@@ -216,7 +186,7 @@ def test_machines_that_come_and_go_change_nothing(
         assert run.stderr is not None
         told = run.stderr.read()
     assert run.returncode == 0, told
-    assert killed
-    assert digests(tmp_path / "out") == expected
-    assert open_shards(tmp_path / "out").manifest["num_samples"] == 24
+    assert killed, "the run is too short for this machine"
+    assert digests(tmp_path / "out") == undisturbed
+    assert open_shards(tmp_path / "out").manifest["num_samples"] == len(undisturbed)
     assert not re.search(r"failed|left out", told), told
