@@ -422,7 +422,8 @@ def to_markdown(rows: Sequence[Row], reals: Sequence[str], bench: Bench, photogr
         by_source.setdefault(row.source, {})[row.reference] = row
     ranked = sorted(
         (name for name in by_source if name not in _BESIDE),
-        key=lambda name: float(np.mean([row.kid for row in by_source[name].values()])),
+        # What was not compared with all sets stands last.
+        key=lambda name: (-len(by_source[name]), float(np.mean([row.kid for row in by_source[name].values()]))),
     )
     patched = any(row.patches is not None for row in rows)
     head = "KID, coverage, AUC" + (", AUC on patches" if patched else "")
@@ -454,7 +455,7 @@ def to_markdown(rows: Sequence[Row], reals: Sequence[str], bench: Bench, photogr
 
 
 def _short(row: Row) -> str:
-    cells = [f"{row.kid:.2f}", f"{row.coverage:.2f}", f"{row.auc:.2f}"]
+    cells = [f"{round(row.kid, 2) + 0:.2f}", f"{row.coverage:.2f}", f"{row.auc:.2f}"]
     return ", ".join(cells if row.patches is None else [*cells, f"{row.patches:.2f}"])
 
 
