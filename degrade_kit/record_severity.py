@@ -314,7 +314,8 @@ def _apart(op: ops.ChannelShift, scale: float) -> Terms:
     if op.space == "ycc":
         right, down = (np.subtract(moves[1:], moves[0]) for moves in (op.right, op.down))
         apart = np.log1p(scale * np.hypot(right, down))
-        soft = sum(part * (1 - part) for part in (np.mod(op.right[1:], 1), np.mod(op.down[1:], 1)))
+        parts = np.mod([op.right[1:], op.down[1:]], 1)
+        soft = (parts * (1 - parts)).sum(0)
         return tuple(map(float, (*apart, *soft)))
     return (scale * math.sqrt(float(np.var(op.right) + np.var(op.down))),)
 
