@@ -147,8 +147,10 @@ def build_projection(sets: Sequence[PlotSet], *, title: str, note: str) -> Figur
             if others:
                 axes.scatter(*np.concatenate(others).T, s=5, c=_OTHERS, linewidths=0, zorder=1)
             _scatter_mixed(axes, [source], [looks[id(source)]])
+        # A source alone is drawn over the photographs, which would hide one that comes near them; all sources are not.
+        order = 3 if source is None else 1.5
         for each in real:
-            axes.scatter(*each.points.T, **_real_marker(looks[id(each)], crowd), zorder=3)
+            axes.scatter(*each.points.T, **_real_marker(looks[id(each)], crowd), zorder=order)
 
     handles = [_handle(each, looks[id(each)]) for each in (*[s for s in sets if s.real], *sources)]
     figure.legend(

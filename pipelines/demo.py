@@ -13,10 +13,12 @@ from degrade_kit.hq import HqConfig
 from degrade_kit.image import decode_image, encode_png
 from degrade_kit.pipelines.claim import report_claim
 from degrade_kit.pipelines.dataset.verify import verify
+from degrade_kit.pipelines.makers.networks import NetworkSettings, check_networks, load_networks
 from degrade_kit.pipelines.sheet import LEGEND, Tile, caption, contact_sheet
 from degrade_kit.pipelines.synth.preview import draw_preview
 from degrade_kit.pipelines.synth.synthesize import synthesize
 from degrade_kit.presets import preset
+from degrade_kit.recipe import recipe_from_mapping
 from degrade_kit.seeding import generator
 from degrade_kit.store import LocalStore
 from degrade_kit.wording import counted_noun
@@ -79,7 +81,7 @@ def flipnet_installed() -> bool:
 
 
 def draw_modes(faces: Path, out: Path) -> list[tuple[Path, str]]:
-    """Draw each face by the recipe and, below, by the FlipNet that ships; nothing where PyTorch is not installed.
+    """Draw each face by a recipe and, below, by the two FlipNets that ship; nothing where PyTorch is not installed.
 
     Args:
         faces: Folder of PNG files.
@@ -90,26 +92,30 @@ def draw_modes(faces: Path, out: Path) -> list[tuple[Path, str]]:
     """
     if not flipnet_installed():
         return []
-    from degrade_kit.flipnet.degrader import Degrader
-    from degrade_kit.flipnet.folder import SMALL
+    from degrade_kit.flipnet.folder import PHOTOS, SMALL
     from degrade_kit.flipnet.licence import licence_notice
 
-    if not SMALL.is_dir():
+    if not (SMALL.is_dir() and PHOTOS.is_dir()):
         return []
-    degrader = Degrader.load("small", device="cpu")
+    small = [
+        recipe_from_mapping({"name": "small", "steps": [{"flipnet": {"model": "small", "prompt": prompt}}]}, "small")
+        for prompt in _PROMPTS
+    ]
     rows: list[list[Tile]] = []
     headings: list[str] = []
-    for face in sorted(faces.glob("*.png")):
-        hq = decode_image(face.read_bytes()).pixels
-        records = [preset("flipnet-paper").draw(generator(0, face.name, number)) for number in range(len(_PROMPTS))]
-        classical = [make_lq(record, hq) for record in records]
-        learned = [degrader.record(prompt, number) for number, prompt in enumerate(_PROMPTS)]
-        [made] = degrader.run([hq], [learned])
-        for maker, images, drawn in (("flipnet-paper", classical, records), ("small FlipNet", made, learned)):
-            headings.append(f"{maker}: {face.name}")
-            rows.append(
-                [Tile(hq, ("HQ",)), *(Tile(lq, caption(record)) for lq, record in zip(images, drawn, strict=True))]
-            )
-    title = "LQ images by the recipe flipnet-paper and by the small FlipNet; seed 0"
+    for heading, recipes in (
+        ("flipnet-paper, a recipe without a network", [preset("flipnet-paper")] * len(_PROMPTS)),
+        ("flipnet-real: the FlipNet photos at the size of faces in photographs, and a file behind it",
+         [preset("flipnet-real")] * len(_PROMPTS)),
+        ("the small FlipNet at full size", small),
+    ):  # fmt: skip
+        check_networks(recipes[0], NetworkSettings())
+        network = load_networks(recipes[0], NetworkSettings(device="cpu"))
+        for face in sorted(faces.glob("*.png")):
+            hq = decode_image(face.read_bytes()).pixels
+            records = [recipe.draw(generator(0, face.name, number)) for number, recipe in enumerate(recipes)]
+            headings.append(f"{heading}: {face.name}")
+            rows.append([Tile(hq, ("HQ",)), *(Tile(make_lq(each, hq, network), caption(each)) for each in records)])
+    title = "LQ images by a recipe and by the FlipNets that ship; seed 0"
     write_whole(out, encode_png(contact_sheet(rows, title=title, notes=(LEGEND,), headings=headings, details=True)))
-    return [(out, f"recipe and FlipNet side by side. {licence_notice(SMALL)}")]
+    return [(out, f"recipe and FlipNets side by side. {licence_notice(SMALL)}")]
