@@ -15,7 +15,7 @@ import dataclasses
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -27,7 +27,7 @@ from degrade_kit.flipnet.degrader import Degrader
 from degrade_kit.flipnet.distill import few_step_sampling
 from degrade_kit.flipnet.mixture import ImageCache, PairSample
 from degrade_kit.pipelines.images import list_images
-from degrade_kit.pipelines.models.distill import VARIANTS, Judge, PromptedCrops
+from degrade_kit.pipelines.models.distill import VARIANTS, PromptedCrops, StepsJudge
 
 FEWER = ("ddim=12", "ddim=8", "ddim=6", "ddim=4", "ddim=2", "dpm++=6", "dpm++=4", "dpm++=3", "dpm++=2")
 
@@ -37,7 +37,7 @@ def solver_steps(text: str) -> tuple[Solver, int]:
     solver, _, count = text.partition("=")
     if solver not in SOLVERS or not count.isdigit():
         raise argparse.ArgumentTypeError(f"expected SOLVER=STEPS, a solver of {', '.join(SOLVERS)}; got {text!r}")
-    return cast("Solver", solver), int(count)
+    return solver, int(count)
 
 
 def look(
@@ -107,7 +107,7 @@ def main() -> None:
         look([crops.sample(number, given.size) for number in range(given.look)], teacher, [*plain, *students])
         return
     groups = [crops.sample(number, given.size) for number in range(-(-given.images // VARIANTS))]
-    judge = Judge(teacher, groups, 20)
+    judge = StepsJudge(teacher, groups, 20)
     rows: list[dict[str, Any]] = []
     for name, degrader, sampling in [*plain, *students]:
         start = time.process_time()

@@ -96,9 +96,9 @@ def check_apart(out: str | os.PathLike[str], inputs: Inputs, option: str = "--ou
     Raises:
         ConfigError: If it is; links do not hide it.
     """
-    target = _comparable_place(out)
+    target = _comparable_place(out, pattern=False)
     for name, place in inputs:
-        source = None if place is None else _comparable_place(place)
+        source = None if place is None else _comparable_place(place, pattern=isinstance(place, str))
         if source is None or not (target == source or target.startswith(f"{source.rstrip('/')}/")):
             continue
         where, found = "is" if target == source else "is inside", f"{name} {os.fspath(place or '')}"
@@ -108,14 +108,17 @@ def check_apart(out: str | os.PathLike[str], inputs: Inputs, option: str = "--ou
         )
 
 
-def _comparable_place(place: str | os.PathLike[str]) -> str:
-    """A place as text that tells whether another is inside it: of a pattern of files, the folder before it."""
+def _comparable_place(place: str | os.PathLike[str], *, pattern: bool) -> str:
+    """A place as text that tells whether another is inside it: of a pattern of files, the folder before it.
+
+    What is written to is never a pattern, whatever its name holds.
+    """
     text = expand_home(place)
     if "://" in text and not text.startswith("file:"):
         return text.rstrip("/")
     text = text.removeprefix("file:").removeprefix("//")
     wild = re.search(r"[*?\[{]", text)
-    if wild is not None and not os.path.lexists(text):
+    if pattern and wild is not None and not os.path.lexists(text):
         text = os.path.dirname(text[: wild.start()]) or "."
     return Path(os.path.realpath(text)).as_posix()
 

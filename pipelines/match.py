@@ -125,7 +125,8 @@ def match(
     run: dict[str, Any] = {"workers": workers, "ray_address": ray_address, "wait": wait}
     fit: dict[str, Any] = {"kind": "bank", "size": size, "num_faces": num_faces, "seed": seed, "detector": detector}
     # In the data set's own folder it would be refused too, but by `synthesize`, after minutes.
-    claim = _claim(photographs, [*inputs, ("--shards", place)], {**fit, "hq": os.fspath(hq), "shards": place})
+    target = place if "://" in place else Path(place)  # no pattern of files, whatever its name holds
+    claim = _claim(photographs, [*inputs, ("--shards", target)], {**fit, "hq": os.fspath(hq), "shards": place})
     # Before the work: a data set is gone on with, whichever it is, and `synthesize` says so if it is another one.
     _any_set(inputs).check(open_store(place))
     claim.check(LocalStore(folder))

@@ -210,7 +210,7 @@ def judge(run: DistillRun, teacher: Degrader) -> list[Judgement]:
     student = Degrader(load(run.out_dir / "model", base_model=run.base_model), device=run.device)
     stream = _stream(run, teacher.prompts, 0, seed=run.config.seed + 1)
     side = max(run.config.crop_sizes)
-    judged = Judge(
+    judged = StepsJudge(
         teacher,
         [stream.sample(number, side) for number in range(-(-run.images // VARIANTS))],
         run.config.teacher_steps,
@@ -218,7 +218,7 @@ def judge(run: DistillRun, teacher: Degrader) -> list[Judgement]:
     return [judged(student, few_step_sampling(teacher.sampling, count)) for count in sorted(run.config.solver_steps)]
 
 
-class Judge:
+class StepsJudge:
     """Judges solvers by a FlipNet's own of many steps: the same faces by the same prompts, from other noise.
 
     The null is what two sets of the teacher's images are apart, by permutation: the distance may not be told from it.

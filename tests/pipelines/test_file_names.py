@@ -164,7 +164,7 @@ def test_plans_of_commands_that_take_models_or_minutes(odd: Path, place: Callabl
     run(0, "caption", "--hq", odd, "--caption-model", place("model"), "--out", place("c.jsonl"), "--dry-run")
     run(0, "match", "--real", odd, "--hq", odd, "--shards", place("s"), "--size", SIZE, "--num-faces", 8, "--workers",
         0, "--dry-run")  # fmt: skip
-    run(0, "pairs", "from-photos", "--real", odd, "--restorer", "cp -r {input}/. {output}", "--size", 32, "--out",
+    run(0, "pairs", "from-photos", "--real", odd, "--restorer", "cp -r {input}/. {output}", "--size", 48, "--out",
         place("pairs"), "--dry-run")  # fmt: skip
     run(0, "distill", "--hq", odd, "--size", SIZE, "--out", place("distilled"), "--dry-run")
 

@@ -28,6 +28,7 @@ FLIPNET = Path(__file__).resolve().parents[2] / "degrade_kit/flipnet/small"
 PARSED_ONLY = {
     "--download": "fetches weights from the network",
     "degrade-kit demo": "test_cli.py runs it, and looks at what it makes",
+    "make-testset ffhq-press-photo@1 --hq": "takes 1,000 faces; test_named_sets.py makes sets of fewer",
     "degrade-kit match": "takes minutes; test_match.py runs it on small images",
     "--pairs dense-haze=Dense_Haze_NTIRE19 --pairs lol=LOLdataset --pairs sidd=": "stands on Stable Diffusion, 5 GB",
     "pairs from-photos": "restores for minutes; test_photo_pairs.py runs it with a network of its own",

@@ -23,6 +23,7 @@ from degrade_kit.files import parse_yaml, plain_yaml
 from degrade_kit.pipelines.card import card_text
 from degrade_kit.pipelines.cli import main
 from degrade_kit.pipelines.distribution import fit_bank
+from degrade_kit.pipelines.distribution.photographs import PhotoConfig
 from degrade_kit.pipelines.evaluation.report import MeasuredImage, per_image
 from degrade_kit.shards import LQ_ONLY, open_shards
 from degrade_kit.statistics import Statistics
@@ -171,7 +172,7 @@ def test_the_report_of_a_bank_shows_names_as_text(hostile: str) -> None:
     def page(word: str) -> Tags:
         compared: Any = SimpleNamespace(source=word, num_source=1, numbers=none, null=none)
         photographs = SimpleNamespace(summary=lambda: {word: 1})
-        config = SimpleNamespace(photo=SimpleNamespace(share=1.0))
+        config = SimpleNamespace(photo=PhotoConfig(size=256))
         plan: Any = SimpleNamespace(config=config, judge_faces=[], photographs=photographs)
         bank, failures = Bank(word, word, ()), [(word, word, word)]
         return parsed(rendered(fit_bank._page(bank, [], [], failures, (compared, compared), None, plan)))

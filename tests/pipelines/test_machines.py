@@ -19,7 +19,7 @@ import stat
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -437,7 +437,7 @@ def needs_accounts() -> None:
 
 
 @contextlib.contextmanager
-def open_folder() -> Iterator[Path]:
+def open_folder() -> Generator[Path]:
     """A folder that all may write to, and one in it for temporary files."""
     with tempfile.TemporaryDirectory(prefix="pytest-of-", dir="/var/tmp") as name:
         for folder in (Path(name), Path(name) / "tmp"):
