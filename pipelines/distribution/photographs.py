@@ -300,7 +300,7 @@ def measure_framing(sources: Sources, config: PhotoConfig) -> Framing:
             # A face that fills the picture is found where there is room round it.
             wide = np.pad(pixels, ((side // 2,) * 2, (side // 2,) * 2, (0, 0)), mode="edge")
             points = choose_faces(detect(wide), wide)[0].landmarks
-            ffhq_quad(points)
+            ffhq_quad(points)  # refuses those that no square can be laid round, before they count
             found.append((side, points))
         except ImageError:
             continue
