@@ -907,9 +907,27 @@ def plain_yaml(data: Mapping[str, Any]) -> str:
     return cast("Any", yaml).dump(data, Dumper=_PlainDumper, sort_keys=False, allow_unicode=True, width=110)
 
 
+def recipe_yaml(data: Mapping[str, Any]) -> str:
+    """YAML of a recipe for people to read and change: a range in one line, and whole numbers as such."""
+    dumped = cast("Any", yaml).dump(
+        data, Dumper=_RecipeDumper, sort_keys=False, allow_unicode=True, width=110, default_flow_style=None
+    )
+    return cast("str", dumped)
+
+
 class _PlainDumper(yaml.SafeDumper):
     def ignore_aliases(self, data: Any) -> bool:  # noqa: ANN401 (as PyYAML has it)
         return True
+
+
+class _RecipeDumper(_PlainDumper):
+    def represent_float(self, data: float) -> Any:  # noqa: ANN401 (as PyYAML has it)
+        if data.is_integer() and abs(data) < 1e15:
+            return self.represent_int(int(data))
+        return super().represent_float(data)
+
+
+_RecipeDumper.add_representer(float, _RecipeDumper.represent_float)
 
 
 class _PlainLoader(yaml.SafeLoader):

@@ -363,10 +363,16 @@ class RandomColorShift(BaseStep):
     name: ClassVar[str] = "color_shift"
     limit: float = field(default=20.0, metadata={"check": number(0, 255)})
     """Each channel moves by U(-limit, limit) on the 0..255 scale."""
+    gray_prob: float = field(default=0.0, metadata={"check": probability})
+    """Probability of one constant for the three channels."""
     prob: float = field(default=1.0, metadata={"check": probability})
 
     def _draw(self, rng: Rng, drawn: Drawn) -> None:
-        red, green, blue = (uniform(rng, (-self.limit, self.limit)) for _ in range(3))
+        ends = (-self.limit, self.limit)
+        if happens(rng, self.gray_prob):
+            red = green = blue = uniform(rng, ends)
+        else:
+            red, green, blue = (uniform(rng, ends) for _ in range(3))
         drawn.steps.append(ops.ColorShift(red=red, green=green, blue=blue))
 
 

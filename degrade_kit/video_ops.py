@@ -160,6 +160,19 @@ def quantiser(codec: VideoCodec, crf: int) -> int:
     return max(round(crf * 63 / CRF[1]), 1)  # to SVT-AV1, 0 is not given
 
 
+def crf_of(codec: VideoCodec, number: float) -> int:
+    """Convert a codec's own number to the quality on H.264's scale that `quantiser` makes it of, or nearly so.
+
+    >>> [crf_of(codec, number) for codec, number in (("h265", 20), ("mpeg2", 2), ("mpeg4", 20), ("vp9", 35))]
+    [20, 16, 36, 28]
+    """
+    if codec in ("h264", "h265"):
+        return round(number)
+    if codec in ("mpeg2", "mpeg4"):
+        return max(round(6 * math.log2(max(number, 1) / 0.3125)), 0)
+    return round(number * CRF[1] / 63)
+
+
 @functools.cache
 def _pyav() -> Any:  # noqa: ANN401 (an extra)
     try:

@@ -14,7 +14,7 @@ from typing import Any, Final, cast
 from degrade_kit.chains import FIRST, FULL, SECOND, ChainPass, second_order
 from degrade_kit.checks import Range, numbers_of
 from degrade_kit.errors import ConfigError
-from degrade_kit.foreign.values import Options, filters_of
+from degrade_kit.foreign.values import Options, filters_of, sigma_of
 from degrade_kit.linear import Filter
 from degrade_kit.ops import KernelKind
 from degrade_kit.steps import (
@@ -27,6 +27,7 @@ from degrade_kit.steps import (
     RandomHaze,
     RandomJpeg,
     RandomResize,
+    RandomSharpen,
     RandomShift,
     Step,
     Uneven,
@@ -40,6 +41,11 @@ _OF_DATA: Final = re.compile(
     r"prob|range|sigma|kernel|jitter|gray|blur|noise|jpeg|resize|usm|sharp|flip|_rot$|corrupt|shift|haz|uneven|exposure"
     r"|motion|crop_components|no_degradation|thicklines|inpaint"
 )
+_SWITCHED: Final = {
+    **{"motion_kernel_prob": "use_motion_kernel", "color_jitter_shift": "color_jitter_prob"},
+    **{"exposure_range": "exposure_prob", "lq_usm_radius_range": "lq_usm", "hazy_alpha": "hazy_prob"},
+}
+"""Keys without effect where another is off."""
 _SCALES: Final = ("scale", "sf", "stage2_scale")
 
 
@@ -64,7 +70,9 @@ def read_options(data: Mapping[str, Any], where: str) -> tuple[tuple[Step, ...],
     options = Options({str(key): value for key, value in found.items()}, where)
     left = list[str]()
     steps = _two_passes(options, left) if options.get("resize_range") is not None else _one_pass(options)
-    options.used |= {"scale", "gt_size", "out_size"}
+    steps = (*_sharpened(options, left), *steps)
+    options.used |= {"scale", "gt_size", "out_size", "use_corrupt"}
+    options.used |= {key for key, switch in _SWITCHED.items() if not options.get(switch)}
     left += [line for line in options.left() if _OF_DATA.search(line.partition(":")[0])]
     return steps, left
 
@@ -143,7 +151,7 @@ def _pass(options: Options, number: str, published: ChainPass, filters: tuple[Fi
     blurred = share("blur_prob", 1.0 if number == "" else options.number("second_blur_prob", published.blur_prob))
     up, down, keep = options.numbers(f"resize_prob{number}", 3, published.up_down_keep)
     return ChainPass(
-        kernels=_kernels(options, number),
+        kernels=published.kernels if options.get(f"kernel_list{number}") is None else _kernels(options, number),
         sizes=_sizes(options, f"kernel_range{number}", f"blur_kernel_size{number}", published.sizes),
         sigma=span("blur_sigma", published.sigma),
         generalized=span("betag_range", published.generalized),
@@ -166,9 +174,16 @@ def _pass(options: Options, number: str, published: ChainPass, filters: tuple[Fi
 def _filters(options: Options, number: str, left: list[str]) -> tuple[Filter, ...]:
     names = options.texts(f"resize_mode_list{number}", ("area", "bilinear", "bicubic"))
     weights = options.numbers(f"resize_mode_prob{number}", len(names), [1.0] * len(names))
-    if len(set(weights)) > 1:
-        left.append(f"resize_mode_prob{number}: {weights}; filters have equal chances")
-    return filters_of([name for name, weight in zip(names, weights, strict=True) if weight], left, f"resize{number}")
+    return filters_of(names, weights, left, f"resize_mode_list{number}")
+
+
+def _sharpened(options: Options, left: list[str]) -> tuple[Step, ...]:
+    """What traiNNer-redux does to LQ before all else: basicsr's `USMSharp` of half strength."""
+    if not options.flag("lq_usm"):
+        return ()
+    left.append("lq_usm: where it changes more than 10 levels of 255; everywhere here")
+    sizes = options.range("lq_usm_radius_range", (1, 25))
+    return (RandomSharpen(amount=(0.5, 0.5), radius=sigma_of(sizes)),)
 
 
 def _two_passes(options: Options, left: list[str]) -> tuple[Step, ...]:

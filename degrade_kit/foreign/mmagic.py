@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import ast
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final, cast
 
 from degrade_kit.chains import FULL_CUBIC, ChainPass
 from degrade_kit.checks import numbers_of
 from degrade_kit.errors import ConfigError
 from degrade_kit.files import MAX_DEPTH
-from degrade_kit.foreign.values import Options, filters_of
+from degrade_kit.foreign.values import Options, filters_of, sometimes, together
 from degrade_kit.steps import (
     KERNEL_KINDS,
-    OneOf,
-    Option,
     RandomJpeg,
     RandomResize,
     RandomSincBlur,
@@ -69,7 +67,7 @@ def read_mmagic(text: str, where: str) -> tuple[tuple[Step, ...], list[str]]:
         base = f"; it may be in its `_base_`, {known['_base_']!r:.200}" if "_base_" in known else ""
         raise ConfigError(f"{where}: expected a list `train_pipeline`, found none{base}")
     left: list[str] = []
-    reader = _Pipeline(where, left, _crop(cast("list[Any]", pipeline), known))
+    reader = _Pipeline(where, left, _side(cast("list[Any]", pipeline), known))
     steps = reader.steps(cast("list[Any]", pipeline))
     if not steps:
         raise ConfigError(f"{where}: expected a degradation in `train_pipeline`, such as RandomBlur, found none")
@@ -101,7 +99,7 @@ def _value(node: ast.expr, known: Mapping[str, Any], depth: int) -> Any:  # noqa
     return _UNKNOWN
 
 
-def _crop(pipeline: Sequence[Any], known: Mapping[str, Any]) -> float:
+def _side(pipeline: Sequence[Any], known: Mapping[str, Any]) -> float:
     """Side of the HQ images: absolute sizes are reckoned from it."""
     for entry in pipeline:
         if isinstance(entry, dict) and "crop_size" in entry:
@@ -109,8 +107,22 @@ def _crop(pipeline: Sequence[Any], known: Mapping[str, Any]) -> float:
             size = cast("list[Any]", size)[0] if isinstance(size, list) else size
             if isinstance(size, (int, float)):
                 return float(size)
-    size = known.get("gt_crop_size", 256)
-    return float(size) if isinstance(size, (int, float)) else 256.0
+    size, scale = known.get("gt_crop_size"), known.get("scale", 1)
+    if isinstance(size, (int, float)):
+        return float(size)
+    # Uncropped images: as large as the largest size that is named, or `scale` times that of LQ.
+    targets = list(_targets(pipeline))
+    return float(max(*targets, min(targets) * (scale if isinstance(scale, int) else 1))) if targets else 256.0
+
+
+def _targets(value: Any) -> Iterator[float]:  # noqa: ANN401 (a foreign value)
+    """All sides that `target_size` names, wherever it stands."""
+    inside = cast("Mapping[str, Any]", value) if isinstance(value, dict) else {}
+    target = inside.get("target_size")
+    if isinstance(target, list) and target and isinstance(target[0], (int, float)):
+        yield float(target[0])
+    for entry in inside.values() if inside else cast("list[Any]", value) if isinstance(value, list) else ():
+        yield from _targets(entry)
 
 
 class _Pipeline:
@@ -137,14 +149,11 @@ class _Pipeline:
             given = values.get("params", {})
             options = Options(values if kind == "DegradationsWithShuffle" else given, f"{self.where}: {kind}")
             prob = options.number("prob", 1.0)
-            steps = make(options)
-            if prob < 1 and steps:
-                steps = [OneOf(prob=prob, options=(Option(weight=1, steps=tuple(steps)),))]
-            found += steps
+            found += sometimes(make(options), prob)
             self.left += [
                 f"{kind}: {line}"
                 for line in options.left()
-                if not line.startswith(("keys", "type", "is_size_even")) and "_step:" not in line
+                if not line.startswith(("keys", "type", "is_size_even", "color_type: 'color'")) and "_step:" not in line
             ]
         return found
 
@@ -164,12 +173,14 @@ class _Pipeline:
         kinds = options.texts("kernel_list", ("iso",))
         weights = dict(zip(kinds, options.numbers("kernel_prob", len(kinds), [1.0] * len(kinds)), strict=True))
         sinc = weights.pop("sinc", 0.0)
-        options.used |= {"rotate_angle"}
+        turn = options.range("rotate_angle", (-math.pi, math.pi))
         total = sum(weights.values()) + sinc
         if not weights:
             return [RandomSincBlur(support=sizes, cutoff=options.range("omega", (math.pi / 3, math.pi)))]
         if options.range("sigma_x", (0.2, 3)) != options.range("sigma_y", (0.2, 3)):
             self.left.append("RandomBlur: sigma_y differs from sigma_x, which is taken for both")
+        if turn[1] - turn[0] < 3.14:  # half a turn is all there is
+            self.left.append(f"RandomBlur: rotate_angle [{turn[0]:g}, {turn[1]:g}]; any angle here")
         plain = ChainPass(
             kernels=numbers_of(KERNEL_KINDS)(cast("Any", weights), f"{options.where}: kernel_list"),
             sizes=sizes,
@@ -182,8 +193,8 @@ class _Pipeline:
 
     def _resize(self, options: Options) -> list[Step]:
         names = options.texts("resize_opt", ("bilinear",))
-        options.used.add("resize_prob")
-        filters = filters_of(names, self.left, "RandomResize")
+        weights = options.numbers("resize_prob", len(names), [1.0] * len(names))
+        filters = filters_of(names, weights, self.left, "RandomResize")
         target = options.get("target_size")
         if target is not None:
             side = options.numbers("target_size", 2, [0, 0])[0]
@@ -237,7 +248,4 @@ class _Pipeline:
             for entry in cast("list[Any]", options.get("degradations", []))
         ]
         options.used |= {"shuffle_idx", "type", "keys"}
-        if all(len(group) == 1 for group in groups):
-            return [Shuffle(steps=tuple(group[0] for group in groups))]
-        parts = tuple(OneOf(options=(Option(weight=1, steps=tuple(group)),)) for group in groups if group)
-        return [Shuffle(steps=parts)]
+        return [Shuffle(steps=tuple(together(group) for group in groups if group))]

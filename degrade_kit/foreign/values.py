@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, cast
 
 from degrade_kit.checks import Range, number, span
 from degrade_kit.errors import ConfigError
+from degrade_kit.files import recipe_yaml
 from degrade_kit.linear import Filter
 from degrade_kit.recipe import Recipe
+from degrade_kit.steps import OneOf, Option, Step
 
 _ANY: Final = 1e9
 
@@ -18,7 +21,8 @@ FILTERS: Final[Mapping[str, Filter]] = {
     "linear": "linear",
     "bicubic": "cubic",
     "cubic": "cubic",
-    "cubic_catrom": "cubic",
+    "cubic_catrom": "cubic_aa",
+    "mat_cubic": "cubic_aa",
     "area": "area",
     "box": "area",
 }
@@ -34,6 +38,11 @@ class Imported:
     """Whose file it is."""
     left: tuple[str, ...]
     """What could not be carried over, one line each."""
+
+    def text(self) -> str:
+        """Write the recipe as YAML, with what could not be carried over at its top."""
+        lines = [f"# not carried over: {' '.join(line.split())}\n" for line in self.left]  # a key may hold a line's end
+        return "".join(lines) + recipe_yaml(self.recipe.to_mapping())
 
 
 class Options:
@@ -96,9 +105,46 @@ class Options:
                 yield f"{key}: {value!r:.100}"
 
 
-def filters_of(names: Sequence[str], left: list[str], what: str) -> tuple[Filter, ...]:
+def filters_of(names: Sequence[str], weights: Sequence[float] | None, left: list[str], what: str) -> tuple[Filter, ...]:
     """Translate names of filters; those that are not here are left out and named, bilinear where none remains."""
+    chances = [weight for weight in weights or () if weight]
+    if chances and max(chances) > 1.01 * min(chances):
+        left.append(f"{what}: chances of filters, {chances}; equal ones here")
+    names = [name for name, weight in zip(names, weights or [1.0] * len(names), strict=True) if weight]
     known: tuple[Filter, ...] = tuple(dict.fromkeys(FILTERS[name] for name in names if name in FILTERS))
     if unknown := [name for name in names if name not in FILTERS]:
         left.append(f"{what}: filters {', '.join(unknown)}")
     return known or ("linear",)
+
+
+def radians(low: float, high: float) -> Range:
+    """Convert a range in degrees, to four digits."""
+    return round(math.radians(low), 4), round(math.radians(high), 4)
+
+
+def sigma_of(sizes: Range) -> Range:
+    """Follow OpenCV's rule for a sigma of 0: that of a kernel of so many pixels."""
+    low, high = (round(0.3 * ((max(side, 3) - 1) * 0.5 - 1) + 0.8, 4) for side in sizes)
+    return low, high
+
+
+def sometimes(steps: Sequence[Step], prob: float) -> list[Step]:
+    """All of the steps with this probability, else none."""
+    if not steps or prob == 1:
+        return list(steps)
+    if len(steps) == 1 and getattr(steps[0], "prob", None) == 1:
+        return [replace(cast("Any", steps[0]), prob=prob)]
+    return [OneOf(prob=prob, options=(Option(weight=1, steps=tuple(steps)),))]
+
+
+def one_of(options: Sequence[Option]) -> list[Step]:
+    """One of the options that have a chance; steps alone where only one has."""
+    able = [option for option in options if option.weight]
+    if len(able) < 2:
+        return [step for option in able for step in option.steps]
+    return [OneOf(options=tuple(able))]
+
+
+def together(steps: Sequence[Step]) -> Step:
+    """Steps as one, which `shuffle` moves as one."""
+    return steps[0] if len(steps) == 1 else OneOf(options=(Option(weight=1, steps=tuple(steps)),))

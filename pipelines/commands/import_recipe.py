@@ -31,20 +31,18 @@ def import_recipe_command(file: Path, out: Path | None) -> None:
     DiffBIR and others, traiNNer-redux), .toml of neosr, .hcl of WTP Dataset Destroyer, .py of mmagic and .json of
     albumentations. Nothing in them is run. What is left out stands at the top of the recipe, and on stderr.
     """  # noqa: D301 (click reads the \b itself)
-    from degrade_kit.files import plain_yaml, write_whole
+    from degrade_kit.files import write_whole
     from degrade_kit.foreign.reader import import_recipe
     from degrade_kit.pipelines.claim import check_apart
 
     if out is not None:
         check_apart(out, [("FILE", file)])
     found = import_recipe(file)
-    left = [f"not carried over: {line}" for line in found.left]
-    text = "".join(f"# {line}\n" for line in left) + plain_yaml(found.recipe.to_mapping())
-    for line in left:
-        click.echo(line, err=True)
+    for line in found.left:
+        click.echo(f"not carried over: {line}", err=True)
     if out is None:
-        click.echo(text, nl=False)
+        click.echo(found.text(), nl=False)
         return
-    write_whole(out, text)
+    write_whole(out, found.text())
     click.echo(f"{out}: a recipe of {found.tool}")
     click.echo(f"next: degrade-kit preview --hq FACES --preset {out}")

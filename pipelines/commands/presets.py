@@ -37,9 +37,9 @@ def presets_command(name: str | None, *, schema: bool) -> None:
         click.echo(json.dumps(recipe_schema(), indent=1))
         return
     if name is not None:
-        from degrade_kit.files import plain_yaml
+        from degrade_kit.files import recipe_yaml
 
-        click.echo(plain_yaml(preset(name).to_mapping()).strip())
+        click.echo(recipe_yaml(preset(name).to_mapping()).strip())
         return
     width = max(map(len, preset_names()))
     for recipe in map(preset, preset_names()):

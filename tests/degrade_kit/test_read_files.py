@@ -26,6 +26,7 @@ from degrade_kit.files import (
     read_json,
     read_regular,
     read_yaml,
+    recipe_yaml,
     utf8,
 )
 from tests.limits import time_limit
@@ -155,7 +156,15 @@ def test_yaml_gives_what_it_says() -> None:
     expected = {"a": [1, -2.5, True, None, "ü", "1", 16], "b": [{"c": 2}, {"d": "two\nlines\n"}]}
     assert parse_yaml(text, "x") == parse_yaml(text.encode(), "x") == expected
     assert parse_yaml(plain_yaml(expected), "x") == expected
+    assert parse_yaml(recipe_yaml(expected), "x") == expected
     assert parse_yaml("", "x") is None
+
+
+def test_a_recipe_is_written_for_people_and_stays_what_it_is() -> None:
+    text = recipe_yaml({"name": "a", "steps": [{"jpeg": {"quality": [60.0, 95.5]}}, {"gray": {}}]})
+    assert text == "name: a\nsteps:\n- jpeg:\n    quality: [60, 95.5]\n- gray: {}\n"
+    for value in (1e300, 1e-9, 0.1 + 0.2, -0.0, 2.0**60):
+        assert parse_yaml(recipe_yaml({"x": [value]}), "x") == {"x": [value]}
 
 
 @pytest.mark.parametrize(

@@ -356,6 +356,16 @@ def test_shift_and_gray_reach_the_target_where_asked() -> None:
         assert drawn.target == (drawn.steps if expected else [])
 
 
+def test_a_shift_of_colours_may_be_the_same_for_all() -> None:
+    rng, drawn = np.random.default_rng(3), Drawn()
+    for _ in range(200):
+        RandomColorShift(limit=20, gray_prob=0.5).draw(rng, drawn)
+    shifts = [(op.red, op.green, op.blue) for op in drawn.steps if isinstance(op, ops.ColorShift)]
+    gray = [shift for shift in shifts if len(set(shift)) == 1]
+    assert (len(shifts), 70 < len(gray) < 130) == (200, True)
+    assert min(gray)[0] < -15 < 15 < max(gray)[0]
+
+
 def test_jitter_orders_are_all_permutations_alike() -> None:
     counts = collections.Counter(op.order for op in only(RandomColorJitter(), 4800))
     assert len(counts) == 24

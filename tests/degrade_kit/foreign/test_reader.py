@@ -15,6 +15,7 @@ from degrade_kit.foreign.hcl import parse_hcl
 from degrade_kit.foreign.reader import import_recipe
 from degrade_kit.foreign.values import Imported
 from degrade_kit.presets import preset
+from degrade_kit.video_ops import quantiser
 
 KERNELS = """\
     kernel_list: ['iso', 'aniso', 'generalized_iso', 'generalized_aniso', 'plateau_iso', 'plateau_aniso']
@@ -127,6 +128,10 @@ def test_options_of_two_passes_are_the_preset(scale: str, tmp_path: Path) -> Non
     assert found.left == ()
 
 
+def test_what_a_file_of_two_passes_leaves_out_is_as_published(tmp_path: Path) -> None:
+    assert read("resize_range: [0.15, 1.5]\n", "short.yml", tmp_path).recipe.digest() == preset("real-esrgan").digest()
+
+
 def test_stablesr_leaves_one_image_of_a_hundred(tmp_path: Path) -> None:
     kernels = KERNELS.replace("[0.2, 3]", "[0.2, 1.5]").replace("sigma2: [0.2, 1.5]", "sigma2: [0.2, 1.0]")
     kernels = kernels.replace("[0.5, 4]", "[0.5, 2.0]").replace("[1, 2]", "[1, 1.5]")
@@ -150,14 +155,18 @@ def test_trainner_redux_has_its_own_chances_and_filters(tmp_path: Path) -> None:
         "noise_range: [0, 0]\npoisson_scale_range: [0, 0]\ngray_noise_prob: 0.0\njpeg_prob: 1.0\njpeg_range: [75, 95]\n"
         "blur_prob2: 0.0\nresize_prob2: [0.3, 0.4, 0.3]\nresize_range2: [0.6, 1.2]\ngaussian_noise_prob2: 0\n"
         "noise_range2: [0, 0]\npoisson_scale_range2: [0, 0]\ngray_noise_prob2: 0.0\njpeg_prob2: 1.0\n"
-        "jpeg_range2: [75, 95]\nlq_usm: true\ndatasets:\n  train:\n    kernel_range: [5, 17]\n"
+        "jpeg_range2: [75, 95]\nlq_usm: false\ndatasets:\n  train:\n    kernel_range: [5, 17]\n"
         "    blur_sigma: [0.2, 2]\n"
         "    final_sinc_prob: 0.0\n" + "".join(f"resize_mode_list{n}: {modes}\n" for n in ("", "2", "3"))
     )
     found = read(text, "otf.yml", tmp_path)
     assert found.recipe.digest() == preset("trainner-redux").digest()
-    assert "resize: filters nearest-exact, lanczos" in found.left
-    assert "lq_usm: True" in found.left
+    assert "resize_mode_list: filters nearest-exact, lanczos" in found.left
+    assert not any("lq_usm" in line for line in found.left)
+    sharpened = read(text.replace("lq_usm: false", "lq_usm: true\nlq_usm_radius_range: [3, 25]"), "otf.yml", tmp_path)
+    assert steps_of(sharpened)[0] == {"sharpen": {"amount": [0.5, 0.5], "radius": pytest.approx([0.8, 4.1])}}
+    assert steps_of(sharpened)[1:] == steps_of(found)
+    assert any("lq_usm" in line for line in sharpened.left)
 
 
 @pytest.mark.skipif(sys.version_info < (3, 11), reason="TOML needs Python 3.11")
@@ -187,6 +196,7 @@ degradation {
   kernel = [0, 1]
   target_kernel = { gauss = [0.5, 2], lens = [1, 2] }
   motion_size = [0, 10]
+  motion_angle = [-10, 30]
   probability = 0.5
 }
 degradation {
@@ -206,7 +216,7 @@ degradation {
   compress = [40, 100]
   target_compress = { h264 = [23, 32], mpeg2 = [2, 20] }
 }
-degradation { type = "canny" }
+degradation { type = "sin" }
 """
 
 
@@ -214,23 +224,25 @@ def test_blocks_of_wtp_become_steps_and_the_rest_is_named(tmp_path: Path) -> Non
     found = read(HCL, "mine.hcl", tmp_path)
     resize, blur, noise, halo, compress, full = steps_of(found)
     assert resize == {"resize": {"scale": [4.0, 8.0], "filter": ["area", "linear"]}}
-    (choice,) = blur["one_of"]["options"]
-    kinds = [next(iter(option["steps"][0].items())) for option in choice["steps"][0]["one_of"]["options"]]
+    kinds = [next(iter(option["steps"][0].items())) for option in blur["one_of"]["options"]]
     assert blur["one_of"]["prob"] == 0.5
     assert kinds == [
         ("blur", {"sigma": [0.5, 2.0], "support": "full"}),
         ("defocus", {"radius": [1.0, 2.0]}),
-        ("motion_blur", {"length": [0.0, 10.0]}),
+        ("motion_blur", {"length": [0.0, 10.0], "angle": [-0.5236, 0.1745]}),
         ("box_blur", {"side": [1.0, 3.0]}),
     ]
-    assert noise["one_of"]["options"][0]["weight"] == 0.5
-    assert noise["one_of"]["options"][0]["steps"][0]["gaussian_noise"]["level"] == [6.375, 19.125]
+    gauss, perlin = noise["one_of"]["options"]
+    assert gauss == {"weight": 1.0, "steps": [{"gaussian_noise": {"level": [6.375, 19.125]}}]}
+    assert perlin == {"weight": 1.0, "steps": []}  # what is left takes its share of the images with it
     assert halo == {"sharpen": {"amount": [0.0, 1.0], "radius": [0.1, 2.0]}}
     codecs = [next(iter(option["steps"][0])) for option in compress["one_of"]["options"]]
-    assert codecs == ["jpeg", "webp", "video"]
-    assert compress["one_of"]["options"][2]["steps"][0]["video"]["crf"] == [23.0, 32.0]
+    assert codecs == ["jpeg", "webp", "video", "video"]
+    h264, mpeg2 = (option["steps"][0]["video"] for option in compress["one_of"]["options"][2:])
+    assert h264 == {"crf": [23.0, 32.0], "before": [0.0, 0.0]}  # its codec is the default
+    assert [quantiser("mpeg2", int(crf)) for crf in mpeg2["crf"]] == [2, 20]
     assert full == {"resize": {"scale": [1.0, 1.0], "filter": ["cubic"]}}
-    for words in ("filters lanczos", "spread", "noise: perlin", "4:4:0", "mpeg2 [2, 20]", "canny"):
+    for words in ("filters lanczos", "spread", "noise: perlin", "4:4:0", "degradation sin"):
         assert any(words in line for line in found.left), words
 
 
@@ -266,14 +278,100 @@ def test_colours_blocks_and_dithering_of_wtp(tmp_path: Path) -> None:
 def test_and_and_or_of_wtp(tmp_path: Path) -> None:
     part = '{ type = "halo"\n amount = [1, 1] }'
     other = '{ type = "compress"\n algorithm = ["jpeg"] }'
+    found: dict[str, dict[str, Any]] = {}
     for kind in ("and", "or"):
-        head = f'type = "{kind}"\n probability_one = 0.25\n'
+        head = f'type = "{kind}"\n probability_one = 0.25\n probability_two = 0.4\n'
         text = f"degradation {{\n {head} one_degradation {part}\n two_degradation {other}\n}}"
-        steps = steps_of(read(text, "logic.hcl", tmp_path))
-        if kind == "and":
-            assert [next(iter(step)) for step in steps] == ["sharpen", "jpeg", "resize"]
-        else:
-            assert [option["weight"] for option in steps[0]["one_of"]["options"]] == [0.25, 0.5]
+        found[kind] = steps_of(read(text, "logic.hcl", tmp_path))[0]["one_of"]
+    (both,) = found["and"]["options"]  # the second only behind the first
+    assert (found["and"]["prob"], [next(iter(step)) for step in both["steps"]]) == (0.25, ["sharpen", "jpeg"])
+    assert both["steps"][1]["jpeg"]["prob"] == 0.4
+    chances = {
+        next(iter(option["steps"][0]), "") if option["steps"] else "": option["weight"]
+        for option in found["or"]["options"]
+    }
+    assert chances == pytest.approx({"sharpen": 0.25, "jpeg": 0.75 * 0.4, "": 0.75 * 0.6})
+
+
+def test_noise_of_wtp_on_luma_colour_and_single_pixels(tmp_path: Path) -> None:
+    text = """
+    degradation { type = "noise"
+      type_noise = ["uniform", "salt_and_pepper"]
+      alpha = [0.1, 0.2, 0.05]
+      y_noise = 0.5
+      uv_noise = 0.5
+      bias = [0, 0]
+      probability_salt_or_pepper = [0, 0.02] }
+    """
+    found = read(text, "noise.hcl", tmp_path)
+    uniform, impulses = (option["steps"][0] for option in steps_of(found)[0]["one_of"]["options"])
+    luma, chroma, plain = uniform["one_of"]["options"]
+    assert [part["weight"] for part in (luma, chroma, plain)] == [0.5, 0.25, 0.25]
+    assert plain["steps"] == [{"uniform_noise": {"level": [25.5, 51.0]}}]
+    deviation = 25.5 / math.sqrt(3) * 255 / 219
+    assert luma["steps"][0]["correlated_noise"]["luma"] == pytest.approx([deviation, 2 * deviation], abs=1e-3)
+    assert luma["steps"][0]["correlated_noise"]["chroma"] == [0.0, 0.0]
+    assert chroma["steps"][0]["correlated_noise"]["luma"] == [0.0, 0.0]
+    assert impulses == {"impulse_noise": {"share": [0.0, 0.02], "white": [0.5, 0.5]}}
+    assert found.left == ("noise: salt_and_pepper sets channels apart; whole pixels here",)
+
+
+def test_edges_channels_and_dots_of_wtp(tmp_path: Path) -> None:
+    text = """
+    degradation { type = "halo"
+      type_halo = ["unsharp_gray"]
+      kernel = [0, 2]
+      threshold = [0, 0.5] }
+    degradation { type = "shift"
+      shift_type = ["cmyk", "yuv"]
+      not_target = [[-3, 3], [-3, 3]] }
+    degradation { type = "subsampling"
+      sampling = ["4:4:4", "4:2:0", "4:2:1", "4:1:1"]
+      down = ["box"]
+      up = ["linear"] }
+    degradation { type = "screentone"
+      dot_size = [4, 7]
+      angle = [-45, 45]
+      color { type_halftone = ["cmyk", "gray", "rgb"] } }
+    degradation { type = "canny"
+      thread1 = [10, 150, 1]
+      thread2 = [20, 100, 1]
+      aperture_size = [3]
+      scale = [0, 3, 0.25]
+      white = 0.5
+      lq_hq = true }
+    gray = true
+    """
+    found = read(text, "edges.hcl", tmp_path)
+    halo, shift, chroma, dots, outline, gray, _ = steps_of(found)
+    assert halo == {"halo": {"amount": [1.0, 1.0], "radius": [0.1, 2.0], "threshold": [0.0, 0.5]}}
+    assert shift == {"channel_shift": {"space": {"ycc": 1.0, "cmyk": 1.0}, "limit": 3.0}}
+    assert chroma["chroma_subsampling"]["sampling"] == {"4:2:0": 2.0, "4:1:1": 1.0}
+    assert chroma["chroma_subsampling"]["prob"] == 0.75
+    assert [option["weight"] for option in dots["one_of"]["options"]] == [1.0, 1.0, 1.0]
+    assert dots["one_of"]["options"][1]["steps"][0]["halftone"]["inks"] == {"black": 1.0}
+    assert outline["outline"] == {
+        **{"low": [10.0, 150.0], "above": [20.0, 100.0], "width": [1.0, 3.0], "opacity": [1.0, 1.0], "white_prob": 0.5},
+    }
+    assert gray == {"gray": {"target": True}}
+    assert found.left == ("screentone: type_halftone rgb", "canny: lq_hq: True")
+
+
+def test_sizes_of_wtp_by_way_of_others(tmp_path: Path) -> None:
+    text = """
+    degradation { type = "resize"
+      alg_lq = ["box", "down_up", "up_down", "down_down"]
+      alg_hq = ["box"]
+      scale = 2
+      down_up = { down = [1, 3], alg_down = ["linear"], alg_up = ["cubic_catrom"] }
+      up_down = { up = [1, 2], alg_up = ["linear"], alg_down = ["box"] } }
+    """
+    found = read(text, "sizes.hcl", tmp_path)
+    plain, smaller, larger = (option["steps"] for option in steps_of(found)[0]["one_of"]["options"])
+    assert plain == [{"resize": {"scale": [2.0, 2.0], "filter": ["area"]}}]
+    assert smaller == [{"resize": {"scale": [2.0, 6.0]}}, {"resize": {"scale": [2.0, 2.0], "filter": ["cubic_aa"]}}]
+    assert larger == [{"resize": {"factor": [1.0, 2.0]}}, {"resize": {"scale": [2.0, 2.0], "filter": ["area"]}}]
+    assert found.left == ("resize: filters down_down",)
 
 
 @pytest.mark.parametrize(
@@ -340,12 +438,22 @@ def test_a_pipeline_of_mmagic_is_read_and_not_run(tmp_path: Path) -> None:
     assert resize["one_of"]["options"][1]["steps"][0]["enlarge"]["factor"] == [0.15, 1.0]
     assert noise["one_of"]["options"][1]["steps"][0] == {"poisson_noise": {"scale": [0.05, 3.0], "gray_prob": 0.4}}
     assert jpeg == {"jpeg": {"quality": [30.0, 95.0]}}
-    video, back = (part["one_of"]["options"][0]["steps"] for part in shuffle["shuffle"]["steps"])
-    assert video[0]["video"]["codec"] == {"h264": pytest.approx(2 / 3), "mpeg4": pytest.approx(1 / 3)}
-    assert video[0]["video"]["bitrate"] == [1e4 / 256**2, 1e5 / 256**2]
+    video, both = shuffle["shuffle"]["steps"]
+    back = both["one_of"]["options"][0]["steps"]
+    assert video["video"]["codec"] == {"h264": pytest.approx(2 / 3), "mpeg4": pytest.approx(1 / 3)}
+    assert video["video"]["bitrate"] == [1e4 / 256**2, 1e5 / 256**2]
     assert back[0]["resize"]["scale"] == [4.0, 4.0]
     assert any("UnsharpMasking" in line for line in found.left)
     assert any("no plain dict" in line for line in found.left)
+
+
+def test_sizes_of_mmagic_without_a_crop_follow_from_those_that_are_named(tmp_path: Path) -> None:
+    sizes = ("dict(target_size=(512, 512), resize_opt=['area'])", "dict(target_size=(64, 64), resize_opt=['area'])")
+    resizes = [f"dict(type='RandomResize', params={size}, keys=['img'])" for size in sizes]
+    for shown in (resizes, resizes[1:]):
+        text = f"scale = 8\ntrain_pipeline = [{', '.join(shown)}]\n"
+        scales = [step["resize"]["scale"] for step in steps_of(read(text, "faces.py", tmp_path))]
+        assert scales == [[1.0, 1.0], [8.0, 8.0], [1.0, 1.0]][-len(shown) - 1 :]
 
 
 def test_a_base_of_mmagic_is_named(tmp_path: Path) -> None:
@@ -383,9 +491,10 @@ def test_a_saved_pipeline_of_albumentations_is_read(tmp_path: Path) -> None:
     assert noise == {"gaussian_noise": {"level": [25.5, 51.0]}}
     assert jpeg == {"jpeg": {"quality": [30.0, 90.0]}}
     assert webp == {"webp": {"quality": [50.0, 60.0]}}
-    assert gray["one_of"]["options"][0]["steps"] == [{"gray": {}}]
+    assert gray == {"gray": {"prob": 0.1}}
     assert full == {"resize": {"scale": [1.0, 1.0]}}
     assert "RandomFog: no such step is known" in found.left
+    assert "Downscale: filter nearest" in found.left
     assert not any("Flip" in line for line in found.left)
 
 
@@ -424,7 +533,7 @@ def test_a_file_that_albumentations_2_wrote_is_read(tmp_path: Path) -> None:
         {
             "blur": {
                 **{"kernels": {"generalized_aniso": 1.0}, "sigma": [0.2, 1.0], "support": "full"},
-                **{"rotation": [-math.pi / 2, math.pi / 2], "beta_generalized": [0.5, 8.0]},
+                **{"rotation": [-1.5708, 1.5708], "beta_generalized": [0.5, 8.0]},
             }
         },
         {"impulse_noise": {"share": [0.01, 0.06], "white": [0.4, 0.6]}},
@@ -452,6 +561,93 @@ def test_one_of_albumentations_is_one_of(tmp_path: Path) -> None:
     assert motion == {"motion_blur": {"length": [3.0, 7.0]}}
     assert noise == {"gaussian_noise": {"level": [10.0, 20.0]}}
     assert jitter["color_jitter"]["brightness"] == [0.8, 1.2]
+
+
+def test_colours_edges_and_pixels_of_albumentations(tmp_path: Path) -> None:
+    text = saved(
+        {"name": "RandomBrightnessContrast", "p": 0.5, "brightness_limit": [-0.2, 0.2], "contrast_limit": [-0.1, 0.3]},
+        {"name": "RGBShift", "p": 1.0, **{f"{channel}_shift_limit": [-20.0, 20.0] for channel in "rgb"}},
+        {
+            "name": "HueSaturationValue",
+            "p": 1.0,
+            "hue_shift_limit": [-9, 9],
+            "sat_shift_limit": 30,
+            "val_shift_limit": 0,
+        },
+        {"name": "RingingOvershoot", "p": 1.0, "blur_limit": [7, 11], "cutoff": [0.8, 1.5]},
+        {"name": "MultiplicativeNoise", "p": 1.0, "multiplier": [0.9, 1.1], "per_channel": False, "elementwise": False},
+        {"name": "PixelDropout", "p": 1.0, "dropout_prob": 0.02, "per_channel": False, "drop_value": 0},
+        {"name": "Sharpen", "p": 1.0, "alpha": [0.1, 0.2], "lightness": [1, 1], "method": "kernel"},
+        {"name": "Sharpen", "p": 1.0, "alpha": [0.1, 0.2], "method": "gaussian", "sigma": 1.5},
+        {
+            "name": "Downscale",
+            "p": 1.0,
+            "scale_range": [0.5, 0.5],
+            "interpolation_pair": {"downscale": 3, "upscale": 2},
+        },
+    )
+    found = read(text, "aug.json", tmp_path)
+    still = {"contrast": [1.0, 1.0], "saturation": [1.0, 1.0]}
+    both, shift, hue, ringing, factor, pixels, kernel, mask, *sizes, _ = steps_of(found)
+    (option,) = both["one_of"]["options"]
+    assert option["steps"] == [
+        {"color_jitter": {"brightness": [0.9, 1.3], **still, "hue": [0.0, 0.0]}},
+        {"color_shift": {"limit": 51.0, "gray_prob": 1.0}},
+    ]
+    assert shift == {"color_shift": {}}  # its limit is 20 already
+    assert hue["color_jitter"] == {"brightness": [1.0, 1.0], **still, "hue": [-0.05, 0.05]}
+    assert ringing == {"sinc_blur": {"support": [7, 9, 11], "cutoff": [0.8, 1.5]}}
+    assert factor["color_jitter"]["brightness"] == [0.9, 1.1]
+    assert pixels == {"impulse_noise": {"share": [0.02, 0.02], "white": [0.0, 0.0]}}
+    assert kernel["sharpen"]["amount"] == pytest.approx([0.9, 1.8])
+    assert mask == {"sharpen": {"amount": [0.1, 0.2], "radius": [1.5, 1.5]}}
+    assert sizes == [
+        {"resize": {"factor": [0.5, 0.5], "filter": ["area"]}},
+        {"resize": {"scale": [1.0, 1.0], "filter": ["cubic"]}},
+    ]
+    assert found.left == ("HueSaturationValue: sat_shift_limit [-30, 30]",)
+
+
+def test_names_of_albumentationsx_are_known(tmp_path: Path) -> None:
+    text = saved(
+        {"name": "GaussianBlur", "p": 1.0, "blur_range": [0, 0], "sigma_range": [1.0, 2.0]},
+        {"name": "MotionBlur", "p": 1.0, "blur_range": [5, 9], "angle_range": [0, 90], "allow_shifted": True},
+        {"name": "Defocus", "p": 1.0, "radius_range": [2, 4], "alias_blur_range": [0.1, 0.5]},
+        {"name": "SaltAndPepper", "p": 1.0, "amount_range": [0.01, 0.02], "salt_vs_pepper_range": [0.5, 0.5]},
+        {"name": "RandomBrightnessContrast", "p": 1.0, "brightness_range": [0, 0], "contrast_range": [-0.1, 0.1]},
+    )
+    found = read(text, "aug.json", tmp_path)
+    assert steps_of(found)[:4] == [
+        {"blur": {"sigma": [1.0, 2.0], "support": "full"}},
+        {"motion_blur": {"length": [5.0, 9.0], "angle": [0.0, 1.5708]}},
+        {"defocus": {"radius": [2.0, 4.0]}},
+        {"impulse_noise": {"share": [0.01, 0.02], "white": [0.5, 0.5]}},
+    ]
+    assert steps_of(found)[4]["color_jitter"]["brightness"] == [0.9, 1.1]
+    assert found.left == ()
+
+
+@pytest.mark.parametrize(
+    ("name", "count", "kinds"),
+    [
+        ("SomeOf", 1, ["one_of"]),
+        ("SomeOf", 3, ["blur", "gaussian_noise", "jpeg"]),
+        ("RandomOrder", 3, ["shuffle"]),
+        ("RandomOrder", 2, []),
+    ],
+)
+def test_some_of_albumentations_is_one_or_all(name: str, count: int, kinds: list[str], tmp_path: Path) -> None:
+    inside = [
+        {"__class_fullname__": "GaussianBlur", "p": 1.0, "sigma_limit": [1, 2]},
+        {"__class_fullname__": "GaussNoise", "p": 0.5, "std_range": [0.1, 0.1]},
+        {"__class_fullname__": "ImageCompression", "p": 1.0, "quality_range": [40, 60]},
+    ]
+    text = saved(
+        {"name": name, "p": 1.0, "n": count, "replace": False, "transforms": inside}, {"name": "ToSepia", "p": 1.0}
+    )
+    found = read(text, "aug.json", tmp_path)
+    assert [next(iter(step)) for step in steps_of(found)] == [*kinds, "sepia", "resize"]
+    assert found.left == (() if kinds else (f"{name}: 2 of 3; name one, or all",))
 
 
 # ------------------------------------------------------------------------------------------------------ what is none
