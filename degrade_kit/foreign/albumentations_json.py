@@ -266,7 +266,7 @@ def _middle(limits: Range, what: str, left: list[str]) -> float:
 def _brightness_contrast(options: Options, left: list[str]) -> list[Step]:
     added, times = (_symmetric(options, f"{part}_limit", 0.2) for part in ("brightness", "contrast"))
     options.used |= {"ensure_safe_range", "ensure_safe_output"}
-    if added != (0, 0) and options.get("brightness_by_max") is False:
+    if options.get("brightness_by_max") is False and added != (0, 0):
         left.append("RandomBrightnessContrast: brightness_by_max False, a share of the mean; of white here")
     found = [_color(brightness=(1 + times[0], 1 + times[1]))] if times != (0, 0) else []
     if reach := _middle(added, "RandomBrightnessContrast: brightness_limit", left):
@@ -300,7 +300,7 @@ def _hue(options: Options, left: list[str]) -> list[Step]:
     for key in ("sat", "val"):
         if limits[key] != (0, 0):
             left.append(f"HueSaturationValue: {key}_shift_limit [{limits[key][0]:g}, {limits[key][1]:g}]")
-    low, high = (min(max(end / 180, -0.5), 0.5) for end in limits["hue"])  # OpenCV's circle has 180 degrees
+    low, high = (round(min(max(end / 180, -0.5), 0.5), 4) for end in limits["hue"])  # OpenCV's circle has 180 degrees
     return [_color(hue=(low, high))] if (low, high) != (0, 0) else []
 
 
