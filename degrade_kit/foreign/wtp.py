@@ -29,6 +29,7 @@ from degrade_kit.steps import (
     RandomHalftone,
     RandomHalo,
     RandomImpulseNoise,
+    RandomInterference,
     RandomJpeg,
     RandomLevels,
     RandomMotionBlur,
@@ -280,7 +281,8 @@ def _screentone(options: Options, left: list[str]) -> list[Step]:
         left.append(f"screentone: dot_type {', '.join(shapes)}")
     if unknown := [name for name in inks if name not in ("cmyk", "gray")]:
         left.append(f"screentone: type_halftone {', '.join(unknown)}")
-    period = (max(min(sizes), 1.5), max(*sizes, 1.5))
+    # Its screens stand on their corners: rows of dots are so much further apart than its cells are wide.
+    period = (round(max(min(sizes) * math.sqrt(2), 1.5), 4), round(max(max(sizes) * math.sqrt(2), 1.5), 4))
     found = [
         Option(
             weight=inks.count(name),
@@ -290,6 +292,18 @@ def _screentone(options: Options, left: list[str]) -> list[Step]:
     ]
     known = sum(option.weight for option in found)
     return one_of([*found, Option(weight=len(inks) - known, steps=())]) if known else []
+
+
+def _sin(options: Options, left: list[str]) -> list[Step]:
+    alpha, shape, bias = (
+        options.range("alpha", (0.1, 0.5)),
+        _ends(options, "shape", (100, 1000)),
+        options.range("bias", (0.8, 1.2)),
+    )
+    # A wave of so many pixels whose rows are moved by `bias` each, over the rows or over the columns.
+    angle = 90.0 if options.number("vertical", 0.5) else round(math.degrees(math.atan(max(map(abs, bias)))), 1)
+    left.append(f"sin: directions by bias and vertical; a normal turn of {angle:g} degrees from level here")
+    return [RandomInterference(level=_levels(alpha, 255), period=shape, angle=angle)]
 
 
 def _canny(options: Options, left: list[str]) -> list[Step]:
@@ -412,6 +426,7 @@ _KINDS: Final[Mapping[str, Callable[[Options, list[str]], list[Step]]]] = {
     "subsampling": _subsampling,
     "screentone": _screentone,
     "canny": _canny,
+    "sin": _sin,
     "compress": _compress,
     "color": _color,
     "saturation": _saturation,

@@ -216,7 +216,7 @@ degradation {
   compress = [40, 100]
   target_compress = { h264 = [23, 32], mpeg2 = [2, 20] }
 }
-degradation { type = "sin" }
+degradation { type = "lut" }
 """
 
 
@@ -242,7 +242,7 @@ def test_blocks_of_wtp_become_steps_and_the_rest_is_named(tmp_path: Path) -> Non
     assert h264 == {"crf": [23.0, 32.0], "before": [0.0, 0.0]}  # its codec is the default
     assert [quantiser("mpeg2", int(crf)) for crf in mpeg2["crf"]] == [2, 20]
     assert full == {"resize": {"scale": [1.0, 1.0], "filter": ["cubic"]}}
-    for words in ("filters lanczos", "spread", "noise: perlin", "4:4:0", "degradation sin"):
+    for words in ("filters lanczos", "spread", "noise: perlin", "4:4:0", "degradation lut"):
         assert any(words in line for line in found.left), words
 
 
@@ -340,21 +340,29 @@ def test_edges_channels_and_dots_of_wtp(tmp_path: Path) -> None:
       scale = [0, 3, 0.25]
       white = 0.5
       lq_hq = true }
+    degradation { type = "sin"
+      shape = [100, 1000, 100]
+      alpha = [0.1, 0.2]
+      bias = [-1, 1]
+      vertical = 0 }
     gray = true
     """
     found = read(text, "edges.hcl", tmp_path)
-    halo, shift, chroma, dots, outline, gray, _ = steps_of(found)
+    halo, shift, chroma, dots, outline, wave, gray, _ = steps_of(found)
     assert halo == {"halo": {"amount": [1.0, 1.0], "radius": [0.1, 2.0], "threshold": [0.0, 0.5]}}
     assert shift == {"channel_shift": {"space": {"ycc": 1.0, "cmyk": 1.0}, "limit": 3.0}}
     assert chroma["chroma_subsampling"]["sampling"] == {"4:2:0": 2.0, "4:1:1": 1.0}
     assert chroma["chroma_subsampling"]["prob"] == 0.75
     assert [option["weight"] for option in dots["one_of"]["options"]] == [1.0, 1.0, 1.0]
-    assert dots["one_of"]["options"][1]["steps"][0]["halftone"]["inks"] == {"black": 1.0}
+    black = dots["one_of"]["options"][1]["steps"][0]["halftone"]
+    assert (black["inks"], black["period"]) == ({"black": 1.0}, [5.6569, 9.8995])
     assert outline["outline"] == {
         **{"low": [10.0, 150.0], "above": [20.0, 100.0], "width": [1.0, 3.0], "opacity": [1.0, 1.0], "white_prob": 0.5},
     }
     assert gray == {"gray": {"target": True}}
-    assert found.left == ("screentone: type_halftone rgb", "canny: lq_hq: True")
+    assert wave == {"interference": {"level": [25.5, 51.0], "period": [100.0, 1000.0], "angle": 45.0}}
+    assert found.left[:2] == ("screentone: type_halftone rgb", "canny: lq_hq: True")
+    assert len(found.left) == 3
 
 
 def test_sizes_of_wtp_by_way_of_others(tmp_path: Path) -> None:
