@@ -171,12 +171,15 @@ def test_nothing_but_https_is_asked(tmp_path: Path, server: str, monkeypatch: py
     assert not list(tmp_path.iterdir())
 
 
-def test_what_a_killed_download_left_is_swept(tmp_path: Path, server: str) -> None:
+@pytest.mark.parametrize("by_hand", [False, True], ids=["fetched again", "put there by hand"])
+def test_what_a_killed_download_left_is_swept(by_hand: bool, tmp_path: Path, server: str) -> None:
     with subprocess.Popen(["true"]) as gone:
         gone.wait()
     left = scratch_path(tmp_path / "vgg19-dcbb9e9d.pth")
     left = left.with_name(left.name.replace(f"-{os.getpid()}-", f"-{gone.pid}-"))
     left.write_bytes(DATA)
+    if by_hand:
+        (tmp_path / "vgg19-dcbb9e9d.pth").write_bytes(DATA)
     path = download(weight(f"{server}/whole"), tmp_path)
     assert list(tmp_path.iterdir()) == [path]
 

@@ -135,17 +135,17 @@ def test_originals_become_a_set_of_lq_images_alone(tmp_path: Path, faces_dir: Pa
 @pytest.mark.parametrize("listed", [False, True])
 def test_no_original_is_lost_for_its_name(listed: bool, tmp_path: Path, faces_dir: Path) -> None:
     photos = tmp_path / "photos"
-    photos.mkdir()
-    names = ["one", "two", "a.b", "a.c"] if listed else ["a.jpg", "a.jpeg", "a.jpg.png", "b.png"]
+    (photos / "v1.2").mkdir(parents=True)
+    names = ["one", "v1.2/two", "a.b", "a.c"] if listed else ["a.jpg", "a.jpeg", "a.jpg.png", "b.png"]
     for name in names:
         (photos / name).write_bytes((faces_dir / "astronaut.png").read_bytes())
     (photos / "list.txt").write_text("\n".join(names))
     found = make(tmp_path / "set", "--real", photos / "list.txt" if listed else photos, "--size", 64)
     assert found.exit_code == 0, found.output
     assert f"4 images in {tmp_path}/set/lq" in found.output
-    made = sorted(path.name for path in (tmp_path / "set/lq").iterdir())
+    made = sorted(files(tmp_path / "set/lq"))
     assert made == (
-        ["a.b.png", "a.c.png", "one.png", "two.png"]
+        ["a.b.png", "a.c.png", "one.png", "v1.2/two.png"]
         if listed
         else ["a.jpeg.png", "a.jpg.png", "a.jpg.png.png", "b.png"]
     )
