@@ -10,6 +10,7 @@ DegradeKitError          base of all; its message is complete: what was expected
 from __future__ import annotations
 
 import difflib
+import resource
 from collections.abc import Iterable
 from typing import Final
 
@@ -55,6 +56,48 @@ class ShardError(DegradeKitError):
 
 class RunError(DegradeKitError):
     """A run cannot start, or cannot go on."""
+
+
+_NO_MEMORY: Final = "Cannot allocate memory"
+_SHORTAGES: Final = (
+    (
+        (_NO_MEMORY, "failed to map segment", "Insufficient memory"),
+        resource.RLIMIT_AS,
+        "bytes of memory (`ulimit -v`)",
+        "give it more, by its container or job too, or fewer --workers",
+    ),
+    (("Too many open files",), resource.RLIMIT_NOFILE, "open files (`ulimit -n`)", "let it have more"),
+    (
+        ("can't start new thread", "Resource temporarily unavailable"),
+        resource.RLIMIT_NPROC,
+        "processes and threads (`ulimit -u`)",
+        "let its user have more",
+    ),
+)
+"""Words of errors at a limit, the limit, what it counts, and what to do. The words are of Python, of OpenCV, and of the
+C library, which others hand on as errors of their own."""
+
+
+def shortage(error: BaseException) -> str:
+    """Say what this process has too little of, where an error or one of its causes comes of that, and what to do.
+
+    Such an error is no fault of the file that was read meanwhile. Empty for any other error.
+
+    >>> shortage(OSError(24, "Too many open files")).partition("open files")[2]
+    ' (`ulimit -n`): let it have more'
+    >>> shortage(FileNotFoundError(2, "No such file or directory"))
+    ''
+    """
+    cause: BaseException | None = error
+    while cause is not None:
+        said = _NO_MEMORY if isinstance(cause, MemoryError) else str(cause)
+        for words, limit, what, advice in _SHORTAGES:
+            if any(word in said for word in words):
+                most = resource.getrlimit(limit)[0]
+                found = "gets no more" if most == resource.RLIM_INFINITY else f"may have {most:,}"
+                return f"this process {found} {what}: {advice}"
+        cause = cause.__cause__ or cause.__context__
+    return ""
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

@@ -56,6 +56,8 @@ _NO_FOLDER_SYNC: Final = {errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.E
 
 MAX_FILE_BYTES: Final = 1 << 28
 """Bytes that are read of a file in one piece, at most."""
+_PART: Final = 1 << 24
+"""Bytes that room is made for before they come."""
 MAX_JSON_BYTES: Final = 1 << 26
 _BYTES_PER_VALUE: Final = 16
 """A JSON file may hold a value for so many of its greatest number of bytes: each takes far more in memory."""
@@ -724,8 +726,13 @@ def read_regular(path: Path, max_bytes: int = MAX_FILE_BYTES) -> bytes:
 
 
 def _read(path: Path, size: int) -> bytes:
+    """At most so many bytes: in parts, since Python makes room for all that may come."""
+    parts: list[bytes] = []
     with open_regular(path) as file:
-        return file.read(size)
+        while size and (part := file.read(min(size, _PART))):
+            parts.append(part)
+            size -= len(part)
+    return b"".join(parts)
 
 
 def stale_once(read: Callable[[], _Read]) -> _Read:

@@ -44,7 +44,16 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from degrade_kit.errors import ALPHA, TOO_LARGE, TOO_SMALL, TRUNCATED, UNREADABLE, UNSUPPORTED, ImageError
+from degrade_kit.errors import (
+    ALPHA,
+    TOO_LARGE,
+    TOO_SMALL,
+    TRUNCATED,
+    UNREADABLE,
+    UNSUPPORTED,
+    ImageError,
+    shortage,
+)
 from degrade_kit.files import local_path
 from degrade_kit.image_bounds import HINT, raised
 from degrade_kit.image_files import (
@@ -340,12 +349,14 @@ def _open(data: bytes, format: str, found: Survey, max_pixels: int) -> Generator
     try:
         with closing(pillow.open(io.BytesIO(data), formats=(_PILLOW_NAMES[format],))) as image:
             yield image
-    except (ImageError, MemoryError):
+    except ImageError:
         raise
     except (pillow.DecompressionBombError, pillow.DecompressionBombWarning) as error:
         raise ImageError(TOO_LARGE, str(error)) from error
     # Pillow's plugins let nearly any type through: struct.error, KeyError, OverflowError, ...
     except Exception as error:
+        if shortage(error):
+            raise  # it is no fault of the image
         if found.fault is not None:
             raise found.fault from error
         reason = TRUNCATED if "truncated" in str(error).lower() else UNREADABLE

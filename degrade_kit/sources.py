@@ -50,7 +50,16 @@ from pathlib import Path
 from typing import BinaryIO, Final, NamedTuple, Protocol
 
 from degrade_kit import lmdb_file, remote
-from degrade_kit.errors import TOO_LARGE, TRUNCATED, UNREADABLE, UNSUPPORTED, ConfigError, ImageError, RunError
+from degrade_kit.errors import (
+    TOO_LARGE,
+    TRUNCATED,
+    UNREADABLE,
+    UNSUPPORTED,
+    ConfigError,
+    ImageError,
+    RunError,
+    shortage,
+)
 from degrade_kit.files import expand_home, stale_once
 from degrade_kit.image_bounds import HINT, raised
 from degrade_kit.store import is_safe_name
@@ -504,7 +513,7 @@ def _list_tars(root: str, paths: Iterable[str], listing: _Listing) -> _Reader:
             raise
         except Exception as error:  # on crafted headers tarfile lets OverflowError, RecursionError and others through
             reason = TRUNCATED if "end of data" in str(error) else UNREADABLE
-            listing.skip(tar, reason, f"{error}; a .tar that is not compressed is expected")
+            listing.skip(tar, reason, f"{_text(error)}; a .tar that is not compressed is expected")
     listing.names.extend(members)
     return _Members(members)
 
@@ -878,4 +887,11 @@ def _kind(mode: int) -> str:
 
 
 def _text(error: Exception) -> str:
+    """What is wrong with a file that cannot be read.
+
+    Raises:
+        RunError: If that is not the file's fault, but this process has too little of something.
+    """
+    if lack := shortage(error):
+        raise RunError(f"{error}; {lack}") from error
     return (error.strerror if isinstance(error, OSError) else None) or str(error)

@@ -126,12 +126,16 @@ class _Group(click.Group):
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise
         except Exception as error:
-            status = _exit_status(error)
+            from degrade_kit.errors import shortage
+
+            lack = shortage(error)
+            status = EXIT_ERROR if lack else _exit_status(error)
             if status is None:
                 raise
             if ctx.params["debug"]:
                 traceback.print_exc()
-            click.echo(f"error: {error}", err=True)
+            text = str(error) or type(error).__name__
+            click.echo(f"error: {text}" if lack in text else f"error: {text}; {lack}", err=True)
             sys.exit(status)
 
 
@@ -177,7 +181,9 @@ def main(context: click.Context, debug: bool, image_bounds: float | None) -> Non
         for noisy in ("PIL", "asyncio", "matplotlib"):
             logging.getLogger(noisy).setLevel(logging.INFO)
     from degrade_kit import image_bounds as bounds
+    from degrade_kit.pipelines.machine import keep_to_threads
 
+    keep_to_threads()
     if image_bounds is not None:
         context.with_resource(bounds.image_bounds_raised(image_bounds))
     bounds.image_bounds()  # before a command begins: what the environment says may be no number

@@ -59,7 +59,7 @@ def examine(folder: Path) -> list[Finding]:
         hint = f"missing {', '.join(missing)}: pip install '{wanted}'" if missing else ""
         text = "; ".join(filter(None, [found, hint]))
         findings.append(Finding(f"extra {extra}" if extra else "base", text, ok=not missing, optional=bool(extra)))
-    return [*findings, *_opencv(), *_flipnet(), *_codecs(), *_step_codecs()]
+    return [*findings, *_opencv(), *_codecs(), *_step_codecs(), *_flipnet()]  # the largest libraries last
 
 
 def required_packages() -> dict[str, tuple[str, ...]]:
@@ -90,7 +90,10 @@ def _flipnet() -> list[Finding]:
     """Check what a FlipNet would run on, and whether the one that ships is there."""
     if any(importlib.util.find_spec(name) is None for name in PACKAGES):
         return []
-    import torch
+    try:
+        import torch
+    except (ImportError, OSError, MemoryError) as error:  # of libraries that do not fit together, or into the memory
+        return [Finding("torch", f"cannot be loaded: {error!r}", ok=False, optional=True)]
 
     from degrade_kit.flipnet.folder import CONFIG_FILE, SHIPPED
 

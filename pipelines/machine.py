@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import shutil
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -28,6 +29,28 @@ def default_threads() -> int:
     """
     quota = _cpu_quota()
     return 0 if quota is None or "OMP_NUM_THREADS" in os.environ else processors()
+
+
+def keep_to_threads() -> None:
+    """Have one thread in libraries where this process may not start as many as they would; before they are loaded.
+
+    OpenBLAS, which NumPy and SciPy bring one each of, ends a process by SIGINT then, as Ctrl-C does, and OpenMP without
+    a word of ours.
+    """
+    if "OMP_NUM_THREADS" in os.environ:
+        return
+    tried, wanted = list[threading.Thread](), threading.Event()
+    try:
+        for _ in range(2 * min(64, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1)):
+            thread = threading.Thread(target=wanted.wait, daemon=True)
+            thread.start()
+            tried.append(thread)
+    except RuntimeError:
+        os.environ["OMP_NUM_THREADS"] = "1"
+    finally:
+        wanted.set()
+        for thread in tried:
+            thread.join()
 
 
 def default_data_workers(*, on_gpu: bool, batch_bytes: int) -> int:

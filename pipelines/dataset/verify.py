@@ -17,7 +17,7 @@ import numpy as np
 from degrade_kit.canvas import Canvas
 from degrade_kit.checks import probability
 from degrade_kit.degradation import degrade_segments
-from degrade_kit.errors import ConfigError, DegradeKitError, RunError, ShardError
+from degrade_kit.errors import ConfigError, DegradeKitError, RunError, ShardError, shortage
 from degrade_kit.files import file_sha256, sha256
 from degrade_kit.hq import versions
 from degrade_kit.image import Pixels, decode_image
@@ -239,6 +239,8 @@ def verify_shard(task: VerifyTask) -> VerifyReport:
     except ConfigError:
         raise  # a FlipNet that cannot be loaded
     except Exception as error:  # of hostile data: the other shards are to be checked all the same
+        if shortage(error):
+            raise
         return VerifyReport(shards=1, problems=[f"{task.shard}: cannot be checked: {error!r:.200}"])
 
 

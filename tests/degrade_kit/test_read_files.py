@@ -6,6 +6,7 @@ import contextlib
 import os
 import socket
 import time
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from degrade_kit.checks import COUNT, by_name, checked, each, fields, number, op
 from degrade_kit.errors import ConfigError, ShardError
 from degrade_kit.files import (
     MAX_DEPTH,
+    MAX_FILE_BYTES,
     decode_json,
     file_sha256,
     open_regular,
@@ -277,3 +279,17 @@ def test_a_message_is_short_whatever_was_found() -> None:
     with pytest.raises(ConfigError) as caught:
         checked({**RIGHT, "name": ["x" * 10_000] * 100}, KINDS, "x")
     assert len(str(caught.value)) < 200
+
+
+def test_a_small_file_takes_no_room_for_a_large_one(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"small")
+    tracemalloc.start()
+    try:
+        assert read_regular(tmp_path / "a") == b"small"
+        assert tracemalloc.get_traced_memory()[1] < MAX_FILE_BYTES // 8
+    finally:
+        tracemalloc.stop()
+    (tmp_path / "b").write_bytes(data := bytes(range(256)) * (1 << 17))
+    assert read_regular(tmp_path / "b") == data
+    with pytest.raises(OSError, match="expected at most 33,554,431 bytes"):
+        read_regular(tmp_path / "b", len(data) - 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import re
 import shutil
@@ -12,8 +13,10 @@ from collections.abc import Iterator
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import click
+import cv2
 import numpy as np
 import pytest
 import yaml
@@ -23,6 +26,7 @@ from PIL import Image
 import degrade_kit as dk
 import degrade_kit.pipelines.demo
 import degrade_kit.pipelines.doctor
+from degrade_kit.errors import ConfigError
 from degrade_kit.image import decode_image, read_image
 from degrade_kit.pipelines.cli import main
 from degrade_kit.presets import PRESETS
@@ -68,6 +72,31 @@ def test_sigterm_ends_any_command_as_ctrl_c_does(monkeypatch: pytest.MonkeyPatch
         assert signal.getsignal(signal.SIGTERM) is unheard
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+@pytest.mark.parametrize(
+    ("error", "limit"),
+    [
+        (MemoryError(), "-v"),
+        (ImportError("libx.so: failed to map segment from shared object"), "-v"),
+        (cv2.error("OpenCV: (-4:Insufficient memory) Failed to allocate 9 bytes"), "-v"),
+        (OSError(errno.EMFILE, "Too many open files", "x.png"), "-n"),
+        (RuntimeError("can't start new thread"), "-u"),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, Exception) else None,
+)
+def test_what_a_process_has_too_little_of_is_one_message(
+    error: Exception, limit: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def names() -> None:
+        raise ConfigError("no presets could be found") from error
+
+    for fails in (names, Mock(side_effect=error)):
+        monkeypatch.setattr("degrade_kit.presets.preset_names", fails)
+        said = run("presets", code=1)
+        assert re.fullmatch(
+            rf"error: .+; this process (may have [\d,]+|gets no more) .+ \(`ulimit {limit}`\): .+\n", said
+        )
 
 
 @pytest.fixture(scope="module")
@@ -510,6 +539,12 @@ def test_doctor_names_versions_and_what_is_missing(tmp_path: Path, monkeypatch: 
     assert "missing no-such-package: pip install 'degrade-kit[restore]'" in output
     declared.append("another-package")
     assert "missing another-package: pip install 'degrade-kit'" in run("doctor", code=1)
+
+
+def test_doctor_says_what_cannot_be_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("degrade_kit.pipelines.doctor.importlib.util.find_spec", lambda name: name)
+    monkeypatch.setitem(sys.modules, "torch", None)
+    assert re.search(r"^-- +torch +cannot be loaded: ModuleNotFoundError.*torch", run("doctor"), re.MULTILINE)
 
 
 def test_doctor_tells_of_two_opencvs(monkeypatch: pytest.MonkeyPatch) -> None:

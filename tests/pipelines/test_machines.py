@@ -19,11 +19,14 @@ import stat
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
+import cv2
 import numpy as np
 import pytest
 from click.testing import CliRunner
@@ -270,6 +273,8 @@ NAMES_ITS_PLACE = {"align/align.yaml"}
 """Files that say where they are."""
 NAMES_HOME = {f"evaluate/{name}" for name in ("metrics.json", "report.html", "report.md")}
 """Files that say where weights were looked for, in the user's home too."""
+NAMES_ITS_MOST = {f"export lmdb/{side}.lmdb/data.mdb" for side in ("hq", "lq")}
+"""Files that say how large they might have become, which is less where there are fewer addresses."""
 
 
 @pytest.fixture(scope="module")
@@ -519,6 +524,25 @@ def test_few_open_files_suffice(name: str, world: Path, tmp_path: Path) -> None:
     check(call(COMMANDS[name](world, tmp_path / "out"), limits=limits))
 
 
+@pytest.mark.parametrize(
+    ("step", "error"),
+    [
+        ("sources._opened", OSError(errno.EMFILE, os.strerror(errno.EMFILE))),
+        ("image._decode_plain", MemoryError()),
+        ("image._decode_plain", cv2.error("OpenCV: (-4:Insufficient memory) Failed to allocate 9 bytes")),
+    ],
+    ids=["open files", "memory", "memory, of OpenCV"],
+)
+def test_what_this_process_lacks_is_no_fault_of_an_image(
+    step: str, error: Exception, world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(f"degrade_kit.{step}", Mock(side_effect=error))
+        assert "; this process " in run(*COMMANDS["synth"](world, tmp_path / "out"), code=1)
+    assert not list((tmp_path / "out").rglob("*.tar"))
+    run(*COMMANDS["synth"](world, tmp_path / "out"))
+
+
 @pytest.mark.slow
 def test_a_limit_of_file_size_is_said_as_a_full_disk_is(world: Path, tmp_path: Path) -> None:
     def limits() -> None:
@@ -557,30 +581,43 @@ class Place:
     account: bool = False
     """Whether an account without a name or a home runs it, in place of root."""
     env: Mapping[str, str] = field(default_factory=dict[str, str])
-    """Variables beside PATH; `$OUT` as in `setup`."""
+    """Variables beside PATH; `$OUT` as in `setup`; an empty one is not set."""
     refused: Mapping[int, int] = field(default_factory=dict[int, int])
     """Errors that system calls are answered by, by their numbers."""
+    limits: Mapping[int, int] = field(default_factory=dict[int, int])
+    """What a command may have, by the numbers of `resource`."""
 
     def run(
         self,
         commands: Mapping[str, list[object]],
         out: Path,
         allowed: Mapping[str, set[int]],
+        said: str = "",
     ) -> None:
-        """Run commands in one process there, each of which must end with a status that is allowed, 0 if none is."""
+        """Run commands in one process there, or in one for each where it may have little.
+
+        Args:
+            commands: By name.
+            out: Where they write.
+            allowed: With what status each may end, by name; with 0 alone where it is not named.
+            said: What those have to say that end with another one, as a pattern.
+        """
         needs(self)
         plan = {
             "refused": list(self.refused.items()),
+            "limits": list(self.limits.items()),
+            "said": said,
             "commands": [(name, list(map(str, words)), [*allowed.get(name, {0})]) for name, words in commands.items()],
         }
         (out / "plan.json").write_text(json.dumps(plan), "utf-8")
         account = "setpriv --reuid=64321 --regid=64321 --clear-groups --" if self.account else ""
         line = f'{self.setup or "true"}; cd /; exec {account} "$@"'
-        env = {name: value.replace("$OUT", str(out)) for name, value in self.env.items()}
+        env = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "OUT": str(out)}
+        env |= {name: value.replace("$OUT", str(out)) for name, value in self.env.items()}
         done = subprocess.run(
             [*(["unshare", *self.unshared] if self.unshared else []), "sh", "-ec", line, "sh", sys.executable, "-c",
              RUNNER, str(out / "plan.json")],
-            env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "OUT": str(out), **env},
+            env={name: value for name, value in env.items() if value},
             capture_output=True,
             text=True,
             errors="surrogateescape",
@@ -591,17 +628,30 @@ class Place:
 
 
 RUNNER = """
-import json, pathlib, sys
+import json, os, pathlib, re, resource, signal, sys
 plan = json.loads(pathlib.Path(sys.argv[1]).read_bytes())
 if plan["refused"]:
     from tests.refused import refuse
     refuse(dict(plan["refused"]))
 from click.testing import CliRunner
 from degrade_kit.pipelines.cli import main
-for name, words, allowed in plan["commands"]:
+def run(name, words, allowed):
     done = CliRunner().invoke(main, words)
     if done.exit_code not in allowed or not isinstance(done.exception, SystemExit | None):
         sys.exit(f"{name}: status {done.exit_code}: {done.output}{done.exception!r}")
+    if done.exit_code and not re.search(plan["said"], done.output):
+        sys.exit(f"{name} does not say why: {done.output}")
+def within_limits(*command):
+    if child := os.fork():
+        if status := os.waitpid(child, 0)[1]:
+            sys.exit(f"{command[0]}: {os.waitstatus_to_exitcode(status)}")
+        return
+    signal.alarm(120)
+    for kind, most in plan["limits"]:
+        resource.setrlimit(kind, (most, most))
+    sys.exit(run(*command))
+for command in plan["commands"]:
+    (within_limits if plan["limits"] else run)(*command)
 """
 # As the profiles of Docker and Podman answer what is newer than they are, or may touch other containers. By their
 # numbers on x86-64, of `asm/unistd_64.h`.
@@ -618,13 +668,25 @@ PLACES: dict[str, Place] = {
     "no /proc": Place(unshared=("-m",), setup="mount -t tmpfs none /proc"),
     "no /sys": Place(unshared=("-m",), setup="mount -t tmpfs none /sys"),
     "closed /dev/shm": Place(unshared=("-m",), setup="mount -t tmpfs -o ro none /dev/shm"),
+    "small /dev/shm": Place(unshared=("-m",), setup="mount -t tmpfs -o size=64m none /dev/shm"),
     "/tmp that runs nothing": Place(unshared=("-m",), setup="mount -t tmpfs -o noexec none /tmp"),
     "no network": Place(unshared=("-n",)),
     "read-only root": Place(unshared=("-m",), setup=CLOSED, env=INSIDE),
     "no name, no home": Place(account=True, setup="umask 077", env=INSIDE),
     "a job's folder that is gone": Place(env={"TMPDIR": "/gone", "HOME": "/gone"}),
     "calls that are refused": Place(refused=REFUSED),
+    "few files": Place(limits={resource.RLIMIT_NOFILE: 64}),
+    "no other process": Place(account=True, env={**INSIDE, "OMP_NUM_THREADS": ""}, limits={resource.RLIMIT_NPROC: 1}),
+    "little memory": Place(limits={resource.RLIMIT_AS: 2_000_000_000}),
 }
+TOO_LITTLE: dict[str, tuple[Place, str]] = {
+    "files": (
+        Place(limits={resource.RLIMIT_NOFILE: 10}),
+        r"Too many open files.*; this process may have 10 open files",
+    ),
+    "memory": (Place(limits={resource.RLIMIT_AS: 300_000_000}), r"; this process may have 300,000,000 bytes of memory"),
+}
+"""What a command cannot work with, and what it says of it."""
 
 
 def needs(place: Place) -> None:
@@ -646,7 +708,19 @@ def test_commands_give_the_same_files_in_every_place(name: str, world: Path, exp
         found = tree(out)
     assert found.keys() == expected.keys()
     named = NAMES_ITS_PLACE | (NAMES_HOME if PLACES[name].account or "HOME" in PLACES[name].env else set[str]())
+    named |= NAMES_ITS_MOST if resource.RLIMIT_AS in PLACES[name].limits else set[str]()
     assert {made for made, data in expected.items() if found[made] != data} <= named
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", TOO_LITTLE)
+def test_commands_say_what_there_is_too_little_of(name: str, world: Path, expected: dict[str, bytes]) -> None:
+    place, said = TOO_LITTLE[name]
+    with open_folder() as out:
+        commands = {each: words(world, out / each) for each, words in COMMANDS.items()}
+        place.run(commands, out, {each: {0, 1} for each in COMMANDS}, rf"(?s)error: [^\n]*{said}[^\n]*\n$")
+        found = tree(out)
+    assert {made for made, data in found.items() if expected.get(made) != data} <= NAMES_ITS_PLACE
 
 
 @pytest.mark.slow
@@ -656,7 +730,7 @@ def test_ray_starts_with_little_shared_memory(world: Path, tmp_path: Path) -> No
     words = [*COMMANDS["synth"](world, tmp_path / "out")[:-1], 1]
     inner = [sys.executable, "-m", "degrade_kit.pipelines.cli", *map(str, words)]
     done = subprocess.run(
-        ["unshare", "-m", "sh", "-ec", 'mount -t tmpfs -o size=1m none /dev/shm; exec "$@"', "sh", *inner],
+        ["unshare", "-m", "sh", "-ec", 'mount -t tmpfs -o size=64m none /dev/shm; exec "$@"', "sh", *inner],
         env={"PATH": os.environ["PATH"], "HOME": str(tmp_path), "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
@@ -727,6 +801,28 @@ def test_threads_are_limited_by_a_quota_alone(
     assert machine.default_threads() == 3
     monkeypatch.setenv("OMP_NUM_THREADS", "5")
     assert machine.default_threads() == 0
+
+
+@pytest.mark.parametrize("most", [0, 3, 1000])
+def test_libraries_have_one_thread_where_a_process_may_start_few(most: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1}, raising=False)
+    start, started = threading.Thread.start, list[threading.Thread]()
+
+    def limited(thread: threading.Thread) -> None:
+        if len(started) == most:
+            raise RuntimeError("can't start new thread")
+        started.append(thread)
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", limited)
+    machine.keep_to_threads()
+    assert os.environ.get("OMP_NUM_THREADS") == ("1" if most < 4 else None)
+    assert len(started) == min(most, 4)
+    assert not any(thread.is_alive() for thread in started)
+    monkeypatch.setenv("OMP_NUM_THREADS", "5")
+    machine.keep_to_threads()
+    assert (os.environ["OMP_NUM_THREADS"], len(started)) == ("5", min(most, 4)), "which the user said"
 
 
 def test_memory_is_what_the_group_may_have(cgroup: Callable[[str, dict[str, str]], None]) -> None:
