@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar, cast
 
@@ -52,6 +53,14 @@ FROM_FILE: Schema = {
     "additionalProperties": False,
 }
 """`{from: FILE}`, a file that `degrade-kit align` wrote."""
+
+
+SOME_WEIGHT: Schema = {
+    "type": "object",
+    "additionalProperties": {"type": "number", "minimum": 0},
+    "not": {"additionalProperties": {"const": 0}},
+}
+"""Names with weights, of which at least one has a chance."""
 
 
 def one_or_several(schema: Schema, least: int = 1) -> Schema:
@@ -163,6 +172,21 @@ def text(value: Any, key: str) -> str:  # noqa: ANN401 (user input)
     return value
 
 
+def named_or_file(known: Sequence[str], suffix: str) -> Check[str]:
+    """Check of text that is a known name or a file with this suffix; who reads it refuses what is neither."""
+
+    def check(value: Any, key: str) -> str:  # noqa: ANN401 (user input)
+        return text(value, key)
+
+    pattern = f"{re.escape(suffix)}$"
+    return telling(check, {"anyOf": [{"enum": list(known)}, {"type": "string", "pattern": pattern}]})
+
+
+def hexadecimal(value: Any, key: str) -> str:  # noqa: ANN401 (user input)
+    """Check of text that is a hash, or empty; who knows what it is of compares it."""
+    return text(value, key)
+
+
 def flag(value: Any, key: str) -> bool:  # noqa: ANN401 (user input)
     """Check of true or false."""
     if not isinstance(value, bool):
@@ -244,6 +268,7 @@ def positions(value: Any, key: str) -> tuple[int, ...]:  # noqa: ANN401 (user in
 
 telling(probability, _within(0, 1))
 telling(text, {"type": "string"})
+telling(hexadecimal, {"type": "string", "pattern": "^([0-9a-f]{12})?$"})
 telling(flag, {"type": "boolean"})
 telling(positions, {"type": "array", "items": _within(0, 1000, "integer")})
 

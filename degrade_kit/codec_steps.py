@@ -7,13 +7,25 @@ from dataclasses import dataclass, field
 from typing import ClassVar, Literal, cast
 
 from degrade_kit import ops
-from degrade_kit.checks import Range, flag, names, number, numbers_of, optional, probability, span, text, whole_span
+from degrade_kit.checks import (
+    Range,
+    flag,
+    hexadecimal,
+    named_or_file,
+    names,
+    number,
+    numbers_of,
+    optional,
+    probability,
+    span,
+    whole_span,
+)
 from degrade_kit.codec_ops import GRID, SUBSAMPLINGS, Subsampling
 from degrade_kit.errors import ConfigError
 from degrade_kit.jpeg_tables import STANDARD, jpeg_tables
 from degrade_kit.linear import FILTERS, Filter
 from degrade_kit.step_base import BaseStep, Drawn, Rng, draw_weighted, draw_whole, merged, normal, uniform
-from degrade_kit.upscale_ops import upscaler_digest, upscaler_libraries
+from degrade_kit.upscale_ops import UPSCALERS, upscaler_digest, upscaler_libraries
 from degrade_kit.video_ops import CRF, MAX_BEFORE, VIDEO_CODECS, VideoCodec, video_libraries
 
 Codec = Literal["jpeg", "webp", "avif"]
@@ -224,13 +236,13 @@ class RandomAiUpscale(BaseStep):
     """
 
     name: ClassVar[str] = "ai_upscale"
-    model: str = field(default="realesrgan-x4plus", metadata={"check": text})
+    model: str = field(default="realesrgan-x4plus", metadata={"check": named_or_file(tuple(UPSCALERS), ".onnx")})
     """`realesrgan-x4plus` for photographs; `realesr-animevideov3-x4`, small and smooth; or an ONNX file."""
     factor: Range = field(default=(2.0, 4.0), metadata={"check": span(0.5, 8)})
     """Range of the size of the outcome over that of the image as it is then, drawn uniformly."""
     strength: Range = field(default=(1.0, 1.0), metadata={"check": span(0, 1)})
     """Range of the share of the network's image; the rest is enlarged by a cubic filter."""
-    digest: str = field(default="", metadata={"check": text})
+    digest: str = field(default="", metadata={"check": hexadecimal})
     """Hash of the network's files; filled in, and checked where it is given."""
     prob: float = field(default=1.0, metadata={"check": probability})
 

@@ -16,7 +16,20 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final, cast
 
-from degrade_kit.checks import COUNT, FROM_FILE, Check, by_name, checked, fields, number, one_or_several, telling
+from degrade_kit.checks import (
+    COUNT,
+    FROM_FILE,
+    SOME_WEIGHT,
+    Check,
+    Schema,
+    by_name,
+    checked,
+    fields,
+    number,
+    one_or_several,
+    telling,
+    text,
+)
 from degrade_kit.errors import ConfigError, nearest
 from degrade_kit.files import read_json
 
@@ -89,7 +102,7 @@ def jpeg_tables(value: Any, key: str) -> dict[str, float]:  # noqa: ANN401 (user
     if isinstance(entries, str):
         entries = {entries: 1.0}
     elif isinstance(entries, (list, tuple)):
-        entries = dict.fromkeys(cast("list[Any]", entries), 1.0)
+        entries = dict.fromkeys((text(name, key) for name in cast("list[Any]", entries)), 1.0)
     if not isinstance(entries, Mapping) or not entries:
         raise ConfigError(f"{key}: expected names of tables with weights, or `{{from: FILE}}`, got {value!r:.200}")
     named = cast("Mapping[Any, Any]", entries)
@@ -104,13 +117,18 @@ def jpeg_tables(value: Any, key: str) -> dict[str, float]:  # noqa: ANN401 (user
     return weights
 
 
+_NAME: Final[Schema] = {
+    "anyOf": [{"enum": [STANDARD, *PHOTOSHOP]}, {"type": "string", "pattern": "^4:[24]:[024]( [1-9][0-9]{0,2}){128}$"}]
+}
+"""A name of tables, or their text."""
+
 telling(
     jpeg_tables,
     {
         "anyOf": [
-            *one_or_several({"type": "string"})["anyOf"],
+            *one_or_several(_NAME)["anyOf"],
             FROM_FILE,
-            {"type": "object", "additionalProperties": {"type": "number", "minimum": 0}, "minProperties": 1},
+            {**SOME_WEIGHT, "propertyNames": _NAME},
         ]
     },
 )

@@ -7,7 +7,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Final, Literal, cast
 
-from degrade_kit.checks import choice, number, one_or_several, optional, probability, telling, text, whole
+from degrade_kit.checks import (
+    SOME_WEIGHT,
+    choice,
+    hexadecimal,
+    number,
+    one_or_several,
+    optional,
+    probability,
+    telling,
+    text,
+    whole,
+)
 from degrade_kit.errors import ConfigError
 from degrade_kit.network_ops import DESCRIPTION_LIMIT, FlipNetImage
 from degrade_kit.step_base import BaseStep, Drawn, Rng, draw_weighted
@@ -23,7 +34,7 @@ def _prompt(value: Any, key: str) -> str | dict[str, float]:  # noqa: ANN401 (us
     if value is None or isinstance(value, str):
         return value or ""
     if isinstance(value, (list, tuple)):
-        value = dict.fromkeys(cast("Sequence[Any]", value), 1.0)
+        value = dict.fromkeys((text("" if one is None else one, key) for one in cast("Sequence[Any]", value)), 1.0)
     if not isinstance(value, Mapping) or not value:
         raise ConfigError(f"{key}: expected text, several texts with their weights, {CAPTIONS} or {OWN}, got {value!r}")
     weights: dict[str, float] = {}
@@ -64,7 +75,7 @@ telling(
     {
         "anyOf": [
             *one_or_several({"type": ["string", "null"]})["anyOf"],
-            {"type": "object", "additionalProperties": {"type": "number", "minimum": 0}, "minProperties": 1},
+            SOME_WEIGHT,
         ]
     },
 )
@@ -81,7 +92,7 @@ class RandomFlipNet(BaseStep):
     model: str = field(default="small", metadata={"check": text})
     """Folder of a FlipNet in degradation mode, or the name of one that ships: `small`, `photos` for what photographs
     have. Where it is changes no pixels."""
-    digest: str = field(default="", metadata={"check": text})
+    digest: str = field(default="", metadata={"check": hexadecimal})
     """Digest of the model; filled in, and checked where it is given."""
     prompt: str | dict[str, float] = field(default=OWN, metadata={"check": _prompt})
     """A text, several with how often each is drawn, `captions` for that of the HQ image, `own` for the model's list;

@@ -78,8 +78,6 @@ def _body(cls: type[Step] | type[Option]) -> Schema:
     required: list[str] = []
     for field in dataclasses.fields(cls):
         schema = dict(schema_of(field.metadata["check"]))
-        if field.name in alternatives:
-            schema["anyOf"] = [entry for entry in schema["anyOf"] if entry != _NULL]
         if field.name in told:
             schema["description"] = told[field.name]
         if field.default is field.default_factory is dataclasses.MISSING:
@@ -95,7 +93,7 @@ def _body(cls: type[Step] | type[Option]) -> Schema:
         "additionalProperties": False,
     }
     if alternatives:
-        body["oneOf"] = [{"required": [name]} for name in alternatives]
+        body["oneOf"] = [{"required": [name], "properties": {name: {"not": _NULL}}} for name in alternatives]
     return body
 
 

@@ -14,7 +14,7 @@ from typing import Any, ClassVar, TypeAlias, cast
 import numpy as np
 
 from degrade_kit import ops
-from degrade_kit.bank import Told, load_bank, varied
+from degrade_kit.bank import Told, load_bank, shipped_banks, varied
 from degrade_kit.camera_steps import (
     RandomAberration,
     RandomCameraShake,
@@ -28,7 +28,9 @@ from degrade_kit.checks import (
     Range,
     Sizes,
     flag,
+    hexadecimal,
     kernel_size,
+    named_or_file,
     names,
     number,
     numbers_of,
@@ -37,7 +39,6 @@ from degrade_kit.checks import (
     probability,
     span,
     telling,
-    text,
     whole,
     whole_span,
 )
@@ -518,11 +519,11 @@ class FromBank(BaseStep):
     """A record of a bank, varied: how photographs of a set are degraded, as often as they are; `degrade_kit.bank`."""
 
     name: ClassVar[str] = "bank"
-    file: str = field(metadata={"check": text})
+    file: str = field(metadata={"check": named_or_file(shipped_banks(), ".json")})
     """Name of a bank that comes with the package, or a file that ends in .json."""
     vary: float = field(default=0.1, metadata={"check": number(0, 1)})
     """Standard deviation of the logarithm of the factors by which strengths are varied."""
-    digest: str = field(default="", metadata={"check": text})
+    digest: str = field(default="", metadata={"check": hexadecimal})
     """Hash of the bank's records; filled in, and checked where it is given."""
     prob: float = field(default=1.0, metadata={"check": probability})
 

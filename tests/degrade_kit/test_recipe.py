@@ -223,6 +223,15 @@ WRONG_STEPS: list[tuple[Any, str]] = [
     ([{"one_of": {"options": [{"weight": -1, "steps": []}]}}], r"one_of\.options\[0\]\.weight: expected a number"),
     ([{"one_of": {"options": [{"weight": 1, "steps": ["x"]}]}}], r"options\[0\]\.steps\[0\]: unknown step `x`"),
     ([{"one_of": {"options": {"weight": 1, "steps": []}}}], r"one_of\.options: expected a list"),
+    (
+        [{"jpeg": {"quality": 50, "tables": [["standard"]]}}],
+        r"steps\[0\]\.jpeg\.tables: expected text, got \['standard'\]",
+    ),
+    ([{"jpeg": {"quality": 50, "tables": "photoshop-fine"}}], r"jpeg\.tables: unknown tables 'photoshop-fine'"),
+    ([{"flipnet": {"prompt": [{"haze": 1}]}}], r"steps\[0\]\.flipnet\.prompt: expected text, got \{'haze': 1\}"),
+    ([{"flipnet": {"prompt": {"haze": 0}}}], r"flipnet\.prompt: expected a positive weight"),
+    ([{"flipnet": {"prompt": {"haze": "much"}}}], r"flipnet\.prompt\.haze: expected a number"),
+    ([{"bank": {"file": "webphoto"}}], "bank webphoto: expected a file that ends in"),
     ([{"one_of": {"options": [3]}}], r"one_of\.options\[0\]: expected `key: value` pairs"),
 ]
 """Steps of which one is wrong, and what is said of it."""

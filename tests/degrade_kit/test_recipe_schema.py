@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -10,16 +11,22 @@ import jsonschema
 import pytest
 import yaml
 
+from degrade_kit.errors import ConfigError
 from degrade_kit.presets import preset, preset_names
+from degrade_kit.recipe import Recipe, recipe_from_mapping
 from degrade_kit.recipe_schema import recipe_schema
-from degrade_kit.steps import STEPS
+from degrade_kit.steps import STEPS, RandomResize
 from tests.degrade_kit.test_recipe import MINE, WRONG_RECIPES, WRONG_STEPS, WRONG_TOGETHER
+from tests.degrade_kit.test_steps import example
 
 SCHEMA: Any = recipe_schema()
 VALIDATOR: Any = jsonschema.Draft202012Validator(SCHEMA)
 BEYOND = (
     "min <= max",  # no schema compares two entries of a list
-    "in_order",  # nor a number with the length of another list
+    "a whole number",  # nor knows what lies between them
+    "in_order",  # nor compares a number with the length of another list
+    "levels.low",  # nor with one under another key
+    *("no flipnet.json", "no description.json"),  # nor looks at files
 )
 """What only the reader of recipes can tell, by its messages."""
 ROOT = Path(__file__).resolve().parents[2]
@@ -68,6 +75,21 @@ def test_what_is_no_recipe_is_refused(data: object, message: str) -> None:
 def test_wrong_steps_are_refused_but_for_what_no_schema_can_tell(steps: object, message: str) -> None:
     valid = VALIDATOR.is_valid(as_json({"name": "mine", "steps": steps}))
     assert valid == any(words in message for words in BEYOND), message
+
+
+@pytest.mark.parametrize("name", STEPS)
+def test_schema_and_reader_agree_on_wrong_values_of_every_field(name: str) -> None:
+    full = RandomResize(scale=(1, 1))
+    least = as_json(Recipe(name="mine", steps=(example(name), full)).to_mapping()["steps"][0][name])
+    for field in dataclasses.fields(STEPS[name]):  # pyright: ignore[reportArgumentType]
+        for value in ("x", [2, 1], [[1]], {"x": 1}, None, -1e9, 0.5, True):
+            step = {name: {**least, field.name: value}}
+            try:
+                recipe_from_mapping({"name": "mine", "steps": [step, {"resize": {"scale": 1}}]}, "mine.yaml")
+                taken, beyond = True, False
+            except ConfigError as error:
+                taken, beyond = False, any(words in str(error) for words in BEYOND)
+            assert beyond or taken == VALIDATOR.is_valid({"name": "mine", "steps": [step]}), step
 
 
 @pytest.mark.parametrize("name", [None, "", [1], {"a": 1}])
