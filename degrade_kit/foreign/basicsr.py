@@ -118,13 +118,17 @@ def _one_pass(options: Options) -> tuple[Step, ...]:
     steps += chain
     if shifted := options.number("color_jitter_prob", 0):
         steps.append(RandomColorShift(limit=options.number("color_jitter_shift", 20), prob=shifted))
+    return (*steps, *_colours(options, "color_jitter_pt_prob"))
+
+
+def _colours(options: Options, jitter: str) -> Iterator[Step]:
+    """Gray and the four of torchvision's jitter, with the key of the latter's probability."""
     target = options.flag("gt_gray")
     if gray := options.number("gray_prob", 0):
-        steps.append(RandomGray(prob=gray, target=target))
-    if jitter := options.number("color_jitter_pt_prob", 0):
+        yield RandomGray(prob=gray, target=target)
+    if prob := options.number(jitter, 0):
         ranges = {name: options.range(name, (1, 1)) for name in _JITTERS if options.get(name) is not None}
-        steps.append(RandomColorJitter(prob=jitter, **ranges))
-    return tuple(steps)
+        yield RandomColorJitter(prob=prob, **ranges)
 
 
 _JITTERS: Final = ("brightness", "contrast", "saturation", "hue")
@@ -194,7 +198,7 @@ def _two_passes(options: Options, left: list[str]) -> tuple[Step, ...]:
     if not isinstance(scale, int):
         raise ConfigError(f"{options.where}: scale: expected a whole number, got {scale!r:.100}")
     final = options.get("final_kernel_range")
-    return second_order(
+    steps = second_order(
         first,
         second,
         scale=scale,
@@ -204,3 +208,4 @@ def _two_passes(options: Options, left: list[str]) -> tuple[Step, ...]:
         second_prob=options.number("second_order_prob", 1.0),
         clean_prob=options.number("no_degradation_prob", 0.0),
     )
+    return (*steps, *_colours(options, "color_jitter_prob"))

@@ -132,6 +132,14 @@ def test_what_a_file_of_two_passes_leaves_out_is_as_published(tmp_path: Path) ->
     assert read("resize_range: [0.15, 1.5]\n", "short.yml", tmp_path).recipe.digest() == preset("real-esrgan").digest()
 
 
+def test_colours_of_two_passes(tmp_path: Path) -> None:
+    text = "resize_range: [0.15, 1.5]\ngray_prob: 0.1\ncolor_jitter_prob: 0.2\nhue: [-0.05, 0.05]\n"
+    *_, full, gray, jitter = steps_of(read(text, "pasd.yml", tmp_path))
+    assert next(iter(full)) == "resize"
+    assert gray == {"gray": {"prob": 0.1}}
+    assert jitter == {"color_jitter": {"hue": [-0.05, 0.05], "prob": 0.2}}
+
+
 def test_stablesr_leaves_one_image_of_a_hundred(tmp_path: Path) -> None:
     kernels = KERNELS.replace("[0.2, 3]", "[0.2, 1.5]").replace("sigma2: [0.2, 1.5]", "sigma2: [0.2, 1.0]")
     kernels = kernels.replace("[0.5, 4]", "[0.5, 2.0]").replace("[1, 2]", "[1, 1.5]")
