@@ -931,7 +931,7 @@ class _RecipeDumper(_PlainDumper):
     def represent_float(self, data: float) -> Any:  # noqa: ANN401 (as PyYAML has it)
         if data.is_integer() and abs(data) < 1e15:
             return self.represent_int(int(data))
-        return super().represent_float(data)
+        return super().represent_float(data)  # pyright: ignore[reportUnknownMemberType] (its data has no type)
 
 
 _RecipeDumper.add_representer(float, _RecipeDumper.represent_float)

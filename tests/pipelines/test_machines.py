@@ -524,6 +524,7 @@ def test_few_open_files_suffice(name: str, world: Path, tmp_path: Path) -> None:
     check(call(COMMANDS[name](world, tmp_path / "out"), limits=limits))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("step", "error"),
     [
