@@ -44,7 +44,7 @@ _PLUMBING: Final = frozenset(
     {
         *("__class_fullname__", "p", "always_apply", "transforms", "strict", "seed", "save_applied_params"),
         *("additional_targets", "bbox_params", "keypoint_params", "is_check_shapes", "mask_interpolation"),
-        *("instance_binding", "frame_binding", "semantic_mask_label_mappings", "telemetry"),
+        *("instance_binding", "frame_binding", "semantic_mask_label_mappings", "telemetry", "volume_mode"),
     }
 )
 _NO_PIXELS: Final = ("HorizontalFlip", "VerticalFlip", "NoOp", "Normalize", "ToTensorV2", "ToFloat", "FromFloat")
@@ -80,13 +80,13 @@ def _made(entry: Mapping[str, Any], where: str, left: list[str]) -> list[Step]:
     options = _Arguments(entry, f"{where}: {name}")
     options.used |= _PLUMBING
     prob = 1.0 if options.values.get("always_apply") else options.number("p", 1.0 if "transforms" in entry else 0.5)
-    inside = cast("Sequence[Mapping[str, Any]]", entry.get("transforms") or ())
+    inside = _inside(options)
     if name in ("Compose", "Sequential", "ReplayCompose"):
         steps = [step for each in inside for step in _made(each, where, left)]
     elif name == "OneOf":
         found: list[Option] = []
         for each in inside:
-            weight = float(each.get("p", 0.5))
+            weight = _Arguments(each, options.where).number("p", 0.5)
             found.append(Option(weight=weight, steps=tuple(_made({**each, "p": 1.0}, where, left))))
         steps: list[Step] = [OneOf(options=tuple(found))] if found else []
     elif name in ("SomeOf", "RandomOrder"):
@@ -99,6 +99,14 @@ def _made(entry: Mapping[str, Any], where: str, left: list[str]) -> list[Step]:
             left.append(f"{name}: no such step is known")
         return []
     return sometimes(steps, prob)
+
+
+def _inside(options: Options) -> list[Mapping[str, Any]]:
+    """The transforms of a composition; none of another one."""
+    found = options.get("transforms", [])
+    if not isinstance(found, list) or not all(isinstance(each, Mapping) for each in cast("list[Any]", found)):
+        raise ConfigError(f"{options.where}: transforms: expected a list of transforms, got {found!r:.200}")
+    return cast("list[Mapping[str, Any]]", found)
 
 
 def _some_of(name: str, options: Options, parts: Sequence[list[Step]], left: list[str]) -> list[Step]:
@@ -230,18 +238,19 @@ def _compression(options: Options, left: list[str]) -> list[Step]:
 
 def _downscale(options: Options, left: list[str]) -> list[Step]:
     low, high = options.number("scale_min", 0.25), options.number("scale_max", 0.25)
-    pair = options.inside("interpolation_pair")
-    given = [pair.get(way, options.get("interpolation", 0)) for way in ("downscale", "upscale")]
+    both = "interpolation" if isinstance(options.get("interpolation"), Mapping) else "interpolation_pair"
+    plain = options.number("interpolation", 0) if both == "interpolation_pair" else 0
+    given = [options.inside(both).number(way, plain) for way in ("downscale", "upscale")]
     if unknown := [code for code in given if code not in _FILTERS]:
-        left.append(f"Downscale: filter {', '.join(_CODES.get(code, str(code)) for code in dict.fromkeys(unknown))}")
+        left.append(f"Downscale: filter {', '.join(_CODES.get(code, f'{code:g}') for code in dict.fromkeys(unknown))}")
     down, up = (_FILTERS.get(code, "linear") for code in given)
     factor = _first(options, ("scale_range",), (low, high))
     return [RandomResize(factor=factor, filter=(down,)), RandomResize(scale=(1, 1), filter=(up,))]
 
 
-_CODES: Final[Mapping[Any, str]] = {0: "nearest", 1: "bilinear", 2: "bicubic", 3: "area", 4: "lanczos", 6: "nearest"}
+_CODES: Final[Mapping[float, str]] = {0: "nearest", 1: "bilinear", 2: "bicubic", 3: "area", 4: "lanczos", 6: "nearest"}
 """OpenCV's numbers of filters."""
-_FILTERS: Final[Mapping[Any, Filter]] = {code: FILTERS[name] for code, name in _CODES.items() if name in FILTERS}
+_FILTERS: Final[Mapping[float, Filter]] = {code: FILTERS[name] for code, name in _CODES.items() if name in FILTERS}
 
 
 def _gray(options: Options, left: list[str]) -> list[Step]:
@@ -266,20 +275,22 @@ def _middle(limits: Range, what: str, left: list[str]) -> float:
 def _brightness_contrast(options: Options, left: list[str]) -> list[Step]:
     added, times = (_symmetric(options, f"{part}_limit", 0.2) for part in ("brightness", "contrast"))
     options.used |= {"ensure_safe_range", "ensure_safe_output"}
+    level = 255.0
     if options.get("brightness_by_max") is False and added != (0, 0):
-        left.append("RandomBrightnessContrast: brightness_by_max False, a share of the mean; of white here")
+        level /= 2
+        left.append("RandomBrightnessContrast: brightness_by_max False, a share of the mean; of middle gray here")
     found = [_color(brightness=(1 + times[0], 1 + times[1]))] if times != (0, 0) else []
     if reach := _middle(added, "RandomBrightnessContrast: brightness_limit", left):
-        found.append(RandomColorShift(limit=min(255 * reach, 255), gray_prob=1))
+        found.append(RandomColorShift(limit=round(min(level * reach, 255), 4), gray_prob=1))
     return found
 
 
 def _symmetric(options: Options, key: str, default: float) -> Range:
     """A range; one number stands for both ends about 0."""
-    found: Any = options.get(key, default)
-    return (
-        options.range(key, (-default, default)) if isinstance(found, (list, tuple)) else (-float(found), float(found))
-    )
+    if isinstance(options.get(key), (list, tuple)):
+        return options.range(key, (-default, default))
+    reach = options.number(key, default)
+    return -reach, reach
 
 
 def _rgb_shift(options: Options, left: list[str]) -> list[Step]:
@@ -311,10 +322,7 @@ def _ringing(options: Options, left: list[str]) -> list[Step]:
 
 
 def _multiplied(options: Options, left: list[str]) -> list[Step]:
-    found: Any = options.get("multiplier", (0.9, 1.1))
-    factor = (
-        options.range("multiplier", (0.9, 1.1)) if isinstance(found, (list, tuple)) else (float(found), float(found))
-    )
+    factor = options.range("multiplier", (0.9, 1.1))
     if options.flag("elementwise") or options.flag("per_channel"):
         left.append(f"MultiplicativeNoise: [{factor[0]:g}, {factor[1]:g}] for each pixel or channel")
         return []
@@ -345,14 +353,14 @@ def _sharpen(options: Options, left: list[str]) -> list[Step]:
 
 
 def _jitter(options: Options, left: list[str]) -> list[Step]:
-    def about(key: str, middle: float) -> Range:
-        value = options.get(key, 0.2 if middle else 0.0)
-        if isinstance(value, (list, tuple)):
-            return options.range(key, (middle, middle))
-        return max(middle - float(value), 0) if middle else -float(value), middle + float(value)
+    def factor(key: str) -> Range:
+        if isinstance(options.get(key), (list, tuple)):
+            return options.range(key, (1, 1))
+        reach = options.number(key, 0.2)
+        return max(1 - reach, 0), 1 + reach
 
-    brightness, contrast, saturation = (about(key, 1.0) for key in ("brightness", "contrast", "saturation"))
-    return [_color(brightness, contrast, saturation, about("hue", 0.0))]
+    brightness, contrast, saturation = (factor(key) for key in ("brightness", "contrast", "saturation"))
+    return [_color(brightness, contrast, saturation, _symmetric(options, "hue", 0))]
 
 
 _KINDS: Final[Mapping[str, Callable[[Options, list[str]], list[Step]]]] = {

@@ -173,6 +173,7 @@ class _Pipeline:
         kinds = options.texts("kernel_list", ("iso",))
         weights = dict(zip(kinds, options.numbers("kernel_prob", len(kinds), [1.0] * len(kinds)), strict=True))
         sinc = weights.pop("sinc", 0.0)
+        weights = {kind: weight for kind, weight in weights.items() if weight}
         turn = options.range("rotate_angle", (-math.pi, math.pi))
         total = sum(weights.values()) + sinc
         if not weights:
@@ -198,6 +199,8 @@ class _Pipeline:
         target = options.get("target_size")
         if target is not None:
             side = options.numbers("target_size", 2, [0, 0])[0]
+            if side < 1:
+                raise ConfigError(f"{options.where}: target_size: expected sides of at least 1, got {side:g}")
             self.scale = self.side / side
             return [RandomResize(scale=(self.scale, self.scale), filter=filters)]
         up, down, keep = options.numbers("resize_mode_prob", 3, (0, 0, 1))
@@ -210,6 +213,8 @@ class _Pipeline:
         grays = [options.number(f"{kind}_gray_noise_prob", 0) for kind in ("gaussian", "poisson")]
         if grays[0] != grays[1]:
             self.left.append(f"RandomNoise: poisson_gray_noise_prob {grays[1]:g}, where {grays[0]:g} is taken")
+        if sum(shares.values()) <= 0:
+            raise ConfigError(f"{options.where}: noise_prob: expected a positive one, got {list(shares.values())}")
         plain = ChainPass(
             gaussian_prob=shares.get("gaussian", 0) / sum(shares.values()),
             level=options.range("gaussian_sigma", (0, 0)),

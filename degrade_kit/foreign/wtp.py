@@ -266,7 +266,7 @@ _CHROMA: Final = {
 
 
 def _screentone(options: Options, left: list[str]) -> list[Step]:
-    sizes = options.numbers("dot_size", None, [7])
+    sizes = options.numbers("dot_size", None, [7]) or [7]
     angle = radians(*_ends(options, "angle", (0, 0)))
     blocks: Any = options.get("color", [])
     inks = ["gray"]

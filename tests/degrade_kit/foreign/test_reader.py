@@ -631,6 +631,10 @@ def test_names_of_albumentationsx_are_known(tmp_path: Path) -> None:
         {"name": "Defocus", "p": 1.0, "radius_range": [2, 4], "alias_blur_range": [0.1, 0.5]},
         {"name": "SaltAndPepper", "p": 1.0, "amount_range": [0.01, 0.02], "salt_vs_pepper_range": [0.5, 0.5]},
         {"name": "RandomBrightnessContrast", "p": 1.0, "brightness_range": [0, 0], "contrast_range": [-0.1, 0.1]},
+        {
+            **{"name": "RandomBrightnessContrast", "p": 1.0, "brightness_range": [-0.2, 0.2], "contrast_range": [0, 0]},
+            **{"brightness_by_max": False, "ensure_safe_output": False},
+        },
     )
     found = read(text, "aug.json", tmp_path)
     assert steps_of(found)[:4] == [
@@ -640,7 +644,9 @@ def test_names_of_albumentationsx_are_known(tmp_path: Path) -> None:
         {"impulse_noise": {"share": [0.01, 0.02], "white": [0.5, 0.5]}},
     ]
     assert steps_of(found)[4]["color_jitter"]["brightness"] == [0.9, 1.1]
-    assert found.left == ()
+    assert steps_of(found)[5] == {"color_shift": {"limit": 25.5, "gray_prob": 1.0}}
+    (line,) = found.left
+    assert "of middle gray here" in line
 
 
 @pytest.mark.parametrize(
@@ -681,6 +687,25 @@ def test_some_of_albumentations_is_one_or_all(name: str, count: int, kinds: list
         ("a.hcl", "input = 1", "expected blocks `degradation"),
         ("a.py", "def", "expected a configuration in Python"),
         ("a.py", "train_pipeline = [dict(type='LoadImageFromFile')]", "expected a degradation"),
+        (
+            "a.py",
+            "train_pipeline = [dict(type='RandomResize', params=dict(target_size=(0, 0)))]",
+            "sides of at least 1",
+        ),
+        (
+            "a.py",
+            "train_pipeline = [dict(type='RandomNoise', params=dict(noise_type=['gaussian'], noise_prob=[0]))]",
+            "noise_prob: expected a positive one",
+        ),
+        ("a.json", saved({"name": "OneOf", "transforms": [{"p": "often"}]}), "OneOf: p: expected a number"),
+        ("a.json", saved({"name": "OneOf", "transforms": ["ToGray"]}), "transforms: expected a list of transforms"),
+        ("a.json", saved({"name": "ColorJitter", "hue": "red"}), "ColorJitter: hue: expected a number"),
+        ("a.json", saved({"name": "MultiplicativeNoise", "multiplier": {}}), "multiplier: expected a number"),
+        (
+            "a.json",
+            saved({"name": "Downscale", "interpolation_pair": {"downscale": []}}),
+            "interpolation_pair: downscale: expected a number",
+        ),
         ("a.json", "{}", "expected a pipeline of albumentations"),
         ("a.json", saved({"name": "NoOp"}), "expected a degradation"),
     ],
