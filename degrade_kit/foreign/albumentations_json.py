@@ -243,9 +243,9 @@ def _downscale(options: Options, left: list[str]) -> list[Step]:
     given = [options.inside(both).number(way, plain) for way in ("downscale", "upscale")]
     if unknown := [code for code in given if code not in _FILTERS]:
         left.append(f"Downscale: filter {', '.join(_CODES.get(code, f'{code:g}') for code in dict.fromkeys(unknown))}")
-    down, up = (_FILTERS.get(code, "linear") for code in given)
+    filters: list[Filter] = [_FILTERS.get(code, "linear") for code in given]
     factor = _first(options, ("scale_range",), (low, high))
-    return [RandomResize(factor=factor, filter=(down,)), RandomResize(scale=(1, 1), filter=(up,))]
+    return [RandomResize(factor=factor, filter=(filters[0],)), RandomResize(scale=(1, 1), filter=(filters[1],))]
 
 
 _CODES: Final[Mapping[float, str]] = {0: "nearest", 1: "bilinear", 2: "bicubic", 3: "area", 4: "lanczos", 6: "nearest"}

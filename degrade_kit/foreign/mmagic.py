@@ -117,11 +117,13 @@ def _side(pipeline: Sequence[Any], known: Mapping[str, Any]) -> float:
 
 def _targets(value: Any) -> Iterator[float]:  # noqa: ANN401 (a foreign value)
     """All sides that `target_size` names, wherever it stands."""
-    inside = cast("Mapping[str, Any]", value) if isinstance(value, dict) else {}
-    target = inside.get("target_size")
-    if isinstance(target, list) and target and isinstance(target[0], (int, float)):
-        yield float(target[0])
-    for entry in inside.values() if inside else cast("list[Any]", value) if isinstance(value, list) else ():
+    entries = cast("list[Any]", value if isinstance(value, list) else [])
+    if isinstance(value, dict):
+        inside = cast("dict[str, Any]", value)
+        entries, target = list(inside.values()), inside.get("target_size")
+        if isinstance(target, list) and target and isinstance(target[0], (int, float)):
+            yield float(target[0])
+    for entry in entries:
         yield from _targets(entry)
 
 

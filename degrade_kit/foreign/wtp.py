@@ -12,6 +12,7 @@ from degrade_kit.codec_ops import SUBSAMPLINGS
 from degrade_kit.colour_ops import ChannelSpace, DitherMethod, Enlarging
 from degrade_kit.errors import ConfigError
 from degrade_kit.foreign.values import Options, filters_of, one_of, radians, sometimes
+from degrade_kit.print_ops import Inks
 from degrade_kit.steps import (
     Option,
     RandomBanding,
@@ -283,15 +284,15 @@ def _screentone(options: Options, left: list[str]) -> list[Step]:
         left.append(f"screentone: type_halftone {', '.join(unknown)}")
     # Its screens stand on their corners: rows of dots are so much further apart than its cells are wide.
     period = (round(max(min(sizes) * math.sqrt(2), 1.5), 4), round(max(max(sizes) * math.sqrt(2), 1.5), 4))
-    found = [
-        Option(
-            weight=inks.count(name),
-            steps=(RandomHalftone(period=period, angle=angle, inks={ink: 1.0}, gain=(0, 0), blur=(0, 0)),),
-        )
-        for name, ink in (("cmyk", "cmyk"), ("gray", "black"))
-    ]
+    found: list[Option] = []
+    for name, ink in _INKS.items():
+        step = RandomHalftone(period=period, angle=angle, inks={ink: 1.0}, gain=(0, 0), blur=(0, 0))
+        found.append(Option(weight=inks.count(name), steps=(step,)))
     known = sum(option.weight for option in found)
     return one_of([*found, Option(weight=len(inks) - known, steps=())]) if known else []
+
+
+_INKS: Final[Mapping[str, Inks]] = {"cmyk": "cmyk", "gray": "black"}
 
 
 def _sin(options: Options, left: list[str]) -> list[Step]:
