@@ -158,7 +158,7 @@ def counts() -> Iterator[Counter[tuple[str, str]]]:
         for (command, name), number in sorted(found.items()):
             of_command = kills.setdefault(command, {})
             of_command[name] = of_command.get(name, 0) + number
-        COUNTS.write_text(json.dumps(known, indent=2, sort_keys=True) + "\n", "utf-8")
+        COUNTS.write_text(json.dumps(known, indent=1, sort_keys=True) + "\n", "utf-8")
 
 
 class Bench:
