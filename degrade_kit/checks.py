@@ -297,6 +297,8 @@ def fields(kinds: Mapping[str, Kind], may: Mapping[str, Kind] | None = None) -> 
             if name not in found and isinstance(kind, (type, range)):
                 raise ConfigError(f"{where}: expected {_described(kind)}, found no such field")
             of_kind(kind)(entry, where)
+            if name not in found:
+                raise ConfigError(f"{where}: expected it, or null in its place, found no such field")
         return found
 
     return check

@@ -318,12 +318,12 @@ def autoencoder_from(config: Any, weights: Path) -> Any:  # noqa: ANN401 (parsed
 
 
 _AUTOENCODER = fields(
-    {
-        "block_out_channels": each(range(1, 2049)),
+    {"block_out_channels": each(range(1, 2049))},
+    may={
         **{name: optional(of_kind(range(1, 17))) for name in ("layers_per_block", "in_channels", "out_channels")},
         "latent_channels": optional(of_kind(range(1, 1025))),
         **{name: optional(each(str)) for name in ("down_block_types", "up_block_types")},
-    }
+    },
 )
 """What decides how long it takes to make."""
 

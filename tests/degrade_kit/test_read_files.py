@@ -235,7 +235,8 @@ KINDS = fields(
     }
 )
 RIGHT: dict[str, Any] = {
-    "name": "x", "count": 3, "share": 0.5, "inner": {"flag": True}, "list": [0, 2], "table": {"a": 1}, "more": None
+    "name": "x", "count": 3, "share": 0.5, "inner": {"flag": True}, "list": [0, 2], "table": {"a": 1}, "note": None,
+    "more": None,
 }  # fmt: skip
 
 
@@ -269,7 +270,7 @@ def test_another_field_is_an_error_that_names_file_and_field(change: dict[str, A
     assert str(caught.value) == f"damaged: the file: {message}"
 
 
-@pytest.mark.parametrize("name", ["name", "count", "share", "inner", "list", "table"])
+@pytest.mark.parametrize("name", ["name", "count", "share", "inner", "list", "table", "note"])
 def test_a_field_that_is_missing_is_named(name: str) -> None:
     with pytest.raises(ConfigError, match=f"damaged: x: field {name}: expected "):
         checked({key: value for key, value in RIGHT.items() if key != name}, KINDS, "x")

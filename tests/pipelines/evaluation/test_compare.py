@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -155,6 +156,12 @@ def test_a_damaged_evaluation_is_refused(root: Path, tmp_path: Path) -> None:
         found = run("compare", tmp_path / "soft", "--out", tmp_path / "out")
         assert found.exit_code == 2
         assert "no evaluation of `degrade-kit evaluate`" in found.output
+    described = json.loads((root / "eval" / "soft" / "metrics.json").read_text())
+    del described["metrics"]["psnr"]["value"]
+    (tmp_path / "soft" / "metrics.json").write_text(json.dumps(described))
+    found = run("compare", tmp_path / "soft", root / "eval" / "softer", "--out", tmp_path / "out")
+    assert found.exit_code == 2
+    assert "field metrics.psnr.value: expected it, or null in its place, found no such field" in found.output
 
 
 def test_other_folders_and_equal_names_are_refused(root: Path, tmp_path: Path) -> None:
