@@ -36,6 +36,7 @@ def crop(photograph: npt.NDArray[np.uint8], rng: np.random.Generator) -> Pixels:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_the_table_ranks_sources_and_goes_into_a_document(
     astronaut: npt.NDArray[np.uint8], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

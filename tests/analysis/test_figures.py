@@ -250,6 +250,7 @@ def test_two_entries_for_one_panel_are_refused() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_same_input_gives_same_bytes_whatever_the_settings(tmp_path: Path) -> None:
     def draw(folder: Path) -> list[bytes]:
         folder.mkdir()

@@ -42,6 +42,7 @@ def test_a_student_of_a_teacher_of_one_step_has_nothing_to_learn_but_its_guidanc
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_the_student_learns_at_every_timestep_of_its_solver_and_its_teacher_does_not() -> None:
     net = gated_flipnet()
     teacher = copy.deepcopy(net).requires_grad_(False)

@@ -102,6 +102,7 @@ def test_what_the_photographs_tell_is_as_they_have_it_in_every_record(found: Pat
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_the_recipe_works_in_synth_from_any_folder_and_is_made_again(found: Path, world: Path, tmp_path: Path) -> None:
     recipe = load_recipe(found)
     assert recipe.name == "mine"

@@ -104,7 +104,7 @@ def run_command(faces: Path, out: Path, workers: int, temporary: Path) -> subpro
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("workers", [0, 1, 2, 5])
+@pytest.mark.parametrize("workers", [0, 1, 2, pytest.param(5, marks=pytest.mark.long)])
 def test_bytes_do_not_depend_on_the_number_of_workers(
     workers: int, config: SynthConfig, faces_dir: Path, tmp_path: Path, temporary: Path
 ) -> None:
