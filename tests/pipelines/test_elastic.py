@@ -1,7 +1,7 @@
 """Runs on a Ray cluster whose machines come and go: what was waited for, and that nothing is lost, doubled or changed.
 
-The machines are raylets of one process on this machine, by Ray's own utility for such tests. DEGRADE_KIT_ELASTIC is the
-number of runs in which machines are added and killed at random, two if not given.
+DEGRADE_KIT_ELASTIC is the number of runs of each kind in which machines are added and killed at random, two if not
+given.
 """
 
 from __future__ import annotations
@@ -9,11 +9,9 @@ from __future__ import annotations
 import os
 import random
 import re
-import secrets
 import shutil
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,31 +20,12 @@ import pytest
 
 from degrade_kit.files import sha256
 from degrade_kit.shards import open_shards
+from tests.pipelines.ray_machines import Machines, ray_machines
 
 pytestmark = pytest.mark.long
 pytest.importorskip("ray")
 
 RUNS = int(os.environ.get("DEGRADE_KIT_ELASTIC", "2"))
-CLUSTER = """
-import sys
-from ray.cluster_utils import Cluster
-common = {"object_store_memory": 80 << 20, "include_dashboard": False}
-cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, **common})
-print("address", cluster.address, flush=True)
-nodes = []
-for line in sys.stdin:
-    word, *numbers = line.split()
-    if word == "add":
-        cpus, gpus = map(int, numbers)
-        try:
-            nodes.append(cluster.add_node(num_cpus=cpus, num_gpus=gpus, object_store_memory=80 << 20, wait=False))
-        except Exception:  # a busy machine: Ray gives a raylet 30 seconds to start
-            pass
-    elif word == "kill" and nodes:
-        cluster.remove_node(nodes.pop(int(numbers[0]) % len(nodes)), allow_graceful=False)
-    print("nodes", len(nodes), flush=True)
-cluster.shutdown()
-"""
 GPU_TASKS = """
 import os, sys
 from degrade_kit.pipelines.executor import ExecutorConfig, run_tasks
@@ -56,51 +35,10 @@ print(sorted(outcome.task for outcome in run_tasks(machine, range(4), config)))
 """
 
 
-class Machines:
-    """A head without processors, and machines that are added to it and killed."""
-
-    def __init__(self, environment: dict[str, str]) -> None:
-        self.environment = environment
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", CLUSTER], env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
-        self.address = self._answer("address")
-
-    def add(self, *, cpus: int = 1, gpus: int = 0) -> int:
-        return self._tell(f"add {cpus} {gpus}")
-
-    def kill(self, index: int = 0) -> int:
-        return self._tell(f"kill {index}")
-
-    def end(self) -> None:
-        with self.process:  # which closes its input, and waits
-            pass
-
-    def _tell(self, line: str) -> int:
-        assert self.process.stdin is not None
-        self.process.stdin.write(line + "\n")
-        self.process.stdin.flush()
-        return int(self._answer("nodes"))
-
-    def _answer(self, word: str) -> str:
-        assert self.process.stdout is not None
-        words = self.process.stdout.readline().split()
-        assert words[:1] == [word], words
-        return words[1]
-
-
 @pytest.fixture
 def machines() -> Iterator[Machines]:
-    folder = tempfile.mkdtemp(prefix="dk-", dir="/tmp")  # sockets have short names
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
-    environment |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32), "RAY_USAGE_STATS_ENABLED": "0"}
-    environment |= {"RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0", "TMPDIR": folder, "PYTHONPATH": str(Path.cwd())}
-    found = Machines(environment)
-    try:
+    with ray_machines() as found:
         yield found
-    finally:
-        found.end()
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture(scope="module")
@@ -111,10 +49,15 @@ def faces(faces_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def synth_words(faces: Path, out: Path, *words: str | int) -> list[str]:
-    """A shard for each face, each of some seconds' work."""
-    fixed = ["--size", 256, "--preset", "gfpgan", "--variants", 12, "--samples-per-shard", 1]
-    every = ["synth", "--hq", faces, "--shards", out, *fixed, *words]
+KINDS = {
+    "recipe": "--size 256 --samples-per-shard 1 --preset gfpgan --variants 12",
+    "flipnet": "--size 128 --samples-per-shard 3 --mode flipnet --flipnet small --solver-steps 6",
+}
+"""What makes LQ images; a shard is some seconds' work."""
+
+
+def synth_words(faces: Path, out: Path, *words: str | int, kind: str = "recipe") -> list[str]:
+    every = ["synth", "--hq", faces, "--shards", out, *KINDS[kind].split(), *words]
     return [sys.executable, "-m", "degrade_kit.pipelines.cli", *map(str, every)]
 
 
@@ -122,11 +65,20 @@ def digests(out: Path) -> dict[str, str]:
     return {path.name: sha256(path.read_bytes()) for path in sorted(out.glob("*.tar"))}
 
 
+def undisturbed_run(kind: str, faces: Path, folder: Path) -> dict[str, str]:
+    subprocess.run(synth_words(faces, folder / "out", "--workers", 0, kind=kind), check=True, capture_output=True)
+    return digests(folder / "out")
+
+
 @pytest.fixture(scope="module")
 def undisturbed(faces: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    out = tmp_path_factory.mktemp("undisturbed") / "out"
-    subprocess.run(synth_words(faces, out, "--workers", 0), check=True, capture_output=True)
-    return digests(out)
+    return undisturbed_run("recipe", faces, tmp_path_factory.mktemp("undisturbed"))
+
+
+@pytest.fixture(scope="module")
+def undisturbed_flipnet(faces: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    pytest.importorskip("torch")
+    return undisturbed_run("flipnet", faces, tmp_path_factory.mktemp("undisturbed"))
 
 
 def test_a_run_waits_for_machines_and_takes_those_that_join_late(
@@ -167,17 +119,27 @@ def test_gpus_that_come_later_are_waited_for(machines: Machines) -> None:
         assert run.stdout.read().strip() == "[0, 1, 2, 3]"
 
 
+def wait_for_shards(run: subprocess.Popen[str], out: Path, more: int) -> None:
+    """Wait until a run has made so many more, but a minute at most: it may need machines for the next one."""
+    wanted, end = len(list(out.glob("*.tar"))) + more, time.monotonic() + 60
+    while run.poll() is None and len(list(out.glob("*.tar"))) < wanted and time.monotonic() < end:
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("seed", range(RUNS))
 def test_machines_that_come_and_go_change_nothing(
-    seed: int, machines: Machines, faces: Path, undisturbed: dict[str, str], tmp_path: Path
+    seed: int, kind: str, machines: Machines, faces: Path, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
+    expected = request.getfixturevalue({"recipe": "undisturbed", "flipnet": "undisturbed_flipnet"}[kind])
     rng = random.Random(seed)
     machines.add(cpus=2)
-    words = synth_words(faces, tmp_path / "out", "--ray-address", machines.address, "--workers", 4)
+    words = synth_words(faces, tmp_path / "out", "--ray-address", machines.address, "--workers", 4, kind=kind)
     killed, nodes = 0, 1
     with subprocess.Popen(words, env=machines.environment, stderr=subprocess.PIPE, text=True) as run:
         while run.poll() is None:
-            time.sleep(rng.uniform(0.5, 2.5))
+            wait_for_shards(run, tmp_path / "out", rng.randint(0, 2) if nodes else 0)
+            time.sleep(rng.uniform(0, 2))
             if nodes > 2 or (nodes and rng.random() < 0.5):
                 nodes = machines.kill(rng.randrange(8))
                 killed += 1
@@ -186,7 +148,7 @@ def test_machines_that_come_and_go_change_nothing(
         assert run.stderr is not None
         told = run.stderr.read()
     assert run.returncode == 0, told
-    assert killed, "the run is too short for this machine"
-    assert digests(tmp_path / "out") == undisturbed
-    assert open_shards(tmp_path / "out").manifest["num_samples"] == len(undisturbed)
+    assert killed
+    assert digests(tmp_path / "out") == expected
+    assert open_shards(tmp_path / "out").manifest["num_samples"] == 24
     assert not re.search(r"failed|left out", told), told

@@ -32,6 +32,7 @@ from degrade_kit.pipelines.models import paths, train_degrade
 from degrade_kit.pipelines.models.train_degrade import DataConfig, DegradeRun, RunConfig, pair_sources, read_data
 from tests.degrade_kit.flipnet.models import PUBLISHED, save_blip, save_published
 from tests.pipelines.models.runs import PATIENCE, metrics, run, weights_of
+from tests.pipelines.ray_machines import ray_machines
 from tests.processes import CommandProcess
 
 CONFIG: dict[str, Any] = {
@@ -365,6 +366,21 @@ def test_two_processes_train_as_one_does(finished: Path, raw: Path, config: Path
     assert load(out / "model").prompts
     assert [line["step"] for line in metrics(out)] == list(range(1, 9))
     # The mean of two gradients of half a batch is rounded another way than the gradient of the whole batch.
+    assert_equal_weights(out, finished, tolerance=1e-3)
+
+
+@pytest.mark.long
+def test_two_machines_train_as_one_process_does(finished: Path, raw: Path, config: Path, tmp_path: Path) -> None:
+    if find_spec("ray") is None:
+        pytest.skip("Ray is not installed")
+    out, log = tmp_path / "run", tmp_path / "log"
+    with ray_machines() as machines:
+        while machines.add() < 2:  # each has room for one process
+            pass
+        more = ("--threads", "1", "--workers", "2", "--ray-address", machines.address)
+        process = CommandProcess(words(raw, config, out, *more), log, environment=machines.environment)
+        assert process.wait(PATIENCE) == 0, log.read_text("utf-8")
+    assert [line["step"] for line in metrics(out)] == list(range(1, 9))
     assert_equal_weights(out, finished, tolerance=1e-3)
 
 
