@@ -267,6 +267,20 @@ def test_links_lead_somewhere(page: Path) -> None:
     assert broken == []
 
 
+def linked(page: Path) -> set[Path]:
+    """The pages that a page has links to; a folder stands for its README."""
+    places = (
+        page.parent / link for link in re.findall(r"\]\(([^)#\s]+)", page.read_text("utf-8")) if "://" not in link
+    )
+    return {(place / "README.md" if place.is_dir() else place).resolve() for place in places}
+
+
+def test_every_page_is_within_two_clicks_of_the_readme() -> None:
+    first = linked(ROOT / "README.md")
+    second = first.union(*(linked(page) for page in first if page.suffix == ".md"))
+    assert {*PAGES, *(ROOT / "docs").rglob("*.ipynb")} - {ROOT / "README.md"} <= second
+
+
 def test_every_command_has_help_and_a_place_in_the_reference() -> None:
     reference = (ROOT / "docs" / "cli.md").read_text("utf-8")
     for name, command in main.commands.items():
