@@ -440,7 +440,8 @@ def test_a_recipe_with_a_flipnet_is_fitted(
         *["--preset", start, "--num-faces", 2, "--images-per-candidate", 2, "--candidates", 2, "--rounds", 0],
         *["--parts", 2, "--out", tmp_path / "mine.yaml"],
     )
-    assert found.exit_code == 0, found.output
+    assert found.exit_code in {0, 1}, found.output  # four images say by chance whether it came nearer
+    assert (found.exit_code == 1) == ("the fit did not bring it nearer" in found.output)
     recipe = load_recipe(tmp_path / "mine.yaml")
     assert recipe.name == "learned-fitted"
     assert list(recipe.models.values()) == [str(model)]
