@@ -215,10 +215,11 @@ class LocalStore:
 
     def sweep(self) -> None:
         """Remove scratch files whose process is gone; those of other machines are left, their owners may live."""
-        sweep_scratch(self.root)
-        sweep_scratch(self.root / SCRATCH)
+        folder = self.root / SCRATCH
+        for each in (self.root, folder.parent, folder):  # in the second, what is written for the first time
+            sweep_scratch(each)
         with contextlib.suppress(OSError):  # another owner's file is still in it, or it was never made
-            (self.root / SCRATCH).rmdir()
+            folder.rmdir()
 
 
 @dataclass(frozen=True)

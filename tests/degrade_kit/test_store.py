@@ -159,10 +159,12 @@ def test_sweep_removes_what_dead_processes_of_this_machine_left_and_nothing_else
     # The number of a process is used again.
     reused = mine.with_name(f"{name}.{host}-{pid}-{int(start) - 1}-{space}.{random}.{ending}")
     foreign = [mine.with_name(odd) for odd in ("notes.txt", "a.b.c", f".x.{host}-abc-1-{space}.{random}.{ending}")]
-    for path in (elsewhere, reused, *foreign):
+    beside = mine.parent.with_name(left.name)  # of a file that is never written again
+    for path in (elsewhere, reused, beside, *foreign):
         path.touch()
     assert left.exists()
     store.sweep()
+    assert not beside.exists()
     assert set(mine.parent.iterdir()) == {mine, living, elsewhere, *foreign}
     alive.communicate("")
     store.sweep()
