@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 # Before PyTorch is imported: on the small networks of the tests its threads cost more than they give, and results do
 # not depend on their number.
@@ -85,6 +86,20 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"needs the sample data that the repository does not ship; looked in {folder}")
     return folder
+
+
+@pytest.fixture
+def fresh_accelerator() -> Iterator[None]:
+    """Let a test train at another precision than those before it; a process of users' trains once."""
+    _forget_precision()
+    yield
+    _forget_precision()
+
+
+def _forget_precision() -> None:
+    state: Any = sys.modules.get("accelerate.state")
+    if state is not None:  # else nothing has been trained
+        state.AcceleratorState._reset_state(reset_partial_state=True)
 
 
 STARTS_MUCH = {"ray_run", "stateful_run", "cluster", "finished", "analysis"}

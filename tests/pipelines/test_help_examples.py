@@ -72,6 +72,8 @@ SMALLER: Mapping[str, Mapping[str, str]] = {
     "distill": {"--batch-size": "2", "--teacher-steps": "2", "--images": "20"},
 }
 """Options that are put behind those of an example, by command; those that a command does not have are left out."""
+REPLACED = {"distill": ("--size",)}
+"""Options of examples whose values are too large for a test, by command."""
 STATUS = {"--fail-above": {0, 1}, "fit-recipe": {0, 1}, "distill": {0, 3}}
 """Exit statuses that are as good as 0, by word: who asks whether something is near enough may be answered with no."""
 
@@ -353,7 +355,12 @@ def run(words: list[object], statuses: set[int] | None = None) -> str:
     name = name_of(texts)
     options = {option for parameter in COMMANDS[name].params for option in parameter.opts}
     smaller = {**SMALLER[""], **SMALLER.get(name, {})}
-    given = {word.partition("=")[0] for word in texts} - {"--workers", "--data-workers", "--count"}
+    given = {word.partition("=")[0] for word in texts} - {
+        "--workers",
+        "--data-workers",
+        "--count",
+        *REPLACED.get(name, ()),
+    }
     added = [
         (option, value)
         for option, value in smaller.items()
@@ -370,6 +377,7 @@ def things(tmp_path_factory: pytest.TempPathFactory, astronaut: Pixels) -> Thing
     return Things(tmp_path_factory.mktemp("things"), astronaut)
 
 
+@pytest.mark.usefixtures("fresh_accelerator")
 @pytest.mark.slow
 @pytest.mark.parametrize("example", marked(lambda example: reason_not_to_run(example) is None))
 def test_the_example_runs(example: Example, things: Things, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

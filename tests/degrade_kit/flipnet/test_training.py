@@ -4,7 +4,7 @@ import dataclasses
 import json
 import math
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -393,15 +393,6 @@ def test_a_step_asks_the_device_for_its_numbers_once(tmp_path: Path, monkeypatch
     assert asked == [3], "the norm of the gradient and the losses of two parts"
     assert 0 < lines[0]["grad_norm"] < math.inf
     assert 0 <= lines[0]["data_wait"] <= 1
-
-
-@pytest.fixture
-def fresh_accelerator() -> Iterator[None]:
-    """Let a test train at another precision than those before it; a process of users' trains once."""
-    state: Any = pytest.importorskip("accelerate").state.AcceleratorState
-    state._reset_state(reset_partial_state=True)
-    yield
-    state._reset_state(reset_partial_state=True)
 
 
 @pytest.mark.slow
