@@ -609,6 +609,12 @@ def _check_reachable(address: str) -> None:
         ) from error
 
 
+@functools.cache
+def _first_token() -> str:
+    """The token that this process begins with: Ray keeps the first that it reads, whatever becomes of the variable."""
+    return os.environ.get("RAY_AUTH_TOKEN") or secrets.token_hex(32)
+
+
 def _set_environment(config: ExecutorConfig) -> None:
     """Set what Ray and its workers read from the environment at their start."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -617,10 +623,11 @@ def _set_environment(config: ExecutorConfig) -> None:
     os.environ.setdefault("RAY_DISABLE_FAILURE_SIGNAL_HANDLER", "1")
     for name in ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS"):
         os.environ.setdefault(name, str(config.threads))
+    token = _first_token()
     if config.ray_address is None and "ray" in sys.modules and os.environ.get("RAY_AUTH_MODE") != "token":
         # Ray reads this when it is imported, and could not be started otherwise now.
         log.warning("Ray was imported before without RAY_AUTH_MODE=token: whoever reaches its ports may use it")
     elif config.ray_address is None:
         # Ray listens on all interfaces and runs what it is told to: nobody without this token may tell it.
         os.environ["RAY_AUTH_MODE"] = "token"
-        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+        os.environ.setdefault("RAY_AUTH_TOKEN", token)

@@ -643,3 +643,21 @@ def test_a_script_that_imported_ray_before_makes_a_data_set(faces_dir: Path, tmp
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "6"
     assert "Ray was imported before without RAY_AUTH_MODE=token" in done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.long
+def test_a_process_whose_token_is_taken_away_starts_ray_again(faces_dir: Path, tmp_path: Path) -> None:
+    code = (
+        "import os, sys\nimport degrade_kit as dk\n"
+        "for out in sys.argv[2:]:\n"
+        "    print(dk.synthesize(sys.argv[1], out, size=64, workers=1).digest)\n"
+        "    del os.environ['RAY_AUTH_TOKEN']\n"
+    )
+    words = [sys.executable, "-c", code, str(faces_dir), str(tmp_path / "one"), str(tmp_path / "two")]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    environment["RAY_AUTH_TOKEN"] = "a" * 64
+    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=180, env=environment)
+    assert done.returncode == 0, done.stderr
+    first, second = done.stdout.split()
+    assert first == second
