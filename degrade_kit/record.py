@@ -339,7 +339,7 @@ def _bounded(value: Any, expected: Any, where: str) -> Any:  # noqa: ANN401 (par
 def limited(where: str, value: float) -> float:
     """Bring a number to within what a record may hold in this field, such as `blur.sigma_x`."""
     low, high = LIMITS.get(where, (-_LARGEST, _LARGEST))
-    return min(max(value, low), high)
+    return float(min(max(value, low), high))  # a limit of 10 would be written as 10, and be read as 10.0
 
 
 def _value(value: Any, expected: Any, where: str) -> Any:  # noqa: ANN401 (parsed JSON, and the type of a field)

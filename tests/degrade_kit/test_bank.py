@@ -15,7 +15,7 @@ import degrade_kit as dk
 from degrade_kit.bank import Bank, load_bank, rounded, shipped_banks, varied
 from degrade_kit.degradation import make_lq
 from degrade_kit.errors import ConfigError
-from degrade_kit.ops import Blur, Frame, GaussianNoise, Jpeg, Op, Rescale, Resize, ResizeSide, Tone, Unframe
+from degrade_kit.ops import Blur, Denoise, Frame, GaussianNoise, Jpeg, Op, Rescale, Resize, ResizeSide, Tone, Unframe
 from degrade_kit.presets import MIXTURES, preset, preset_names
 from degrade_kit.recipe import Recipe, load_recipe, recipe_from_mapping
 from degrade_kit.record import Record
@@ -75,6 +75,15 @@ def test_four_digits_of_a_number_are_kept() -> None:
     )
     assert ops == (Frame(side=174, angle=-0.01657, right=0.8271, down=6.876), GaussianNoise(level=12.35))
     assert rounded(ops) == ops
+
+
+def test_a_number_at_its_limit_is_read_back_as_it_was_written() -> None:
+    rng = np.random.default_rng(0)
+    near: tuple[Op, ...] = (Denoise(method="bilateral", strength=30.0, radius=9.9),)
+    drawn = [Record(0, varied(near, 0.5, rng)) for _ in range(40)]
+    assert any(isinstance(op, Denoise) and op.radius == 10 for record in drawn for op in record.steps)
+    for record in drawn:
+        assert Record.from_json(record.to_json()).to_json() == record.to_json()
 
 
 def test_what_is_varied_stays_a_record_and_one_photograph() -> None:
