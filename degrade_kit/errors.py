@@ -63,19 +63,17 @@ _SHORTAGES: Final = (
     (
         (_NO_MEMORY, "failed to map segment", "Insufficient memory"),
         resource.RLIMIT_AS,
-        "bytes of memory (`ulimit -v`)",
-        "give it more, by its container or job too, or fewer --workers",
+        "bytes of memory (`ulimit -v`): give it more, by its container or job too, or fewer --workers",
     ),
-    (("Too many open files",), resource.RLIMIT_NOFILE, "open files (`ulimit -n`)", "let it have more"),
+    (("Too many open files",), resource.RLIMIT_NOFILE, "open files (`ulimit -n`): let it have more"),
     (
         ("can't start new thread", "Resource temporarily unavailable"),
         resource.RLIMIT_NPROC,
-        "processes and threads (`ulimit -u`)",
-        "let its user have more",
+        "processes and threads (`ulimit -u`): let its user have more",
     ),
 )
-"""Words of errors at a limit, the limit, what it counts, and what to do. The words are of Python, of OpenCV, and of the
-C library, which others hand on as errors of their own."""
+"""Words of errors at a limit, the limit, and what it counts with what to do. The words are of Python, of OpenCV, and of
+the C library, which others hand on as errors of their own."""
 
 
 def shortage(error: BaseException) -> str:
@@ -91,11 +89,11 @@ def shortage(error: BaseException) -> str:
     cause: BaseException | None = error
     while cause is not None:
         said = _NO_MEMORY if isinstance(cause, MemoryError) else str(cause)
-        for words, limit, what, advice in _SHORTAGES:
+        for words, limit, advice in _SHORTAGES:
             if any(word in said for word in words):
                 most = resource.getrlimit(limit)[0]
                 found = "gets no more" if most == resource.RLIM_INFINITY else f"may have {most:,}"
-                return f"this process {found} {what}: {advice}"
+                return f"this process {found} {advice}"
         cause = cause.__cause__ or cause.__context__
     return ""
 
