@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
@@ -14,6 +12,7 @@ import yaml
 from degrade_kit.foreign import reader
 from degrade_kit.presets import preset
 from degrade_kit.recipe import recipe_from_mapping
+from tests.by_path import load_module
 from tests.test_docs import ROOT, fenced_blocks, page_id
 
 DOCS = ROOT / "docs"
@@ -21,16 +20,7 @@ PAGES = sorted((DOCS / "coming-from").glob("*.md"))
 OF_FILES = [page for page in PAGES if page.name != "pipelines.md"]
 
 
-def load_generator() -> Any:  # noqa: ANN401 (a module)
-    spec = importlib.util.spec_from_file_location("generate_coming_from", DOCS / "generate_coming_from.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-generator = load_generator()
+generator = load_module(DOCS / "generate_coming_from.py")
 
 
 @pytest.mark.parametrize("page", OF_FILES, ids=page_id)

@@ -13,7 +13,7 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,9 +22,11 @@ import pytest
 
 from degrade_kit.pipelines.cli import main
 from degrade_kit.steps import STEPS
+from tests.by_path import load_module
 from tests.requirement_lines import install_problems
 
 ROOT = Path(__file__).resolve().parents[1]
+render_cli_reference = load_module(ROOT / "docs" / "generate_cli.py").render_cli_reference
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 NO_RUN = re.compile(r"<!-- no-run: (\S.*) -->")
 NEEDS = re.compile(r"<!-- needs: (\w+) -->")
@@ -171,16 +173,6 @@ def unknown_parts(command: click.Command, words: list[str], parent: click.Contex
                 return unknown + unknown_parts(command.commands[word], list(rest), context)
             return [*unknown, f"{command.name}: no command {word}"]
     return unknown
-
-
-def load_renderer() -> Callable[..., str]:
-    """Import docs/generate_cli.py from its path, since docs is no package."""
-    spec = importlib.util.spec_from_file_location("generate_cli", ROOT / "docs" / "generate_cli.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.render_cli_reference
 
 
 def page_id(page: Path) -> str:
@@ -399,11 +391,11 @@ def test_fenced_blocks_are_found() -> None:
 
 
 def test_reference_holds_each_command_in_the_order_of_the_help() -> None:
-    page = load_renderer()(tool)
+    page = render_cli_reference(tool)
 
     headings = [line for line in page.splitlines() if line.startswith("#")]
     assert headings == ["# Command line", "## degrade-kit", "## degrade-kit also", "## degrade-kit make"]
-    grouped = load_renderer()(tool, groups={"Make": [make_command], "Look": [also_command]})
+    grouped = render_cli_reference(tool, groups={"Make": [make_command], "Look": [also_command]})
     headings = [line for line in grouped.splitlines() if line.startswith("#") and "degrade-kit " in line]
     assert headings == ["### degrade-kit make", "### degrade-kit also"]
     assert grouped.index("## Make") < grouped.index("### degrade-kit make") < grouped.index("## Look")

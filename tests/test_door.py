@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import inspect
 import pkgutil
 import re
@@ -11,7 +10,6 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import click
@@ -20,6 +18,7 @@ from click.testing import CliRunner
 
 import degrade_kit as dk
 from degrade_kit.pipelines.cli import main
+from tests.by_path import load_module
 
 ROOT = Path(__file__).resolve().parents[1]
 STUB = (ROOT / "degrade_kit" / "__init__.pyi").read_text("utf-8")
@@ -36,18 +35,9 @@ COMMANDS: dict[str, tuple[Callable[..., object], list[str]]] = {
     "evaluate": (dk.evaluate, ["--restored", "a", "--out", "b"]),
 }
 """Each command with the function behind it, and the least that it asks for."""
+render_api_reference = load_module(ROOT / "docs" / "generate_api.py").render_api_reference
 TERMINAL = {"max_failures"}
 """What is of a command alone: it decides the exit status."""
-
-
-def load_generator() -> ModuleType:
-    """Import docs/generate_api.py from its path, since docs is no package."""
-    spec = importlib.util.spec_from_file_location("generate_api", ROOT / "docs" / "generate_api.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def loaded_by(names: list[str]) -> set[str]:
@@ -117,7 +107,7 @@ def test_the_reference_is_whole_and_up_to_date() -> None:
     page = (ROOT / "docs" / "api.md").read_text("utf-8")
 
     assert [name for name in HOMES if f"\n### dk.{name}\n" not in page] == []
-    assert page == load_generator().render_api_reference(), "docs/api.md is stale: run python docs/generate_api.py"
+    assert page == render_api_reference(), "docs/api.md is stale: run python docs/generate_api.py"
 
 
 def test_every_promised_name_says_what_it_is() -> None:

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
-from types import ModuleType
-
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -16,22 +12,10 @@ from degrade_kit.errors import ConfigError
 from degrade_kit.image import decode_image
 from degrade_kit.record import Record
 from degrade_kit.steps import STEPS
+from tests.by_path import load_module
 from tests.test_layers import ROOT
 
-
-def load_gallery() -> ModuleType:
-    """Import docs/generate_gallery.py from its path, since docs is no package."""
-    if "generate_gallery" not in sys.modules:
-        spec = importlib.util.spec_from_file_location("generate_gallery", ROOT / "docs" / "generate_gallery.py")
-        assert spec is not None
-        assert spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        sys.modules["generate_gallery"] = module  # dataclasses look their module up
-        spec.loader.exec_module(module)
-    return sys.modules["generate_gallery"]
-
-
-gallery = load_gallery()
+gallery = load_module(ROOT / "docs" / "generate_gallery.py")
 
 
 def test_every_step_has_a_strip_and_no_other_picture_is_kept() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import shutil
@@ -18,6 +17,8 @@ from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
+
+from tests.by_path import load_module
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "degrade_kit"
@@ -266,16 +267,7 @@ def test_the_description_on_an_index_has_no_relative_link(archive: str, archives
     assert "](CONTRIBUTING.md" not in text
 
 
-def absolute_links() -> Callable[[str, str | None], str]:
-    """Import hatch_build.py from its path, since it is no package's."""
-    spec = importlib.util.spec_from_file_location("hatch_build", ROOT / "hatch_build.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.absolute_links
-
-
+absolute_links = load_module(ROOT / "hatch_build.py").absolute_links
 PAGE = """\
 ![Faces](docs/images/preview.jpg) [Shards](docs/shards.md#keys), [style](https://example.org) and [below](#more)
 ```python
@@ -285,13 +277,13 @@ table[key](docs/shards.md)
 
 
 def test_links_of_the_description_lead_to_the_repository() -> None:
-    assert absolute_links()(PAGE, "https://example.org/kit/") == PAGE.replace(
+    assert absolute_links(PAGE, "https://example.org/kit/") == PAGE.replace(
         "![Faces](docs", "![Faces](https://example.org/kit/raw/HEAD/docs"
     ).replace("[Shards](docs", "[Shards](https://example.org/kit/blob/HEAD/docs")
 
 
 def test_links_of_the_description_become_text_while_the_repository_has_no_address() -> None:
-    assert absolute_links()(PAGE, None) == PAGE.replace("![Faces](docs/images/preview.jpg)", "*Faces*").replace(
+    assert absolute_links(PAGE, None) == PAGE.replace("![Faces](docs/images/preview.jpg)", "*Faces*").replace(
         "[Shards](docs/shards.md#keys)", "Shards"
     )
 

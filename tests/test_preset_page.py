@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import re
-import sys
-from types import ModuleType
 
 import numpy as np
 import pytest
@@ -14,21 +11,10 @@ import pytest
 from degrade_kit.errors import ConfigError
 from degrade_kit.image import decode_image
 from degrade_kit.presets import COMMITS, NO_NUMBERS, PRESETS, equal_presets, preset, preset_names
+from tests.by_path import load_module
 from tests.test_layers import ROOT
 
-
-def load_generator() -> ModuleType:
-    """Import docs/generate_presets.py from its path, since docs is no package."""
-    spec = importlib.util.spec_from_file_location("generate_presets", ROOT / "docs" / "generate_presets.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["generate_presets"] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-generator = load_generator()
+generator = load_module(ROOT / "docs" / "generate_presets.py")
 FIRSTS = [names[0] for names in equal_presets()]
 
 

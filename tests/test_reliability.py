@@ -2,36 +2,26 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from pathlib import Path
-from types import ModuleType
+
+from tests.by_path import load_module
 
 ROOT = Path(__file__).resolve().parents[1]
-
-
-def generator() -> ModuleType:
-    """docs/generate_reliability.py, by its path, since docs is no package."""
-    spec = importlib.util.spec_from_file_location("generate_reliability", ROOT / "docs" / "generate_reliability.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def test_the_page_is_up_to_date() -> None:
     measured = json.loads((ROOT / "docs/reliability.json").read_text("utf-8"))
     written = (ROOT / "docs/reliability.md").read_text("utf-8")
-    assert written == generator().render_reliability(measured), (
+    assert written == load_module(ROOT / "docs" / "generate_reliability.py").render_reliability(measured), (
         "docs/reliability.md is stale: run python docs/generate_reliability.py"
     )
 
 
 def test_what_was_not_run_is_said_and_not_invented() -> None:
-    page = generator().render_reliability({})
+    page = load_module(ROOT / "docs" / "generate_reliability.py").render_reliability({})
     assert page.count("*not run yet*") == 2
-    found = generator().render_reliability(
+    found = load_module(ROOT / "docs" / "generate_reliability.py").render_reliability(
         {
             "fuzz_examples": {"manifest": 1200, "recipe": 30},
             "fuzz_seconds": {"manifest": 7.4},
@@ -48,7 +38,7 @@ def test_tests_are_counted_once_and_where_they_are(tmp_path: Path) -> None:
     (tmp_path / "tests/test_a.py").write_text(
         "def test_one(): ...\ndef helper(): ...\n@row(3)\ndef a_row(): ...\nclass C:\n    def test_two(self): ...\n"
     )
-    module = generator()
+    module = load_module(ROOT / "docs" / "generate_reliability.py")
     assert module.count_tests(("tests/test_a.py", "tests/test_*.py", "tests/none.py"), tmp_path) == 3
     promise = module.Promise("It works.", "By trying.", ("tests/test_b.py",))
     assert module._tests(promise, tmp_path) == "none yet"

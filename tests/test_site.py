@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import re
@@ -14,22 +13,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
+from tests.by_path import load_module
 from tests.test_docs import ROOT
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
 
-def load_hooks() -> Any:  # noqa: ANN401 (a module)
-    spec = importlib.util.spec_from_file_location("site_hooks", ROOT / "docs" / "site_hooks.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-hooks = load_hooks()
+hooks = load_module(ROOT / "docs" / "site_hooks.py")
 
 
 def test_links_and_lists_are_made_those_of_the_site() -> None:

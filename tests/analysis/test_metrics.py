@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import math
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +17,7 @@ from degrade_kit.analysis.metrics import load_niqe, niqe, psnr, ssim
 from degrade_kit.analysis.protocols import PROTOCOLS, Protocol, protocol_named
 from degrade_kit.errors import ConfigError
 from degrade_kit.image import Pixels, to_pixels
+from tests.by_path import load_module
 from tests.strategies import images
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden"
@@ -26,16 +25,7 @@ EXPECTED: dict[str, dict[str, float]] = json.loads((GOLDEN / "metrics.json").rea
 PAIRS = list(EXPECTED)
 
 
-def _regenerate() -> Any:  # noqa: ANN401 (a module without types)
-    spec = importlib.util.spec_from_file_location("regenerate", GOLDEN / "regenerate.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-regenerate = _regenerate()
+regenerate = load_module(GOLDEN / "regenerate.py")
 
 
 def fidelity(restored: Pixels, reference: Pixels, protocol: Protocol) -> tuple[float, float]:

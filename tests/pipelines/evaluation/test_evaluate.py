@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import importlib.util
 import json
 import shutil
 from dataclasses import replace
@@ -24,6 +23,7 @@ from degrade_kit.analysis.weights import WEIGHTS
 from degrade_kit.files import file_sha256
 from degrade_kit.image import Pixels, encode_png
 from degrade_kit.pipelines.cli import main
+from tests.by_path import load_module
 from tests.pipelines.models.runs import needs_ray
 
 SIDE = 64
@@ -357,15 +357,7 @@ def test_a_metric_is_added_by_one_entry(
 # ------------------------------------------------------------------------------------------------------------- networks
 
 
-def regenerate() -> Any:  # noqa: ANN401 (a module without types)
-    spec = importlib.util.spec_from_file_location(
-        "regenerate", Path(__file__).resolve().parents[2] / "golden" / "regenerate.py"
-    )
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+regenerate = load_module(Path(__file__).resolve().parents[2] / "golden" / "regenerate.py")
 
 
 @pytest.fixture(scope="module")
@@ -392,7 +384,10 @@ def network_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     torch.save({}, folder / "empty.pth")
     inception = Untrained("fid", ["2048"], str(folder / "empty.pth"))
-    torch.save(regenerate().fill(inception.state_dict()), folder / "weights-inception-2015-12-05-6726825d.pth")
+    torch.save(
+        regenerate.fill(inception.state_dict()),
+        folder / "weights-inception-2015-12-05-6726825d.pth",
+    )
     rng = np.random.default_rng(0)
     torch.save(
         {"name": "FFHQ", "size": 512, "mean": rng.random(2048), "cov": np.eye(2048)},

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import shutil
 from pathlib import Path
@@ -17,26 +16,18 @@ from degrade_kit.pipelines.evaluation import named_sets
 from degrade_kit.pipelines.evaluation.named_sets import FaceList, build_words, named_set, pixels_digest, set_names
 from degrade_kit.presets import preset
 from degrade_kit.recipe import Recipe
+from tests.by_path import load_module
 from tests.test_layers import ROOT
 
 SMALL = "ffhq-gfpgan@1"
 SLOW = [pytest.mark.slow, pytest.mark.long]
+published = load_module(ROOT / "docs" / "generate_testsets.py")
 
 
-def published() -> Any:  # noqa: ANN401 (a module that is no package's)
-    """Import docs/generate_testsets.py from its path, since docs is no package."""
-    spec = importlib.util.spec_from_file_location("generate_testsets", ROOT / "docs" / "generate_testsets.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-@pytest.mark.parametrize("name", published().RECIPES)
+@pytest.mark.parametrize("name", published.RECIPES)
 def test_a_recipe_that_draws_something_else_has_another_version(name: str) -> None:
-    entries = published().read()
-    newest = published().newest(entries, name)
+    entries = published.read()
+    newest = published.newest(entries, name)
     assert newest, f"{name}: run python docs/generate_testsets.py --new"
     frozen = named_set(f"ffhq-{name}@{newest}").recipe
     assert frozen.digest() == preset(name).digest(), f"{name} changed: run python docs/generate_testsets.py --new"
@@ -63,8 +54,8 @@ def test_what_a_published_build_makes_is_what_was_published(name: str) -> None:
 
 def test_the_page_has_the_digests_that_the_package_has() -> None:
     text = (ROOT / "docs" / "evaluation.md").read_text("utf-8")
-    entries = published().read()
-    assert published().written(text, entries) == text
+    entries = published.read()
+    assert published.written(text, entries) == text
     assert text.count(entries["gfpgan@1"]["records"]["ffhq"][:12]) == 1
 
 
