@@ -630,6 +630,13 @@ def test_a_cluster_is_not_joined_without_its_token(cluster: Cluster, faces_dir: 
     assert not list((tmp_path / "out").glob("*.tar"))
 
 
+def script(code: str, *words: Path, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run a script of a user in a process without variables of Ray, but for those that are given."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")} | variables
+    command = [sys.executable, "-c", code, *map(str, words)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=180, env=environment)
+
+
 @pytest.mark.slow
 @pytest.mark.long
 def test_a_script_that_imported_ray_before_makes_a_data_set(faces_dir: Path, tmp_path: Path) -> None:
@@ -637,9 +644,7 @@ def test_a_script_that_imported_ray_before_makes_a_data_set(faces_dir: Path, tmp
         "import sys, ray\nimport degrade_kit as dk\n"
         "print(dk.synthesize(sys.argv[1], sys.argv[2], size=64, workers=1).num_samples)\n"
     )
-    words = [sys.executable, "-c", code, str(faces_dir), str(tmp_path / "out")]
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
-    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=180, env=environment)
+    done = script(code, faces_dir, tmp_path / "out")
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "6"
     assert "Ray was imported before without RAY_AUTH_MODE=token" in done.stderr
@@ -654,10 +659,7 @@ def test_a_process_whose_token_is_taken_away_starts_ray_again(faces_dir: Path, t
         "    print(dk.synthesize(sys.argv[1], out, size=64, workers=1).digest)\n"
         "    del os.environ['RAY_AUTH_TOKEN']\n"
     )
-    words = [sys.executable, "-c", code, str(faces_dir), str(tmp_path / "one"), str(tmp_path / "two")]
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
-    environment["RAY_AUTH_TOKEN"] = "a" * 64
-    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=180, env=environment)
+    done = script(code, faces_dir, tmp_path / "one", tmp_path / "two", RAY_AUTH_TOKEN="a" * 64)
     assert done.returncode == 0, done.stderr
     first, second = done.stdout.split()
     assert first == second
