@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -83,7 +83,7 @@ class Machines:
 
 
 @contextmanager
-def ray_machines() -> Iterator[Machines]:
+def ray_machines() -> Generator[Machines]:
     """A head that others join; all of it ends with the block, and leaves no file."""
     folder = tempfile.mkdtemp(prefix="dk-", dir="/tmp")  # sockets have short names
     environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
