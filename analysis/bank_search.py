@@ -6,7 +6,8 @@ again. At last those near a photograph are tried on other faces too, since a rec
 and each photograph takes of them the records with which all images together have the photographs' mean and spread: the
 nearest alone would leave out what is common to all photographs and hard to reach.
 
-What a photograph tells of itself is not searched for: the size of the face in it, and how its file was written.
+What a photograph tells of itself is not searched for: the size of the face in it, and how its file was written. Records
+of a FlipNet, where there are any, are like the photograph that they are drawn for.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ import numpy as np
 from degrade_kit.analysis.distances import Features
 from degrade_kit.bank import varied
 from degrade_kit.errors import ConfigError
+from degrade_kit.network_ops import FlipNetImage
 from degrade_kit.ops import Frame, Jpeg, Op, Rescale, Resize, ResizeSide, Tone, Unframe, WebP
 from degrade_kit.recipe import Recipe, recipe_from_mapping
 from degrade_kit.record import Record
@@ -66,13 +68,15 @@ class Facts:
     """Whether the face was cut out as it stood and then enlarged, by a cubic filter."""
     file: Jpeg | None = None
     """How the photograph's own file was written."""
+    description: tuple[float, ...] = ()
+    """How a FlipNet that degrades like it is told what it is like; empty without one."""
 
     def apply(self, ops: Sequence[Op]) -> tuple[Op, ...]:
         """Let a record do what the photograph tells, and all else as it was.
 
         Where it resizes the photograph, that had another size before: it has its own when its file is written.
         """
-        first, last, inner = ops[0], ops[-1], list(ops[1:-1])
+        first, last, inner = ops[0], ops[-1], [self._like(op) for op in ops[1:-1]]
         if self.file is not None:
             if inner and isinstance(inner[-1], (Jpeg, WebP)):
                 inner.pop()
@@ -93,6 +97,12 @@ class Facts:
             first = dataclasses.replace(first, angle=self.angle)
             last = dataclasses.replace(last, angle=self.angle, filter="cubic")
         return (first, *inner, last)
+
+    def _like(self, op: Op) -> Op:
+        """Let a FlipNet that is shown a photograph be shown this one."""
+        if isinstance(op, FlipNetImage) and op.description and self.description:
+            return dataclasses.replace(op, description=self.description)
+        return op
 
 
 def _growth(ops: Sequence[Op]) -> float:
@@ -341,12 +351,22 @@ def _squares(one: Features, other: Features) -> Features:
     return np.maximum((one**2).sum(1)[:, None] + (other**2).sum(1) - 2 * one @ other.T, 0)
 
 
-def language(sides: Sequence[float] = (40, 256)) -> Recipe:
+def language(
+    sides: Sequence[float] = (40, 256), model: str | None = None, like: Sequence[Sequence[float]] = ()
+) -> Recipe:
     """A broad recipe of what happens to faces in photographs: it reaches whatever a bank may need.
 
     Args:
         sides: Of the faces in pixels: the ends of a log-uniform draw, or measured sizes in order.
+        model: A FlipNet that softens a third of the images in place of a blur; none where None.
+        like: Descriptions of photographs that it degrades like, where it was trained to; else it has its own prompts.
     """
+    network: list[dict[str, Any]] = []
+    if model is not None:
+        step: dict[str, Any] = {"model": model}
+        network = [{"weight": 2 if like else 6, "steps": [{"flipnet": step}]}]
+        if like:
+            network.append({"weight": 4, "steps": [{"flipnet": {**step, "like": [list(row) for row in like]}}]})
     return recipe_from_mapping(
         {
             "name": "language",
@@ -365,6 +385,7 @@ def language(sides: Sequence[float] = (40, 256)) -> Recipe:
                                 {"weight": 1, "steps": [{"defocus": {"radius": [0.5, 2.5]}}]},
                                 {"weight": 1, "steps": [{"camera_shake": {"length": [1, 6]}}]},
                                 {"weight": 4, "steps": []},
+                                *network,
                             ]}},
                             {"one_of": {"options": [
                                 {"weight": 3, "steps": [{"gaussian_noise": {"level": [0.5, 6], "gray_prob": 0.5}}]},

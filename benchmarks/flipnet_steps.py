@@ -46,7 +46,10 @@ def look(
     """Print how far images of fewer steps are from those of 20, from the same noise."""
 
     def made(degrader: Degrader, sampling: SamplingConfig) -> npt.NDArray[np.float32]:
-        records = [[degrader.record(group.caption, 4 * n + k, sampling) for k in range(4)] for n, group in numbered]
+        records = [
+            [degrader.record(group.caption, 4 * n + k, sampling, group.description) for k in range(4)]
+            for n, group in numbered
+        ]
         return np.array(degrader.run([group.hq for group in groups], records), np.float32)
 
     numbered = list(enumerate(groups))
@@ -92,7 +95,12 @@ def main() -> None:
     print_machine()
     teacher = Degrader.load(given.flipnet, device="cpu")
     crops = PromptedCrops(
-        list_images(given.hq), teacher.prompts, face_size=max(given.size, 256), seed=1, cache=ImageCache(10**9)
+        list_images(given.hq),
+        teacher.prompts,
+        face_size=max(given.size, 256),
+        seed=1,
+        cache=ImageCache(10**9),
+        space=teacher.net.space,
     )
     plain = [
         ("itself", teacher, dataclasses.replace(teacher.sampling, solver=solver, num_steps=count))

@@ -11,16 +11,17 @@ import dataclasses
 import functools
 import json
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal, cast
 
 import numpy as np
 
-from degrade_kit.checks import checked, choice, each, fields
+from degrade_kit.checks import by_name, checked, choice, each, fields
 from degrade_kit.errors import ConfigError, nearest
 from degrade_kit.files import read_json, sha256
+from degrade_kit.network_ops import FlipNetImage
 from degrade_kit.ops import Frame, Jpeg, Op, Rescale, Resize, ResizeSide, Tone, Unframe, WebP
 from degrade_kit.record import limited, ops_from_plain, ops_to_plain
 from degrade_kit.step_base import normal, uniform
@@ -48,6 +49,8 @@ class Bank:
     """What is not varied: size and file where the photographs told them, and the light, which is bounded as it is."""
     licence: str = ""
     """Under which terms the bank can be passed on, and what the terms of the photographs are."""
+    models: Mapping[str, str] = dataclasses.field(default_factory=dict[str, str])
+    """Where each FlipNet is that a record needs, by its digest: the name of one that ships, or a folder."""
 
     @property
     def digest(self) -> str:
@@ -57,7 +60,10 @@ class Bank:
 
     def to_json(self) -> str:
         """Write the bank as its file holds it, one record a line."""
-        head = {"format": _FORMAT, "name": self.name, "source": self.source, "licence": self.licence, "told": self.told}
+        head: dict[str, Any] = {"format": _FORMAT, "name": self.name, "source": self.source}
+        head |= {"licence": self.licence, "told": self.told}
+        if self.models:
+            head["models"] = dict(self.models)
         rows = ",\n".join(json.dumps(ops_to_plain(ops), separators=(",", ":")) for ops in self.records)
         return f'{json.dumps(head)[:-1]}, "records": [\n{rows}\n]}}\n'
 
@@ -114,12 +120,27 @@ def _read(path: Path) -> Bank:
         if not isinstance(last, Unframe) and not (isinstance(last, Resize) and last.scale == 1):
             raise ConfigError(f"damaged: {path.name}: record {number} does not end at the full size")
         records.append(ops)
-    return Bank(data["name"], data["source"], tuple(records), tuple(data.get("told", ())), str(data.get("licence", "")))
+    models: dict[str, str] = data.get("models", {})
+    if unknown := networks_of(records) - set(models):
+        raise ConfigError(f"damaged: {path.name}: it does not say where the FlipNet {min(unknown)} is")
+    return Bank(
+        data["name"],
+        data["source"],
+        tuple(records),
+        tuple(data.get("told", ())),
+        str(data.get("licence", "")),
+        models,
+    )
+
+
+def networks_of(records: Sequence[Sequence[Op]]) -> set[str]:
+    """Digests of the FlipNets that records need."""
+    return {op.model for ops in records for op in ops if isinstance(op, FlipNetImage)}
 
 
 _CHECK: Final = fields(
     {"format": int, "name": str, "source": str, "records": each(each(dict))},
-    may={"licence": str, "told": each(choice(("side", "file", "tone")))},
+    may={"licence": str, "told": each(choice(("side", "file", "tone"))), "models": by_name(str)},
 )
 
 

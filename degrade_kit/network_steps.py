@@ -81,6 +81,31 @@ telling(
 )
 
 
+def known_model(location: str, digest: str = "") -> tuple[str, Any, Any]:
+    """Read what the folder of a FlipNet that degrades says, as `degrade_kit.flipnet.folder.degrading_model` does.
+
+    Args:
+        location: A folder, or the name of one that ships.
+        digest: What it must be; empty is not checked.
+
+    Returns:
+        Its digest, its prompts and its settings.
+
+    Raises:
+        ConfigError: If there is none, it restores, or it is another.
+    """
+    from degrade_kit.flipnet.folder import degrading_model
+
+    try:
+        found = degrading_model(location)
+    except ConfigError as error:
+        known = f"; it was the FlipNet {digest}" if digest else ""
+        raise ConfigError(f"flipnet.model: {error}{known}") from error
+    if digest not in ("", found[0]):
+        raise ConfigError(f"flipnet.model: {location}: expected the FlipNet {digest}, found {found[0]}")
+    return found
+
+
 @dataclass(frozen=True, kw_only=True)
 class RandomFlipNet(BaseStep):
     """A FlipNet degrades the image at the size that it has here; the model's own settings hold where none are given.
@@ -89,9 +114,9 @@ class RandomFlipNet(BaseStep):
     """
 
     name: ClassVar[str] = "flipnet"
-    model: str = field(default="small", metadata={"check": text})
-    """Folder of a FlipNet in degradation mode, or the name of one that ships: `small`, `photos` for what photographs
-    have. Where it is changes no pixels."""
+    model: str = field(default="photos", metadata={"check": text})
+    """Folder of a FlipNet in degradation mode, or the name of one that ships: `photos` for what photographs have,
+    `small` for darkness and haze. Where it is changes no pixels."""
     digest: str = field(default="", metadata={"check": hexadecimal})
     """Digest of the model; filled in, and checked where it is given."""
     prompt: str | dict[str, float] = field(default=OWN, metadata={"check": _prompt})
@@ -115,15 +140,7 @@ class RandomFlipNet(BaseStep):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        from degrade_kit.flipnet.folder import degrading_model
-
-        try:
-            digest, prompts, sampling = degrading_model(self.model)
-        except ConfigError as error:
-            known = f"; it was the FlipNet {self.digest}" if self.digest else ""
-            raise ConfigError(f"flipnet.model: {error}{known}") from error
-        if self.digest not in ("", digest):
-            raise ConfigError(f"flipnet.model: {self.model}: expected the FlipNet {self.digest}, found {digest}")
+        digest, prompts, sampling = known_model(self.model, self.digest)
         own = "" if self.like else dict(prompts) or ""
         found = {
             "digest": digest,

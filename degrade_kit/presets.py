@@ -8,7 +8,7 @@ kernels as published: a sigma of 15 then acts like 10.4.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from degrade_kit.bank import Bank, load_bank, shipped_banks
@@ -90,21 +90,19 @@ MIXTURES: dict[str, dict[str, float]] = {
 """Presets that draw from several banks, with their shares: larger where equal ones covered least."""
 
 
+def in_a_photograph(step: RandomFlipNet, sides: Sequence[float]) -> PhotoFrame:
+    """Let a FlipNet act on a photograph in which the face has a side within [least, largest] pixels, and write that."""
+    file = RandomJpeg(quality=(60, 95), subsampling={"4:2:0": 0.8, "4:4:4": 0.2})
+    return PhotoFrame(side=tuple(sides), steps=(step, file))
+
+
 def _flipnet_real() -> Recipe:
     press = {"clean, press": 2.0, "slight blur, press": 1.5}
     crowd = {"clean, crowd": 1.0, "slight noise, crowd": 2.5}
     web = {"clean, web": 0.5, "slight blur, web": 2.5}
     return Recipe(
         name="flipnet-real",
-        steps=(
-            PhotoFrame(
-                side=(64, 224),
-                steps=(
-                    RandomFlipNet(model="photos", prompt={**press, **crowd, **web}),
-                    RandomJpeg(quality=(60, 95), subsampling={"4:2:0": 0.8, "4:4:4": 0.2}),
-                ),
-            ),
-        ),
+        steps=(in_a_photograph(RandomFlipNet(model="photos", prompt={**press, **crowd, **web}), (64, 224)),),
         source=(
             "the FlipNet photos at the size that faces have in photographs, 64 to 224 pixels, with a photograph's file "
             "behind it; sizes, turn and qualities as in press and web photographs (LFW, RMFD), a third of the prompts "

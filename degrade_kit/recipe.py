@@ -125,7 +125,13 @@ class Recipe:
     @property
     def models(self) -> dict[str, str]:
         """Where each FlipNet is that a step may run, by its digest; none in most recipes."""
-        return {step.digest: step.model for step in _walk(self.steps) if isinstance(step, RandomFlipNet)}
+        found: dict[str, str] = {}
+        for step in _walk(self.steps):
+            if isinstance(step, RandomFlipNet):
+                found[step.digest] = step.model
+            elif isinstance(step, FromBank):
+                found |= step.models
+        return found
 
     @property
     def captioned(self) -> bool:

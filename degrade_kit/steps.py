@@ -74,7 +74,7 @@ from degrade_kit.light_steps import (
     RandomVignette,
 )
 from degrade_kit.linear import FILTERS, Filter
-from degrade_kit.network_steps import RandomFlipNet
+from degrade_kit.network_steps import RandomFlipNet, known_model
 from degrade_kit.noise_steps import (
     RandomCorrelatedNoise,
     RandomPerlinNoise,
@@ -533,10 +533,18 @@ class FromBank(BaseStep):
         digest = bank.digest
         if self.digest not in ("", digest):
             raise ConfigError(f"bank {self.file}: expected the bank {self.digest}, found {digest}")
+        for model, place in bank.models.items():
+            known_model(place, model)
         object.__setattr__(self, "digest", digest)
         # Not a field, but pickled with the step: a worker elsewhere need not have the file.
         object.__setattr__(self, "_records", bank.records)
         object.__setattr__(self, "_told", bank.told)
+        object.__setattr__(self, "_models", dict(bank.models))
+
+    @property
+    def models(self) -> dict[str, str]:
+        """Where each FlipNet is that a record of the bank needs, by its digest."""
+        return cast("dict[str, str]", getattr(self, "_models"))  # noqa: B009
 
     @property
     def records(self) -> tuple[tuple[ops.Op, ...], ...]:

@@ -48,6 +48,16 @@ class Mode(enum.Enum):
         return (hq, lq) if self is Mode.RESTORE else (lq, hq)
 
 
+def check_face_sides(sides: tuple[int, ...]) -> None:
+    """Check a least and a largest side of faces, or that there is none.
+
+    Raises:
+        ConfigError: If it is neither.
+    """
+    if sides and (len(sides) != 2 or not 8 <= sides[0] <= sides[1] <= 2048):
+        raise ConfigError(f"face_sides: expected [least, largest] within 8 and 2048 pixels, got {list(sides)}")
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FlipNetConfig:
     """The parts of a FlipNet."""
@@ -84,6 +94,9 @@ class FlipNetConfig:
     description: int = 0
     """How many numbers the description of an exemplar has, a photograph that the target is to be degraded like; see
     `degrade_kit.flipnet.description`. 0 is a network that knows none."""
+    face_sides: tuple[int, ...] = ()
+    """Least and largest side of the faces that it degrades well, pixels, where that is not the size of HQ: what was
+    trained on photographs' own pixels knows faces as large as they are there."""
 
     def __post_init__(self) -> None:
         if self.lora_rank < 0:
@@ -98,6 +111,7 @@ class FlipNetConfig:
             raise ConfigError(f"head_smooth: expected odd numbers or 0, got {list(self.head_smooth)}")
         if not 0 <= self.description <= 24:
             raise ConfigError(f"description: expected 0 to 24 numbers, got {self.description}")
+        check_face_sides(self.face_sides)
         for name, value in (("noise_offset", self.noise_offset), ("noise_gain", self.noise_gain)):
             if value < 0:
                 raise ConfigError(f"{name}: expected 0 or more, got {value}")

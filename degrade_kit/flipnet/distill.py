@@ -80,7 +80,8 @@ class DistillLoss(nn.Module):
         """Compute the loss of a batch of conditions, with their prompts; a scalar.
 
         Args:
-            batch: Its HQ images are the conditions where the network degrades, its LQ images where it restores.
+            batch: Its HQ images are the conditions where the network degrades, its LQ images where it restores. Its
+                descriptions are of photographs that the targets are to be degraded like.
             generators: On the CPU, one for each pair, of the noise.
         """
         net = self.net
@@ -89,7 +90,7 @@ class DistillLoss(nn.Module):
             latents = net.encode_images(images)
             shape = (1, *latents.shape[1:])
             noise = moved(torch.cat([net.draw_noise(shape, source) for source in generators]), latents.device)
-            states, end = self._path(images, latents, noise, batch.captions)
+            states, end = self._path(images, latents, noise, batch)
             copies = net.copies(latents, images)
         rows, count = len(self.timesteps), len(latents)
         noisy = torch.stack([states[t] for t in self.timesteps], dim=1).flatten(0, 1)  # those of a condition in a row
@@ -98,6 +99,7 @@ class DistillLoss(nn.Module):
             tokens = net.encode_prompts(batch.captions)
             same = net.config.condition_text == "same"
             condition_tokens = tokens if same else net.encode_prompts([""]).expand_as(tokens)
+        shift = net.encode_descriptions(batch.descriptions)
         prediction, _ = net.predict_joint(
             noisy,
             timesteps,
@@ -106,6 +108,7 @@ class DistillLoss(nn.Module):
             tokens.repeat_interleave(rows, dim=0),
             condition_tokens=condition_tokens,
             copies=copies,
+            shift=None if shift is None else shift.repeat_interleave(rows, dim=0),
             phi=self._sampling.phi,
         )
         a, s = net.signal_noise(timesteps)
@@ -122,15 +125,14 @@ class DistillLoss(nn.Module):
         head = self.net.head
         return 1.0 if head is None else head.variance.rsqrt()[:, None, None]
 
-    def _path(
-        self, images: Tensor, latents: Tensor, noise: Tensor, prompts: Sequence[str]
-    ) -> tuple[dict[int, Tensor], Tensor]:
+    def _path(self, images: Tensor, latents: Tensor, noise: Tensor, batch: Batch) -> tuple[dict[int, Tensor], Tensor]:
         """Run the teacher; returns its states by timestep, and where it ends.
 
         What the few-step solver begins with is the noise alone, whatever its first timestep is.
         """
         teacher = self._teacher[0]
-        evaluate = make_denoiser(teacher, images, latents, prompts, self._sampling)
+        words, shown = batch.captions, batch.descriptions
+        evaluate = make_denoiser(teacher, images, latents, words, self._sampling, descriptions=shown)
         scheduler, noisy = make_scheduler(teacher, self._sampling), noise
         states: dict[int, Tensor] = {}
         for timestep in map(int, scheduler.timesteps):

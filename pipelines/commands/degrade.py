@@ -42,7 +42,7 @@ def degrade_command(
     \b
     Examples:
       degrade-kit degrade face.png --out look
-      degrade-kit degrade face.png --prompt "very dark, medium noise" --prompt "dense haze" --out look
+      degrade-kit degrade face.png --flipnet small --prompt "very dark" --prompt "dense haze" --out look
       degrade-kit degrade face.png --preset press-photo --out look
 
     The images are those that `synth` makes of a face of this name; `preview` shows several faces and recipes.

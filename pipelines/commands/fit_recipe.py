@@ -81,6 +81,12 @@ from degrade_kit.pipelines.commands.words import command, not_with, only_with, o
     help="Bank whose records are varied beside new ones, by name or file, several times for several; or none.",
 )
 @word(
+    "--flipnet",
+    "; its images are candidates for a bank beside those of classical steps, and are like each photograph if it can",
+    unset="none",
+    needs=only_with("kind", "bank"),
+)
+@word(
     "--detector",
     "; whole photographs are aligned for a bank",
     unset="packaged",

@@ -95,7 +95,7 @@ def flipnet_options(*needs: Needs) -> Callable[[_F], _F]:
         needs: What it takes for them to make such a step.
     """
     options = (
-        word("--flipnet", default="small", needs=needs),
+        word("--flipnet", default="photos", needs=needs),
         word(
             "--prompt",
             ", `TEXT=2` one drawn twice as often as others; several times for several; `captions` those of --captions",

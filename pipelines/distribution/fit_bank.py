@@ -32,18 +32,22 @@ from degrade_kit.analysis.groups import read_groups
 from degrade_kit.analysis.patches import PatchConfig, compare_patches, has_torch
 from degrade_kit.analysis.probes import probe_records
 from degrade_kit.analysis.whitening import Whitening
-from degrade_kit.bank import Bank, Told, load_bank, rounded, shipped_banks, varied
+from degrade_kit.bank import Bank, Told, load_bank, networks_of, rounded, shipped_banks, varied
 from degrade_kit.checks import whole
 from degrade_kit.degradation import make_lq
 from degrade_kit.errors import ConfigError, RunError
 from degrade_kit.files import plain_yaml, write_files
-from degrade_kit.image import Pixels, encode_png
+from degrade_kit.flipnet.config import require_packages
+from degrade_kit.flipnet.description import SPACE_FILE, Description, read_space
+from degrade_kit.flipnet.folder import SHIPPED, check_model, degrading_model, model_folder
+from degrade_kit.image import Pixels, decode_image, encode_png
 from degrade_kit.ops import Op
 from degrade_kit.pipelines.claim import Inputs, check_apart
 from degrade_kit.pipelines.distribution.analyze import PROBE_FACES, PROBE_RECORDS, measure_tasks
 from degrade_kit.pipelines.distribution.features import (
     ExtractConfig,
     ProbeTask,
+    loaded_networks,
     measuring_effort,
     middle,
     pick,
@@ -64,7 +68,7 @@ from degrade_kit.pipelines.distribution.photographs import (
     photo_tasks,
 )
 from degrade_kit.pipelines.distribution.report import check_measured
-from degrade_kit.pipelines.effort import Effort, estimate_lines, resolve_workers
+from degrade_kit.pipelines.effort import MODEL_SECONDS, EchoNetwork, Effort, estimate_lines, resolve_workers
 from degrade_kit.pipelines.executor import ExecutorConfig, run_tasks
 from degrade_kit.pipelines.images import list_images
 from degrade_kit.pipelines.sheet import LEGEND, Tile, caption, contact_sheet
@@ -87,6 +91,8 @@ _JUDGED: Final = (40, 200)
 """Images that are judged of each source, at least and at most: five for each photograph that judges."""
 _LEAST_FOR_PATCHES: Final = 20
 """Photographs of which a network can learn anything."""
+_TRIED: Final = 24
+"""Draws that tell how much a FlipNet has to do."""
 _COMPARED: Final = "gfpgan"
 """A published recipe, beside which the bank is judged."""
 _SHEET_COLUMNS: Final = 6
@@ -115,6 +121,8 @@ class FitBankConfig:
     records: int | None = None
     pool: Sequence[str] | None = None
     """Banks whose records are varied beside new ones: names of those that ship, or files; None takes all that ship."""
+    flipnet: str | None = None
+    """A FlipNet whose images are candidates beside those of classical steps: name of one that ships, or a folder."""
 
     @property
     def wide(self) -> int:
@@ -230,6 +238,8 @@ class _Plan:
     judge_faces: list[_Face]
     known: list[tuple[Op, ...]]
     """Records that other photographs chose."""
+    models: dict[str, str]
+    """Where the FlipNets are that records may need, by digest."""
 
     @property
     def effort(self) -> Effort:
@@ -240,11 +250,17 @@ class _Plan:
         tasks = [_probes(number, face.pixels, _extract(self.config)) for number, face in enumerate(self.search_faces)]
         probes = measuring_effort(Extractor(DEGRADATION), tasks[:probed])
         each = probes.seconds / (probed * PROBE_RECORDS)
+        network = EchoNetwork()
+        if self.config.flipnet is not None:
+            drawn = language(model=self.config.flipnet)
+            for number in range(_TRIED):
+                make_lq(drawn.draw(generator(0, "effort", number)), self.search_faces[0].pixels, network)
         photographs = len(self.places) + len(self.judge_places)
         return Effort(
-            seconds=probes.seconds + each * (made + photographs),
+            seconds=probes.seconds + each * (made + photographs) + network.seconds / _TRIED * made,
             tasks=min(photographs, len(self.search_faces)),
             starts=4 + search.rounds,
+            setup=MODEL_SECONDS if self.models else 0.0,
         )
 
 
@@ -257,7 +273,14 @@ def plan_bank(config: FitBankConfig, out: Path) -> _Plan:
     """
     rng = np.random.default_rng(config.seed)
     pool = shipped_banks() if config.pool is None else config.pool
-    known = [record for name in pool for record in load_bank(name).records]
+    banks = [load_bank(name) for name in pool]
+    known = [record for bank in banks for record in bank.records]
+    models = {digest: place for bank in banks for digest, place in bank.models.items()}
+    if config.flipnet is not None:
+        require_packages()
+        models[degrading_model(config.flipnet)[0]] = _located(config.flipnet)
+    for place in models.values():
+        check_model(place)
     photographs = list_images(config.real)
     check_writable(LocalStore(out.parent))
     check_enough(len(photographs), LEAST_PHOTOGRAPHS, config.real)
@@ -277,7 +300,13 @@ def plan_bank(config: FitBankConfig, out: Path) -> _Plan:
         search_faces=[faces[number] for number in one],
         judge_faces=[faces[number] for number in other],
         known=known,
+        models=models,
     )
+
+
+def _located(model: str) -> str:
+    """Where a FlipNet is, for a bank that is read elsewhere than it was found."""
+    return model if model in SHIPPED else str(model_folder(model).resolve())
 
 
 def _split(people: Sequence[str], share: float, rng: np.random.Generator) -> tuple[list[int], list[int]]:
@@ -379,14 +408,19 @@ def find_bank(
     whitening = Whitening.fit(np.stack([stack(found[number].rows) for number in range(len(probed))], axis=1))
 
     facts = [photo.facts for photo in photos]
+    like: list[Description] = []
+    if config.flipnet is not None and (model_folder(config.flipnet) / SPACE_FILE).is_file():
+        like = _describe(photos, plan)
+        facts = [dataclasses.replace(entry, description=row) for entry, row in zip(facts, like, strict=True)]
+    models = tuple(plan.models.items())
 
     def measure(records: Sequence[Record], faces: Sequence[_Face], first: int) -> Features:
-        return whitening(_measure(records, faces, first, extract, executor))
+        return whitening(_measure(records, faces, first, extract, executor, models))
 
     starts = itertools.count()  # records take turns with the faces, and another face begins each time
 
     records = search_bank(
-        language(_sides(facts)),
+        language(_sides(facts), config.flipnet, like),
         whitening(np.stack([photo.features for photo in photos])),
         lambda drawn: measure(drawn, plan.search_faces, next(starts)),
         plan.search,
@@ -395,7 +429,13 @@ def find_bank(
         facts=facts,
         known=plan.known,
     )
-    bank = Bank(out.stem, "", tuple(map(rounded, records)), _told(facts))
+    bank = Bank(
+        out.stem,
+        "",
+        tuple(map(rounded, records)),
+        _told(facts),
+        models={digest: plan.models[digest] for digest in sorted(networks_of(records))},
+    )
     compared = _judge(bank, judges, plan.judge_faces, measure, whitening, config)
     patches = _judge_by_patches(bank, judges, plan, config)
     left_out = plan.photographs.summary()
@@ -449,6 +489,14 @@ def _told(facts: Sequence[Facts]) -> tuple[Told, ...]:
     return (*(("side",) if side else ()), *(("file",) if file else ()), "tone")
 
 
+def _describe(photos: Sequence[Photo], plan: _Plan) -> list[Description]:
+    """Describe photographs for a FlipNet that degrades like them: their own pixels, as they were found."""
+    assert plan.config.flipnet is not None
+    space = read_space(model_folder(plan.config.flipnet))
+    places = {display_name(name): place for place, name in enumerate(plan.photographs.names)}
+    return [space.describe(decode_image(plan.photographs.read(places[photo.name])).pixels) for photo in photos]
+
+
 def _measure_photos(
     place: str, sources: Sources, places: Sequence[int], config: FitBankConfig, executor: ExecutorConfig
 ) -> tuple[list[Photo], list[tuple[str, str, str]]]:
@@ -470,13 +518,14 @@ def _measure(
     first: int,
     extract: ExtractConfig,
     executor: ExecutorConfig,
+    models: tuple[tuple[str, str], ...],
 ) -> Features:
     """Features of an image of each record, which take turns with the faces, (n, D)."""
     by_face: dict[int, list[int]] = {}
     for number in range(len(records)):
         by_face.setdefault((first + number) % len(faces), []).append(number)
     tasks = [
-        ProbeTask(face, faces[face].pixels, tuple(records[number] for number in numbers), extract)
+        ProbeTask(face, faces[face].pixels, tuple(records[number] for number in numbers), extract, models)
         for face, numbers in by_face.items()
     ]
     found = measure_tasks(Extractor(DEGRADATION), tasks, {}, executor)
@@ -497,6 +546,12 @@ def _draws(bank: Bank, config: FitBankConfig, purpose: str, count: int) -> list[
         ops = bank.records[int(rng.integers(len(bank.records)))]
         drawn.append(Record(int(rng.integers(1 << 48)), varied(ops, config.vary, rng, bank.told)))
     return drawn
+
+
+def _image(bank: Bank, record: Record, face: Pixels, size: int) -> Pixels:
+    """Make the image of a record that was drawn from a bank, as it is measured."""
+    network = loaded_networks(tuple(bank.models.items())) if record.by_model else None
+    return middle(make_lq(record, face, network), size)
 
 
 def _judged(judges: Sequence[Photo]) -> int:
@@ -564,7 +619,7 @@ def _judge_by_patches(bank: Bank, judges: Sequence[Photo], plan: _Plan, config: 
     try:
         return compare_patches(
             _Pictures(
-                count, lambda number: middle(make_lq(drawn[number], faces[number % len(faces)].pixels), config.size)
+                count, lambda number: _image(bank, drawn[number], faces[number % len(faces)].pixels, config.size)
             ),
             _Pictures(len(judges), lambda number: look(sources.read(places[judges[number].name]), config.photo)[0]),
             [faces[number % len(faces)].person for number in range(count)],
@@ -690,7 +745,7 @@ def _draw_sheet(bank: Bank, photos: Sequence[Photo], plan: _Plan, config: FitBan
     made: list[Tile] = []
     for number, record in enumerate(_draws(bank, config, "sheet", 2 * _SHEET_COLUMNS)):
         face = plan.judge_faces[number % len(plan.judge_faces)].pixels
-        made.append(Tile(middle(make_lq(record, face), config.size), caption(record)))
+        made.append(Tile(_image(bank, record, face, config.size), caption(record)))
     rows = [tiles[start : start + _SHEET_COLUMNS] for tiles in (shown, made) for start in (0, _SHEET_COLUMNS)]
     headings = ["photographs", "", f"{bank.name}, on faces that took no part", ""]
     kept = [(row, heading) for row, heading in zip(rows, headings, strict=True) if row]

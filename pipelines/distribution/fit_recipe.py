@@ -161,6 +161,7 @@ def fit_recipe(
     records: int | None = None,
     held_out: str | os.PathLike[str] | None = None,
     pool: Sequence[str | os.PathLike[str]] | None = None,
+    flipnet: str | os.PathLike[str] | None = None,
     detector: str | None = None,
     feature_cache: str | os.PathLike[str] | None = None,
     seed: int = 0,
@@ -198,6 +199,8 @@ def fit_recipe(
         held_out: Photographs of other people that judge a bank; else those of three in ten people of `real` do.
         pool: Banks whose records a search for a bank varies beside new ones: names of those that ship, or files; all
             that ship by default, and none where it is empty.
+        flipnet: FlipNet whose images are candidates for a bank, beside those of classical steps; none where None. One
+            that can is shown each photograph. It takes several times as long.
         detector: What finds the faces to align: `packaged` or `yunet`.
         feature_cache: Folder that keeps what a search for a bank measures, for others; else it is kept until its files
             are there.
@@ -219,6 +222,7 @@ def fit_recipe(
             "records": records,
             "held_out": held_out,
             "pool": pool,
+            "flipnet": flipnet,
             "detector": detector,
             "feature_cache": feature_cache,
         },
@@ -245,6 +249,7 @@ def fit_recipe(
                 rounds=rounds,
                 records=records,
                 pool=None if pool is None else [os.fspath(bank) for bank in pool],
+                flipnet=None if flipnet is None else os.fspath(flipnet),
             ),
             files[0],
         )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
 from degrade_kit.checks import choice, probability, whole
 from degrade_kit.errors import ConfigError
 from degrade_kit.network_steps import CAPTIONS, RandomFlipNet
-from degrade_kit.presets import resolve_recipe
+from degrade_kit.presets import in_a_photograph, resolve_recipe
 from degrade_kit.recipe import Recipe
 from degrade_kit.steps import OneOf, Option
 
@@ -76,17 +76,30 @@ def _given(prompts: Mapping[str, float] | Sequence[str] | str) -> Any:  # noqa: 
 
 
 def flipnet_recipe(step: RandomFlipNet) -> Recipe:
-    """The recipe of `--mode flipnet`: every LQ image is the FlipNet's, at the full size."""
+    """The recipe of `--mode flipnet`: every LQ image is the FlipNet's, where the FlipNet is to act.
+
+    That is the full size, or, of one that was trained on photographs' own pixels, a photograph in which the face is as
+    large as in those; it is then written to a file, since what such a network leaves out is a camera's own JPEG.
+    """
+    source = "FlipNet (ICCV 2025, arXiv 2508.08556), off-shelf degradation"
+    if not (sides := _face_sides(step.model)):
+        return Recipe(name="flipnet", steps=(step,), source=f"{source}: degradation mode on the whole image")
     return Recipe(
         name="flipnet",
-        steps=(step,),
-        source="FlipNet (ICCV 2025, arXiv 2508.08556), off-shelf degradation: degradation mode on the whole image",
+        steps=(in_a_photograph(step, sides),),
+        source=f"{source}, at the size that faces have in the photographs of its training, with a file behind it",
     )
+
+
+def _face_sides(model: str) -> tuple[int, ...]:
+    from degrade_kit.flipnet.folder import model_folder, read_config
+
+    return read_config(model_folder(model))[0].face_sides
 
 
 def mixed_recipe(step: RandomFlipNet, share: float, recipe: Recipe) -> Recipe:
     """The recipe of `--mode mix`: an LQ image is the FlipNet's with a chance of `share`, else the recipe's."""
-    options = Option(weight=share, steps=(step,)), Option(weight=1 - share, steps=recipe.steps)
+    options = Option(weight=share, steps=flipnet_recipe(step).steps), Option(weight=1 - share, steps=recipe.steps)
     return Recipe(
         name=f"flipnet+{recipe.name}",
         steps=(OneOf(options=options),),
@@ -99,7 +112,7 @@ def shorthand_recipe(
     mode: Mode,
     mix: float,
     recipe: str | os.PathLike[str] | Recipe,
-    model: str = "small",
+    model: str = "photos",
     prompts: Mapping[str, float] | Sequence[str] | str | None = None,
     **settings: Any,  # noqa: ANN401 (fields of the step, which checks them)
 ) -> Recipe:

@@ -12,16 +12,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
 
+from degrade_kit.degradation import make_lq
 from degrade_kit.errors import ConfigError
 from degrade_kit.files import decode_json, read_regular, write_whole
 from degrade_kit.flipnet.checkpoint import BaseReference, load
 from degrade_kit.flipnet.config import Mode, SamplingConfig
 from degrade_kit.flipnet.crops import POLICIES, apply_crop, draw_crop
 from degrade_kit.flipnet.degrader import Degrader, draw_prompt
+from degrade_kit.flipnet.description import DescriptionSpace
 from degrade_kit.flipnet.distill import DistillConfig, distill, few_step_sampling
 from degrade_kit.flipnet.folder import BASE_DIR, Prompts, check_model, folder_digest, read_config
 from degrade_kit.flipnet.licence import copy_licence
@@ -30,12 +33,13 @@ from degrade_kit.flipnet.measures import features_of
 from degrade_kit.flipnet.mixture import FACE, ImageCache, PairSample
 from degrade_kit.hq import HqConfig, prepare_pixels
 from degrade_kit.image import Pixels
-from degrade_kit.pipelines.claim import FREE, Claim, Inputs, check_apart, plain, without
+from degrade_kit.pipelines.claim import CONFIGS, FREE, Claim, Inputs, check_apart, plain, without
 from degrade_kit.pipelines.devices import check_device
 from degrade_kit.pipelines.images import list_images
 from degrade_kit.pipelines.machine import default_threads
 from degrade_kit.pipelines.models.loading import cache_bytes, resolved_data_workers
 from degrade_kit.pipelines.signals import Interrupt
+from degrade_kit.recipe import load_recipe
 from degrade_kit.seeding import generator
 from degrade_kit.sources import Sources, open_sources
 from degrade_kit.store import LocalStore
@@ -45,6 +49,8 @@ VARIANTS = 5
 """LQ images of a face by one prompt, whose differences are compared."""
 DIVERSITY = 0.9
 """Least mean distance of the variants, as a share of the teacher's."""
+_PHOTOGRAPHED = (104, 180)
+"""Sides of the faces that stand for photographs, pixels, as where a model learns to degrade like them."""
 _DRAWS = 400
 """Partitions of the teacher's images that the null is made of."""
 
@@ -56,7 +62,7 @@ class DistillRun:
     """What to distill, on what, and where it goes."""
 
     flipnet: str
-    """Folder of the teacher, or `small`."""
+    """Folder of the teacher, or the name of one that ships."""
     faces: str
     out_dir: Path
     config: DistillConfig = field(default_factory=DistillConfig)
@@ -96,26 +102,50 @@ class Judgement:
 class PromptedCrops:
     """Crops of faces with prompts of a model: what it degrades, with nothing that it should become.
 
+    Every second one, by chance, is to be degraded like a photograph in place of the prompt, where the model can do
+    that: like another face, as small as faces are in photographs, by a record of the recipe that taught it.
+
     Args:
         sources: The faces.
         prompts: What the model answers to; the null prompt where there are none.
         face_size: Side to which faces are prepared, pixels.
         seed: Of the draws.
         cache: For prepared faces.
+        space: How the model is told of photographs; None where it cannot be.
     """
 
-    def __init__(self, sources: Sources, prompts: Prompts, *, face_size: int, seed: int, cache: ImageCache) -> None:
+    def __init__(
+        self,
+        sources: Sources,
+        prompts: Prompts,
+        *,
+        face_size: int,
+        seed: int,
+        cache: ImageCache,
+        space: DescriptionSpace | None = None,
+    ) -> None:
         self._sources, self._prompts, self._seed, self._cache = sources, prompts, seed, cache
-        self._config = HqConfig(size=face_size)
+        self._config, self._space = HqConfig(size=face_size), space
+        self._photographs = None if space is None else load_recipe(CONFIGS / "native-photo.yaml")
 
     def sample(self, number: int, size: int) -> PairSample:
         """Cut the crop of this number; see `degrade_kit.flipnet.batch.PairStream`."""
         rng = generator(self._seed, "distill", number)
         place = int(rng.integers(len(self._sources)))
-        read = self._sources.read
-        (face,) = self._cache.get(place, lambda: (prepare_pixels(read(place), self._config),))
+        face = self._face(place)
         crop = apply_crop(draw_crop(face.shape[0], face.shape[1], size, POLICIES[FACE], rng), face)
-        return PairSample(crop, crop, draw_prompt(self._prompts, rng), FACE, fresh=True)
+        prompt = draw_prompt(self._prompts, rng)
+        if self._space is None or self._photographs is None or rng.random() < 0.5:
+            return PairSample(crop, crop, prompt, FACE, fresh=True)
+        other = self._face(int(rng.integers(len(self._sources))))
+        side = int(rng.integers(_PHOTOGRAPHED[0], _PHOTOGRAPHED[1] + 1))
+        small = np.asarray(cv2.resize(other, (side, side), interpolation=cv2.INTER_AREA), np.uint8)
+        description = self._space.describe(make_lq(self._photographs.draw(rng), small))
+        return PairSample(crop, crop, "", FACE, fresh=True, description=description)
+
+    def _face(self, place: int) -> Pixels:
+        read = self._sources.read
+        return self._cache.get(place, lambda: (prepare_pixels(read(place), self._config),))[0]
 
 
 def distill_flipnet(
@@ -142,7 +172,7 @@ def distill_flipnet(
         workers = resolved_data_workers(run.data_workers, run.device, config)
         state = distill(
             loaded,
-            _stream(run, loaded.prompts, workers),
+            _stream(run, loaded.prompts, loaded.net.space, workers),
             config,
             run.out_dir,
             base,
@@ -161,10 +191,12 @@ def distill_flipnet(
     return found
 
 
-def _stream(run: DistillRun, prompts: Prompts, workers: int, *, seed: int | None = None) -> PromptedCrops:
+def _stream(
+    run: DistillRun, prompts: Prompts, space: DescriptionSpace | None, workers: int, *, seed: int | None = None
+) -> PromptedCrops:
     cache = ImageCache(cache_bytes(2.0, workers))
     seed = run.config.seed if seed is None else seed
-    return PromptedCrops(open_sources(run.faces), prompts, face_size=run.face_size, seed=seed, cache=cache)
+    return PromptedCrops(open_sources(run.faces), prompts, face_size=run.face_size, seed=seed, cache=cache, space=space)
 
 
 def check_distillation(run: DistillRun) -> Path:
@@ -208,7 +240,7 @@ def distill_plan_text(run: DistillRun) -> str:
 def judge(run: DistillRun, teacher: Degrader) -> list[Judgement]:
     """Compare images in few steps with the teacher's, of crops of the run's size by the teacher's prompts."""
     student = Degrader(load(run.out_dir / "model", base_model=run.base_model), device=run.device)
-    stream = _stream(run, teacher.prompts, 0, seed=run.config.seed + 1)
+    stream = _stream(run, teacher.prompts, teacher.net.space, 0, seed=run.config.seed + 1)
     side = max(run.config.crop_sizes)
     judged = StepsJudge(
         teacher,
@@ -270,7 +302,7 @@ def _made(degrader: Degrader, groups: Sequence[PairSample], sampling: SamplingCo
     """LQ images of each group, with noise of their own in each part of the judgement."""
     records = [
         [
-            degrader.record(group.caption, (part * len(groups) + number) * VARIANTS + k, sampling)
+            degrader.record(group.caption, (part * len(groups) + number) * VARIANTS + k, sampling, group.description)
             for k in range(VARIANTS)
         ]
         for number, group in enumerate(groups)

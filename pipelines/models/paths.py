@@ -58,7 +58,7 @@ def check_distill_paths(flipnet: str, faces: str, *, base_model: str | None, dow
     """Make sure that what `distill` is given is there.
 
     Args:
-        flipnet: Folder of the teacher, or `small`.
+        flipnet: Folder of the teacher, or the name of one that ships.
         faces: Where the HQ faces are.
         base_model: In place of the teacher's own.
         download: Whether a base model may be fetched from a hub.

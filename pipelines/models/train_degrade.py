@@ -104,6 +104,9 @@ class DataConfig:
     exemplars: bool = False
     """Whether the network learns to degrade like a photograph that it is shown as a description: of another part of
     the LQ image, or of another face that was degraded alike."""
+    face_sides: tuple[int, ...] = ()
+    """Least and largest side of the faces in the photographs, pixels, for the model to know where it is to act; empty
+    where they are as large as HQ."""
     crops: int = 1
     """Crops in a row of one image."""
     held_out: float = 0.125
@@ -198,6 +201,8 @@ def degrade_run_config(sections: Mapping[str, Any], overrides: Mapping[str, Any]
         network = dataclasses.replace(network, description=_space(config).size)
     elif network.description and not config.start:
         raise ConfigError(f"{where}: network: description: set `data: {{exemplars: true}}`, which sets it")
+    if config.data.face_sides:
+        network = dataclasses.replace(network, face_sides=config.data.face_sides)
     return dataclasses.replace(config, network=network)
 
 
@@ -470,6 +475,7 @@ def build_net(run: DegradeRun, stream: Mixture) -> tuple[FlipNet, BaseReference]
         )
         if config.train.train_base:  # which is then saved with it
             base = BaseReference(location=BASE_DIR)
+        net.config = dataclasses.replace(net.config, face_sides=config.network.face_sides)
         return net, base
     return new_net(
         config.network,

@@ -138,7 +138,7 @@ def synthesize(
     preset: str | os.PathLike[str] | Recipe = "real-world",
     mode: Literal["onthefly", "flipnet", "mix"] = "onthefly",
     mix: float = 0.5,
-    flipnet: str | os.PathLike[str] = "small",
+    flipnet: str | os.PathLike[str] = "photos",
     base_model: str | os.PathLike[str] | None = None,
     prompts: Mapping[str, float] | Sequence[str] | None = None,
     like: str | os.PathLike[str] | None = None,
@@ -187,7 +187,7 @@ def synthesize(
         preset: Name of a preset, path of a recipe file, or a recipe.
         mode: What makes LQ images: the recipe, a FlipNet, or for each variant one of both.
         mix: In the mode `mix`, the FlipNet's share, in [0, 1].
-        flipnet: `small`, which ships, or a folder that `degrade-kit train-degrade` wrote.
+        flipnet: `photos` or `small`, which ship, or a folder that `degrade-kit train-degrade` wrote.
         base_model: Folder in place of the FlipNet's own base model.
         prompts: Of the FlipNet, with how often each is drawn; "" is the null prompt. The model's own where None, or
             beside `like` none.

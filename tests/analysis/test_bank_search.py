@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
@@ -21,6 +22,7 @@ from degrade_kit.analysis.bank_search import (
     search_bank,
 )
 from degrade_kit.errors import ConfigError
+from degrade_kit.network_ops import FlipNetImage
 from degrade_kit.ops import Blur, Frame, GaussianNoise, Jpeg, Op, Rescale, Resize, ResizeSide, Tone, Unframe, WebP
 from degrade_kit.record import Record
 
@@ -243,3 +245,20 @@ def test_a_tone_is_bounded_as_a_whole() -> None:
     kept = [op for op in tones if _bounded([op]) == [op]]
     assert len(tones) > 150
     assert len(kept) > 0.4 * len(tones), "most that are drawn are near enough"
+
+
+def test_a_flipnet_softens_a_third_of_the_candidates_like_the_photograph_that_each_is_drawn_for() -> None:
+    rng = np.random.default_rng(3)
+    own = (0.5,) * 11
+    made = language(model="photos", like=[(0.0,) * 11])
+    steps = [op for _ in range(300) for op in made.draw(rng).steps if isinstance(op, FlipNetImage)]
+    assert 70 < len(steps) < 130
+    shown = [op for op in steps if op.description]
+    assert 0.5 < len(shown) / len(steps) < 0.8, "the others have words"
+    for op in steps:
+        _, after, _ = Facts(description=own).apply((ResizeSide(side=40), op, Resize(scale=1.0)))
+        assert after == (dataclasses.replace(op, description=own) if op.description else op)
+        assert Facts().apply((ResizeSide(side=40), op, Resize(scale=1.0)))[1] == op, "nothing is known of it"
+    worded = language(model="photos").draw
+    assert not any(getattr(op, "description", ()) for _ in range(100) for op in worded(rng).steps)
+    assert language().digest() != made.digest()

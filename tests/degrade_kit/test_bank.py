@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import dataclasses
 import json
 import pickle
 from pathlib import Path
@@ -15,6 +16,8 @@ import degrade_kit as dk
 from degrade_kit.bank import Bank, load_bank, rounded, shipped_banks, varied
 from degrade_kit.degradation import make_lq
 from degrade_kit.errors import ConfigError
+from degrade_kit.flipnet.folder import degrading_model
+from degrade_kit.network_ops import FlipNetImage
 from degrade_kit.ops import Blur, Denoise, Frame, GaussianNoise, Jpeg, Op, Rescale, Resize, ResizeSide, Tone, Unframe
 from degrade_kit.presets import MIXTURES, preset, preset_names
 from degrade_kit.recipe import Recipe, load_recipe, recipe_from_mapping
@@ -197,6 +200,53 @@ def test_a_damaged_bank_is_refused(change: dict[str, object], message: str, file
     file.write_text(json.dumps({**json.loads(BANK.to_json()), **change}), "utf-8")
     with pytest.raises(ConfigError, match=message):
         load_bank(file)
+
+
+def of_a_network() -> Bank:
+    """A bank with a record of the FlipNet `photos`."""
+    digest, _, _ = degrading_model("photos")
+    step = FlipNetImage(model=digest, prompt="clean, press", num_steps=2)
+    records = PLAIN, (ResizeSide(side=40), step, Resize(scale=1.0))
+    return Bank("tried", "by a test", records, models={digest: "photos"})
+
+
+def test_a_bank_says_where_the_flipnets_of_its_records_are(tmp_path: Path) -> None:
+    bank, file = of_a_network(), tmp_path / "tried.json"
+    file.write_text(bank.to_json(), "utf-8")
+    assert load_bank(file) == bank
+    made = recipe(file)
+    assert made.models == dict(bank.models)
+    assert pickle.loads(pickle.dumps(made)).models == made.models
+    assert recipe_from_mapping(made.to_mapping(), "again").models == made.models
+    assert "models" not in BANK.to_json(), "files of others are as before"
+
+
+def test_a_bank_whose_flipnet_is_another_or_nowhere_is_refused(tmp_path: Path) -> None:
+    bank, file = of_a_network(), tmp_path / "tried.json"
+    [digest] = bank.models
+    for models, message in (
+        ({digest: "small"}, f"expected the FlipNet {digest}, found "),
+        ({digest: str(tmp_path / "gone")}, f"it was the FlipNet {digest}"),
+        ({}, f"it does not say where the FlipNet {digest} is"),
+    ):
+        file.write_text(dataclasses.replace(bank, models=models).to_json(), "utf-8")
+        with pytest.raises(ConfigError, match=message):
+            recipe(file)
+
+
+@pytest.mark.slow
+def test_a_data_set_of_a_bank_with_a_flipnet_is_made_again_from_its_records(faces_dir: Path, tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    (tmp_path / "tried.json").write_text(of_a_network().to_json(), "utf-8")
+    made = recipe(tmp_path / "tried.json")
+    dk.synthesize(faces_dir, tmp_path / "out", preset=made, variants=2, size=128, workers=0)
+    samples = dk.open_shards(tmp_path / "out").samples()
+    records = [sample.info[f"lq{number}_record"] for sample in samples for number in range(2)]
+    by_network = [text for text in records if "flipnet" in text]
+    assert 0 < len(by_network) < len(records), "both records are drawn"
+    checked = dk.verify(tmp_path / "out", replay=1.0, workers=0)
+    assert checked.problems == []
+    assert checked.identical == checked.replayed == 12
 
 
 def test_a_bank_that_is_not_there_is_named() -> None:

@@ -145,8 +145,8 @@ def test_a_flipnet_that_ships_is_called_by_its_name(name: str) -> None:
     assert recipe({"model": name}).models == {folder_digest(SHIPPED[name]): name}
 
 
-def test_small_is_the_one_that_is_meant_where_none_is_named() -> None:
-    assert recipe({}).models == {folder_digest(SHIPPED["small"]): "small"}
+def test_photos_is_the_one_that_is_meant_where_none_is_named() -> None:
+    assert recipe({}).models == {folder_digest(SHIPPED["photos"]): "photos"}
 
 
 @pytest.fixture

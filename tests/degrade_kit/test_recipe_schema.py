@@ -26,7 +26,7 @@ BEYOND = (
     "a whole number",  # nor knows what lies between them
     "in_order",  # nor compares a number with the length of another list
     "levels.low",  # nor with one under another key
-    *("no flipnet.json", "no description.json"),  # nor looks at files
+    *("no flipnet.json", "no description.json", "No such file", "descriptions of 11"),  # nor looks at files
 )
 """What only the reader of recipes can tell, by its messages."""
 ROOT = Path(__file__).resolve().parents[2]

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from degrade_kit import ops
 from degrade_kit.errors import ConfigError
-from degrade_kit.flipnet.folder import SMALL, folder_digest
+from degrade_kit.flipnet.folder import PHOTOS, folder_digest
 from degrade_kit.kernels import full_size
 from degrade_kit.steps import (
     KERNEL_KINDS,
@@ -80,7 +80,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     },
     "photo_frame": {"side": (64, 224)},
     "bank": {"file": "press-photo"},
-    "flipnet": {"digest": folder_digest(SMALL)},
+    "flipnet": {"digest": folder_digest(PHOTOS)},
     "color_shift": {},
     "color_jitter": {},
     "gray": {},

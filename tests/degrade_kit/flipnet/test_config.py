@@ -110,6 +110,8 @@ def test_a_value_out_of_range_is_told_with_its_place() -> None:
         ({"condition_text": "other"}, "condition_text: expected same or null"),
         ({"noise_offset": -0.1}, "noise_offset: expected 0 or more"),
         ({"noise_gain": -0.1}, "noise_gain: expected 0 or more"),
+        ({"face_sides": (64,)}, r"face_sides: expected \[least, largest\] within 8 and 2048 pixels, got \[64\]"),
+        ({"face_sides": (224, 64)}, r"face_sides: expected \[least, largest\]"),
     ],
 )
 def test_a_wrong_part_is_named(change: dict[str, Any], message: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 from collections.abc import Callable
 
 import pytest
@@ -39,6 +40,28 @@ def test_a_student_of_a_teacher_of_one_step_has_nothing_to_learn_but_its_guidanc
     assert float(alone.parts["error"]) < 1e-6
     assert float(alone.parts["texture"]) < 1e-3
     assert float(guided.parts["error"]) > 1e-3
+
+
+def test_a_student_is_shown_what_its_teacher_is_shown() -> None:
+    net = tiny_flipnet(prediction_type="epsilon")
+    net.add_describer(3)
+    assert net.describer is not None
+    with torch.no_grad():
+        for parameter in net.describer.parameters():
+            parameter.normal_(generator=torch.Generator().manual_seed(1)).mul_(0.5)
+    config, sampling = DistillConfig(solver_steps=(1,), teacher_steps=1), SamplingConfig(guidance=1.0)
+    loss = DistillLoss(net, copy.deepcopy(net), sampling, config)
+    shown = dataclasses.replace(batch_of(2, 16), descriptions=[(1.0, -2.0, 0.5), ()])
+    loss(shown, pair_generators(0, 0, 0, 2))
+    assert float(loss.parts["error"]) < 1e-6, "it has nothing to learn"
+    blind = copy.deepcopy(net)
+    assert blind.describer is not None
+    with torch.no_grad():
+        for parameter in blind.describer.parameters():
+            parameter.zero_()
+    other = DistillLoss(blind, net, sampling, config)
+    other(shown, pair_generators(0, 0, 0, 2))
+    assert float(other.parts["error"]) > 1e-4
 
 
 @pytest.mark.slow

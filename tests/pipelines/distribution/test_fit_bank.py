@@ -27,7 +27,10 @@ from degrade_kit.analysis.distances import Interval
 from degrade_kit.bank import Bank, load_bank, shipped_banks
 from degrade_kit.degradation import make_lq
 from degrade_kit.errors import ConfigError
+from degrade_kit.flipnet.description import read_space
+from degrade_kit.flipnet.folder import PHOTOS, degrading_model
 from degrade_kit.image import Pixels, decode_image, encode_jpeg, encode_png
+from degrade_kit.network_ops import FlipNetImage
 from degrade_kit.ops import Frame, Jpeg, Rescale, Resize, ResizeSide, Unframe
 from degrade_kit.pipelines.cli import main
 from degrade_kit.pipelines.distribution import fit_bank
@@ -167,6 +170,7 @@ def test_a_dry_run_says_who_chooses_and_who_judges(world: Path, tmp_path: Path) 
         (("--kind", "bank", "--parts", 3), "--parts has no effect without --kind ranges"),
         (("--records", 40), "--records has no effect without --kind bank"),
         (("--pool", "none"), "--pool has no effect without --kind bank"),
+        (("--flipnet", "photos"), "--flipnet has no effect without --kind bank"),
         (("--kind", "bank", "--allow-resize", "--detector", "yunet"), "--detector has no effect with --allow-resize"),
     ],
 )
@@ -209,6 +213,44 @@ def test_a_search_begins_with_the_banks_that_are_named(
     with pytest.raises(ConfigError, match="bank crowds: expected a file that ends in"):
         dk.fit_recipe(world / "photos", world / "hq", tmp_path / "a.yaml", kind="bank", pool=["crowds"])
     assert plans[0].known == [record for name in names for record in load_bank(name).records]
+
+
+def test_a_plan_counts_what_a_flipnet_takes(world: Path, tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    words: dict[str, Any] = {"real": str(world / "photos"), "hq": str(world / "hq"), "size": SIZE}
+    plain, other = (
+        fit_bank.plan_bank(
+            fit_bank.FitBankConfig(**words, photo=PhotoConfig(size=SIZE, cut=True), flipnet=flipnet, pool=()),
+            tmp_path / "mine.yaml",
+        )
+        for flipnet in (None, "photos")
+    )
+    assert (plain.models, other.models) == ({}, {degrading_model("photos")[0]: "photos"})
+    assert plain.effort.setup == 0 < other.effort.setup
+    with pytest.raises(ConfigError, match="not a FlipNet"):
+        dk.fit_recipe(world / "photos", world / "hq", tmp_path / "a.yaml", kind="bank", flipnet=tmp_path)
+
+
+@pytest.mark.long
+def test_a_flipnet_makes_candidates_that_are_like_the_photographs(world: Path, tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    words = ["--candidates", 60, "--rounds", 0, "--records", 48, "--num-faces", 8, "--size", SIZE, "--workers", 0]
+    result = run("fit-recipe", "--kind", "bank", "--real", world / "photos", "--hq", world / "hq", "--allow-resize",
+                 "--pool", "none", "--flipnet", "photos", "--out", tmp_path / "mine.yaml", *words)  # fmt: skip
+    assert result.exit_code in (0, 1), result.output
+    bank = load_bank(tmp_path / "mine.json")
+    assert bank.models == {degrading_model("photos")[0]: "photos"}
+    steps = [op for ops in bank.records for op in ops if isinstance(op, FlipNetImage)]
+    assert 0 < len(steps) < len(bank.records)
+    space = read_space(PHOTOS)
+    described = {
+        space.describe(decode_image(path.read_bytes(), min_side=16).pixels)
+        for path in sorted((world / "photos").iterdir())
+    }
+    assert {op.description for op in steps} - {()} <= described
+    assert any(op.description for op in steps)
+    assert load_recipe(tmp_path / "mine.yaml").models == bank.models
+    assert "flipnet" in (tmp_path / "mine.md").read_text("utf-8")
 
 
 @pytest.mark.slow

@@ -13,11 +13,21 @@ import torch
 from degrade_kit.flipnet import foreign
 from degrade_kit.flipnet.checkpoint import BaseReference, load, load_base, save
 from degrade_kit.flipnet.config import FlipNetConfig, SamplingConfig
-from degrade_kit.flipnet.folder import BASE_DIR
+from degrade_kit.flipnet.description import DescriptionSpace, read_space
+from degrade_kit.flipnet.folder import BASE_DIR, PHOTOS
+from degrade_kit.flipnet.mixture import ImageCache, PairSample
 from degrade_kit.flipnet.sampling import make_scheduler
 from degrade_kit.flipnet.weights import network_fingerprint
 from degrade_kit.image import encode_png
-from degrade_kit.pipelines.models.distill import VARIANTS, Judgement, _distances, _energy, _null
+from degrade_kit.pipelines.models.distill import (
+    VARIANTS,
+    Judgement,
+    PromptedCrops,
+    _distances,
+    _energy,
+    _null,
+)
+from degrade_kit.sources import open_sources
 from tests.degrade_kit.flipnet.models import assemble, gated_flipnet, save_published
 from tests.pipelines.models.runs import metrics, run
 
@@ -71,6 +81,21 @@ def test_a_flipnet_becomes_one_of_few_steps(teacher: Path, faces: Path, tmp_path
     assert any(changed)
     assert [line["step"] for line in metrics(out)] == [1, 2]
     assert run([*words, "--learning-rate", "0.5"]).exit_code == 1, "a run of another configuration"
+
+
+def test_every_second_crop_is_to_be_like_a_photograph_where_the_model_can_do_that(faces: Path) -> None:
+    def crops(space: DescriptionSpace | None) -> list[PairSample]:
+        prompts = (("haze", 1.0), ("low light", 2.0))
+        made = PromptedCrops(open_sources(str(faces)), prompts, face_size=128, seed=3, cache=ImageCache(0), space=space)
+        return [made.sample(number, 64) for number in range(24)]
+
+    plain, shown = crops(None), crops(read_space(PHOTOS))
+    assert [len(sample.description) for sample in plain] == [0] * 24
+    assert {len(sample.description) for sample in shown} == {0, 11}
+    assert 5 < sum(bool(sample.description) for sample in shown) < 19
+    assert all((sample.caption == "") == bool(sample.description) for sample in shown)
+    assert all(np.array_equal(one.hq, other.hq) for one, other in zip(plain, shown, strict=True))
+    assert [sample.description for sample in shown] == [sample.description for sample in crops(read_space(PHOTOS))]
 
 
 @pytest.mark.long

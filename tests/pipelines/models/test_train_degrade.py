@@ -498,7 +498,7 @@ def test_the_photos_configuration_begins_with_the_small_flipnet(raw: Path, tmp_p
 @pytest.mark.long
 def test_a_flipnet_learns_from_exemplars_and_a_killed_run_ends_alike(raw: Path, licensed: Path, tmp_path: Path) -> None:
     data = {"native": {"*": 1.0}, "source_words": True, "survey": 20, "exemplars": True, "face_share": 0.5}
-    data |= {"presets": ["gfpgan"], "face_sizes": [64], "held_out": 0.25}
+    data |= {"presets": ["gfpgan"], "face_sizes": [64], "held_out": 0.25, "face_sides": [40, 90]}
     config = further(licensed, tmp_path / "exemplars.yaml", data=data)
     pairs = ["train-degrade", "--pairs", f"press={raw / 'noise'}", "--hq", str(raw / "faces"), "--config", str(config)]
     pairs += ["--device", "cpu"]
@@ -507,6 +507,7 @@ def test_a_flipnet_learns_from_exemplars_and_a_killed_run_ends_alike(raw: Path, 
     assert run([*pairs, "--out", str(tmp_path / "run")]).exit_code == 0
     found = load(tmp_path / "run" / "model").net
     assert found.config.description == read_space(SHIPPED_SPACE.parent).size
+    assert found.config.face_sides == (40, 90)
     assert found.describer is not None
     assert found.describer.last.weight.abs().max() > 0, "it trained"
     assert all(text.endswith(", press") for text, _ in load(tmp_path / "run" / "model").prompts), "not those of faces"

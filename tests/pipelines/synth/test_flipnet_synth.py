@@ -32,6 +32,7 @@ from degrade_kit.flipnet.sampling import SamplingConfig
 from degrade_kit.hq import HqConfig
 from degrade_kit.image import Pixels, decode_image, to_float
 from degrade_kit.network_ops import FlipNetImage, NetworkCall
+from degrade_kit.ops import Frame, Jpeg
 from degrade_kit.pipelines.cli import main
 from degrade_kit.pipelines.dataset.verify import verify
 from degrade_kit.pipelines.executor import ExecutorConfig
@@ -103,6 +104,25 @@ def files_in(folder: Path) -> dict[str, bytes]:
 
 def run(*words: str | Path) -> Result:
     return CliRunner().invoke(main, [str(word) for word in words], catch_exceptions=False)
+
+
+def test_a_model_of_photographs_acts_at_the_size_of_faces_in_them_with_a_file_behind_it(
+    model: Path, tmp_path: Path
+) -> None:
+    other = shutil.copytree(model, tmp_path / "other")
+    settings = json.loads((other / "flipnet.json").read_text("utf-8"))
+    (other / "flipnet.json").write_text(json.dumps({**settings, "face_sides": [40, 48]}), "utf-8")
+    rng = np.random.default_rng(0)
+    for recipe in (alone(other), mixed(other, 1.0)):
+        for _ in range(20):
+            frame, step, file, _ = recipe.draw(rng).steps
+            assert isinstance(frame, Frame)
+            assert 40 <= frame.side <= 48
+            assert isinstance(step, FlipNetImage)
+            assert isinstance(file, Jpeg)
+            assert 60 <= file.quality <= 95
+    assert [op.name for op in alone(model).draw(rng).steps] == ["flipnet"], "one that knows whole faces"
+    assert {op.name for _ in range(20) for op in mixed(other, 0.0).draw(rng).steps}.isdisjoint({"flipnet", "frame"})
 
 
 class StubNetwork:
