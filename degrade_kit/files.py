@@ -224,9 +224,20 @@ def whole_folder(folder: Path) -> Generator[Path]:
     try:
         scratch.mkdir(parents=True, exist_ok=True)  # a repeated request finds it made
         yield scratch
+        _read_as_new_files_are(scratch)
         publish(scratch, folder)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _read_as_new_files_are(folder: Path) -> None:
+    """Let whoever may read a new file read those of a new folder: safetensors writes its own for their owner alone."""
+    wanted = stat.S_IMODE(folder.stat().st_mode) & 0o666  # the umask's, which cannot be asked without being set
+    for path in folder.rglob("*"):
+        found = path.lstat().st_mode
+        if stat.S_ISREG(found) and wanted & ~found:
+            with contextlib.suppress(OSError):  # some file systems have no rights
+                path.chmod(stat.S_IMODE(found) | wanted)
 
 
 def temporary_folder() -> Path:

@@ -4,6 +4,7 @@ import contextlib
 import errno
 import os
 import signal
+import stat
 import subprocess
 import sys
 import tempfile
@@ -91,6 +92,22 @@ def test_who_is_killed_before_the_renaming_leaves_the_old_file_and_a_scratch_tha
     assert len(os.listdir(tmp_path)) == 2
     sweep_scratch(tmp_path)
     assert os.listdir(tmp_path) == ["file"]
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o077, 0o002])
+def test_files_of_a_new_folder_have_the_rights_of_new_files(umask: int, tmp_path: Path) -> None:
+    before = os.umask(umask)
+    try:
+        with whole_folder(tmp_path / "model") as scratch:
+            (scratch / "unet").mkdir()
+            for name in ("weights", "unet/weights"):
+                os.close(os.open(scratch / name, os.O_CREAT | os.O_WRONLY, 0o600))  # as safetensors does
+            (scratch / "script").touch(mode=0o755)
+    finally:
+        os.umask(before)
+    found = {name: stat.S_IMODE((tmp_path / "model" / name).stat().st_mode) for name in ("weights", "unet/weights")}
+    assert set(found.values()) == {0o666 & ~umask}
+    assert (tmp_path / "model/script").stat().st_mode & 0o100, "what can be run can be run"
 
 
 def test_a_folder_is_replaced_as_a_whole(tmp_path: Path) -> None:
