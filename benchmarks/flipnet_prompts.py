@@ -28,7 +28,7 @@ from degrade_kit.flipnet.degrader import Degrader
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", required=True, help="folder of the model, or small, photos")
+    parser.add_argument("--model", required=True, help="folder of the model, or small, photos, photos-teacher")
     parser.add_argument("--hq", type=Path, help="folder of HQ faces (default: photographs that packages ship)")
     parser.add_argument("--faces", type=int, default=20, help="most faces")
     parser.add_argument("--size", type=int, default=96, help="side at which the network acts, pixels")

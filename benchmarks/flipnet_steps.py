@@ -1,4 +1,4 @@
-"""How few steps of a solver a FlipNet needs: `python -m benchmarks.flipnet_steps --hq FACES --flipnet photos`.
+"""How few steps of a solver a FlipNet needs: `python -m benchmarks.flipnet_steps --hq FACES`.
 
 The gates are those of `degrade-kit distill`. Of crops of faces, with the FlipNet's own prompts, five LQ images each are
 made in 20 steps of DDIM, twice, and in fewer steps of its solvers; with `--student DIR`, in the few steps of a FlipNet
@@ -74,7 +74,7 @@ def main() -> None:
     """Parse, judge, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--hq", required=True, help="faces, best of people that the FlipNet was not trained on")
-    parser.add_argument("--flipnet", default="photos", help="the FlipNet (default: photos)")
+    parser.add_argument("--flipnet", default="photos-teacher", help="the FlipNet (default: photos-teacher)")
     parser.add_argument("--student", action="append", default=[], help="FlipNet distilled from it; several times")
     parser.add_argument("--student-steps", type=int, nargs="+", default=[1, 2, 4], help="its steps (default: 1 2 4)")
     parser.add_argument(

@@ -98,7 +98,7 @@ def in_a_photograph(step: RandomFlipNet, sides: Sequence[float]) -> PhotoFrame:
 
 def _flipnet_real() -> Recipe:
     press = {"clean, press": 2.0, "slight blur, press": 1.5}
-    crowd = {"clean, crowd": 1.0, "slight noise, crowd": 2.5}
+    crowd = {"clean, crowd": 3.5}
     web = {"clean, web": 0.5, "slight blur, web": 2.5}
     return Recipe(
         name="flipnet-real",

@@ -19,13 +19,17 @@ else:
     import tomli as tomllib
 
 ROOT = Path(__file__).resolve().parents[1]
-SHIPPED_LICENSES = [f"degrade_kit/flipnet/{name}/LICENSE" for name in ("small", "photos")]
+SHIPPED_LICENSES = [f"degrade_kit/flipnet/{name}/LICENSE" for name in ("small", "photos", "photos-teacher")]
 NOTICES = {
     name: (
         f"The weights of {called} are for non-commercial research use only: CC BY-NC 4.0, as far as the authors of "
         "degrade-kit have rights in them, and in any case under the terms of the photographs that they were trained on."
     )
-    for name, called in (("small", "the small FlipNet"), ("photos", "the FlipNet `photos`"))
+    for name, called in (
+        ("small", "the small FlipNet"),
+        ("photos", "the FlipNet `photos`"),
+        ("photos-teacher", "the FlipNet `photos-teacher`"),
+    )
 }
 NOTICE = NOTICES["small"]
 ASKED_FOR = (

@@ -20,8 +20,10 @@ from degrade_kit.sources import data_files
 SMALL = Path(__file__).parent / "small"
 """The FlipNet of 13 words that ships with this package: `--flipnet small`."""
 PHOTOS = Path(__file__).parent / "photos"
-"""The same, trained further on pairs of photographs: `--flipnet photos`."""
-SHIPPED: Final = {folder.name: folder for folder in (SMALL, PHOTOS)}
+"""The same, trained further on pairs of photographs and distilled to four steps: `--flipnet photos`."""
+PHOTOS_TEACHER = Path(__file__).parent / "photos-teacher"
+"""What `photos` was distilled from, in as many steps as one likes: to be trained further, and distilled."""
+SHIPPED: Final = {folder.name: folder for folder in (SMALL, PHOTOS, PHOTOS_TEACHER)}
 """The models that ship with this package, by name."""
 
 CONFIG_FILE = "flipnet.json"
@@ -75,6 +77,23 @@ def read_config(folder: Path) -> tuple[FlipNetConfig, BaseReference, Prompts, Sa
     prompts = checked(fields.pop("prompts", []), each(_prompt), str(path))
     sampling = read_fields(SamplingConfig, fields.pop("sampling", {}), f"{path}: sampling")
     return FlipNetConfig.from_mapping(fields, str(path)), reference, tuple(prompts), sampling
+
+
+def check_teaches(location: str | Path, sampling: SamplingConfig) -> None:
+    """Make sure that a FlipNet can be trained further or distilled: one of few steps knows these few alone.
+
+    Args:
+        location: Its folder, or the name of one that ships.
+        sampling: What its folder says of sampling.
+
+    Raises:
+        ConfigError: If it was distilled itself.
+    """
+    if sampling.solver == "lcm":
+        raise ConfigError(
+            f"{location}: this FlipNet was distilled, and knows the {sampling.num_steps} steps of its own solver "
+            "alone; give the one that it was distilled from (of `photos`, photos-teacher)"
+        )
 
 
 def degrading_model(location: str | Path) -> tuple[str, Prompts, SamplingConfig]:

@@ -15,7 +15,7 @@ from degrade_kit.pipelines.text import human_time
 
 @command("distill", "Train a FlipNet to degrade in few steps")
 @word("--hq", ", whose crops are degraded", required=True)
-@word("--flipnet", ", the teacher", default="photos")
+@word("--flipnet", ", the teacher", default="photos-teacher")
 @word("--out", ": a folder for the run", required=True)
 @word("--solver-steps", " of the student; several times for several", multiple=True, default=(1, 2, 4))
 @option(

@@ -26,7 +26,7 @@ from degrade_kit.flipnet.crops import POLICIES, apply_crop, draw_crop
 from degrade_kit.flipnet.degrader import Degrader, draw_prompt
 from degrade_kit.flipnet.description import DescriptionSpace
 from degrade_kit.flipnet.distill import DistillConfig, distill, few_step_sampling
-from degrade_kit.flipnet.folder import BASE_DIR, Prompts, check_model, folder_digest, read_config
+from degrade_kit.flipnet.folder import BASE_DIR, Prompts, check_model, check_teaches, folder_digest, read_config
 from degrade_kit.flipnet.licence import copy_licence
 from degrade_kit.flipnet.loop import Report
 from degrade_kit.flipnet.measures import features_of
@@ -209,8 +209,10 @@ def check_distillation(run: DistillRun) -> Path:
     check_apart(run.out_dir, _inputs(run))
     check_device(run.device)
     folder = check_model(run.flipnet, run.base_model, download=run.download)
-    if read_config(folder)[0].mode is not Mode.DEGRADE:
+    config, _, _, sampling = read_config(folder)
+    if config.mode is not Mode.DEGRADE:
         raise ConfigError(f"{run.flipnet}: a FlipNet that restores; expected one that degrades")
+    check_teaches(run.flipnet, sampling)
     list_images(run.faces)
     if (largest := max(run.config.crop_sizes)) > run.face_size:
         raise ConfigError(f"faces of {run.face_size} pixels hold no crop of {largest}; lower crop_sizes")

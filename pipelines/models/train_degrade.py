@@ -28,7 +28,15 @@ from degrade_kit.flipnet.config import FlipNetConfig, Mode, of_base, read_fields
 from degrade_kit.flipnet.crops import DEFAULT_POLICY, POLICIES, CropPolicy
 from degrade_kit.flipnet.degrader import start_noise
 from degrade_kit.flipnet.description import SHIPPED_SPACE, SPACE_FILE, DescriptionSpace, read_space
-from degrade_kit.flipnet.folder import BASE_DIR, check_base, check_model, folder_digest, model_folder, read_config
+from degrade_kit.flipnet.folder import (
+    BASE_DIR,
+    check_base,
+    check_model,
+    check_teaches,
+    folder_digest,
+    model_folder,
+    read_config,
+)
 from degrade_kit.flipnet.licence import copy_licence
 from degrade_kit.flipnet.loop import Report
 from degrade_kit.flipnet.measures import energy_distance, features_of
@@ -189,7 +197,8 @@ def degrade_run_config(sections: Mapping[str, Any], overrides: Mapping[str, Any]
     merged = of_base(merged)
     config = read_fields(RunConfig, merged, where)
     if config.start:
-        theirs = read_config(model_folder(config.start))[0]
+        theirs, _, _, sampled = read_config(model_folder(config.start))
+        check_teaches(config.start, sampled)
         if config.base_model or (network is not None and network != theirs):
             raise ConfigError(
                 f"{where}: start: {config.start}: its own network and base model are trained further; leave out "

@@ -83,6 +83,16 @@ def test_a_flipnet_becomes_one_of_few_steps(teacher: Path, faces: Path, tmp_path
     assert run([*words, "--learning-rate", "0.5"]).exit_code == 1, "a run of another configuration"
 
 
+def test_what_was_distilled_teaches_nobody(faces: Path, tmp_path: Path) -> None:
+    words = ["distill", "--hq", str(faces), "--out", str(tmp_path / "few"), "--dry-run"]
+    result = run([*words, "--flipnet", "photos"])
+    assert result.exit_code == 2
+    assert "give the one that it was distilled from (of `photos`, photos-teacher)" in result.output
+    plan = run(words)
+    assert plan.exit_code == 0, plan.output
+    assert "teacher photos-teacher" in plan.output
+
+
 def test_every_second_crop_is_to_be_like_a_photograph_where_the_model_can_do_that(faces: Path) -> None:
     def crops(space: DescriptionSpace | None) -> list[PairSample]:
         prompts = (("haze", 1.0), ("low light", 2.0))

@@ -494,6 +494,16 @@ def test_the_photos_configuration_begins_with_the_small_flipnet(raw: Path, tmp_p
     assert "1,000 steps of [12, 6] pairs at [64, 96] pixels" in plan
 
 
+def test_what_was_distilled_is_not_trained_further(raw: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump({"start": "photos"}))
+    words = ["train-degrade", "--pairs", f"press={raw / 'noise'}", "--config", str(tmp_path / "mine.yaml")]
+    result = run([*words, "--out", str(tmp_path / "run"), "--dry-run"])
+    assert result.exit_code == 2
+    assert "photos: this FlipNet was distilled, and knows the 4 steps of its own solver alone" in result.output
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump({"start": "photos-teacher"}))
+    assert run([*words, "--out", str(tmp_path / "run"), "--dry-run"]).exit_code == 0
+
+
 @pytest.mark.slow
 @pytest.mark.long
 def test_a_flipnet_learns_from_exemplars_and_a_killed_run_ends_alike(raw: Path, licensed: Path, tmp_path: Path) -> None:
@@ -562,7 +572,7 @@ def test_exemplars_are_learned_alone_and_words_stay_to_the_bit(
 def test_what_is_learned_alone_needs_a_finished_network(
     changes: dict[str, Any], message: str, raw: Path, tmp_path: Path
 ) -> None:
-    sections = {"start": "photos", "train": {"describer_alone": True}, "data": {"exemplars": True}}
+    sections = {"start": "photos-teacher", "train": {"describer_alone": True}, "data": {"exemplars": True}}
     path = tmp_path / "wrong.yaml"
     path.write_text(yaml.safe_dump({**sections, **changes}))
     words = [
