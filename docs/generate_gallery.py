@@ -284,7 +284,13 @@ STRIPS: dict[str, Strip] = {
         whole=True,
     ),
     "flipnet": Strip(
-        panels={prompt: {"prompt": prompt} for prompt in ("strong blur", "strong noise", "dense haze", "very dark")},
+        panels={
+            "photos, slight blur": {"prompt": "slight blur, web"},
+            **{
+                f"small, {prompt}": {"model": "small", "prompt": prompt}
+                for prompt in ("medium blur", "dense haze", "very dark")
+            },
+        },
         grows=False,
         extra="flipnet",
     ),

@@ -23,8 +23,8 @@ from degrade_kit.seeding import generator
 from degrade_kit.store import LocalStore
 from degrade_kit.wording import counted_noun
 
-_PROMPTS = ("slight blur, medium noise", "strong noise", "strong blur", "slightly dark", "slightly dark, medium noise")
-"""Prompts under which the small FlipNet keeps a face; its card says which lose it."""
+_PROMPTS = ("medium blur", "strong blur", "very dark", "dense haze", "slight blur, strong compression")
+"""Prompts of the small FlipNet's own list; its card says under which a face is lost."""
 COMPARED = ("real-world", "gfpgan", "real-esrgan", "flipnet-paper")
 """Recipes that are drawn side by side."""
 
