@@ -118,4 +118,5 @@ def draw_modes(faces: Path, out: Path) -> list[tuple[Path, str]]:
             rows.append([Tile(hq, ("HQ",)), *(Tile(make_lq(each, hq, network), caption(each)) for each in records)])
     title = "LQ images by a recipe and by the FlipNets that ship; seed 0"
     write_whole(out, encode_png(contact_sheet(rows, title=title, notes=(LEGEND,), headings=headings, details=True)))
-    return [(out, f"recipe and FlipNets side by side. {licence_notice(SMALL)}")]
+    notices = " ".join(licence_notice(folder) for folder in (PHOTOS, SMALL))
+    return [(out, f"recipe and FlipNets side by side. {notices}")]
