@@ -2,7 +2,8 @@
 
 Each is a `degrade-kit fit-recipe --kind bank` with the settings below, near photographs of people who take no part in
 the table of docs/recipes.md; `benchmarks.splits` says which. A bank may begin with those before it. `--print` prints
-the commands alone. `--shares` finds with what shares `real-world` should draw, on the photographs of the fits, too.
+the commands alone. `--shares` finds with what shares `real-world` should draw, on the photographs of the fits, too, and
+`--exemplars` describes those that the preset `flipnet-real` degrades like.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import itertools
+import json
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,9 +24,14 @@ from benchmarks import splits
 from benchmarks.table import Bench
 from degrade_kit.analysis.distances import Features, prdc
 from degrade_kit.bank import SHIPPED, Bank, load_bank
+from degrade_kit.errors import ImageError
 from degrade_kit.files import write_whole
+from degrade_kit.flipnet.description import read_space
+from degrade_kit.flipnet.folder import PHOTOS
+from degrade_kit.image import decode_image
 from degrade_kit.pipelines.distribution.fit_recipe import fit_recipe
-from degrade_kit.pipelines.distribution.photographs import PhotoConfig
+from degrade_kit.pipelines.distribution.photographs import PhotoConfig, locate_detector, look, measure_framing
+from degrade_kit.pipelines.images import list_images
 from degrade_kit.presets import MIXTURES, preset
 
 SIZE: Final = 256
@@ -116,6 +123,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder for lists, banks and reports")
     parser.add_argument("--print", action="store_true", help="print the commands alone")
     parser.add_argument("--shares", action="store_true", help="find the shares of real-world instead")
+    parser.add_argument("--exemplars", action="store_true", help="write exemplars.json of flipnet-real instead")
     parser.add_argument("--fold", type=int, choices=(0, 1), default=0, help="half that is fitted to; 0 ships")
     parser.add_argument("--workers", type=int, default=0)
     given = parser.parse_args()
@@ -125,6 +133,9 @@ def main() -> None:
         print(line)
     if given.shares:
         print(find_shares(given.out))
+        return
+    if given.exemplars:
+        write_whole(given.out / "exemplars.json", describe_exemplars(given.out))
         return
     for name in given.names or FITS:
         fit = FITS[name]
@@ -176,6 +187,43 @@ def as_shipped(name: str, bank: Bank) -> Bank:
             f"The bank is numbers, under this toolkit's licence; the photographs, {FITS[name].terms}, are not in it"
         ),
     )
+
+
+# ------------------------------------------------------------------------------------------------------------ exemplars
+
+_EXEMPLARS: Final = {"press": "lfw", "web": "web", "crowd": "crowd"}
+_DESCRIBED: Final = 48
+"""Photographs of a kind, at most."""
+_TERMS: Final = (
+    "Numbers, under this toolkit's licence; the photographs that they describe (LFW, people who are not in LFW-Test; "
+    "RMFD; crops of crowds, like WIDER FACE's) are not in it"
+)
+
+
+def describe_exemplars(lists: Path) -> str:
+    """Describe photographs of the fits for the FlipNet `photos`, with the sizes of the faces in them, as JSON."""
+    space, kinds = read_space(PHOTOS), list[str]()
+    for kind, name in _EXEMPLARS.items():
+        listed = lists / f"{name}_fit.txt"
+        sources = list_images(str(_some(listed) if name == "lfw" else listed))
+        config = locate_detector(PhotoConfig(size=SIZE, cut=name != "lfw"))
+        config = dataclasses.replace(config, framing=measure_framing(sources, config))
+        rows: list[str] = []
+        sides: list[float] = []
+        for place in range(len(sources)):
+            data = sources.read(place)
+            try:
+                side = look(data, config)[1].side
+            except ImageError:
+                continue
+            if side is not None and len(rows) < _DESCRIBED:
+                rows.append(json.dumps(space.describe(decode_image(data, min_side=16).pixels), separators=(",", ":")))
+                sides.append(side)
+        ends = json.dumps([round(float(np.quantile(sides, step / 8))) for step in range(9)])
+        described = ",\n".join(f"    {row}" for row in rows)
+        kinds.append(f'  "{kind}": {{"sides": {ends}, "descriptions": [\n{described}\n  ]}}')
+    all_kinds = ",\n".join(kinds)
+    return f'{{"format": 1, "terms": {json.dumps(_TERMS)}, "kinds": {{\n{all_kinds}\n}}}}\n'
 
 
 # --------------------------------------------------------------------------------------------------------------- shares

@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from pathlib import Path
+from typing import Any, Final
 
 from degrade_kit.bank import Bank, load_bank, shipped_banks
+from degrade_kit.checks import by_name, checked, each, fields
 from degrade_kit.errors import ConfigError, nearest
 from degrade_kit.face_presets import face_recipes
+from degrade_kit.files import read_json
 from degrade_kit.recipe import Recipe, load_recipe, recipe_from_mapping
 from degrade_kit.scene_presets import SCENES
 from degrade_kit.sr_presets import sr_recipes
@@ -90,6 +93,11 @@ MIXTURES: dict[str, dict[str, float]] = {
 """Presets that draw from several banks, with their shares: larger where equal ones covered least."""
 
 
+_EXEMPLARS: Final = Path(__file__).parent / "flipnet" / "exemplars.json"
+"""Photographs that `flipnet-real` degrades like: how they are described, and how large the faces in them are."""
+_KIND: Final = fields({"sides": each(int), "descriptions": each(each(float))})
+
+
 def in_a_photograph(step: RandomFlipNet, sides: Sequence[float]) -> PhotoFrame:
     """Let a FlipNet act on a photograph in which the face has a side within [least, largest] pixels, and write that."""
     file = RandomJpeg(quality=(60, 95), subsampling={"4:2:0": 0.8, "4:4:4": 0.2})
@@ -97,16 +105,22 @@ def in_a_photograph(step: RandomFlipNet, sides: Sequence[float]) -> PhotoFrame:
 
 
 def _flipnet_real() -> Recipe:
-    press = {"clean, press": 2.0, "slight blur, press": 1.5}
-    crowd = {"clean, crowd": 3.5}
-    web = {"clean, web": 0.5, "slight blur, web": 2.5}
+    kinds = checked(read_json(_EXEMPLARS), fields({"format": int, "kinds": by_name(_KIND)}), _EXEMPLARS.name)["kinds"]
+    options = tuple(
+        Option(
+            weight=1.0,
+            steps=(in_a_photograph(RandomFlipNet(model="photos", like=kind["descriptions"]), kind["sides"]),),
+        )
+        for kind in kinds.values()
+    )
     return Recipe(
         name="flipnet-real",
-        steps=(in_a_photograph(RandomFlipNet(model="photos", prompt={**press, **crowd, **web}), (64, 224)),),
+        steps=(OneOf(options=options),),
         source=(
-            "the FlipNet photos at the size that faces have in photographs, 64 to 224 pixels, with a photograph's file "
-            "behind it; sizes, turn and qualities as in press and web photographs (LFW, RMFD), a third of the prompts "
-            "each for press, crowds and the web"
+            "the FlipNet photos, like each of 48 press photographs (LFW, people who are not in LFW-Test), 48 web "
+            "photographs (RMFD) and 39 faces in crowds (like WIDER FACE's), a third of the images each, at the sizes "
+            "that faces have in these, with a photograph's file behind it. What is told of the photographs are eleven "
+            "numbers each, and no picture"
         ),
         notes=(
             "At the full size the same network's images are far from photographs, and without a codec behind it a "
