@@ -355,10 +355,11 @@ def _last_format(steps: tuple[Step, ...]) -> str | None:
     last = rest[-1] if rest else None
     if isinstance(last, PhotoFrame):
         return _file_at_end(last.steps) if last.prob == 1.0 else None
-    chosen = [option.steps for option in last.options if option.weight] if isinstance(last, OneOf) else []
-    if chosen and all(inner and isinstance(inner[-1], PhotoFrame) for inner in chosen):
-        formats = {_last_format(inner) for inner in chosen}
-        return formats.pop() if len(formats) == 1 and last is not None and last.prob == 1.0 else None
+    if isinstance(last, OneOf) and last.prob == 1.0:
+        chosen = [option.steps for option in last.options if option.weight]
+        if all(inner and isinstance(inner[-1], PhotoFrame) for inner in chosen):
+            formats = {_last_format(inner) for inner in chosen}
+            return formats.pop() if len(formats) == 1 else None
     if isinstance(last, FromBank):
         return _common_format(last.records) if last.prob == 1.0 else None
     if isinstance(last, RandomResize):

@@ -13,11 +13,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
+from degrade_kit.degradation import make_lq
 from degrade_kit.errors import ImageError
 from degrade_kit.image import Pixels
 from degrade_kit.network_ops import NetworkCall
 from degrade_kit.pipelines.executor import ExecutorConfig, default_workers, limited_threads
 from degrade_kit.pipelines.text import human_time
+from degrade_kit.recipe import Recipe
+from degrade_kit.seeding import generator
 from degrade_kit.wording import counted_noun, human_bytes
 
 RAY_SECONDS: Final = 10.0
@@ -109,6 +112,16 @@ class EchoNetwork:
         self.seconds += sum(map(known_seconds, calls))
         self.call = calls[-1]
         return [call.pixels for call in calls]
+
+
+def network_seconds(recipe: Recipe, face: Pixels, draws: int) -> float:
+    """The known cost of what FlipNets do for an image of a recipe, in the mean of some draws; 0 where it has none."""
+    if not recipe.models:
+        return 0.0
+    echo = EchoNetwork()
+    for number in range(draws):
+        make_lq(recipe.draw(generator(0, "effort", number)), face, echo)
+    return echo.seconds / draws
 
 
 def resolve_workers(config: ExecutorConfig, effort: Callable[[], Effort]) -> ExecutorConfig:

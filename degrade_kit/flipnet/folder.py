@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
 from dataclasses import dataclass
@@ -106,7 +107,14 @@ def degrading_model(location: str | Path) -> tuple[str, Prompts, SamplingConfig]
     config, _, prompts, sampling = read_config(folder)
     if config.mode is not Mode.DEGRADE:
         raise ConfigError(f"{folder}: a FlipNet that restores; give one that degrades")
-    return folder_digest(folder), prompts, sampling
+    digest = _digest_of_shipped(folder) if folder in SHIPPED.values() else folder_digest(folder)
+    return digest, prompts, sampling
+
+
+@functools.lru_cache(maxsize=len(SHIPPED))
+def _digest_of_shipped(folder: Path) -> str:
+    """Hash a model of the package once: no run changes it, and a recipe may have several steps of it."""
+    return folder_digest(folder)
 
 
 def _prompt(value: Any, key: str) -> tuple[str, float]:  # noqa: ANN401 (parsed JSON)

@@ -68,7 +68,7 @@ from degrade_kit.pipelines.distribution.photographs import (
     photo_tasks,
 )
 from degrade_kit.pipelines.distribution.report import check_measured
-from degrade_kit.pipelines.effort import MODEL_SECONDS, EchoNetwork, Effort, estimate_lines, resolve_workers
+from degrade_kit.pipelines.effort import MODEL_SECONDS, Effort, estimate_lines, network_seconds, resolve_workers
 from degrade_kit.pipelines.executor import ExecutorConfig, run_tasks
 from degrade_kit.pipelines.images import list_images
 from degrade_kit.pipelines.sheet import LEGEND, Tile, caption, contact_sheet
@@ -250,14 +250,10 @@ class _Plan:
         tasks = [_probes(number, face.pixels, _extract(self.config)) for number, face in enumerate(self.search_faces)]
         probes = measuring_effort(Extractor(DEGRADATION), tasks[:probed])
         each = probes.seconds / (probed * PROBE_RECORDS)
-        network = EchoNetwork()
-        if self.config.flipnet is not None:
-            drawn = language(model=self.config.flipnet)
-            for number in range(_TRIED):
-                make_lq(drawn.draw(generator(0, "effort", number)), self.search_faces[0].pixels, network)
+        network = network_seconds(language(model=self.config.flipnet), self.search_faces[0].pixels, _TRIED)
         photographs = len(self.places) + len(self.judge_places)
         return Effort(
-            seconds=probes.seconds + each * (made + photographs) + network.seconds / _TRIED * made,
+            seconds=probes.seconds + each * (made + photographs) + network * made,
             tasks=min(photographs, len(self.search_faces)),
             starts=4 + search.rounds,
             setup=MODEL_SECONDS if self.models else 0.0,

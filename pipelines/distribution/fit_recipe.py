@@ -43,7 +43,7 @@ from degrade_kit.pipelines.distribution.photographs import (
     left_out_words,
 )
 from degrade_kit.pipelines.distribution.report import check_measured
-from degrade_kit.pipelines.effort import MODEL_SECONDS, EchoNetwork, Effort, estimate_lines, resolve_workers
+from degrade_kit.pipelines.effort import MODEL_SECONDS, Effort, estimate_lines, network_seconds, resolve_workers
 from degrade_kit.pipelines.executor import WAIT_SECONDS, ExecutorConfig
 from degrade_kit.pipelines.images import list_images
 from degrade_kit.pipelines.makers.networks import NetworkSettings, check_networks
@@ -62,6 +62,8 @@ Kind = Literal["ranges", "bank"]
 """What a fit makes."""
 _SHEET_COLUMNS = 6
 _FINAL = 400
+_EFFORT_DRAWS = 8
+"""Draws that tell how much FlipNets have to do."""
 LEAST_PHOTOGRAPHS = 12
 
 
@@ -467,18 +469,8 @@ def plan_fit(config: FitRecipeConfig, out: Path) -> FitPlan:
         rng=rng,
         search_images=recipes * config.images + 2 * _FINAL,
         rounds=2 + search.rounds,
-        network_seconds=_network_seconds(config.start, faces[0]),
+        network_seconds=network_seconds(config.start, faces[0], _EFFORT_DRAWS),
     )
-
-
-def _network_seconds(recipe: Recipe, face: Pixels) -> float:
-    """The known cost of what networks do for an image of a recipe, in the mean of some draws."""
-    if not recipe.models:
-        return 0.0
-    echo, tries = EchoNetwork(), 8
-    for number in range(tries):
-        make_lq(recipe.draw(generator(0, "effort", number)), face, echo)
-    return echo.seconds / tries
 
 
 def _extract_config(config: FitRecipeConfig, *, allow_resize: bool) -> ExtractConfig:

@@ -126,7 +126,7 @@ class PromptedCrops:
     ) -> None:
         self._sources, self._prompts, self._seed, self._cache = sources, prompts, seed, cache
         self._config, self._space = HqConfig(size=face_size), space
-        self._photographs = None if space is None else load_recipe(CONFIGS / "native-photo.yaml")
+        self._photographs = load_recipe(CONFIGS / "native-photo.yaml")
 
     def sample(self, number: int, size: int) -> PairSample:
         """Cut the crop of this number; see `degrade_kit.flipnet.batch.PairStream`."""
@@ -135,7 +135,7 @@ class PromptedCrops:
         face = self._face(place)
         crop = apply_crop(draw_crop(face.shape[0], face.shape[1], size, POLICIES[FACE], rng), face)
         prompt = draw_prompt(self._prompts, rng)
-        if self._space is None or self._photographs is None or rng.random() < 0.5:
+        if self._space is None or rng.random() < 0.5:
             return PairSample(crop, crop, prompt, FACE, fresh=True)
         other = self._face(int(rng.integers(len(self._sources))))
         side = int(rng.integers(_PHOTOGRAPHED[0], _PHOTOGRAPHED[1] + 1))
