@@ -48,14 +48,15 @@ def main() -> None:
     rows = accept_prompts(degrader, faces, phrases if options.single else None)
     weights = dict(degrader.prompts)
     listed: list[dict[str, Any]] = []
-    print(f"| prompt | drawn | exact | asked | {' | '.join(PHRASES)} |")
-    print(f"|{' --- |' * (4 + len(PHRASES))}")
+    print(f"| prompt | drawn | exact | asked | {' | '.join(PHRASES)} | stains |")
+    print(f"|{' --- |' * (5 + len(PHRASES))}")
     for row in rows:
         asked = [row.rows[name] for name, level in asked_levels(row.prompt).items() if level] or [row.exact]
         medians = " | ".join(f"{value:.2f}" for value in row.medians.values())
         mark = "" if row.holds(options.least) else " (fails)"
         share = f"{weights.get(row.prompt, 0):.3f}"
-        print(f"| {row.prompt}{mark} | {share} | {row.exact:.2f} | {min(asked):.2f} | {medians} |", flush=True)
+        shares = f"{share} | {row.exact:.2f} | {min(asked):.2f}"
+        print(f"| {row.prompt}{mark} | {shares} | {medians} | {row.stains:.2f} |", flush=True)
         listed.append(dataclasses.asdict(row))
     words = sorted({text.rpartition(", ")[2] for text, _ in degrader.prompts} - set(phrases))
     rising: dict[str, dict[str, float]] = {}

@@ -17,6 +17,7 @@ import numpy as np
 
 from degrade_kit.flipnet.captions import CLEAN, PHRASES
 from degrade_kit.flipnet.folder import Prompts
+from degrade_kit.flipnet.measures import colour_stains
 from degrade_kit.flipnet.severity import Severity, measure
 from degrade_kit.image import Pixels
 from degrade_kit.record import Record
@@ -54,6 +55,8 @@ class PromptRow:
     """Share of the images on which a row's level is the one that was asked for, for each row of `PHRASES`."""
     medians: Mapping[str, float]
     """Median of each measure, in the units of `degrade_kit.flipnet.severity.Severity`."""
+    stains: float
+    """Median of `degrade_kit.flipnet.measures.colour_stains`, levels of 255."""
 
     def holds(self, least: float) -> bool:
         """Whether each phrase that was asked for is measured on at least this share of the images."""
@@ -125,6 +128,7 @@ def accept_prompts(
                 exact=float(np.mean([level == asked for level in levels])),
                 rows={row: float(np.mean([level[row] == asked[row] for level in levels])) for row in PHRASES},
                 medians={row: float(np.median([getattr(severity, row) for severity in found])) for row in PHRASES},
+                stains=float(np.median([colour_stains(face, lq[place]) for face, lq in zip(faces, made, strict=True)])),
             )
         )
     return rows

@@ -85,6 +85,27 @@ def _strength(band: npt.NDArray[np.floating]) -> npt.NDArray[np.float32]:
     return np.log(np.sqrt(np.maximum(energy, 0)) + np.float32(0.004))  # a level of rounding is nothing to see
 
 
+def colour_stains(hq: Pixels, lq: Pixels) -> float:
+    """Measure the smooth colour of `lq` that no affine map of the colours of `hq` explains: stains.
+
+    Darkness, a cast and a loss of saturation are such maps, so they count for nothing. What is smooth is seen through a
+    Gaussian of a sixteenth of the shorter side.
+
+    Args:
+        hq: uint8 RGB, height x width x 3.
+        lq: As `hq`, of the same size.
+
+    Returns:
+        Standard deviation of what is left in both channels of chroma, levels of 255.
+    """
+    sigma = min(hq.shape[:2]) / 16
+    smooth = [cv2.GaussianBlur(image.astype(np.float32), (0, 0), sigma).reshape(-1, 3) for image in (hq, lq)]
+    chroma = smooth[1][:, ::2] - smooth[1][:, 1:2]  # of red and blue against green
+    known = np.concatenate([smooth[0], np.ones_like(smooth[0][:, :1])], 1)
+    left = chroma - known @ np.linalg.lstsq(known, chroma, rcond=None)[0]
+    return float(left.std())
+
+
 def features_of(pairs: Sequence[tuple[Pixels, Pixels]]) -> FloatArray:
     """Compute the `pair_features` of (hq, lq) pairs, shape (n, 8)."""
     return np.stack([pair_features(hq, lq) for hq, lq in pairs])

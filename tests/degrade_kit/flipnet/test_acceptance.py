@@ -70,6 +70,7 @@ def test_a_prompt_that_is_kept_holds_and_one_that_is_not_fails(faces: list[Pixel
     assert not blur.holds(0.1)
     assert kept.medians["noise"] == pytest.approx(20, rel=0.15)
     assert kept.images == len(faces)
+    assert clean.stains < kept.stains < 2, "noise is not smooth"
 
 
 def test_clean_fails_where_anything_is_measured(faces: list[Pixels]) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from degrade_kit.flipnet.measures import (
     FEATURES,
+    colour_stains,
     energy_distance,
     features_of,
     pair_features,
@@ -112,3 +113,14 @@ def test_a_degradation_moves_its_own_feature(face: Pixels, name: str, change: Ca
 def test_features_of_many_pairs_are_stacked(face: Pixels) -> None:
     pairs = [(face, face), (face, blurred(face, 2))]
     assert np.array_equal(features_of(pairs), [pair_features(*pair) for pair in pairs])
+
+
+def test_stains_are_what_no_change_of_light_or_colour_explains(face: Pixels) -> None:
+    cast = rounded(face * np.array([0.5, 0.4, 0.3], np.float64) + np.array([20.0, 0.0, 40.0]))
+    assert colour_stains(face, face) < 0.01
+    assert colour_stains(face, cast) < 0.3
+    assert colour_stains(face, noisy(face, 8, 0)) < 0.3, "noise is not smooth"
+    clouds = cv2.GaussianBlur(np.random.default_rng(0).normal(size=face.shape[:2]), (0, 0), 24)
+    reddish = face.astype(np.float64)
+    reddish[..., 0] += clouds / clouds.std() * 10
+    assert 2 < colour_stains(face, rounded(reddish)) < 10
