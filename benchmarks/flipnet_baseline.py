@@ -1,5 +1,7 @@
 """What a FlipNet is worth beside a table: `python -m benchmarks.flipnet_baseline --model photos --pairs web=PAIRS/web`.
 
+`--model small --run RUN` takes the pairs that a run of `train-degrade` held out, and tells of each kind.
+
 The caption of each held-out pair is put into numbers, as a person would who knows what the phrases mean (gain,
 airlight, Gaussian blur, white noise, JPEG), and the FlipNet is prompted with it. One draw of each pair and seed: the
 energy distance to the real LQ images over eight measured numbers, with a 95 % interval over pairs, and the distance of
@@ -10,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Final
 
 import cv2
@@ -17,9 +20,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from benchmarks.flipnet_quality import held_out_pairs
 from benchmarks.harness import print_machine
 from degrade_kit.flipnet.acceptance import asked_levels
-from degrade_kit.flipnet.captions import source_caption
+from degrade_kit.flipnet.captions import source_caption, template_caption
 from degrade_kit.flipnet.crops import read_pair
 from degrade_kit.flipnet.degrader import Degrader
 from degrade_kit.flipnet.measures import energy_distance, features_of, texture_distance
@@ -59,20 +63,41 @@ def interval(made: npt.NDArray[np.float64], real: npt.NDArray[np.float64]) -> tu
     return distance(np.arange(count)), float(low), float(high)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default="photos", help="folder of the model, or the name of one that ships")
-    parser.add_argument("--pairs", action="append", required=True, metavar="KIND=DIR", help="its test split is taken")
-    given = parser.parse_args()
-    torch.set_num_threads(1)
-    print_machine()
+def of_test_splits(entries: Sequence[str]) -> tuple[list[tuple[Pixels, Pixels]], list[str], list[str]]:
+    """Pairs of the test splits of folders, with captions that end in their word, and this word."""
     pairs: list[tuple[Pixels, Pixels]] = []
     captions: list[str] = []
-    for entry in given.pairs:
+    kinds: list[str] = []
+    for entry in entries:
         kind, _, folder = entry.partition("=")
         found = [pair for pair in read_pairs(kind, folder, limit=0, tile=0).pairs if pair.split == "test"]
         pairs += [read_pair(pair) for pair in found]
         captions += [source_caption(hq, lq, kind) for hq, lq in pairs[len(captions) :]]
+        kinds += [kind] * len(found)
+    return pairs, captions, kinds
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="photos", help="folder of the model, or the name of one that ships")
+    chosen = parser.add_mutually_exclusive_group(required=True)
+    chosen.add_argument("--pairs", action="append", metavar="KIND=DIR", help="its test split is taken")
+    chosen.add_argument("--run", type=Path, help="folder of a training run, whose held-out pairs are taken")
+    parser.add_argument("--per-kind", type=int, default=16, help="most pairs of each kind of a run")
+    parser.add_argument("--size", type=int, default=128, help="side of their squares, pixels")
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    print_machine()
+    if given.run is None:
+        pairs, captions, kinds = of_test_splits(given.pairs)
+    else:
+        cut = [
+            (kind, pair)
+            for kind, found in held_out_pairs(given.run, given.per_kind, given.size).items()
+            for pair in found
+        ]
+        pairs, kinds = [pair for _, pair in cut], [kind for kind, _ in cut]
+        captions = [template_caption(hq, lq, kind) for kind, (hq, lq) in cut]
     degrader = Degrader.load(given.model, device="cpu")
     faces = [hq for hq, _ in pairs]
     records = [[degrader.record(text, _SEEDS * n + k) for k in range(_SEEDS)] for n, text in enumerate(captions)]
@@ -84,17 +109,17 @@ def main() -> None:
         ],
         "HQ": [[hq] * _SEEDS for hq in faces],
     }
-    real = features_of(pairs)
     print(f"{len(pairs)} held-out pairs: {', '.join(sorted(set(captions)))}\n")
-    print("| LQ made by | energy distance | texture and colour |\n| --- | --- | --- |")
-    for name, made in sources.items():
-        draws = np.array(
-            [features_of([(hq, images[k]) for hq, images in zip(faces, made, strict=True)]) for k in range(_SEEDS)]
-        )
-        mean, low, high = interval(draws, real)
-        beside = [(lq, image) for (_, lq), images in zip(pairs, made, strict=True) for image in images]
-        texture = np.mean([texture_distance(lq, image) for lq, image in beside])
-        print(f"| {name} | {mean:.2f} [{low:.2f}, {high:.2f}] | {texture:.2f} |", flush=True)
+    print("| pairs | LQ made by | energy distance | texture and colour |\n| --- | --- | --- | --- |")
+    groups = {kind: [place for place, other in enumerate(kinds) if other == kind] for kind in dict.fromkeys(kinds)}
+    for kind, places in {**(groups if given.run else {}), "all": list(range(len(pairs)))}.items():
+        real = features_of([pairs[place] for place in places])
+        for name, made in sources.items():
+            draws = np.array([features_of([(faces[place], made[place][k]) for place in places]) for k in range(_SEEDS)])
+            mean, low, high = interval(draws, real)
+            texture = np.mean([texture_distance(pairs[place][1], image) for place in places for image in made[place]])
+            row = f"| {kind}, {len(places)} | {name} | {mean:.2f} [{low:.2f}, {high:.2f}] | {texture:.2f} |"
+            print(row, flush=True)
 
 
 if __name__ == "__main__":
