@@ -83,6 +83,11 @@ class FlipNetConfig:
     network trained on small crops gives all large images the same brightness."""
     noise_offset_channels: tuple[int, ...] = ()
     """The latent channels that get it; none named means all."""
+    start_evenness: float = 0.0
+    """How much of what differs from place to place is taken out of the noise that sampling begins with, in the channels
+    that are named there, 0 to 1. With 0, as in training, each block has a say in the colour, and where the words leave
+    it open a network of a small field of view makes stains; nearer to 1 it is the image's. A truncation, as that of
+    BigGAN (Brock et al. 2019): what is drawn varies less."""
     noise_gain: float = 0.0
     """Standard deviation of the logarithm of a factor on the white noise, one per image, in training and at the start
     of sampling. Without it the variance of a large noisy image shows from the first step on that the target has no
@@ -112,6 +117,10 @@ class FlipNetConfig:
         if not 0 <= self.description <= 24:
             raise ConfigError(f"description: expected 0 to 24 numbers, got {self.description}")
         check_face_sides(self.face_sides)
+        if not 0 <= self.start_evenness <= 1:
+            raise ConfigError(f"start_evenness: expected a share within [0, 1], got {self.start_evenness}")
+        if self.start_evenness and not self.noise_offset_channels:
+            raise ConfigError("start_evenness: name the channels in noise_offset_channels")
         for name, value in (("noise_offset", self.noise_offset), ("noise_gain", self.noise_gain)):
             if value < 0:
                 raise ConfigError(f"{name}: expected 0 or more, got {value}")

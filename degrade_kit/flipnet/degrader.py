@@ -345,6 +345,10 @@ def seat_noise(net: FlipNet, seat: Seat, height: int, width: int) -> Tensor:
         offset = rng.standard_normal(shape[0], np.float32) * np.float32(net.config.noise_offset)
         chosen = list(net.config.noise_offset_channels or range(shape[0]))
         noise[chosen] += offset[chosen, None, None]
+    if net.config.start_evenness:
+        chosen = list(net.config.noise_offset_channels)
+        mean = noise[chosen].mean((1, 2), keepdims=True)
+        noise[chosen] += np.float32(net.config.start_evenness) * (mean - noise[chosen])
     return torch.as_tensor(noise)
 
 

@@ -126,6 +126,19 @@ def test_the_start_is_a_function_of_the_seed() -> None:
     assert float(means.median()) < 0.2
 
 
+def test_a_start_can_be_even_in_the_named_channels() -> None:
+    net = gated_flipnet()
+    first = start_noise(net, 3, 64, 128)
+    net.config = replace(net.config, start_evenness=0.75)
+    even = start_noise(net, 3, 64, 128)
+    named = [0, 64, 128]
+    others = [channel for channel in range(len(first)) if channel not in named]
+    assert torch.equal(even[others], first[others])
+    assert torch.allclose(even.mean((1, 2)), first.mean((1, 2)), atol=1e-6), "the image's own colour stays"
+    left = (even[named].std((1, 2)) / first[named].std((1, 2))).tolist()
+    assert left == pytest.approx([0.25] * 3, rel=1e-3)
+
+
 def test_prompts_are_drawn_by_weight() -> None:
     rng = np.random.default_rng(0)
     drawn = [draw_prompt((("a", 3.0), ("", 1.0)), rng) for _ in range(400)]

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from degrade_kit.flipnet.boosthub import Pass, windowed_attention
 from degrade_kit.flipnet.config import FlipNetConfig, Mode
-from degrade_kit.flipnet.network import LORA_TARGETS, FlipNet, gaussian_blur
+from degrade_kit.flipnet.diffusion import add_noise
+from degrade_kit.flipnet.network import LORA_TARGETS, FlipNet, GatedHead, gaussian_blur
 from degrade_kit.flipnet.sampling import SamplingConfig, latent_size, sample
 from degrade_kit.flipnet.text import join_tokens
 from tests.degrade_kit.flipnet.models import assemble, fine_flipnet, gated_flipnet, tiny_base, tiny_flipnet
@@ -224,3 +225,18 @@ def test_exemplars_that_were_not_learned_change_nothing() -> None:
     assert not torch.equal(found[0], expected[0])
     assert torch.equal(found[1], expected[1]), "an image without an exemplar"
     assert torch.equal(sample(shown, image, noise, prompts, config), expected)
+
+
+def test_a_gated_head_that_nothing_steers_is_the_best_linear_estimate() -> None:
+    head = GatedHead(3, ())
+    source = torch.Generator().manual_seed(0)
+    conditions = torch.randn((64, 3, 16, 16), generator=source)
+    spread = torch.tensor([0.5, 1.0, 0.05])[:, None, None]
+    targets = 0.8 * conditions + spread * torch.randn(conditions.shape, generator=source)
+    head.fit(targets, conditions)
+    a, s = (torch.full((64, 1, 1, 1), value) for value in (0.6, 0.8))
+    noisy = add_noise(targets, torch.randn(targets.shape, generator=source), a, s)
+    made = head(torch.zeros(64, head.out_channels, 16, 16), noisy, head.copies(conditions, conditions, None), a, s)
+    left = (made - targets).square().mean((0, 2, 3)).sqrt()
+    assert torch.allclose(left, head.deviation(a[:1], s[:1]).flatten(), rtol=0.02)
+    assert left[1] < 0.85, "what is seen of the target helps"
