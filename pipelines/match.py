@@ -81,6 +81,7 @@ def match(
     size: int = 512,
     variants: int = 1,
     num_faces: int = 40,
+    flipnet: str | os.PathLike[str] | None = None,
     detector: Literal["packaged", "yunet"] = "packaged",
     seed: int = 0,
     dry_run: bool = False,
@@ -102,6 +103,7 @@ def match(
         size: Side of the images, pixels.
         variants: LQ images for each HQ image.
         num_faces: HQ faces that the bank is searched and judged with, at least 4.
+        flipnet: FlipNet whose images are candidates for the bank, beside those of classical steps; none where None.
         detector: What finds the faces to align.
         seed: Of all draws.
         dry_run: Report the plan with its time, and write nothing.
@@ -124,6 +126,8 @@ def match(
     aligned = _are_aligned(photographs, size)
     run: dict[str, Any] = {"workers": workers, "ray_address": ray_address, "wait": wait}
     fit: dict[str, Any] = {"kind": "bank", "size": size, "num_faces": num_faces, "seed": seed, "detector": detector}
+    if flipnet is not None:
+        fit["flipnet"] = os.fspath(flipnet)
     # In the data set's own folder it would be refused too, but by `synthesize`, after minutes.
     target = place if "://" in place else Path(place)  # no pattern of files, whatever its name holds
     claim = _claim(photographs, [*inputs, ("--shards", target)], {**fit, "hq": os.fspath(hq), "shards": place})

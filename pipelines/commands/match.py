@@ -19,6 +19,7 @@ from degrade_kit.pipelines.commands.words import command, word
 @word("--size", "; photographs of this size are taken as aligned", type=click.IntRange(16), default=512)
 @word("--variants", type=click.IntRange(1, 1000), default=1)
 @word("--num-faces", type=click.IntRange(4), default=40)
+@word("--flipnet", "; its images are candidates for the bank, and are like each photograph if it can", unset="none")
 @word("--detector", default="packaged")
 @word("--seed", default=0)
 @word("--dry-run")

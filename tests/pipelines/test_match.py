@@ -51,6 +51,21 @@ def test_a_dry_run_says_what_would_be_done_and_writes_nothing(places: Path, tmp_
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_flipnet_is_searched_with(places: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[dict[str, Any]] = []
+    found = degrade_kit.pipelines.match.fit_recipe
+    monkeypatch.setattr(
+        degrade_kit.pipelines.match, "fit_recipe", lambda *a, **k: asked.append(k) or found(*a, **k)
+    )  # fmt: skip
+    words = ["match", "--real", places / "photos", "--hq", places / "faces", "--size", SIDE, "--num-faces", 8,
+             "--workers", 0, "--dry-run"]  # fmt: skip
+    run(*words, "--shards", tmp_path / "out", "--flipnet", "photos")
+    run(*words, "--shards", tmp_path / "out")
+    assert [each.get("flipnet") for each in asked] == ["photos", None]
+    said = run(*words, "--shards", tmp_path / "out", "--flipnet", tmp_path, code=2)
+    assert "not a FlipNet" in said
+
+
 def test_too_few_photographs_are_one_error(places: Path, tmp_path: Path) -> None:
     (tmp_path / "few").mkdir()
     photo = next((places / "photos").iterdir())
