@@ -57,7 +57,7 @@ class Regression(nn.Module):
         )  # at which nothing is left of a noisy image
         tokens = net.encode_prompts([""] * len(lq))
         copies = net.copies(condition, lq)
-        made, _ = net.predict_joint(
+        made, _, _ = net.predict_joint(
             condition, steps, condition, torch.zeros_like(steps), tokens, condition_tokens=tokens, copies=copies
         )
         return net.decode_latents(made)

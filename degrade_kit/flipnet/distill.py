@@ -100,7 +100,7 @@ class DistillLoss(nn.Module):
             same = net.config.condition_text == "same"
             condition_tokens = tokens if same else net.encode_prompts([""]).expand_as(tokens)
         shift = net.encode_descriptions(batch.descriptions)
-        prediction, _ = net.predict_joint(
+        prediction = net.predict_joint(
             noisy,
             timesteps,
             latents,
@@ -112,7 +112,7 @@ class DistillLoss(nn.Module):
             phi=self._sampling.phi,
         )
         a, s = net.signal_noise(timesteps)
-        estimate = one_step_estimate(net.prediction_type, prediction, noisy, a, s).float()
+        estimate = one_step_estimate(net.prediction_type, prediction.target, noisy, a, s).float()
         wanted = end.float().repeat_interleave(rows, dim=0)
         error = F.mse_loss(estimate * self._unit, wanted * self._unit)
         texture = F.l1_loss(_strength(estimate), _strength(wanted))

@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import torch
@@ -105,7 +105,11 @@ class GatedHead(nn.Module):
         return (variance * s**2 / (a**2 * variance + s**2)).clamp_min(1e-8).sqrt()
 
     def forward(self, output: Tensor, noisy: Tensor, copies: Tensor, a: Tensor, s: Tensor) -> Tensor:
-        """Compute the prediction from the U-Net's output.
+        """Compute the prediction from the U-Net's output; arguments as of `estimate`."""
+        return self.estimate(output, noisy, copies, a, s)[0]
+
+    def estimate(self, output: Tensor, noisy: Tensor, copies: Tensor, a: Tensor, s: Tensor) -> tuple[Tensor, Tensor]:
+        """Compute the prediction, and the q that it supposes.
 
         Args:
             output: (B * V, out_channels, h, w).
@@ -127,7 +131,7 @@ class GatedHead(nn.Module):
         if self.smooth:
             mean = mean + self._smoothed(smooth_gates, noisy - a * prior, a, s)
         local = variance * output[:, 1].clamp(-12, 8).exp()
-        return torch.addcmul(mean, a * local / (a**2 * local + s**2), noisy - a * mean)
+        return torch.addcmul(mean, a * local / (a**2 * local + s**2), noisy - a * mean), local
 
     def _smoothed(self, gates: Tensor, seen: Tensor, a: Tensor, s: Tensor) -> Tensor:
         """sum_j J_j S_j, zero in the channels that are not averaged."""
@@ -206,6 +210,17 @@ class DescriptionEmbedding(nn.Module):
     def forward(self, rows: Tensor) -> Tensor:
         """Compute what is added, (B, width), for the rows of `rows`."""
         return self.last(F.silu(self.first(rows.to(self.first.weight.dtype))))
+
+
+class JointPrediction(NamedTuple):
+    """What a network says of both branches."""
+
+    target: Tensor
+    """Prediction of the target rows, (B * V, C, h, w)."""
+    condition: Tensor
+    """Of the condition rows, (B, C, h, w)."""
+    variance: Tensor | None
+    """What a gated head expects of the squares of the errors of `target`, of its shape; None of a plain one."""
 
 
 class FlipNet(nn.Module):
@@ -399,7 +414,7 @@ class FlipNet(nn.Module):
         copies: Tensor | None = None,
         shift: Tensor | None = None,
         phi: float = 1.0,
-    ) -> tuple[Tensor, Tensor]:
+    ) -> JointPrediction:
         """Predict both branches in one call, as in training.
 
         Args:
@@ -414,9 +429,6 @@ class FlipNet(nn.Module):
             copies: From `copies`, where the head is gated.
             shift: Of descriptions, for the targets, (B * V, width); see `encode_descriptions`.
             phi: Enhance weight.
-
-        Returns:
-            Predictions of the target rows and of the condition rows.
         """
         rows, batch = noisy.shape[0], condition.shape[0]
         self._enter(Pass.JOINT, phi, rows // batch, noisy)
@@ -429,12 +441,12 @@ class FlipNet(nn.Module):
         )
         target, of_condition = output[:rows], output[rows:]
         if self.head is None:
-            return target, of_condition
+            return JointPrediction(target, of_condition, None)
         assert copies is not None, "a gated head needs the condition's copies"
-        return (
-            self.head(target, noisy, copies, *self.signal_noise(timesteps)),
-            self.head(of_condition, condition, torch.zeros_like(copies), *self.signal_noise(condition_timesteps)),
-        )
+        a, s = self.signal_noise(timesteps)
+        made, local = self.head.estimate(target, noisy, copies, a, s)
+        other = self.head(of_condition, condition, torch.zeros_like(copies), *self.signal_noise(condition_timesteps))
+        return JointPrediction(made, other, s**2 * local / (a**2 * local + s**2))
 
     def write(
         self, condition: Tensor, timesteps: Tensor, tokens: Tensor, *, mask: Tensor | None = None

@@ -62,6 +62,11 @@ class TrainConfig(LoopConfig):
     channel_weighting: float = 0.0
     """Exponent of a latent channel's scale in its loss weight, for `BlockDCT`: 0 treats every coefficient alike, 2 is
     the squared error of pixels."""
+    variance_weight: float = 0.0
+    """Weight of a second loss, of a gated head only: how likely the errors are under the variance that it says, as in
+    Nichol and Dhariwal (ICML 2021) without a gradient through the mean, weighted as in Seitzer et al. (ICLR 2022). In
+    nearly pure noise the first loss does not depend on that variance at all, so that a network is slow to learn from
+    it how strong a noise its words ask for; then it sees none in its own images, and makes less."""
     latent_cache_gigabytes: float = 0.0
     """Memory of each process for latents of images that come again; see `degrade_kit.flipnet.latents`. 4,000 faces of
     512 pixels and their mirror images take 1 GB."""
@@ -74,6 +79,8 @@ class TrainConfig(LoopConfig):
         LoopConfig.__post_init__(self)  # `super()` fails in a dataclass with slots
         if self.noise_draws < 1:
             raise ConfigError(f"noise_draws: expected 1 or more, got {self.noise_draws}")
+        if not self.variance_weight >= 0:
+            raise ConfigError(f"variance_weight: expected 0 or more, got {self.variance_weight}")
         if not self.latent_cache_gigabytes >= 0:
             raise ConfigError(f"latent_cache_gigabytes: expected 0 or more, got {self.latent_cache_gigabytes}")
         if self.describer_alone and self.train_base:
@@ -112,6 +119,8 @@ class DiffusionLoss(nn.Module):
             weights = net.vae.scale.float() ** config.channel_weighting
         if config.loss_weighting in _OF_HEAD and net.head is None:
             raise ConfigError(f"loss_weighting: {config.loss_weighting} needs a gated head")
+        if config.variance_weight and net.head is None:
+            raise ConfigError("variance_weight: needs a gated head")
         self.latents: LatentCache | None = None
         if config.latent_cache_gigabytes:
             if isinstance(net.vae, BlockDCT):
@@ -170,7 +179,7 @@ class DiffusionLoss(nn.Module):
         shift = self._shift(batch.descriptions, random)
         tokens, mask = with_extra(tokens.repeat_interleave(draws, dim=0), extra, condition.shape[0])
         condition_tokens, condition_mask = with_extra(condition_tokens, extra, condition.shape[0])
-        prediction, of_condition = net.predict_joint(
+        prediction, of_condition, variance = net.predict_joint(
             noisy,
             timesteps,
             noisy_condition,
@@ -183,6 +192,9 @@ class DiffusionLoss(nn.Module):
             shift=None if shift is None else shift.repeat_interleave(draws, dim=0),
         )
         loss = self._error(prediction, training_target(net.prediction_type, target, noise, a, s), timesteps)
+        if config.variance_weight:
+            assert variance is not None
+            loss = loss + config.variance_weight * self._variance_error(target - prediction.detach(), variance, a, s)
         if config.condition_loss:
             wanted = training_target(net.prediction_type, condition, condition_noise, a_c, s_c)
             error = self._error(of_condition, wanted, condition_timesteps)
@@ -218,6 +230,14 @@ class DiffusionLoss(nn.Module):
         if self.config.loss_weighting == "relative":
             return (rows + _LEAST_ERROR).log().mean()
         return (rows * self._timestep_weights(timesteps)).mean()
+
+    def _variance_error(self, error: Tensor, variance: Tensor, a: Tensor, s: Tensor) -> Tensor:
+        """The negative log-likelihood of the errors, each times the root of its variance (beta-NLL)."""
+        assert self.net.head is not None
+        unit = self.net.head.deviation(a, s)
+        squares, variance = (error.float() / unit).square(), (variance.float() / unit.square()).clamp_min(1e-4)
+        unlikely = 0.5 * (squares / variance + variance.log()) * variance.detach().sqrt()
+        return (unlikely * self.channel_weights).mean()
 
     def _timestep_weights(self, timesteps: Tensor) -> Tensor:
         alpha = self.net.alphas_cumprod.to(timesteps.device, non_blocking=True)[timesteps].float()

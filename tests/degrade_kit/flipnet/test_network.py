@@ -38,7 +38,7 @@ def test_a_new_flipnet_is_its_base_model() -> None:
     base = tiny_base()
     net = assemble(base, FlipNetConfig(lora_rank=4), randomize=False)
     given = inputs(net)
-    target, _ = net.predict_joint(**given)
+    target, _, _ = net.predict_joint(**given)
     alone = net.read(given["noisy"], given["timesteps"], given["tokens"], None)
     reference = tiny_base().unet(given["noisy"], given["timesteps"], given["tokens"]).sample
     assert (target - alone).abs().max() <= 1e-5
@@ -67,7 +67,7 @@ def test_write_and_read_equal_both_branches_together(build: object, size: tuple[
     given = inputs(net, *size)
     given = {name: value.double() if value.is_floating_point() else value for name, value in given.items()}
     copies = torch.randn(BATCH, 3, net.latent_channels, *size, dtype=torch.float64)
-    target, _ = net.predict_joint(**given, copies=copies)
+    target, _, _ = net.predict_joint(**given, copies=copies)
     store = net.write(given["condition"], given["condition_timesteps"], given["condition_tokens"])
     read = net.read(given["noisy"], given["timesteps"], given["tokens"], store, copies=copies)
     assert (target - read).abs().max() <= 1e-10
@@ -126,7 +126,7 @@ def test_lora_is_in_eight_projections_of_each_block_and_in_no_hub() -> None:
 def test_gradients_reach_lora_and_hubs_alone() -> None:
     net = tiny_flipnet()
     trained = net.set_trainable()
-    target, condition = net.predict_joint(**inputs(net))
+    target, condition, _ = net.predict_joint(**inputs(net))
     (target.square().mean() + condition.square().mean()).backward()
     names = {name for name, parameter in net.named_parameters() if parameter.grad is not None}
     assert names == {name for name, parameter in net.named_parameters() if parameter.requires_grad}

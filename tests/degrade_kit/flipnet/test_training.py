@@ -29,7 +29,7 @@ from degrade_kit.flipnet.loop import (
     save_checkpoint,
 )
 from degrade_kit.flipnet.mixture import PairSample
-from degrade_kit.flipnet.network import FlipNet
+from degrade_kit.flipnet.network import FlipNet, JointPrediction
 from degrade_kit.flipnet.sampling import SamplingConfig, latent_size, sample
 from degrade_kit.flipnet.training import DiffusionLoss, TrainConfig, new_state, train
 from degrade_kit.image import Pixels
@@ -80,12 +80,12 @@ def given_to(net: FlipNet, config: TrainConfig, batch: Batch) -> tuple[float, di
         value = 5.0 if torch.equal(images, batch.hq) else -5.0
         return torch.full((images.shape[0], 4, 8, 8), value)
 
-    def predict(*arguments: Tensor, **named: Any) -> tuple[Tensor, Tensor]:  # noqa: ANN401
+    def predict(*arguments: Tensor, **named: Any) -> JointPrediction:  # noqa: ANN401
         names = ("noisy", "timesteps", "condition", "condition_timesteps", "tokens")
         found.update(dict(zip(names, arguments, strict=True)), **named)
         source = torch.Generator().manual_seed(1)
         found["prediction"] = [torch.randn(found[key].shape, generator=source) for key in ("noisy", "condition")]
-        return found["prediction"][0], found["prediction"][1]
+        return JointPrediction(found["prediction"][0], found["prediction"][1], None)
 
     net.encode_images = encode
     net.predict_joint = predict
@@ -186,6 +186,7 @@ def test_min_snr_weights_are_those_of_the_paper(kind: str) -> None:
         ({"channel_weighting": 1.0}, "only a BlockDCT's channels"),
         ({"loss_weighting": "posterior"}, "posterior needs a gated head"),
         ({"loss_weighting": "relative"}, "relative needs a gated head"),
+        ({"variance_weight": 0.2}, "variance_weight: needs a gated head"),
     ],
 )
 def test_a_weighting_that_the_network_has_not_is_refused(changes: dict[str, Any], message: str) -> None:
@@ -194,6 +195,38 @@ def test_a_weighting_that_the_network_has_not_is_refused(changes: dict[str, Any]
 
 
 @pytest.mark.slow
+def test_the_variance_that_is_learned_is_that_of_the_errors() -> None:
+    net = gated_flipnet()
+    loss = DiffusionLoss(net, small(loss_weighting="posterior", variance_weight=0.2))
+    a, s = net.signal_noise(torch.tensor([900, 100]))
+    error = 0.3 * torch.randn(2, net.latent_channels, 16, 16, generator=torch.Generator().manual_seed(0))
+    pulls: list[float] = []
+    for factor in (0.8, 1.0, 1.25):
+        variance = torch.full_like(error, factor * 0.09).requires_grad_()
+        loss._variance_error(error, variance, a, s).backward()
+        assert variance.grad is not None
+        pulls.append(float(variance.grad.sum()))
+    low, right, high = pulls
+    assert low < 0 < high, "too little is raised, too much lowered"
+    assert abs(right) < 0.1 * min(-low, high)
+
+
+def test_the_loss_of_the_variance_teaches_what_is_random_and_nothing_else() -> None:
+    def learned(weight: float) -> torch.Tensor:
+        net = gated_flipnet()
+        config = small(loss_weighting="posterior", variance_weight=weight, train_base=True, condition_noise=0.0)
+        new_state(net, config)
+        DiffusionLoss(net, config)(batch_of(PAIRS, 32), pair_generators(0, 0, 0, PAIRS)).backward()
+        return net.unet.conv_out.weight.grad.clone()
+
+    channels = gated_flipnet().latent_channels
+    more = (learned(0.5) - learned(0.0)).abs().amax((1, 2, 3))
+    random = torch.zeros_like(more, dtype=torch.bool)
+    random[channels : 2 * channels] = True  # G, behind F: see `GatedHead`
+    assert more[random].min() > 0
+    assert more[~random].max() < 1e-6 * more[random].max()
+
+
 @pytest.mark.parametrize(("weighting", "ratio"), [("posterior", 900), ("relative", 1)])
 def test_a_loud_row_counts_no_more_than_a_quiet_one_by_relative_errors(weighting: str, ratio: float) -> None:
     net = gated_flipnet()
