@@ -93,6 +93,9 @@ class FlipNetConfig:
     of sampling. Without it the variance of a large noisy image shows from the first step on that the target has no
     noise of its own, whatever the prompt says, and a network that was trained so makes clean images. That factor then
     decides how strong the target's noise is."""
+    start_gain: float | None = None
+    """The same at the start of sampling; as in training where None. Less of it lets words alone say how strong the
+    noise of an image is, and images of one prompt vary less."""
     head_smooth: tuple[int, ...] = ()
     """Sides, in tokens, of the squares over which a gated head may average what is seen of the target, odd; 0 is
     the whole image. Of the channels in `noise_offset_channels`: low light and haze move mean colours smoothly."""
@@ -121,6 +124,8 @@ class FlipNetConfig:
             raise ConfigError(f"start_evenness: expected a share within [0, 1], got {self.start_evenness}")
         if self.start_evenness and not self.noise_offset_channels:
             raise ConfigError("start_evenness: name the channels in noise_offset_channels")
+        if self.start_gain is not None and not 0 <= self.start_gain <= self.noise_gain:
+            raise ConfigError(f"start_gain: expected a number within [0, noise_gain], got {self.start_gain}")
         for name, value in (("noise_offset", self.noise_offset), ("noise_gain", self.noise_gain)):
             if value < 0:
                 raise ConfigError(f"{name}: expected 0 or more, got {value}")

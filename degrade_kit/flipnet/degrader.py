@@ -340,16 +340,13 @@ def seat_noise(net: FlipNet, seat: Seat, height: int, width: int) -> Tensor:
     rng = np.random.Generator(seat.bits())
     noise = rng.standard_normal(shape, np.float32)
     if net.config.noise_gain:
-        noise *= np.exp(rng.standard_normal(dtype=np.float32) * np.float32(net.config.noise_gain))
+        gain = net.config.noise_gain if net.config.start_gain is None else net.config.start_gain
+        noise *= np.exp(rng.standard_normal(dtype=np.float32) * np.float32(gain))
     if net.config.noise_offset:
         offset = rng.standard_normal(shape[0], np.float32) * np.float32(net.config.noise_offset)
         chosen = list(net.config.noise_offset_channels or range(shape[0]))
         noise[chosen] += offset[chosen, None, None]
-    if net.config.start_evenness:
-        chosen = list(net.config.noise_offset_channels)
-        mean = noise[chosen].mean((1, 2), keepdims=True)
-        noise[chosen] += np.float32(net.config.start_evenness) * (mean - noise[chosen])
-    return torch.as_tensor(noise)
+    return net.begin(torch.as_tensor(noise))
 
 
 def draw_prompt(prompts: Prompts, rng: np.random.Generator) -> str:

@@ -213,14 +213,17 @@ class DescriptionEmbedding(nn.Module):
 
 
 class JointPrediction(NamedTuple):
-    """What a network says of both branches."""
+    """What a network says of both branches.
+
+    Attributes:
+        target: Prediction of the target rows, (B * V, C, h, w).
+        condition: That of the condition rows, (B, C, h, w).
+        variance: What a gated head expects of the squares of the errors of `target`, of its shape; None of a plain one.
+    """
 
     target: Tensor
-    """Prediction of the target rows, (B * V, C, h, w)."""
     condition: Tensor
-    """Of the condition rows, (B, C, h, w)."""
     variance: Tensor | None
-    """What a gated head expects of the squares of the errors of `target`, of its shape; None of a plain one."""
 
 
 class FlipNet(nn.Module):
@@ -395,6 +398,15 @@ class FlipNet(nn.Module):
             gain=self.config.noise_gain,
             generator=generator,
         )
+
+    def begin(self, noise: Tensor) -> Tensor:
+        """Make the start of sampling of drawn noise, (..., C, h, w); see `FlipNetConfig.start_evenness`."""
+        if not self.config.start_evenness:
+            return noise
+        chosen, even = list(self.config.noise_offset_channels), noise.clone()
+        part = noise[..., chosen, :, :]
+        even[..., chosen, :, :] = part.lerp(part.mean((-2, -1), keepdim=True), self.config.start_evenness)
+        return even
 
     def copies(self, latents: Tensor, images: Tensor) -> Tensor | None:
         """Make what a gated head mixes, (B, 1 + blurs, C, h, w); None for a plain one."""

@@ -109,6 +109,7 @@ def test_a_value_out_of_range_is_told_with_its_place() -> None:
         ({"head": "wide"}, "head: expected plain or gated"),
         ({"condition_text": "other"}, "condition_text: expected same or null"),
         ({"noise_offset": -0.1}, "noise_offset: expected 0 or more"),
+        ({"start_gain": 0.3}, r"start_gain: expected a number within \[0, noise_gain\], got 0.3"),
         ({"start_evenness": 1.1}, r"start_evenness: expected a share within \[0, 1\], got 1.1"),
         ({"start_evenness": 0.5}, "start_evenness: name the channels in noise_offset_channels"),
         ({"noise_gain": -0.1}, "noise_gain: expected 0 or more"),

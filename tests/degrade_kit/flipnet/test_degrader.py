@@ -129,7 +129,7 @@ def test_the_start_is_a_function_of_the_seed() -> None:
 def test_a_start_can_be_even_in_the_named_channels() -> None:
     net = gated_flipnet()
     first = start_noise(net, 3, 64, 128)
-    net.config = replace(net.config, start_evenness=0.75)
+    net.config = replace(net.config, start_evenness=0.75, start_gain=net.config.noise_gain)
     even = start_noise(net, 3, 64, 128)
     named = [0, 64, 128]
     others = [channel for channel in range(len(first)) if channel not in named]
@@ -137,6 +137,17 @@ def test_a_start_can_be_even_in_the_named_channels() -> None:
     assert torch.allclose(even.mean((1, 2)), first.mean((1, 2)), atol=1e-6), "the image's own colour stays"
     left = (even[named].std((1, 2)) / first[named].std((1, 2))).tolist()
     assert left == pytest.approx([0.25] * 3, rel=1e-3)
+
+
+def test_a_start_can_vary_less_in_strength() -> None:
+    net = gated_flipnet()
+    strengths = [[float(start_noise(net, seed, 64, 64)[1:64].std()) for seed in range(8)]]
+    for gain in (0.1, 0.0):
+        net.config = replace(net.config, start_gain=gain)
+        strengths.append([float(start_noise(net, seed, 64, 64)[1:64].std()) for seed in range(8)])
+    logs = np.log(strengths)
+    assert logs[1] == pytest.approx(logs[0] / 2, abs=0.03), "half of the network's 0.2"
+    assert np.abs(logs[2]).max() < 0.03
 
 
 def test_prompts_are_drawn_by_weight() -> None:
