@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, cast
 
 from degrade_kit.checks import checked, each, number, of_kind
-from degrade_kit.errors import ConfigError
-from degrade_kit.files import local_path, read_json, utf8
+from degrade_kit.errors import ConfigError, RunError
+from degrade_kit.files import local_path, read_json, utf8, write_whole
 from degrade_kit.flipnet.config import FlipNetConfig, Mode, SamplingConfig, base_place, read_fields
 from degrade_kit.sources import data_files
 
@@ -78,6 +79,21 @@ def read_config(folder: Path) -> tuple[FlipNetConfig, BaseReference, Prompts, Sa
     prompts = checked(fields.pop("prompts", []), each(_prompt), str(path))
     sampling = read_fields(SamplingConfig, fields.pop("sampling", {}), f"{path}: sampling")
     return FlipNetConfig.from_mapping(fields, str(path)), reference, tuple(prompts), sampling
+
+
+def write_prompts(folder: Path, prompts: Prompts) -> None:
+    """Replace the prompts of a model; nothing else of it changes.
+
+    Raises:
+        ConfigError: If the folder is no model.
+        RunError: If it cannot be written.
+    """
+    path = folder / CONFIG_FILE
+    fields = checked(read_json(path), of_kind(dict), str(path))
+    try:
+        write_whole(path, json.dumps({**fields, "prompts": [list(entry) for entry in prompts]}, indent=2) + "\n")
+    except OSError as error:
+        raise RunError(f"cannot write {path}: {error.strerror or error}") from error
 
 
 def check_teaches(location: str | Path, sampling: SamplingConfig) -> None:

@@ -88,7 +88,7 @@ def _load(ctx: click.Context, names: Sequence[str], files: ConfigFiles) -> Secti
     if ctx.resilient_parsing:
         return None
     read = [_read(ctx, name, files) for name in names]
-    if files.packaged and not any(sections.values for _, sections in read):
+    if files.packaged and not any(sections.values or "start" in options for options, sections in read):
         read.insert(0, _read(ctx, "sd21", files))
     defaults: dict[str, Any] = {}
     merged: dict[str, Any] = {}

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from degrade_kit.pipelines.commands.config_file import ConfigFiles, Sections, of_base_model
 from degrade_kit.pipelines.commands.options import quiet_model_loading, training_options
-from degrade_kit.pipelines.commands.words import command, only_with, word
+from degrade_kit.pipelines.commands.types import FLIPNET
+from degrade_kit.pipelines.commands.words import command, only_with, option, word
 from degrade_kit.pipelines.text import human_time
 
 
@@ -21,12 +24,11 @@ def _saved_options(data: Mapping[str, Any]) -> dict[str, Any] | None:
         return None
     config: dict[str, Any] = {**data["config"]}
     options: dict[str, Any] = {"pairs": ["=".join(entry) for entry in data["pairs"]], "hq": data["faces"]}
-    options["base_model"] = config.pop("base_model")
+    options |= {key: config.pop(key) for key in ("start", "base_model")}
     return {**config, **{name: value for name, value in options.items() if value}}
 
 
 _SECTIONS = (
-    "start",
     "revision",
     "base",
     "network",
@@ -35,8 +37,17 @@ _SECTIONS = (
     "sampling",
     "validation_images",
     "validation_size",
+    "kept_prompts",
 )
-"""Keys of the configuration of a run, beside `base_model`, which is an option."""
+"""Keys of the configuration of a run, beside `start` and `base_model`, which are options."""
+
+
+def _of_start(config: Sections, overrides: dict[str, Any]) -> Sections:
+    """Leave out what a file says of another network and base model than those of the FlipNet that is to begin with."""
+    if click.get_current_context().get_parameter_source("base_model") is not ParameterSource.COMMANDLINE:
+        overrides["base_model"] = None
+    left = ("revision", "base", "network")
+    return replace(config, values={key: value for key, value in config.values.items() if key not in left})
 
 
 def _train_shown(run: Any) -> None:  # noqa: ANN401 (a DegradeRun, imported where it is needed)
@@ -65,6 +76,13 @@ def _train_shown(run: Any) -> None:  # noqa: ANN401 (a DegradeRun, imported wher
 @word("--pairs", ", as in `pairs`", multiple=True, unset="none")
 @word("--hq", "; they are degraded on the fly", unset="none")
 @word("--out", ": a folder for the run", required=True)
+@option(
+    "--start",
+    type=FLIPNET,
+    metavar="small|photos-teacher|DIR",
+    help="FlipNet to train further: one that ships, or a folder that `train-degrade` wrote",
+    unset="the configuration's",
+)
 @word("--registration", default=True, needs=only_with("pairs"))
 @word("--captions", "; of the HQ images", unset="the configuration's")
 @training_options
@@ -104,7 +122,16 @@ def train_degrade_command(
     if not download:
         quiet_model_loading()
     config = of_base_model(config)
-    check_degrade_paths(config.values, pairs=pairs, faces=hq, base_model=overrides["base_model"], download=download)
+    if click.get_current_context().get_parameter_source("start") is ParameterSource.COMMANDLINE:
+        config = _of_start(config, overrides)
+    check_degrade_paths(
+        config.values,
+        pairs=pairs,
+        faces=hq,
+        start=overrides["start"],
+        base_model=overrides["base_model"],
+        download=download,
+    )
     from degrade_kit.pipelines.models.train_degrade import DegradeRun, degrade_run_config, plan_text
 
     run = DegradeRun(

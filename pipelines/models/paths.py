@@ -24,6 +24,7 @@ def check_degrade_paths(
     *,
     pairs: Sequence[tuple[str, str]],
     faces: str | None,
+    start: str | None,
     base_model: str | None,
     download: bool,
 ) -> None:
@@ -33,6 +34,7 @@ def check_degrade_paths(
         sections: The configuration, before it is checked; see `degrade_kit.pipelines.claim.read_run_config`.
         pairs: Kind and folder of each set of real pairs.
         faces: Where the HQ faces are.
+        start: FlipNet to train further, if there is one.
         base_model: In place of the configuration's.
         download: Whether a base model may be fetched from a hub.
 
@@ -48,8 +50,7 @@ def check_degrade_paths(
     presets = _section(sections, "data").get("presets")
     for preset in cast("list[Any]", presets) if isinstance(presets, list) else []:
         _check_recipe(preset)
-    start = sections.get("start")
-    if isinstance(start, str) and start:
+    if start:
         check_model(start, download=download)
     _check_base(sections, base_model, download=download)
 

@@ -20,13 +20,14 @@ import numpy as np
 import torch
 
 from degrade_kit.errors import ConfigError, RunError
-from degrade_kit.files import write_whole
+from degrade_kit.files import file_sha256, read_json, write_whole
+from degrade_kit.flipnet.acceptance import accept_prompts, says_a_measure
 from degrade_kit.flipnet.base_small import SmallBase, check_base_choice, continued_net, new_net
 from degrade_kit.flipnet.batch import collate, pair_generators, to_images
-from degrade_kit.flipnet.checkpoint import BaseReference, Prompts
+from degrade_kit.flipnet.checkpoint import BOOSTHUB_FILE, BaseReference, Prompts
 from degrade_kit.flipnet.config import FlipNetConfig, Mode, of_base, read_fields, section
 from degrade_kit.flipnet.crops import DEFAULT_POLICY, POLICIES, CropPolicy
-from degrade_kit.flipnet.degrader import start_noise
+from degrade_kit.flipnet.degrader import Degrader, start_noise
 from degrade_kit.flipnet.description import SHIPPED_SPACE, SPACE_FILE, DescriptionSpace, read_space
 from degrade_kit.flipnet.folder import (
     BASE_DIR,
@@ -36,6 +37,7 @@ from degrade_kit.flipnet.folder import (
     folder_digest,
     model_folder,
     read_config,
+    write_prompts,
 )
 from degrade_kit.flipnet.licence import copy_licence
 from degrade_kit.flipnet.loop import Report
@@ -47,7 +49,8 @@ from degrade_kit.flipnet.pairs import Pair, draw_subset, matches, read_pairs
 from degrade_kit.flipnet.registration import check_pairs
 from degrade_kit.flipnet.sampling import SamplingConfig, sample
 from degrade_kit.flipnet.training import DiffusionLoss, TrainConfig, train
-from degrade_kit.image import encode_png
+from degrade_kit.hq import HqConfig, prepare_pixels
+from degrade_kit.image import Pixels, encode_png
 from degrade_kit.pipelines.claim import FREE, Claim, Inputs, check_apart, plain, without
 from degrade_kit.pipelines.devices import check_device
 from degrade_kit.pipelines.images import list_images, warn_left_out
@@ -74,6 +77,12 @@ log = logging.getLogger(__name__)
 
 DATA: Final = "data.json"
 """File of a run's folder that says what it learns from, and what was left out."""
+PAIR_LIST: Final = "pairs.jsonl"
+"""File of a run's folder that names each pair, with hashes of its files."""
+PROMPT_TABLE: Final = "prompts.json"
+"""File of a run's folder that says of each caption whether the finished model makes what it asks for."""
+_LEAST_SHOWN: Final = 12
+"""Images that a prompt is judged by, at least: of fewer faces several each."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -152,6 +161,9 @@ class RunConfig:
     """Held-out pairs that LQ images are made for."""
     validation_size: int = 128
     """Side of their crops, pixels."""
+    kept_prompts: float = 0.0
+    """Share of the held-out faces, or pairs where there are none, on which each phrase of a caption must be measured on
+    what the finished model makes, for the caption to be among its prompts; 0 takes every caption unmeasured."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -177,7 +189,7 @@ def degrade_run_config(sections: Mapping[str, Any], overrides: Mapping[str, Any]
 
     Args:
         sections: What a configuration file holds.
-        overrides: `base_model`, `revision` or `captions`; all others go to `train`.
+        overrides: `start`, `base_model`, `revision` or `captions`; all others go to `train`.
         where: Where the sections come from, for messages.
 
     Raises:
@@ -185,7 +197,7 @@ def degrade_run_config(sections: Mapping[str, Any], overrides: Mapping[str, Any]
     """
     merged = {**sections}
     for key, value in overrides.items():
-        if key in ("base_model", "revision"):
+        if key in ("start", "base_model", "revision"):
             merged[key] = value
         elif key == "captions":
             merged["data"] = {**section(merged, "data", where), key: str(value)}
@@ -199,12 +211,14 @@ def degrade_run_config(sections: Mapping[str, Any], overrides: Mapping[str, Any]
     if config.start:
         theirs, _, _, sampled = read_config(model_folder(config.start))
         check_teaches(config.start, sampled)
-        if config.base_model or (network is not None and network != theirs):
+        if config.base_model or (network is not None and _of_weights(network) != _of_weights(theirs)):
             raise ConfigError(
                 f"{where}: start: {config.start}: its own network and base model are trained further; leave out "
                 f"{'base_model' if config.base_model else 'network'}, or start"
             )
-        network = theirs
+        # Of how sampling begins, as of its solver, a run says its own.
+        own = network or FlipNetConfig()
+        network = dataclasses.replace(theirs, start_evenness=own.start_evenness, start_gain=own.start_gain)
     network = network or FlipNetConfig()
     if config.data.exemplars:
         network = dataclasses.replace(network, description=_space(config).size)
@@ -213,6 +227,11 @@ def degrade_run_config(sections: Mapping[str, Any], overrides: Mapping[str, Any]
     if config.data.face_sides:
         network = dataclasses.replace(network, face_sides=config.data.face_sides)
     return dataclasses.replace(config, network=network)
+
+
+def _of_weights(network: FlipNetConfig) -> FlipNetConfig:
+    """The part of a network that its weights fix, so that a run which begins with them cannot change it."""
+    return dataclasses.replace(network, face_sides=(), start_evenness=0.0, start_gain=None, description=0)
 
 
 def _space(config: RunConfig) -> DescriptionSpace:
@@ -484,7 +503,8 @@ def build_net(run: DegradeRun, stream: Mixture) -> tuple[FlipNet, BaseReference]
         )
         if config.train.train_base:  # which is then saved with it
             base = BaseReference(location=BASE_DIR)
-        net.config = dataclasses.replace(net.config, face_sides=config.network.face_sides)
+        own = {name: getattr(config.network, name) for name in ("face_sides", "start_evenness", "start_gain")}
+        net.config = dataclasses.replace(net.config, **own)
         return net, base
     return new_net(
         config.network,
@@ -574,7 +594,7 @@ def _train(
         faces = not run.config.data.exemplars
         prompts = caption_prompts(stream, max(train_config.crop_sizes), run.config.data.survey, faces=faces)
     validator = Validator(run, data, cache, progress)
-    train(
+    state = train(
         net,
         stream,
         train_config,
@@ -590,6 +610,49 @@ def _train(
         device=run.device,
         trackers=run.trackers,
     )
+    if run.config.kept_prompts and state.step >= train_config.num_steps and not int(os.environ.get("RANK", "0")):
+        keep_prompts(run, prompts, _held_out_faces(run, data) or validator.hq)
+
+
+def _held_out_faces(run: DegradeRun, data: PairData) -> list[Pixels]:
+    if data.held_out_faces is None:
+        return []
+    count, config = (
+        min(len(data.held_out_faces), run.config.validation_images),
+        HqConfig(size=run.config.validation_size),
+    )
+    return [prepare_pixels(data.held_out_faces.read(index), config) for index in range(count)]
+
+
+def keep_prompts(run: DegradeRun, prompts: Prompts, faces: Sequence[Pixels]) -> None:
+    """Leave out of the finished model's prompts what it does not make, and write down what was measured.
+
+    A rerun reads what was written, as long as the weights are those.
+    """
+    folder, table = run.out_dir / "model", run.out_dir / PROMPT_TABLE
+    measured = tuple(entry for entry in prompts if says_a_measure(entry[0]))
+    if not measured or not faces:
+        log.warning("kept_prompts: nothing is held out, or no caption says a measure; every caption is kept")
+        return
+    weights = file_sha256(folder / BOOSTHUB_FILE)
+    told: dict[str, Any] = read_json(table) if table.is_file() else {}
+    if told.get("weights") != weights:
+        shown = [*faces] * -(-_LEAST_SHOWN // len(faces))
+        rows = accept_prompts(Degrader.load(str(folder), device=run.device), shown, [text for text, _ in measured])
+        told = {
+            "weights": weights,
+            "images": len(shown),
+            "size": run.config.validation_size,
+            "prompts": [{**dataclasses.asdict(row), "kept": row.holds(run.config.kept_prompts)} for row in rows],
+        }
+        write_whole(table, json.dumps(told, indent=1) + "\n")
+    failing = {row["prompt"] for row in told["prompts"] if not row["kept"]}
+    kept = tuple(entry for entry in prompts if entry[0] not in failing)
+    if not kept:
+        log.warning("kept_prompts: of no caption what it asks for was measured; every caption is kept")
+        return
+    write_prompts(folder, kept)
+    log.info("prompts: %s of %s kept; see %s", len(kept), len(prompts), table)
 
 
 class Validator:
@@ -608,6 +671,11 @@ class Validator:
             weights = dict.fromkeys(kinds, 1.0)
             mixture = Mixture(sources, seed=run.config.train.seed + 1, weights=weights)
             self._samples = [mixture.sample(number, size) for number in range(run.config.validation_images)]
+
+    @property
+    def hq(self) -> list[Pixels]:
+        """The HQ side of the held-out pairs, uint8 RGB."""
+        return [sample.hq for sample in self._samples]
 
     def __call__(self, net: FlipNet, step: int) -> dict[str, float]:
         """Numbers by name; empty where nothing was held out."""
@@ -699,6 +767,19 @@ def _write_data(out_dir: Path, data: PairData) -> None:
     Raises:
         RunError: If that fails.
     """
+    file_hash = functools.cache(file_sha256)  # the tiles of an image share it
+    listed = [
+        {
+            "kind": pair.kind,
+            "split": split,
+            "name": display_name(pair.name),
+            **({} if pair.tile is None else {"tile": list(dataclasses.astuple(pair.tile))}),
+            "hq_sha256": file_hash(pair.hq_path),
+            "lq_sha256": file_hash(pair.lq_path),
+        }
+        for split, pairs in (("train", data.training), ("test", data.held_out))
+        for pair in pairs
+    ]
     told = {
         "training": data.counts(),
         "held_out": {"pairs": len(data.held_out), "faces": len(data.held_out_faces or ())},
@@ -706,6 +787,7 @@ def _write_data(out_dir: Path, data: PairData) -> None:
         "left_out": data.left_out,
     }
     try:
+        write_whole(out_dir / PAIR_LIST, "".join(f"{json.dumps(row)}\n" for row in listed))
         write_whole(out_dir / DATA, json.dumps(told, indent=1) + "\n")
     except OSError as error:
         raise RunError(f"cannot write {out_dir / DATA}: {error.strerror or error}") from error
@@ -724,7 +806,7 @@ def _comparable(resolved: dict[str, Any]) -> dict[str, Any]:
     """Without what a run may be continued with another value of."""
     if "config" not in resolved:
         return resolved
-    config = without(resolved["config"], ("validation_images", "validation_size", "sampling"))
+    config = without(resolved["config"], ("validation_images", "validation_size", "sampling", "kept_prompts"))
     if isinstance(config, dict):
         # What a recipe's file says counts, not where it lies.
         config |= {"train": without(config.get("train"), FREE), "data": without(config.get("data"), ("presets",))}

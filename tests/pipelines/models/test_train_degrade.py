@@ -8,6 +8,7 @@ import shlex
 import shutil
 import signal
 import time
+from collections import Counter
 from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
@@ -20,16 +21,26 @@ import pytest
 import torch
 import yaml
 
+from degrade_kit.demo import DEMO_PHOTOS, read_demo_photo
 from degrade_kit.errors import ConfigError
+from degrade_kit.files import file_sha256
 from degrade_kit.flipnet.batch import from_images
 from degrade_kit.flipnet.checkpoint import load
 from degrade_kit.flipnet.config import BASES
 from degrade_kit.flipnet.degrader import Degrader
 from degrade_kit.flipnet.description import SHIPPED_SPACE, read_space
+from degrade_kit.flipnet.folder import SMALL, read_config
 from degrade_kit.flipnet.mixture import ImageCache
 from degrade_kit.pipelines.commands.train_degrade import train_degrade_command
 from degrade_kit.pipelines.models import paths, train_degrade
-from degrade_kit.pipelines.models.train_degrade import DataConfig, DegradeRun, RunConfig, pair_sources, read_data
+from degrade_kit.pipelines.models.train_degrade import (
+    DataConfig,
+    DegradeRun,
+    RunConfig,
+    keep_prompts,
+    pair_sources,
+    read_data,
+)
 from tests.degrade_kit.flipnet.models import PUBLISHED, save_blip, save_published
 from tests.pipelines.models.runs import PATIENCE, metrics, run, weights_of
 from tests.pipelines.ray_machines import ray_machines
@@ -149,6 +160,11 @@ def test_raw_folders_become_a_model_that_degrades(finished: Path, raw: Path, tmp
     data = json.loads((finished / "data.json").read_text("utf-8"))
     assert data["training"] == {"haze": 3, "low-light": 3, "face": 3}
     assert data["left_out"] == {"dense-haze": {}, "lol": {}, "hq": {"@eaDir": 1}}
+    rows = [json.loads(line) for line in (finished / "pairs.jsonl").read_text("utf-8").splitlines()]
+    assert Counter((row["kind"], row["split"]) for row in rows)["haze", "train"] == 3
+    files = {file_sha256(path) for path in raw.rglob("*") if path.is_file()}
+    assert {row[key] for row in rows for key in ("hq_sha256", "lq_sha256")} <= files
+    assert all(row["hq_sha256"] != row["lq_sha256"] for row in rows)
     assert {"val_loss", "val_distance"} <= told[-1].keys()
     result = run(
         ["degrade", str(raw / "faces" / "1.png"), "--flipnet", str(finished / "model"), "--size", "64",
@@ -291,7 +307,7 @@ def test_the_small_example_of_the_help_is_planned_with_the_kinds_that_are_there(
     result = run([*small_example(raw, tmp_path / "run"), "--dry-run"])
     assert result.exit_code == 0, result.output
     assert "pairs to train on: 4 noise, 4 face" in result.output
-    assert "of the samples: noise 26%, face 74%" in result.output
+    assert "of the samples: noise 27%, face 73%" in result.output
     assert "weights of low-light, blur, haze are left out" in result.output
     assert not (tmp_path / "run").exists()
 
@@ -429,6 +445,24 @@ def test_a_flipnet_is_trained_further_on_pairs_of_another_source(raw: Path, lice
     assert before.net.head is not None
     assert not torch.equal(after.net.head.weight, before.net.head.weight)  # of haze and darkness; now of noise
     assert (tmp_path / "run" / "model" / "LICENSE").read_text("utf-8").startswith("Weights for research only.")
+
+    saved = [
+        "train-degrade",
+        "--config",
+        str(tmp_path / "run/config.yaml"),
+        "--out",
+        str(tmp_path / "run"),
+        "--dry-run",
+    ]
+    assert run(saved).exit_code == 0, "a run's own configuration goes on with it"
+
+    elsewhere = [*pairs[:-1], str(tmp_path / "other"), "--dry-run", "--start"]
+    assert "that of the FlipNet small, which is trained further" in run([*elsewhere, "small"]).output
+    assert "absent" in run([*elsewhere, str(tmp_path / "absent")]).output
+    of_another = further(licensed, tmp_path / "another.yaml", base_model="sd15", network={"lora_rank": 4}, start="")
+    words = [*pairs[:3], "--config", str(of_another), "--out", str(tmp_path / "other"), "--dry-run"]
+    plan = run([*words, "--start", str(licensed)]).output
+    assert f"that of the FlipNet {licensed}" in plan, "not the file's base model and network"
 
     (licensed / "head.safetensors").write_bytes((tmp_path / "run/model/head.safetensors").read_bytes())
     assert "start: there" in run(pairs).output
@@ -678,3 +712,25 @@ def test_a_named_base_model_brings_its_revision_and_its_sampling(tmp_path: Path)
     assert planned("--config", "sd21", "--config", str(mine)).sampling.num_steps == 2
     mine.write_text("base_model: sd-turbo\n")
     assert planned("--config", "sd21", "--config", str(mine)).sampling == BASES["sd-turbo"].sampling
+
+
+@pytest.mark.slow
+def test_a_finished_model_has_the_prompts_that_it_keeps(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    shutil.copytree(SMALL, tmp_path / "model")
+    config = RunConfig(kept_prompts=0.8, validation_size=96)
+    run_here = DegradeRun(config=config, pairs=(), faces=None, out_dir=tmp_path, device="cpu")
+    faces = [np.ascontiguousarray(read_demo_photo(photo)[:192, 160:352][::2, ::2]) for photo in DEMO_PHOTOS]
+    prompts = (("very dark", 0.5), ("strong compression", 0.3), ("words of a hub", 0.2))
+
+    keep_prompts(run_here, prompts, faces)
+    assert read_config(tmp_path / "model")[2] == (("very dark", 0.5), ("words of a hub", 0.2))
+    told = json.loads((tmp_path / "prompts.json").read_text("utf-8"))
+    assert {row["prompt"]: row["kept"] for row in told["prompts"]} == {"very dark": True, "strong compression": False}
+    assert told["images"] == 12, "six of each face"
+    assert all(row["images"] == 12 for row in told["prompts"])
+
+    before = (tmp_path / "model" / "flipnet.json").read_bytes()
+    keep_prompts(run_here, prompts, [])  # a rerun measures nothing where nothing is there to measure with
+    assert "every caption is kept" in caplog.text
+    keep_prompts(run_here, prompts, [np.zeros((96, 96, 3), np.uint8)])  # nor where the weights are those of the table
+    assert (tmp_path / "model" / "flipnet.json").read_bytes() == before
