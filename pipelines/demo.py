@@ -13,18 +13,23 @@ from degrade_kit.hq import HqConfig
 from degrade_kit.image import decode_image, encode_png
 from degrade_kit.pipelines.claim import report_claim
 from degrade_kit.pipelines.dataset.verify import verify
-from degrade_kit.pipelines.makers.networks import NetworkSettings, check_networks, load_networks
+from degrade_kit.pipelines.makers.networks import (
+    NetworkSettings,
+    check_networks,
+    flipnet_recipe,
+    flipnet_step,
+    load_networks,
+)
 from degrade_kit.pipelines.sheet import LEGEND, Tile, caption, contact_sheet
 from degrade_kit.pipelines.synth.preview import draw_preview
 from degrade_kit.pipelines.synth.synthesize import synthesize
 from degrade_kit.presets import preset
-from degrade_kit.recipe import recipe_from_mapping
 from degrade_kit.seeding import generator
 from degrade_kit.store import LocalStore
 from degrade_kit.wording import counted_noun
 
-_PROMPTS = ("medium blur", "strong blur", "very dark", "dense haze", "slight blur, strong compression")
-"""Prompts of the small FlipNet's own list; its card says under which a face is lost."""
+_PROMPTS = ("medium blur", "medium noise", "slightly dark", "very dark", "dense haze")
+"""Prompts of the small FlipNet, of what `photos` does not know; its card says how far each is kept."""
 COMPARED = ("real-world", "gfpgan", "real-esrgan", "flipnet-paper")
 """Recipes that are drawn side by side."""
 
@@ -97,17 +102,14 @@ def draw_modes(faces: Path, out: Path) -> list[tuple[Path, str]]:
 
     if not (SMALL.is_dir() and PHOTOS.is_dir()):
         return []
-    small = [
-        recipe_from_mapping({"name": "small", "steps": [{"flipnet": {"model": "small", "prompt": prompt}}]}, "small")
-        for prompt in _PROMPTS
-    ]
+    small = [flipnet_recipe(flipnet_step("small", [prompt])) for prompt in _PROMPTS]
     rows: list[list[Tile]] = []
     headings: list[str] = []
     for heading, recipes in (
         ("flipnet-paper, a recipe without a network", [preset("flipnet-paper")] * len(_PROMPTS)),
         ("flipnet-real: the FlipNet photos at the size of faces in photographs, and a file behind it",
          [preset("flipnet-real")] * len(_PROMPTS)),
-        ("the small FlipNet at full size", small),
+        ("the FlipNet small, by words, likewise", small),
     ):  # fmt: skip
         check_networks(recipes[0], NetworkSettings())
         network = load_networks(recipes[0], NetworkSettings(device="cpu"))

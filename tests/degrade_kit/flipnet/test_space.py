@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import cv2
@@ -8,7 +9,7 @@ import numpy.typing as npt
 import pytest
 import torch
 
-from degrade_kit.flipnet.folder import SMALL
+from degrade_kit.flipnet.folder import SHIPPED
 from degrade_kit.flipnet.space import BLOCK, BlockDCT
 
 
@@ -107,8 +108,14 @@ def test_a_folder_keeps_whether_blocks_overlap(lapped: bool, tmp_path: Path) -> 
     assert torch.equal(again.encode(images).latent_dist.mode(), vae.encode(images).latent_dist.mode())
 
 
-def test_the_model_that_ships_has_blocks_that_stand_apart() -> None:
-    """Its configuration was written before blocks could overlap."""
-    vae = BlockDCT.from_pretrained(SMALL / "base", subfolder="vae")
-    assert "lapped" not in (SMALL / "base" / "vae" / "config.json").read_text("utf-8")
-    assert not vae.lapped
+def test_a_model_of_before_blocks_could_overlap_has_blocks_that_stand_apart(tmp_path: Path) -> None:
+    BlockDCT().save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text("utf-8"))
+    del config["lapped"]
+    (tmp_path / "config.json").write_text(json.dumps(config), "utf-8")
+    assert not BlockDCT.from_pretrained(tmp_path).lapped
+
+
+@pytest.mark.parametrize("folder", SHIPPED.values(), ids=SHIPPED)
+def test_the_models_that_ship_have_blocks_that_overlap(folder: Path) -> None:
+    assert BlockDCT.from_pretrained(folder / "base", subfolder="vae").lapped
