@@ -218,7 +218,7 @@ class JointPrediction(NamedTuple):
     Attributes:
         target: Prediction of the target rows, (B * V, C, h, w).
         condition: That of the condition rows, (B, C, h, w).
-        variance: What a gated head expects of the squares of the errors of `target`, of its shape; None of a plain one.
+        variance: The q that a gated head supposes of the target, of its shape; None of a plain one.
     """
 
     target: Tensor
@@ -455,10 +455,9 @@ class FlipNet(nn.Module):
         if self.head is None:
             return JointPrediction(target, of_condition, None)
         assert copies is not None, "a gated head needs the condition's copies"
-        a, s = self.signal_noise(timesteps)
-        made, local = self.head.estimate(target, noisy, copies, a, s)
+        made, variance = self.head.estimate(target, noisy, copies, *self.signal_noise(timesteps))
         other = self.head(of_condition, condition, torch.zeros_like(copies), *self.signal_noise(condition_timesteps))
-        return JointPrediction(made, other, s**2 * local / (a**2 * local + s**2))
+        return JointPrediction(made, other, variance)
 
     def write(
         self, condition: Tensor, timesteps: Tensor, tokens: Tensor, *, mask: Tensor | None = None

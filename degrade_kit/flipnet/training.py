@@ -194,7 +194,8 @@ class DiffusionLoss(nn.Module):
         loss = self._error(prediction, training_target(net.prediction_type, target, noise, a, s), timesteps)
         if config.variance_weight:
             assert variance is not None
-            loss = loss + config.variance_weight * self._variance_error(target - prediction.detach(), variance, a, s)
+            left = s**2 * variance / (a**2 * variance + s**2)  # where x_t is seen
+            loss = loss + config.variance_weight * self._variance_error(target - prediction.detach(), left, a, s)
         if config.condition_loss:
             wanted = training_target(net.prediction_type, condition, condition_noise, a_c, s_c)
             error = self._error(of_condition, wanted, condition_timesteps)
