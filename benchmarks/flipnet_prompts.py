@@ -21,7 +21,7 @@ import numpy as np
 import torch
 
 from benchmarks.harness import hq_images, print_machine
-from degrade_kit.flipnet.acceptance import accept_prompts, asked_levels, rising_shares
+from degrade_kit.flipnet.acceptance import accept_prompts, rising_shares
 from degrade_kit.flipnet.captions import CLEAN, PHRASES
 from degrade_kit.flipnet.degrader import Degrader
 
@@ -51,11 +51,10 @@ def main() -> None:
     print(f"| prompt | drawn | exact | asked | {' | '.join(PHRASES)} | stains |")
     print(f"|{' --- |' * (5 + len(PHRASES))}")
     for row in rows:
-        asked = [row.rows[name] for name, level in asked_levels(row.prompt).items() if level] or [row.exact]
         medians = " | ".join(f"{value:.2f}" for value in row.medians.values())
         mark = "" if row.holds(options.least) else " (fails)"
         share = f"{weights.get(row.prompt, 0):.3f}"
-        shares = f"{share} | {row.exact:.2f} | {min(asked):.2f}"
+        shares = f"{share} | {row.exact:.2f} | {row.kept:.2f}"
         print(f"| {row.prompt}{mark} | {shares} | {medians} | {row.stains:.2f} |", flush=True)
         listed.append(dataclasses.asdict(row))
     words = sorted({text.rpartition(", ")[2] for text, _ in degrader.prompts} - set(phrases))

@@ -58,6 +58,12 @@ class PromptRow:
     stains: float
     """Median of `degrade_kit.flipnet.measures.colour_stains`, levels of 255."""
 
+    @property
+    def kept(self) -> float:
+        """The least share over the phrases that were asked for; of `clean`, that of the images without any."""
+        asked = [self.rows[row] for row, level in asked_levels(self.prompt).items() if level]
+        return min(asked, default=self.exact)
+
     def holds(self, least: float) -> bool:
         """Whether each phrase that was asked for is measured on at least this share of the images."""
         asked = [row for row, level in asked_levels(self.prompt).items() if level] or list(self.rows)

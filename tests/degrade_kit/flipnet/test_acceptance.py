@@ -61,6 +61,8 @@ def test_a_prompt_that_is_kept_holds_and_one_that_is_not_fails(faces: list[Pixel
     assert set(rows) == {"strong noise, press", "slight noise", "strong blur", "clean"}, "no measure is asked for"
     kept, weak, blur, clean = (rows[name] for name in ("strong noise, press", "slight noise", "strong blur", "clean"))
     assert kept.exact == clean.exact == 1
+    assert kept.kept == clean.kept == 1
+    assert weak.kept == blur.kept == 0
     assert kept.holds(1)
     assert clean.holds(1)
     assert weak.exact == weak.rows["noise"] == 0

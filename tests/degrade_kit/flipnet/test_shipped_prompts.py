@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from benchmarks.harness import hq_images
-from degrade_kit.flipnet.acceptance import PromptRow, accept_prompts, asked_levels, says_a_measure
+from degrade_kit.flipnet.acceptance import accept_prompts, says_a_measure
 from degrade_kit.flipnet.folder import PHOTOS, SMALL, read_config
 from degrade_kit.image import Pixels
 
@@ -58,12 +58,6 @@ def test_the_prompts_that_the_card_vouches_for_are_kept(folder: Path) -> None:
     degrader = Degrader.load(folder.name, device="cpu")
     seeds = [accept_prompts(degrader, faces, list(card_shares(folder)), seed=seed) for seed in (0, 1000, 2000)]
     # Two people, one of them in a grainy print, of whose images fewer are as asked than of the card's faces.
-    kept = {rows[0].prompt: float(np.mean([_kept(row) for row in rows])) for rows in zip(*seeds, strict=True)}
+    kept = {rows[0].prompt: float(np.mean([row.kept for row in rows])) for rows in zip(*seeds, strict=True)}
     assert min(kept.values()) >= 0.4, kept
     assert np.mean([*kept.values()]) >= 0.7, kept
-
-
-def _kept(row: PromptRow) -> float:
-    """The least share of a phrase that was asked for; of `clean`, the share of images without any."""
-    asked = [row.rows[name] for name, level in asked_levels(row.prompt).items() if level]
-    return min(asked, default=row.exact)
