@@ -19,7 +19,7 @@ from typing import Any, Final, Literal
 import numpy as np
 import torch
 
-from degrade_kit.errors import ConfigError, RunError
+from degrade_kit.errors import ConfigError, ImageError, RunError
 from degrade_kit.files import file_sha256, read_json, write_whole
 from degrade_kit.flipnet.acceptance import accept_prompts, says_a_measure
 from degrade_kit.flipnet.base_small import SmallBase, check_base_choice, continued_net, new_net
@@ -615,37 +615,50 @@ def _train(
 
 
 def _held_out_faces(run: DegradeRun, data: PairData) -> list[Pixels]:
-    if data.held_out_faces is None:
-        return []
-    count, config = (
-        min(len(data.held_out_faces), run.config.validation_images),
-        HqConfig(size=run.config.validation_size),
-    )
-    return [prepare_pixels(data.held_out_faces.read(index), config) for index in range(count)]
+    """Some of the faces that were held out, whole; those that cannot be used are told and left out."""
+    found: list[Pixels] = []
+    sources, config = data.held_out_faces, HqConfig(size=run.config.validation_size)
+    for index in range(0 if sources is None else min(len(sources), run.config.validation_images)):
+        assert sources is not None
+        try:
+            found.append(prepare_pixels(sources.read(index), config))
+        except ImageError as error:
+            log.warning("left out %s: %s", display_name(sources.names[index]), error)
+    return found
 
 
 def keep_prompts(run: DegradeRun, prompts: Prompts, faces: Sequence[Pixels]) -> None:
     """Leave out of the finished model's prompts what it does not make, and write down what was measured.
 
-    A rerun reads what was written, as long as the weights are those.
+    A rerun reads what was written, as long as weights, sampling and the share that is asked for are those.
+
+    Raises:
+        RunError: If that cannot be written.
     """
     folder, table = run.out_dir / "model", run.out_dir / PROMPT_TABLE
     measured = tuple(entry for entry in prompts if says_a_measure(entry[0]))
     if not measured or not faces:
         log.warning("kept_prompts: nothing is held out, or no caption says a measure; every caption is kept")
         return
-    weights = file_sha256(folder / BOOSTHUB_FILE)
+    of_what = {
+        "weights": file_sha256(folder / BOOSTHUB_FILE),
+        "sampling": dataclasses.asdict(read_config(folder)[3]),
+        "least": run.config.kept_prompts,
+    }
     told: dict[str, Any] = read_json(table) if table.is_file() else {}
-    if told.get("weights") != weights:
+    if {key: told.get(key) for key in of_what} != of_what:
         shown = [*faces] * -(-_LEAST_SHOWN // len(faces))
         rows = accept_prompts(Degrader.load(str(folder), device=run.device), shown, [text for text, _ in measured])
         told = {
-            "weights": weights,
+            **of_what,
             "images": len(shown),
             "size": run.config.validation_size,
             "prompts": [{**dataclasses.asdict(row), "kept": row.holds(run.config.kept_prompts)} for row in rows],
         }
-        write_whole(table, json.dumps(told, indent=1) + "\n")
+        try:
+            write_whole(table, json.dumps(told, indent=1) + "\n")
+        except OSError as error:
+            raise RunError(f"cannot write {table}: {error.strerror or error}") from error
     failing = {row["prompt"] for row in told["prompts"] if not row["kept"]}
     kept = tuple(entry for entry in prompts if entry[0] not in failing)
     if not kept:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 import shlex
@@ -734,3 +735,7 @@ def test_a_finished_model_has_the_prompts_that_it_keeps(tmp_path: Path, caplog: 
     assert "every caption is kept" in caplog.text
     keep_prompts(run_here, prompts, [np.zeros((96, 96, 3), np.uint8)])  # nor where the weights are those of the table
     assert (tmp_path / "model" / "flipnet.json").read_bytes() == before
+
+    asked_for_less = dataclasses.replace(run_here, config=RunConfig(kept_prompts=0.01, validation_size=96))
+    keep_prompts(asked_for_less, (("very dark", 0.5), ("words of a hub", 0.2)), faces)
+    assert json.loads((tmp_path / "prompts.json").read_text("utf-8"))["least"] == 0.01, "another share, another table"
