@@ -13,7 +13,8 @@ import dataclasses
 import itertools
 import json
 import sys
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -29,6 +30,7 @@ from degrade_kit.files import write_whole
 from degrade_kit.flipnet.description import read_space
 from degrade_kit.flipnet.folder import PHOTOS
 from degrade_kit.image import decode_image
+from degrade_kit.ops import Jpeg
 from degrade_kit.pipelines.distribution.fit_recipe import fit_recipe
 from degrade_kit.pipelines.distribution.photographs import PhotoConfig, locate_detector, look, measure_framing
 from degrade_kit.pipelines.images import list_images
@@ -201,7 +203,7 @@ _TERMS: Final = (
 
 
 def describe_exemplars(lists: Path) -> str:
-    """Describe photographs of the fits for the FlipNet `photos`, with the sizes of the faces in them, as JSON."""
+    """Describe photographs of the fits for the FlipNet `photos`, with faces' sizes and files' settings, as JSON."""
     space, kinds = read_space(PHOTOS), list[str]()
     for kind, name in _EXEMPLARS.items():
         listed = lists / f"{name}_fit.txt"
@@ -210,20 +212,31 @@ def describe_exemplars(lists: Path) -> str:
         config = dataclasses.replace(config, framing=measure_framing(sources, config))
         rows: list[str] = []
         sides: list[float] = []
+        files: list[Jpeg] = []
         for place in range(len(sources)):
             data = sources.read(place)
             try:
-                side = look(data, config)[1].side
+                facts = look(data, config)[1]
             except ImageError:
                 continue
-            if side is not None and len(rows) < _DESCRIBED:
+            if (side := facts.side) is not None and len(rows) < _DESCRIBED:
+                files += [] if facts.file is None else [facts.file]
                 rows.append(json.dumps(space.describe(decode_image(data, min_side=16).pixels), separators=(",", ":")))
                 sides.append(side)
         ends = json.dumps([round(float(np.quantile(sides, step / 8))) for step in range(9)])
         described = ",\n".join(f"    {row}" for row in rows)
-        kinds.append(f'  "{kind}": {{"sides": {ends}, "descriptions": [\n{described}\n  ]}}')
+        file = f'"file": {json.dumps(_written(files))}, ' if 2 * len(files) > len(rows) else ""
+        kinds.append(f'  "{kind}": {{"sides": {ends}, {file}"descriptions": [\n{described}\n  ]}}')
     all_kinds = ",\n".join(kinds)
     return f'{{"format": 1, "terms": {json.dumps(_TERMS)}, "kinds": {{\n{all_kinds}\n}}}}\n'
+
+
+def _written(files: Sequence[Jpeg]) -> dict[str, list[int] | dict[str, float]]:
+    """How files were written: the least and the greatest quality, and the share of each size of chroma."""
+    qualities = [file.quality for file in files]
+    counts = Counter(file.subsampling for file in files)
+    shares = {name: round(count / len(files), 3) for name, count in sorted(counts.items())}
+    return {"quality": [min(qualities), max(qualities)], "subsampling": shares}
 
 
 # --------------------------------------------------------------------------------------------------------------- shares

@@ -94,32 +94,36 @@ MIXTURES: dict[str, dict[str, float]] = {
 
 
 _EXEMPLARS: Final = Path(__file__).parent / "flipnet" / "exemplars.json"
-"""Photographs that `flipnet-real` degrades like: how they are described, and how large the faces in them are."""
-_KIND: Final = fields({"sides": each(int), "descriptions": each(each(float))})
+"""Photographs that `flipnet-real` degrades like: how they are described, how large the faces in them are, and how
+their files were written where these tell."""
+_FILE: Final = fields({"quality": each(int), "subsampling": by_name(float)})
+_KIND: Final = fields({"sides": each(int), "descriptions": each(each(float))}, {"file": _FILE})
+_A_FILE: Final = RandomJpeg(quality=(60, 95), subsampling={"4:2:0": 0.8, "4:4:4": 0.2})
 
 
-def in_a_photograph(step: RandomFlipNet, sides: Sequence[float]) -> PhotoFrame:
+def in_a_photograph(step: RandomFlipNet, sides: Sequence[float], file: RandomJpeg = _A_FILE) -> PhotoFrame:
     """Let a FlipNet act on a photograph in which the face has a side within [least, largest] pixels, and write that."""
-    file = RandomJpeg(quality=(60, 95), subsampling={"4:2:0": 0.8, "4:4:4": 0.2})
     return PhotoFrame(side=tuple(sides), steps=(step, file))
+
+
+def _file_of(told: Mapping[str, Any]) -> RandomJpeg:
+    return RandomJpeg(quality=tuple(told["quality"]), subsampling=told["subsampling"])
 
 
 def _flipnet_real() -> Recipe:
     kinds = checked(read_json(_EXEMPLARS), fields({"format": int, "kinds": by_name(_KIND)}), _EXEMPLARS.name)["kinds"]
-    options = tuple(
-        Option(
-            weight=1.0,
-            steps=(in_a_photograph(RandomFlipNet(model="photos", like=kind["descriptions"]), kind["sides"]),),
-        )
-        for kind in kinds.values()
-    )
+    options: list[Option] = []
+    for kind in kinds.values():
+        file = _file_of(kind["file"]) if "file" in kind else _A_FILE
+        like = RandomFlipNet(model="photos", like=kind["descriptions"])
+        options.append(Option(weight=1.0, steps=(in_a_photograph(like, kind["sides"], file),)))
     return Recipe(
         name="flipnet-real",
-        steps=(OneOf(options=options),),
+        steps=(OneOf(options=tuple(options)),),
         source=(
             "the FlipNet photos, like each of 48 press photographs (LFW, people who are not in LFW-Test), 48 web "
             "photographs (RMFD) and 39 faces in crowds (like WIDER FACE's), a third of the images each, at the sizes "
-            "that faces have in these, with a photograph's file behind it. What is told of the photographs are eleven "
+            "that faces have in these, with a file behind it as theirs are. What is told of the photographs are eleven "
             "numbers each, and no picture"
         ),
         notes=(

@@ -33,10 +33,12 @@ def test_the_flipnet_of_real_photographs_has_seen_some_and_has_a_file_behind_it(
     assert len({op.description for op in shown}) > 80, "each of 135 photographs is as likely"
     assert 47 <= min(sides) < 60 < 200 < max(sides) <= 228
     assert 70 < sum(side < 120 for side in sides) < 130, "a third are faces in crowds"
-    assert {record.steps[-2].subsampling for record in drawn if isinstance(record.steps[-2], Jpeg)} == {
-        "4:2:0",
-        "4:4:4",
-    }
+    files = [op for record in drawn if isinstance(op := record.steps[-2], Jpeg)]
+    assert len(files) == 300
+    assert {file.subsampling for file in files} == {"4:2:0", "4:4:4"}
+    press, web = (sum(file.quality == quality for file in files) for quality in (90, 95))
+    assert min(press, web) > 70, "files of the press have a quality of 90, those of the web of 95"
+    assert min(file.quality for file in files) < 65, "those of crowds tell nothing, and have any"
     with pytest.raises(ConfigError, match="give the network"):
         degrade(drawn[0], np.zeros((32, 32, 3), np.uint8))
 
