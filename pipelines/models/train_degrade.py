@@ -216,8 +216,7 @@ def degrade_run_config(sections: Mapping[str, Any], overrides: Mapping[str, Any]
                 f"{where}: start: {config.start}: its own network and base model are trained further; leave out "
                 f"{'base_model' if config.base_model else 'network'}, or start"
             )
-        # Of how sampling begins, as of its solver, a run says its own.
-        own = network or FlipNetConfig()
+        own = network or theirs  # a run may say how sampling begins, as it says its solver
         network = dataclasses.replace(theirs, start_evenness=own.start_evenness, start_gain=own.start_gain)
     network = network or FlipNetConfig()
     if config.data.exemplars:
@@ -590,8 +589,8 @@ def _train(
     if train_config.describer_alone:
         prompts = read_config(model_folder(run.config.start))[2]
     elif run.config.data.captions == "template":
-        # Where exemplars are learned from, faces teach what these mean; the words are those of the photographs.
-        faces = not run.config.data.exemplars
+        # Beside photographs that have a word, or exemplars, faces teach what words mean; those drawn are the photographs'.
+        faces = not (run.config.data.exemplars or run.config.data.source_words)
         prompts = caption_prompts(stream, max(train_config.crop_sizes), run.config.data.survey, faces=faces)
     validator = Validator(run, data, cache, progress)
     state = train(
