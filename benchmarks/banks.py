@@ -234,7 +234,7 @@ def describe_exemplars(lists: Path) -> str:
 def _written(files: Sequence[Jpeg]) -> dict[str, list[int] | dict[str, float]]:
     """How files were written: the least and the greatest quality, and the share of each size of chroma."""
     qualities = [file.quality for file in files]
-    counts = Counter(file.subsampling for file in files)
+    counts: Counter[str] = Counter(file.subsampling for file in files)
     shares = {name: round(count / len(files), 3) for name, count in sorted(counts.items())}
     return {"quality": [min(qualities), max(qualities)], "subsampling": shares}
 
