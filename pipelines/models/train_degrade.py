@@ -216,7 +216,8 @@ def degrade_run_config(sections: Mapping[str, Any], overrides: Mapping[str, Any]
                 f"{where}: start: {config.start}: its own network and base model are trained further; leave out "
                 f"{'base_model' if config.base_model else 'network'}, or start"
             )
-        own = network or theirs  # a run may say how sampling begins, as it says its solver
+        # Of how sampling begins, as of its solver, a run says its own.
+        own = network or FlipNetConfig()
         network = dataclasses.replace(theirs, start_evenness=own.start_evenness, start_gain=own.start_gain)
     network = network or FlipNetConfig()
     if config.data.exemplars:
@@ -589,7 +590,7 @@ def _train(
     if train_config.describer_alone:
         prompts = read_config(model_folder(run.config.start))[2]
     elif run.config.data.captions == "template":
-        # Beside photographs that have a word, or exemplars, faces teach what words mean; those drawn are the photographs'.
+        # Beside photographs with a word, or exemplars, faces teach what words mean; those drawn are the photographs'.
         faces = not (run.config.data.exemplars or run.config.data.source_words)
         prompts = caption_prompts(stream, max(train_config.crop_sizes), run.config.data.survey, faces=faces)
     validator = Validator(run, data, cache, progress)

@@ -38,7 +38,6 @@ from degrade_kit.pipelines.models.train_degrade import (
     DataConfig,
     DegradeRun,
     RunConfig,
-    degrade_run_config,
     keep_prompts,
     pair_sources,
     read_data,
@@ -521,27 +520,16 @@ def test_a_start_takes_no_other_network(licensed: Path, raw: Path, tmp_path: Pat
 
 
 @pytest.mark.slow
-def test_faces_beside_photographs_teach_words_and_sampling_begins_as_before(
-    raw: Path, licensed: Path, tmp_path: Path
-) -> None:
-    start = tmp_path / "start"
-    shutil.copytree(licensed, start)
-    said = json.loads((start / "flipnet.json").read_text("utf-8"))
-    (start / "flipnet.json").write_text(json.dumps({**said, "noise_gain": 0.5, "start_gain": 0.125}), "utf-8")
+def test_faces_beside_photographs_teach_words_and_are_not_drawn(raw: Path, licensed: Path, tmp_path: Path) -> None:
     data = {"native": {"*": 1.0}, "source_words": True, "survey": 20, "held_out": 0.25, "face_share": 0.75}
-    config = further(start, tmp_path / "faces.yaml", data={**data, "presets": ["gfpgan"], "face_sizes": [64]})
+    config = further(licensed, tmp_path / "faces.yaml", data={**data, "presets": ["gfpgan"], "face_sizes": [64]})
     words = ["train-degrade", "--pairs", f"press={raw / 'noise'}", "--hq", str(raw / "faces"), "--config", str(config)]
     words += ["--device", "cpu", "--out", str(tmp_path / "run")]
     assert "of the samples: press 25%, face 75%" in run([*words, "--dry-run"]).output
     assert run(words).exit_code == 0
-
-    found = load(tmp_path / "run" / "model")
-    assert found.prompts
-    assert all(text.endswith(", press") for text, _ in found.prompts), "what faces are captioned with is not drawn"
-    assert found.net.config.start_gain == 0.125
-    network = {**CONFIG["network"], "noise_gain": 0.5, "start_gain": 0.25}
-    own = degrade_run_config({"start": str(start), "network": network}, {}, "own")
-    assert own.network.start_gain == 0.25, "a file may say otherwise"
+    prompts = load(tmp_path / "run" / "model").prompts
+    assert prompts
+    assert all(text.endswith(", press") for text, _ in prompts), "what faces are captioned with is not drawn"
 
 
 def test_the_photos_configuration_begins_with_the_small_flipnet(raw: Path, tmp_path: Path) -> None:
