@@ -220,7 +220,8 @@ def describe_exemplars(lists: Path) -> str:
             except ImageError:
                 continue
             if (side := facts.side) is not None and len(rows) < _DESCRIBED:
-                files += [] if facts.file is None else [facts.file]
+                if facts.file is not None:
+                    files.append(facts.file)
                 rows.append(json.dumps(space.describe(decode_image(data, min_side=16).pixels), separators=(",", ":")))
                 sides.append(side)
         ends = json.dumps([round(float(np.quantile(sides, step / 8))) for step in range(9)])
