@@ -154,6 +154,10 @@ class FlipNetConfig:
         return read_fields(cls, values, where)
 
 
+FREE_FIELDS = ("face_sides", "start_evenness", "start_gain")
+"""Fields of a FlipNet that its weights do not fix: a training that begins with it may say others."""
+
+
 Solver = Literal["ddim", "dpm++", "lcm"]
 SOLVERS: tuple[Solver, ...] = ("ddim", "dpm++", "lcm")
 

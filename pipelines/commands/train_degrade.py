@@ -44,10 +44,13 @@ _SECTIONS = (
 
 def _of_start(config: Sections, overrides: dict[str, Any]) -> Sections:
     """Leave out what a file says of another network and base model than those of the FlipNet that is to begin with."""
+    from degrade_kit.flipnet.config import FREE_FIELDS, section
+
     if click.get_current_context().get_parameter_source("base_model") is not ParameterSource.COMMANDLINE:
         overrides["base_model"] = None
-    left = ("revision", "base", "network")
-    return replace(config, values={key: value for key, value in config.values.items() if key not in left})
+    network = section(config.values, "network", config.where)
+    kept = {"network": {name: value for name, value in network.items() if name in FREE_FIELDS}}
+    return replace(config, values={key: value for key, value in config.values.items() if key != "revision"} | kept)
 
 
 def _train_shown(run: Any) -> None:  # noqa: ANN401 (a DegradeRun, imported where it is needed)

@@ -25,7 +25,7 @@ from degrade_kit.flipnet.acceptance import accept_prompts, says_a_measure
 from degrade_kit.flipnet.base_small import SmallBase, check_base_choice, continued_net, new_net
 from degrade_kit.flipnet.batch import collate, pair_generators, to_images
 from degrade_kit.flipnet.checkpoint import BOOSTHUB_FILE, BaseReference, Prompts
-from degrade_kit.flipnet.config import FlipNetConfig, Mode, of_base, read_fields, section
+from degrade_kit.flipnet.config import FREE_FIELDS, FlipNetConfig, Mode, of_base, read_fields, section
 from degrade_kit.flipnet.crops import DEFAULT_POLICY, POLICIES, CropPolicy
 from degrade_kit.flipnet.degrader import Degrader, start_noise
 from degrade_kit.flipnet.description import SHIPPED_SPACE, SPACE_FILE, DescriptionSpace, read_space
@@ -144,8 +144,9 @@ class RunConfig:
     """A training run: a file of these sections."""
 
     start: str = ""
-    """FlipNet to train further: `small` or `photos`, which ship, or a folder. Its base model and network are taken, its
-    head's linear filter is fitted to the pairs anew; empty for a new FlipNet."""
+    """FlipNet to train further: `small` or `photos-teacher`, which ship, or a folder. Its base model and network are
+    taken, but for the fields of `network` that weights do not fix and the run says; its head's linear filter is fitted
+    to the pairs anew. Empty for a new FlipNet."""
     base_model: str = ""
     """Hub id or folder of the base model, or a name of `degrade_kit.flipnet.config.BASES`; empty for a new one, of the
     sizes in `base`."""
@@ -203,35 +204,33 @@ def degrade_run_config(sections: Mapping[str, Any], overrides: Mapping[str, Any]
             merged["data"] = {**section(merged, "data", where), key: str(value)}
         else:
             merged["train"] = {**section(merged, "train", where), key: value}
-    if "network" in merged:
-        merged["network"] = FlipNetConfig.from_mapping(merged["network"], f"{where}: network")
-    network = merged.pop("network", None)
-    merged = of_base(merged)
+    given = section(merged, "network", where)
+    merged = of_base({key: value for key, value in merged.items() if key != "network"})
     config = read_fields(RunConfig, merged, where)
     if config.start:
         theirs, _, _, sampled = read_config(model_folder(config.start))
         check_teaches(config.start, sampled)
-        if config.base_model or (network is not None and _of_weights(network) != _of_weights(theirs)):
+        network = FlipNetConfig.from_mapping({**dataclasses.asdict(theirs), **given}, f"{where}: network")
+        if config.base_model or _of_weights(network) != _of_weights(theirs):
             raise ConfigError(
                 f"{where}: start: {config.start}: its own network and base model are trained further; leave out "
                 f"{'base_model' if config.base_model else 'network'}, or start"
             )
-        # Of how sampling begins, as of its solver, a run says its own.
-        own = network or FlipNetConfig()
-        network = dataclasses.replace(theirs, start_evenness=own.start_evenness, start_gain=own.start_gain)
-    network = network or FlipNetConfig()
+    else:
+        network, theirs = FlipNetConfig.from_mapping(given, f"{where}: network"), FlipNetConfig()
     if config.data.exemplars:
         network = dataclasses.replace(network, description=_space(config).size)
-    elif network.description and not config.start:
+    elif network.description != theirs.description:
         raise ConfigError(f"{where}: network: description: set `data: {{exemplars: true}}`, which sets it")
     if config.data.face_sides:
         network = dataclasses.replace(network, face_sides=config.data.face_sides)
     return dataclasses.replace(config, network=network)
 
 
-def _of_weights(network: FlipNetConfig) -> FlipNetConfig:
-    """The part of a network that its weights fix, so that a run which begins with them cannot change it."""
-    return dataclasses.replace(network, face_sides=(), start_evenness=0.0, start_gain=None, description=0)
+def _of_weights(network: FlipNetConfig) -> dict[str, Any]:
+    """The part of a network that a run which begins with its weights cannot change."""
+    free = (*FREE_FIELDS, "description")  # to which a run may add columns
+    return {name: value for name, value in dataclasses.asdict(network).items() if name not in free}
 
 
 def _space(config: RunConfig) -> DescriptionSpace:
@@ -503,8 +502,7 @@ def build_net(run: DegradeRun, stream: Mixture) -> tuple[FlipNet, BaseReference]
         )
         if config.train.train_base:  # which is then saved with it
             base = BaseReference(location=BASE_DIR)
-        own = {name: getattr(config.network, name) for name in ("face_sides", "start_evenness", "start_gain")}
-        net.config = dataclasses.replace(net.config, **own)
+        net.config = config.network
         return net, base
     return new_net(
         config.network,

@@ -27,7 +27,7 @@ from degrade_kit.errors import ConfigError
 from degrade_kit.files import file_sha256
 from degrade_kit.flipnet.batch import from_images
 from degrade_kit.flipnet.checkpoint import load
-from degrade_kit.flipnet.config import BASES
+from degrade_kit.flipnet.config import BASES, FlipNetConfig
 from degrade_kit.flipnet.degrader import Degrader
 from degrade_kit.flipnet.description import SHIPPED_SPACE, read_space
 from degrade_kit.flipnet.folder import SMALL, read_config
@@ -38,6 +38,7 @@ from degrade_kit.pipelines.models.train_degrade import (
     DataConfig,
     DegradeRun,
     RunConfig,
+    degrade_run_config,
     keep_prompts,
     pair_sources,
     read_data,
@@ -540,6 +541,35 @@ def test_the_photos_configuration_begins_with_the_small_flipnet(raw: Path, tmp_p
     assert "pairs to train on: 4 press" in plan
     assert "base model: that of the FlipNet small, which is trained further; all of it trains" in plan
     assert "1,000 steps of [12, 6] pairs at [64, 96] pixels" in plan
+    faces = run([*words, "--hq", str(raw / "faces"), "--out", str(tmp_path / "run"), "--dry-run"]).output
+    assert "of the samples: press 60%, face 40%" in faces
+
+
+def test_what_weights_do_not_fix_is_inherited_unless_a_run_says_it() -> None:
+    small = read_config(SMALL)[0]
+
+    def network(**said: object) -> FlipNetConfig:
+        return degrade_run_config({"start": "small", "network": said} if said else {"start": "small"}, {}, "it").network
+
+    assert network() == small
+    assert network(start_evenness=0.25) == dataclasses.replace(small, start_evenness=0.25)
+    assert network(start_gain=None) == dataclasses.replace(small, start_gain=None)
+    assert network(**dataclasses.asdict(small)) == small
+    with pytest.raises(ConfigError, match=r"it: start: small: its own network .* leave out network, or start"):
+        network(start_gain=0.2, boost_window=5)
+    with pytest.raises(ConfigError, match=r"description: set `data: \{exemplars: true\}`"):
+        network(description=3)
+
+
+@pytest.mark.slow
+def test_another_start_keeps_what_a_file_says_of_sampling(raw: Path, tmp_path: Path) -> None:
+    config = further(SMALL, tmp_path / "mine.yaml", base_model="sd15", network={"lora_rank": 4, "start_gain": 0.2})
+    words = ["train-degrade", "--pairs", f"press={raw / 'noise'}", "--config", str(config), "--device", "cpu"]
+    words += ["--steps", "1", "--out", str(tmp_path / "run"), "--start", "small"]
+    assert run([*words, "--dry-run"]).exit_code == 0
+    assert run(words).exit_code == 0
+    found = read_config(tmp_path / "run" / "model")[0]
+    assert found == dataclasses.replace(read_config(SMALL)[0], start_gain=0.2)
 
 
 def test_what_was_distilled_is_not_trained_further(raw: Path, tmp_path: Path) -> None:
