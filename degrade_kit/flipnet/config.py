@@ -130,6 +130,11 @@ class FlipNetConfig:
             if value < 0:
                 raise ConfigError(f"{name}: expected 0 or more, got {value}")
 
+    @property
+    def gain_at_start(self) -> float:
+        """Standard deviation of the logarithm of the factor on the noise that sampling draws."""
+        return self.noise_gain if self.start_gain is None else self.start_gain
+
     def to_json(self) -> str:
         """Write the text of the file `flipnet.json`."""
         plain = {**dataclasses.asdict(self), "mode": self.mode.value}

@@ -340,8 +340,7 @@ def seat_noise(net: FlipNet, seat: Seat, height: int, width: int) -> Tensor:
     rng = np.random.Generator(seat.bits())
     noise = rng.standard_normal(shape, np.float32)
     if net.config.noise_gain:
-        gain = net.config.noise_gain if net.config.start_gain is None else net.config.start_gain
-        noise *= np.exp(rng.standard_normal(dtype=np.float32) * np.float32(gain))
+        noise *= np.exp(rng.standard_normal(dtype=np.float32) * np.float32(net.config.gain_at_start))
     if net.config.noise_offset:
         offset = rng.standard_normal(shape[0], np.float32) * np.float32(net.config.noise_offset)
         chosen = list(net.config.noise_offset_channels or range(shape[0]))

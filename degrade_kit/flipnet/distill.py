@@ -89,8 +89,7 @@ class DistillLoss(nn.Module):
         with torch.no_grad():
             latents = net.encode_images(images)
             shape = (1, *latents.shape[1:])
-            drawn = torch.cat([net.draw_noise(shape, source) for source in generators])
-            noise = moved(net.begin(drawn), latents.device)
+            noise = moved(torch.cat([net.draw_start(shape, source) for source in generators]), latents.device)
             states, end = self._path(images, latents, noise, batch)
             copies = net.copies(latents, images)
         rows, count = len(self.timesteps), len(latents)

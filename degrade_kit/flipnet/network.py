@@ -399,6 +399,18 @@ class FlipNet(nn.Module):
             generator=generator,
         )
 
+    def draw_start(self, shape: Sequence[int], generator: torch.Generator) -> Tensor:
+        """Draw noise as sampling begins with, (B, C, h, w): less of it differs than in training, where that is said."""
+        return self.begin(
+            draw_noise(
+                shape,
+                offset=self.config.noise_offset,
+                offset_channels=self.config.noise_offset_channels,
+                gain=self.config.gain_at_start,
+                generator=generator,
+            )
+        )
+
     def begin(self, noise: Tensor) -> Tensor:
         """Make the start of sampling of drawn noise, (..., C, h, w); see `FlipNetConfig.start_evenness`."""
         if not self.config.start_evenness:

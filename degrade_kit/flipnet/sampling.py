@@ -111,7 +111,7 @@ def fresh_noises(net: FlipNet, noise: Tensor, count: int) -> Iterator[Tensor]:
     digests = [hashlib.blake2b(row.cpu().float().numpy().tobytes(), digest_size=8).digest() for row in noise]
     sources = [torch.Generator().manual_seed(int.from_bytes(digest, "little") >> 1) for digest in digests]
     for _ in range(count):
-        rows = [net.draw_noise((1, *noise.shape[1:]), source) for source in sources]
+        rows = [net.draw_start((1, *noise.shape[1:]), source) for source in sources]
         yield torch.cat(rows).to(noise.device, noise.dtype)
 
 

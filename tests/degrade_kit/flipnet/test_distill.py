@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 from collections.abc import Callable
+from typing import NoReturn
 
 import pytest
 import torch
@@ -62,6 +63,28 @@ def test_a_student_is_shown_what_its_teacher_is_shown() -> None:
     other = DistillLoss(blind, net, sampling, config)
     other(shown, pair_generators(0, 0, 0, 2))
     assert float(other.parts["error"]) > 1e-4
+
+
+def test_the_teachers_path_begins_as_sampling_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Begun(Exception):
+        pass
+
+    def begin(self: DistillLoss, images: Tensor, latents: Tensor, noise: Tensor, batch: Batch) -> NoReturn:
+        del self, images, latents, batch
+        begun.append(noise)
+        raise Begun
+
+    begun: list[Tensor] = []
+    monkeypatch.setattr(DistillLoss, "_path", begin)
+    net = gated_flipnet()
+    for gain in (None, 0.0):
+        net.config = dataclasses.replace(net.config, start_gain=gain)
+        loss = DistillLoss(net, net, SamplingConfig(guidance=1.0), DistillConfig())
+        with pytest.raises(Begun):
+            loss(batch_of(16, 64), pair_generators(0, 0, 0, 16))
+    spreads = [float(noise[:, 1:64].std((1, 2, 3)).log().std()) for noise in begun]
+    assert spreads[0] > 0.1
+    assert spreads[1] < 0.05
 
 
 @pytest.mark.slow
@@ -126,3 +149,24 @@ def test_a_solver_of_few_steps_makes_each_image_of_its_own_noise_alone() -> None
     assert 0.5 < float(first.std()) < 2
     one = SamplingConfig(num_steps=1, solver="lcm", guidance=1.0)
     assert (sample(net, images, noise, ["haze", ""], one) - together).abs().max() > 1e-3
+
+
+def test_further_noises_vary_as_the_first_does() -> None:
+    net = gated_flipnet()
+    noise = torch.randn(24, *latent_size(net, 64, 64), generator=torch.Generator().manual_seed(0))
+
+    def spread(**said: float) -> tuple[float, float]:
+        net.config = dataclasses.replace(net.config, **said)
+        (further,) = fresh_noises(net, noise, 1)
+        seeds = [torch.Generator().manual_seed(seed) for seed in range(24)]
+        starts = torch.cat([net.draw_start((1, *noise.shape[1:]), seed) for seed in seeds])
+        both = [float(drawn[:, 1:64].std((1, 2, 3)).log().std()) for drawn in (further, starts)]
+        colours = [float(drawn[:, 0].std((1, 2)).mean()) for drawn in (further, starts)]
+        assert both[0] == pytest.approx(both[1], rel=0.6, abs=0.02)
+        assert colours[0] == pytest.approx(colours[1], rel=0.1)
+        return both[0], colours[0]
+
+    strength, colour = spread()
+    assert strength > 0.1, "as in training"
+    assert spread(start_gain=0.0)[0] < 0.03
+    assert spread(start_evenness=0.75)[1] == pytest.approx(colour / 4, rel=0.2)
