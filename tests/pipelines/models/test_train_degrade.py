@@ -540,7 +540,7 @@ def test_the_photos_configuration_begins_with_the_small_flipnet(raw: Path, tmp_p
 
     assert "pairs to train on: 4 press" in plan
     assert "base model: that of the FlipNet small, which is trained further; all of it trains" in plan
-    assert "1,000 steps of [12, 6] pairs at [64, 96] pixels" in plan
+    assert "450 steps of [12, 6] pairs at [64, 96] pixels" in plan
     faces = run([*words, "--hq", str(raw / "faces"), "--out", str(tmp_path / "run"), "--dry-run"]).output
     assert "of the samples: press 60%, face 40%" in faces
 
