@@ -155,8 +155,8 @@ def test_further_noises_vary_as_the_first_does() -> None:
     net = gated_flipnet()
     noise = torch.randn(24, *latent_size(net, 64, 64), generator=torch.Generator().manual_seed(0))
 
-    def spread(**said: float) -> tuple[float, float]:
-        net.config = dataclasses.replace(net.config, **said)
+    def spread(gain: float | None = None, evenness: float = 0.0) -> tuple[float, float]:
+        net.config = dataclasses.replace(net.config, start_gain=gain, start_evenness=evenness)
         (further,) = fresh_noises(net, noise, 1)
         seeds = [torch.Generator().manual_seed(seed) for seed in range(24)]
         starts = torch.cat([net.draw_start((1, *noise.shape[1:]), seed) for seed in seeds])
@@ -168,5 +168,5 @@ def test_further_noises_vary_as_the_first_does() -> None:
 
     strength, colour = spread()
     assert strength > 0.1, "as in training"
-    assert spread(start_gain=0.0)[0] < 0.03
-    assert spread(start_evenness=0.75)[1] == pytest.approx(colour / 4, rel=0.2)
+    assert spread(gain=0.0)[0] < 0.03
+    assert spread(evenness=0.75)[1] == pytest.approx(colour / 4, rel=0.2)
