@@ -32,7 +32,13 @@ from degrade_kit.flipnet.folder import PHOTOS
 from degrade_kit.image import decode_image
 from degrade_kit.ops import Jpeg
 from degrade_kit.pipelines.distribution.fit_recipe import fit_recipe
-from degrade_kit.pipelines.distribution.photographs import PhotoConfig, locate_detector, look, measure_framing
+from degrade_kit.pipelines.distribution.photographs import (
+    AS_ALIGNED,
+    PhotoConfig,
+    locate_detector,
+    look,
+    measure_framing,
+)
 from degrade_kit.pipelines.images import list_images
 from degrade_kit.presets import MIXTURES, preset
 
@@ -203,7 +209,10 @@ _TERMS: Final = (
 
 
 def describe_exemplars(lists: Path) -> str:
-    """Describe photographs of the fits for the FlipNet `photos`, with faces' sizes and files' settings, as JSON."""
+    """Describe photographs of the fits for the FlipNet `photos`, with faces' sizes and files' settings, as JSON.
+
+    Faces that show less than an aligner cuts out were cut out as they stood, and so are upright with their pixels.
+    """
     space, kinds = read_space(PHOTOS), list[str]()
     for kind, name in _EXEMPLARS.items():
         listed = lists / f"{name}_fit.txt"
@@ -227,7 +236,8 @@ def describe_exemplars(lists: Path) -> str:
         ends = json.dumps([round(float(np.quantile(sides, step / 8))) for step in range(9)])
         described = ",\n".join(f"    {row}" for row in rows)
         file = f'"file": {json.dumps(_written(files))}, ' if 2 * len(files) > len(rows) else ""
-        kinds.append(f'  "{kind}": {{"sides": {ends}, {file}"descriptions": [\n{described}\n  ]}}')
+        turn = "" if config.framing == AS_ALIGNED else '"turn": 0, '
+        kinds.append(f'  "{kind}": {{"sides": {ends}, {turn}{file}"descriptions": [\n{described}\n  ]}}')
     all_kinds = ",\n".join(kinds)
     return f'{{"format": 1, "terms": {json.dumps(_TERMS)}, "kinds": {{\n{all_kinds}\n}}}}\n'
 

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from degrade_kit.bank import Bank, load_bank, shipped_banks
-from degrade_kit.checks import by_name, checked, each, fields
+from degrade_kit.camera_steps import RandomDenoise
+from degrade_kit.checks import by_name, checked, each, fields, number
 from degrade_kit.errors import ConfigError, nearest
 from degrade_kit.face_presets import face_recipes
 from degrade_kit.files import read_json
@@ -94,37 +95,44 @@ MIXTURES: dict[str, dict[str, float]] = {
 
 
 _EXEMPLARS: Final = Path(__file__).parent / "flipnet" / "exemplars.json"
-"""Photographs that `flipnet-real` degrades like: how they are described, how large the faces in them are, and how
-their files were written where these tell."""
+"""Photographs that `flipnet-real` degrades like: how they are described, how large the faces in them are, how their
+files were written where these tell, and how much faces are turned where no aligner turned them."""
 _FILE: Final = fields({"quality": each(int), "subsampling": by_name(float)})
-_KIND: Final = fields({"sides": each(int), "descriptions": each(each(float))}, {"file": _FILE})
+_KIND: Final = fields({"sides": each(int), "descriptions": each(each(float))}, {"file": _FILE, "turn": number(0, 90)})
+_RETOUCHED: Final = ("web",)
+"""Kinds of photographs of which skin is smooth before anything degrades them."""
 _A_FILE: Final = RandomJpeg(quality=(60, 95), subsampling={"4:2:0": 0.8, "4:4:4": 0.2})
 
 
-def in_a_photograph(step: RandomFlipNet, sides: Sequence[float], file: RandomJpeg = _A_FILE) -> PhotoFrame:
+def in_a_photograph(step: RandomFlipNet, sides: Sequence[float]) -> PhotoFrame:
     """Let a FlipNet act on a photograph in which the face has a side within [least, largest] pixels, and write that."""
-    return PhotoFrame(side=tuple(sides), steps=(step, file))
+    return PhotoFrame(side=tuple(sides), steps=(step, _A_FILE))
 
 
-def _file_of(told: Mapping[str, Any]) -> RandomJpeg:
-    return RandomJpeg(quality=tuple(told["quality"]), subsampling=told["subsampling"])
+def _like(name: str, kind: Mapping[str, Any]) -> PhotoFrame:
+    """Degrade like each photograph of a kind, with a file and an enlargement as theirs, as far as that is known."""
+    more: dict[str, Any] = {"turn": kind["turn"]} if "turn" in kind else {}
+    if "file" in kind:
+        file = RandomJpeg(quality=tuple(kind["file"]["quality"]), subsampling=kind["file"]["subsampling"])
+        more["filter"] = {"cubic": 1.0}  # as `align` enlarges
+    else:  # crops of photographs, to which anything may have been done
+        file = _A_FILE
+    retouched = (RandomDenoise(),) if name in _RETOUCHED else ()
+    like = RandomFlipNet(model="photos", like=kind["descriptions"])
+    return PhotoFrame(side=tuple(kind["sides"]), steps=(*retouched, like, file), **more)
 
 
 def _flipnet_real() -> Recipe:
     kinds = checked(read_json(_EXEMPLARS), fields({"format": int, "kinds": by_name(_KIND)}), _EXEMPLARS.name)["kinds"]
-    options: list[Option] = []
-    for kind in kinds.values():
-        file = _file_of(kind["file"]) if "file" in kind else _A_FILE
-        like = RandomFlipNet(model="photos", like=kind["descriptions"])
-        options.append(Option(weight=1.0, steps=(in_a_photograph(like, kind["sides"], file),)))
+    options = tuple(Option(weight=1.0, steps=(_like(name, kind),)) for name, kind in kinds.items())
     return Recipe(
         name="flipnet-real",
-        steps=(OneOf(options=tuple(options)),),
+        steps=(OneOf(options=options),),
         source=(
             "the FlipNet photos, like each of 48 press photographs (LFW, people who are not in LFW-Test), 48 web "
             "photographs (RMFD) and 39 faces in crowds (like WIDER FACE's), a third of the images each, at the sizes "
-            "that faces have in these, with a file behind it as theirs are. What is told of the photographs are eleven "
-            "numbers each, and no picture"
+            "that faces have in these, framed and with a file behind it as theirs are. What is told of the photographs "
+            "are eleven numbers each, and no picture"
         ),
         notes=(
             "At the full size the same network's images are far from photographs, and without a codec behind it a "

@@ -13,7 +13,7 @@ from degrade_kit.flipnet.degrader import Degrader, Networks
 from degrade_kit.flipnet.folder import PHOTOS, folder_digest
 from degrade_kit.flipnet.severity import Severity, measure
 from degrade_kit.network_ops import FlipNetImage
-from degrade_kit.ops import Frame, Jpeg
+from degrade_kit.ops import Denoise, Frame, Jpeg, Unframe
 from degrade_kit.presets import preset
 from degrade_kit.recipe import recipe_from_mapping
 from degrade_kit.record import Record
@@ -39,6 +39,13 @@ def test_the_flipnet_of_real_photographs_has_seen_some_and_has_a_file_behind_it(
     press, web = (sum(file.quality == quality for file in files) for quality in (90, 95))
     assert min(press, web) > 70, "files of the press have a quality of 90, those of the web of 95"
     assert min(file.quality for file in files) < 65, "those of crowds tell nothing, and have any"
+    upright = [frame.angle == 0 for record in drawn if isinstance(frame := record.steps[0], Frame)]
+    assert 70 < sum(upright) < 130, "faces of the web were cut out as they stood"
+    assert upright == [isinstance(record.steps[1], Denoise) for record in drawn], "and retouched"
+    assert {file.quality for file, stands in zip(files, upright, strict=True) if stands} == {95}
+    back = [op.filter for record in drawn for op in record.steps if isinstance(op, Unframe)]
+    assert 20 < back.count("linear") < 80, "how crops of crowds were enlarged is not known"
+    assert not any(stands and name == "linear" for stands, name in zip(upright, back, strict=True))
     with pytest.raises(ConfigError, match="give the network"):
         degrade(drawn[0], np.zeros((32, 32, 3), np.uint8))
 
