@@ -391,24 +391,19 @@ class FlipNet(nn.Module):
 
     def draw_noise(self, shape: Sequence[int], generator: torch.Generator) -> Tensor:
         """Draw noise as this network was trained with, (B, C, h, w); see `degrade_kit.flipnet.diffusion.draw_noise`."""
+        return self._drawn(shape, self.config.noise_gain, generator)
+
+    def draw_start(self, shape: Sequence[int], generator: torch.Generator) -> Tensor:
+        """Draw noise as sampling begins with, (B, C, h, w): less of it differs than in training, where that is said."""
+        return self.begin(self._drawn(shape, self.config.gain_at_start, generator))
+
+    def _drawn(self, shape: Sequence[int], gain: float, generator: torch.Generator) -> Tensor:
         return draw_noise(
             shape,
             offset=self.config.noise_offset,
             offset_channels=self.config.noise_offset_channels,
-            gain=self.config.noise_gain,
+            gain=gain,
             generator=generator,
-        )
-
-    def draw_start(self, shape: Sequence[int], generator: torch.Generator) -> Tensor:
-        """Draw noise as sampling begins with, (B, C, h, w): less of it differs than in training, where that is said."""
-        return self.begin(
-            draw_noise(
-                shape,
-                offset=self.config.noise_offset,
-                offset_channels=self.config.noise_offset_channels,
-                gain=self.config.gain_at_start,
-                generator=generator,
-            )
         )
 
     def begin(self, noise: Tensor) -> Tensor:
